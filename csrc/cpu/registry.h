@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+// One line per operator: csrc/cpu/<op>.cpp defines register_<op>, csrc/module.cpp calls it.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace asl {
+
+}  // namespace asl

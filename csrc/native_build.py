@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compiles asl_fast._native and asl_fast._native_cuda with ninja; imported by setup.py, never by the package.
+
+Both modules are optional. What was built, with which compiler, and why something was not, is written to
+``asl_fast/_build_info.json``, which ``python -m asl_fast.env`` reads.
+
+Environment: ``CXX`` and ``NVCC`` name the compilers; ``ASL_FAST_NATIVE`` and ``ASL_FAST_CUDA`` are 0 (do not build) or
+1 (an error unless built); ``ASL_FAST_CUDA_ARCHS`` replaces the list of architectures, for example ``"80,90"``;
+``MAX_JOBS`` limits how many compilers run at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CUDA_ARCHS = ("80", "90", "100")
+SUFFIX = sysconfig.get_config_var("EXT_SUFFIX") or ".so"
+
+
+class NotBuilt(Exception):
+    """Why a module cannot be built, and what to do about it, in words for the user."""
+
+
+@dataclass
+class Module:
+    """One shared library: its name inside asl_fast, sources, command templates and what to report about it."""
+
+    name: str
+    sources: list[Path]
+    compile: str
+    link: str
+    report: dict[str, object] = field(default_factory=dict)
+
+
+def _version(program: str) -> str:
+    lines = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout.splitlines()
+    named = [line for line in lines if "release" in line] or lines
+    return named[0].strip() if named else program
+
+
+def _setting(name: str) -> bool | None:
+    value = os.environ.get(name, "").strip()
+    if value not in ("", "0", "1"):
+        raise SystemExit(f"{name}={value!r}: expected 0, 1 or nothing")
+    return None if value == "" else value == "1"
+
+
+def find_cxx() -> str:
+    """Path of the C++ compiler: ``CXX``, else g++, c++ or clang++ on the path."""
+    if os.name == "nt":
+        raise NotBuilt("the native module is not built on Windows; use Linux, macOS or WSL to have it")
+    wanted = os.environ.get("CXX", "").split()[:1] or ["g++", "c++", "clang++"]
+    for name in wanted:
+        found = shutil.which(name)
+        if found:
+            return found
+    raise NotBuilt(f"no C++ compiler found (tried {', '.join(wanted)}); install one, for example g++, and reinstall")
+
+
+def find_nvcc() -> str:
+    """Path of nvcc: ``NVCC``, the path, ``CUDA_HOME``, ``/usr/local/cuda``; whether a GPU is present is never asked."""
+    homes = [os.environ[name] for name in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(name)]
+    candidates = [os.environ.get("NVCC") or "nvcc", *(f"{home}/bin/nvcc" for home in [*homes, "/usr/local/cuda"])]
+    for name in candidates:
+        found = shutil.which(name)
+        if found:
+            return found
+    raise NotBuilt("no nvcc found; install the CUDA toolkit, or set CUDA_HOME to it, and reinstall")
+
+
+def _includes() -> str:
+    try:
+        import pybind11
+    except ImportError as error:
+        raise NotBuilt("pybind11 is not installed; pip install pybind11 ninja") from error
+    python = Path(sysconfig.get_path("include"))
+    if not (python / "Python.h").exists():
+        raise NotBuilt(f"Python.h not found in {python}; install Python's headers, for example python3-dev")
+    return f"-I{ROOT / 'csrc'} -isystem {pybind11.get_include()} -isystem {python}"
+
+
+def cpu_module() -> Module:
+    """Everything in csrc/cpu and csrc/module.cpp, for any processor of this architecture."""
+    cxx = find_cxx()
+    version = _version(cxx)
+    # Contraction is off so that a function cloned for a newer processor rounds as the portable one does.
+    flags = "-O3 -std=c++17 -fPIC -fvisibility=hidden -pthread -ffp-contract=off -Wall -Wextra"
+    define = shlex.quote(f'-DASL_COMPILER="{version}"')
+    shared = "-bundle -undefined dynamic_lookup" if sys.platform == "darwin" else "-shared -Wl,-s"
+    return Module(
+        name="_native",
+        sources=[ROOT / "csrc" / "module.cpp", *sorted((ROOT / "csrc" / "cpu").glob("*.cpp"))],
+        compile=f"{cxx} -MMD -MF $out.d {flags} {define} {_includes()} -c $in -o $out",
+        link=f"{cxx} {shared} -pthread $in -o $out",
+        report={"compiler": version},
+    )
+
+
+def cuda_module() -> Module:
+    """Everything in csrc/cuda, for each architecture nvcc knows of CUDA_ARCHS, and PTX for newer devices."""
+    nvcc, cxx = find_nvcc(), find_cxx()
+    if sys.platform == "darwin":
+        raise NotBuilt("CUDA is not available on macOS")
+    asked = [part.strip() for part in os.environ.get("ASL_FAST_CUDA_ARCHS", "").split(",") if part.strip()]
+    listed = subprocess.run([nvcc, "--list-gpu-arch"], capture_output=True, text=True, check=False).stdout.split()
+    archs = asked or [arch for arch in CUDA_ARCHS if f"compute_{arch}" in listed]
+    if not archs:
+        raise NotBuilt(f"{nvcc} knows none of sm_{', sm_'.join(CUDA_ARCHS)}; install CUDA 11.8 or newer")
+    targets = " ".join(f"-gencode arch=compute_{arch},code=sm_{arch}" for arch in archs)
+    targets += f" -gencode arch=compute_{archs[-1]},code=compute_{archs[-1]}"
+    names = " ".join([*(f"sm_{arch}" for arch in archs), f"compute_{archs[-1]}"])
+    flags = f"-O3 -std=c++17 -Xcompiler -fPIC,-fvisibility=hidden -ccbin {cxx} --cudart static"
+    define = shlex.quote(f'-DASL_CUDA_ARCHS="{names}"')
+    return Module(
+        name="_native_cuda",
+        sources=sorted((ROOT / "csrc" / "cuda").glob("*.cu")),
+        compile=f"{nvcc} -MD -MF $out.d {flags} {define} {targets} {_includes()} -c $in -o $out",
+        link=f"{nvcc} -shared -ccbin {cxx} --cudart static $in -o $out",
+        report={"compiler": _version(nvcc), "host_compiler": _version(cxx), "architectures": names.split()},
+    )
+
+
+def _escape(path: Path) -> str:
+    return str(path).replace("$", "$$").replace(" ", "$ ").replace(":", "$:")
+
+
+def _write_ninja(module: Module, folder: Path) -> Path:
+    """Writes ``folder/build.ninja``; headers come from the compiler's depfiles, a changed command line rebuilds."""
+    library = folder / f"{module.name}{SUFFIX}"
+    lines = ["ninja_required_version = 1.8", ""]
+    lines += ["rule compile", f"  command = {module.compile}", "  depfile = $out.d", "  deps = gcc"]
+    lines += ["  description = compile $in", "rule link", f"  command = {module.link}", "  description = link $out", ""]
+    objects = []
+    for source in module.sources:
+        objects.append(folder / f"{source.name}.o")
+        lines.append(f"build {_escape(objects[-1])}: compile {_escape(source)}")
+    lines += [f"build {_escape(library)}: link {' '.join(map(_escape, objects))}", ""]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "build.ninja").write_text("\n".join(lines))
+    return library
+
+
+def _ninja(folder: Path) -> None:
+    try:
+        from ninja import BIN_DIR
+
+        program: str | None = str(Path(BIN_DIR) / "ninja")
+    except ImportError:
+        program = shutil.which("ninja")
+    if program is None:
+        raise NotBuilt("ninja is not installed; pip install pybind11 ninja")
+    jobs = ["-j", os.environ["MAX_JOBS"]] if os.environ.get("MAX_JOBS") else []
+    done = subprocess.run(
+        [program, "-C", str(folder), *jobs], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    (folder / "build.log").write_text(done.stdout)
+    print(done.stdout, end="", flush=True)
+    if done.returncode:
+        tail = "\n".join(done.stdout.splitlines()[-12:])
+        raise NotBuilt(f"compilation failed; the whole log is {folder / 'build.log'} and ends with:\n{tail}")
+
+
+def _install(file: Path, target: Path) -> None:
+    """Copies by renaming, so that a process that has the old library loaded keeps it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = target.with_name(f".{target.name}.{os.getpid()}")
+    shutil.copy2(file, fresh)
+    fresh.replace(target)
+
+
+def build(work: Path, packages: Iterable[Path], *, strict: bool = False) -> list[Path]:
+    """Builds what can be built and puts it, with ``_build_info.json``, into every folder of ``packages``.
+
+    Args:
+        work: folder for objects and build.ninja; kept between calls, so that only what changed is compiled.
+        packages: folders that stand for the package ``asl_fast``.
+        strict: a compiler that is found and fails is an error, as it is with ``ASL_FAST_NATIVE=1``.
+
+    Returns:
+        The files written.
+
+    Raises:
+        SystemExit: a module that the environment or ``strict`` asks for was not built.
+    """
+    packages = list(packages)
+    report: dict[str, object] = {"python": sys.version.split()[0], "platform": sysconfig.get_platform()}
+    written: list[Path] = []
+    for make, name, variable in (
+        (cpu_module, "_native", "ASL_FAST_NATIVE"),
+        (cuda_module, "_native_cuda", "ASL_FAST_CUDA"),
+    ):
+        setting = _setting(variable)
+        found = False
+        try:
+            if setting is False:
+                raise NotBuilt(f"{variable}=0 at build time")
+            module = make()
+            found = True
+            library = _write_ninja(module, work / name)
+            _ninja(work / name)
+        except NotBuilt as reason:
+            if setting or (strict and found):
+                raise SystemExit(f"asl_fast.{name}: {reason}") from reason
+            print(f"asl_fast: {name} is not built, the package works without it: {reason}", file=sys.stderr)
+            report[name] = {"built": False, "reason": str(reason)}
+            for package in packages:
+                (package / f"{name}{SUFFIX}").unlink(missing_ok=True)
+            continue
+        report[name] = {"built": True, **module.report}
+        for package in packages:
+            _install(library, package / library.name)
+            written.append(package / library.name)
+    record = work / "_build_info.json"
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text(json.dumps(report, indent=2) + "\n")
+    for package in packages:
+        _install(record, package / record.name)
+        written.append(package / record.name)
+    return written

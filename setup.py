@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parts of the build that pyproject.toml cannot say: the mapped folder and the two optional native modules."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).resolve().parent
+sys.path.insert(0, str(ROOT / "csrc"))
+
+import native_build  # noqa: E402
+
+
+class BuildNative(build_ext):
+    """Replaces setuptools' compilation by ninja's, which recompiles only what changed."""
+
+    user_options = [*build_ext.user_options, ("strict", None, "fail when a compiler that was found fails")]
+    boolean_options = [*build_ext.boolean_options, "strict"]
+
+    def initialize_options(self) -> None:
+        super().initialize_options()
+        self.strict = False
+        self.written: list[Path] = []
+
+    def run(self) -> None:
+        inplace = self.inplace or self.editable_mode
+        package = ROOT / "asl_fast" if inplace else Path(self.build_lib) / "asl_fast"
+        work = ROOT / "build" / "native" / f"{sys.implementation.cache_tag}-{native_build.sysconfig.get_platform()}"
+        self.written = native_build.build(work, [package], strict=bool(self.strict))
+
+    def get_outputs(self) -> list[str]:
+        return [] if self.inplace or self.editable_mode else [str(path) for path in self.written]
+
+    def get_output_mapping(self) -> dict[str, str]:
+        return {}
+
+
+setup(
+    packages=[*find_packages(include=["asl_fast", "asl_fast.*"]), "asl_fast.kernels"],
+    package_dir={"asl_fast": "asl_fast", "asl_fast.kernels": "kernels"},
+    package_data={"asl_fast": ["py.typed"]},
+    ext_modules=[Extension(f"asl_fast.{name}", sources=[], optional=True) for name in ("_native", "_native_cuda")],
+    cmdclass={"build_ext": BuildNative},
+)
