@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
@@ -18,8 +19,8 @@ import native_build  # noqa: E402
 class BuildNative(build_ext):
     """Replaces setuptools' compilation by ninja's, which recompiles only what changed."""
 
-    user_options = [*build_ext.user_options, ("strict", None, "fail when a compiler that was found fails")]
-    boolean_options = [*build_ext.boolean_options, "strict"]
+    user_options: ClassVar = [*build_ext.user_options, ("strict", None, "fail when a compiler that was found fails")]
+    boolean_options: ClassVar = [*build_ext.boolean_options, "strict"]
 
     def initialize_options(self) -> None:
         super().initialize_options()
