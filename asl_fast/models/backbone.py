@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From features to a pyramid of levels, each at half the temporal resolution of the one before."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from asl_fast.models.blocks import ConvBlock, TransformerBlock
+from asl_fast.models.config import DetectorConfig
+from asl_fast.models.front_end import FrontEnd
+from asl_fast.models.layers import MaskedNorm, Pointwise, TemporalConv, apply_mask
+from asl_fast.models.positions import AbsolutePositions
+
+
+class Embedding(nn.Module):
+    """Features of one or several streams -> (B, T, width): front-end or projections, then k=3 convolutions, then positions."""
+
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__()
+        self.front_end = FrontEnd(config.front_end, config.feature_dim) if config.front_end else None
+        self.splits = config.input_splits
+        self.projections = nn.ModuleList(
+            Pointwise(i, o) for i, o in zip(config.input_splits, config.projection_dims, strict=True)
+        )
+        in_dim = config.width if self.splits else (self.front_end.out_dim if self.front_end else config.feature_dim)
+        self.convs = nn.ModuleList(
+            TemporalConv(
+                in_dim if i == 0 else config.width, config.width, config.kernel_size, bias=not config.embedding_norm
+            )
+            for i in range(config.embedding_layers)
+        )
+        self.norms = nn.ModuleList(
+            MaskedNorm(config.width, enabled=config.embedding_norm, mask_padding=config.mask_norms) for _ in self.convs
+        )
+        self.positions = (
+            AbsolutePositions(config.max_length_grid, config.width, resample_padded=not config.mask_norms)
+            if config.positions == "absolute"
+            else None
+        )
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x (B, T, feature_dim), mask (B, T) -> (B, T, width)."""
+        x = self.front_end(x, mask) if self.front_end is not None else apply_mask(x, mask)
+        if self.splits:
+            streams = x.split(list(self.splits), dim=-1)
+            x = torch.cat([apply_mask(p(s), mask) for p, s in zip(self.projections, streams, strict=True)], dim=-1)
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = F.relu(norm(apply_mask(conv(x), mask), mask))
+        return x if self.positions is None else self.positions(x, mask)
+
+
+class Backbone(nn.Module):
+    """Embedding, stem at full resolution, and one downsampling block per further level."""
+
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__()
+        self.embedding = Embedding(config)
+        self.stem = nn.ModuleList(self._block(config, level=0, stride=1) for _ in range(config.stem_blocks))
+        self.branch = nn.ModuleList(self._block(config, level=level, stride=2) for level in range(1, config.num_levels))
+        for module in self.modules():
+            if isinstance(module, (nn.Linear, TemporalConv)) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+    @staticmethod
+    def _block(config: DetectorConfig, *, level: int, stride: int) -> nn.Module:
+        if config.backbone == "conv":
+            return ConvBlock(config, stride=stride)
+        return TransformerBlock(config, window=config.windows[level], stride=stride)
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """x (B, T, feature_dim), mask (B, T), T a multiple of 2 ** (levels - 1) -> features and masks of every level."""
+        x = self.embedding(x, mask)
+        for block in self.stem:
+            x, mask = block(x, mask)
+        features, masks = [x], [mask]
+        for block in self.branch:
+            x, mask = block(x, mask)
+            features.append(x)
+            masks.append(mask)
+        return features, masks

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an action detector is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+UNBOUNDED_GRID = 10000.0
+
+
+@dataclass(frozen=True)
+class FrontEndConfig:
+    """A small convolutional network on raw samples, for sensor streams whose features are not precomputed.
+
+    A feature vector of the data set then holds ``samples_per_step`` consecutive raw samples; ``strides`` must multiply to that
+    number, so that one output step remains per grid step.
+    """
+
+    samples_per_step: int
+    strides: tuple[int, ...]
+    width: int = 64
+    kernel_size: int = 11
+
+
+@dataclass(frozen=True)
+class DetectorConfig:
+    """Architecture of :class:`asl_fast.models.ActionDetector`; lengths are in feature-grid steps.
+
+    Attributes:
+        feature_dim: channels of the input features; 0 means "as the data set has it" in a training configuration.
+        num_classes: number of action classes; 0 means "as the data set has it" in a training configuration.
+        width: channels of the backbone.
+        num_levels: pyramid levels, each half the temporal resolution of the one before.
+        backbone: windowed self-attention ("transformer") or residual convolutions ("conv").
+        num_heads: attention heads.
+        attention_windows: odd attention window of each level, or one for all; 0 is full attention.
+        embedding_layers: k=3 convolutions before the first block.
+        stem_blocks: blocks at full resolution.
+        mlp_ratio: width of a block's hidden layer over ``width``.
+        input_splits: channels of several feature streams that are projected separately to ``projection_dims`` first.
+        projection_dims: output channels of those projections; they sum to ``width``.
+        positions: "none", "absolute" sinusoids, or "relative" biases of the windowed attention.
+        max_length_grid: longest training sequence; absolute positions of longer ones are compressed to this range.
+        fpn: whether the levels exchange information top-down before the heads.
+        neck_width: channels after the neck; 0 means ``width``.
+        head_width: channels in the heads; 0 means ``width``.
+        head_layers: convolutions in a head, the output layer included.
+        kernel_size: odd kernel of embedding and heads.
+        embedding_norm, neck_norm, head_norm: whether a LayerNorm follows those convolutions.
+        regression_ranges: per level, the (low, high) range of the larger boundary distance of an instance it is responsible
+            for; empty means 0-4-8-16-...-unbounded.
+        dropout: dropout after projections and in the MLP.
+        drop_path: probability to drop a residual branch of a sample.
+        layer_scale: whether residual branches are scaled per channel, starting at 1e-4.
+        prior_probability: initial class probability of the classifier.
+        rare_classes: classes whose classifier starts at a probability of 1e-6 (classes without training instances).
+        mask_norms: keep padded positions at zero after every LayerNorm, so that the output of a sequence does not depend on
+            padding or batch mates. ActionFormer does not do so; its checkpoints need False to give ActionFormer's outputs.
+        front_end: optional network on raw samples.
+    """
+
+    feature_dim: int = 0
+    num_classes: int = 0
+    width: int = 512
+    num_levels: int = 6
+    backbone: Literal["transformer", "conv"] = "transformer"
+    num_heads: int = 4
+    attention_windows: tuple[int, ...] = (19,)
+    embedding_layers: int = 2
+    stem_blocks: int = 2
+    mlp_ratio: float = 4.0
+    input_splits: tuple[int, ...] = ()
+    projection_dims: tuple[int, ...] = ()
+    positions: Literal["none", "absolute", "relative"] = "none"
+    max_length_grid: int = 2304
+    fpn: bool = False
+    neck_width: int = 0
+    head_width: int = 0
+    head_layers: int = 3
+    kernel_size: int = 3
+    embedding_norm: bool = True
+    neck_norm: bool = True
+    head_norm: bool = True
+    regression_ranges: tuple[tuple[float, float], ...] = ()
+    dropout: float = 0.0
+    drop_path: float = 0.1
+    layer_scale: bool = True
+    prior_probability: float = 0.01
+    rare_classes: tuple[int, ...] = ()
+    mask_norms: bool = True
+    front_end: FrontEndConfig | None = None
+
+    @property
+    def windows(self) -> tuple[int, ...]:
+        """Attention window of each level."""
+        return self.attention_windows * self.num_levels if len(self.attention_windows) == 1 else self.attention_windows
+
+    @property
+    def ranges_grid(self) -> tuple[tuple[float, float], ...]:
+        """Regression range of each level, in grid steps."""
+        return self.regression_ranges or doubling_ranges(self.num_levels)
+
+    def validate(self) -> None:
+        """Raises ValueError naming the field and the fix where the parts do not fit together."""
+        for name in ("feature_dim", "num_classes", "width", "num_levels", "num_heads", "head_layers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"model.{name} must be at least 1, found {getattr(self, name)}")
+        if self.width % self.num_heads:
+            raise ValueError(f"model.width {self.width} is not a multiple of model.num_heads {self.num_heads}")
+        if len(self.windows) != self.num_levels:
+            raise ValueError(
+                f"model.attention_windows has {len(self.windows)} entries for {self.num_levels} levels; "
+                "give one window or one per level"
+            )
+        if any(w < 0 or (w > 0 and w % 2 == 0) for w in self.windows):
+            raise ValueError(f"model.attention_windows must be odd, or 0 for full attention, found {self.windows}")
+        if len(self.ranges_grid) != self.num_levels:
+            raise ValueError(
+                f"model.regression_ranges has {len(self.ranges_grid)} entries for {self.num_levels} levels; "
+                "give none, or one (low, high) per level"
+            )
+        if self.kernel_size % 2 == 0:
+            raise ValueError(f"model.kernel_size must be odd, found {self.kernel_size}")
+        if len(self.input_splits) != len(self.projection_dims):
+            raise ValueError("model.input_splits and model.projection_dims must have the same number of entries")
+        if self.input_splits and (
+            sum(self.input_splits) != self.feature_dim or sum(self.projection_dims) != self.width
+        ):
+            raise ValueError(
+                f"model.input_splits must sum to feature_dim {self.feature_dim} and model.projection_dims to width "
+                f"{self.width}, found {self.input_splits} and {self.projection_dims}"
+            )
+        if not self.fpn and self.neck_width not in (0, self.width):
+            raise ValueError("model.neck_width differs from model.width, which needs model.fpn")
+        front_end = self.front_end
+        if front_end is not None:
+            product = 1
+            for stride in front_end.strides:
+                product *= stride
+            if product != front_end.samples_per_step or self.feature_dim % front_end.samples_per_step:
+                raise ValueError(
+                    f"model.front_end.strides {front_end.strides} must multiply to samples_per_step "
+                    f"{front_end.samples_per_step}, which must divide feature_dim {self.feature_dim}"
+                )
+
+
+def doubling_ranges(num_levels: int, first_grid: float = 4.0) -> tuple[tuple[float, float], ...]:
+    """Regression ranges 0-f-2f-4f-...-unbounded for ``num_levels`` levels, as ActionFormer's configurations have them."""
+    edges = [0.0, *(first_grid * 2**level for level in range(num_levels - 1)), UNBOUNDED_GRID]
+    return tuple(zip(edges[:-1], edges[1:], strict=True))

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ActionFormer's configuration and parameter names, translated to ours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from asl_fast.models.config import DetectorConfig
+
+# Patterns over ActionFormer's parameter names, in the order they apply.
+_RENAMES: tuple[tuple[str, str], ...] = (
+    (r"^module\.", ""),
+    (r"\.conv\.(weight|bias)$", r".\1"),
+    (r"^backbone\.proj\.", "backbone.embedding.projections."),
+    (r"^backbone\.embd\.", "backbone.embedding.convs."),
+    (r"^backbone\.embd_norm\.(\d+)\.", r"backbone.embedding.norms.\1.norm."),
+    (r"\.attn\.rel_pe$", ".attention.relative_bias"),
+    (r"\.attn\.proj\.", ".attention.projection."),
+    (r"\.attn\.", ".attention."),
+    (r"\.ln1\.", ".attention_norm.norm."),
+    (r"\.ln2\.", ".mlp_norm."),
+    (r"\.mlp\.0\.", ".expand."),
+    (r"\.mlp\.3\.", ".contract."),
+    (r"\.drop_path_attn\.", ".attention_path."),
+    (r"\.drop_path_mlp\.", ".mlp_path."),
+    (r"^neck\.lateral_convs\.", "neck.lateral."),
+    (r"^neck\.fpn_convs\.", "neck.smooth."),
+    (r"^neck\.fpn_norms\.(\d+)\.", r"neck.norms.\1.norm."),
+    (r"^cls_head\.cls_head\.", "classification_head.tower.output."),
+    (r"^cls_head\.head\.", "classification_head.tower.convs."),
+    (r"^cls_head\.norm\.(\d+)\.", r"classification_head.tower.norms.\1.norm."),
+    (r"^reg_head\.offset_head\.", "regression_head.tower.output."),
+    (r"^reg_head\.head\.", "regression_head.tower.convs."),
+    (r"^reg_head\.norm\.(\d+)\.", r"regression_head.tower.norms.\1.norm."),
+    (r"^reg_head\.scale\.", "regression_head.scales."),
+)
+_POINTWISE = re.compile(r"\.(projections\.\d+|query|key|value|projection|expand|contract|lateral\.\d+)\.weight$")
+_CHANNEL_VECTOR = re.compile(r"(norm\.(weight|bias)|_norm\.(weight|bias)|_path\.scale)$")
+
+
+def convert_name(name: str) -> str:
+    """Our name of ActionFormer's parameter ``name``."""
+    for pattern, replacement in _RENAMES:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def convert_tensor(name: str, tensor: Tensor) -> Tensor:
+    """The tensor of ActionFormer's parameter ``name`` in our shape (1x1 convolutions are linear layers here)."""
+    ours = convert_name(name)
+    if _POINTWISE.search(ours):
+        return tensor.squeeze(-1)
+    if _CHANNEL_VECTOR.search(ours):
+        return tensor.reshape(-1)
+    if ours.endswith(".relative_bias"):
+        return tensor.squeeze(1).squeeze(0)
+    return tensor
+
+
+def convert_state_dict(state_dict: Mapping[str, Tensor], config: DetectorConfig) -> dict[str, Tensor]:
+    """ActionFormer's state dict in our names and shapes; relative biases of full-attention levels have no effect there and go."""
+    converted = {convert_name(name): convert_tensor(name, tensor) for name, tensor in state_dict.items()}
+    return {name: tensor for name, tensor in converted.items() if not name.startswith("point_generator.")}
+
+
+def convert_config(config: Mapping[str, Any]) -> DetectorConfig:
+    """ActionFormer's model keyword arguments as our configuration, with the quirks its outputs depend on switched on.
+
+    Raises:
+        ValueError: naming a missing key or a value that has no equivalent here.
+    """
+    try:
+        return _convert_config(config)
+    except KeyError as error:
+        raise ValueError(
+            f"the ActionFormer configuration lacks {error}; pass the keyword arguments of LocPointTransformer, "
+            "defaults filled in"
+        ) from None
+
+
+def _convert_config(config: Mapping[str, Any]) -> DetectorConfig:
+    if config["scale_factor"] != 2:
+        raise ValueError(f"scale_factor must be 2, found {config['scale_factor']}")
+    if config["fpn_start_level"] != 0:
+        raise ValueError(f"fpn_start_level must be 0, found {config['fpn_start_level']}")
+    if config["embd_kernel_size"] != config["head_kernel_size"]:
+        raise ValueError("embd_kernel_size and head_kernel_size must be equal")
+    train = config["train_cfg"]
+    embedding_layers, stem_blocks, branch_blocks = config["backbone_arch"]
+    num_levels = branch_blocks + 1
+    windows = config["n_mha_win_size"]
+    windows = [windows] * num_levels if isinstance(windows, int) else list(windows)
+    splits = tuple(config["input_dim"]) if isinstance(config["input_dim"], (list, tuple)) else ()
+    projections = tuple(config["embd_dim"]) if splits else ()
+    width = sum(projections) if splits else config["embd_dim"]
+    if config["use_abs_pe"] and config["use_rel_pe"]:
+        raise ValueError("use_abs_pe and use_rel_pe together have no equivalent here")
+    transformer = config["backbone_type"] == "convTransformer"
+    positions = "absolute" if config["use_abs_pe"] else "relative" if config["use_rel_pe"] else "none"
+    return DetectorConfig(
+        feature_dim=sum(splits) if splits else config["input_dim"],
+        num_classes=config["num_classes"],
+        width=width,
+        num_levels=num_levels,
+        backbone="transformer" if transformer else "conv",
+        num_heads=config["n_head"],
+        # ActionFormer's local attention reaches window // 2 positions to both sides; 1 and below mean full attention.
+        attention_windows=tuple(w // 2 * 2 + 1 if w > 1 else 0 for w in windows),
+        embedding_layers=embedding_layers,
+        stem_blocks=stem_blocks,
+        input_splits=splits,
+        projection_dims=projections,
+        positions=positions if transformer else "none",
+        max_length_grid=config["max_seq_len"],
+        fpn=config["fpn_type"] == "fpn",
+        neck_width=config["fpn_dim"],
+        head_width=config["head_dim"],
+        head_layers=config["head_num_layers"],
+        kernel_size=config["head_kernel_size"],
+        embedding_norm=config["embd_with_ln"],
+        neck_norm=config["fpn_with_ln"],
+        head_norm=config["head_with_ln"],
+        regression_ranges=tuple((float(low), float(high)) for low, high in config["regression_range"]),
+        dropout=train["dropout"],
+        drop_path=train["droppath"],
+        layer_scale=train["droppath"] > 0,
+        prior_probability=train["cls_prior_prob"],
+        rare_classes=tuple(train["head_empty_cls"]),
+        mask_norms=False,
+    )

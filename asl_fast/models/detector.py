@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The detector: features in, per-level class logits and boundary offsets out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from asl_fast.models.backbone import Backbone
+from asl_fast.models.config import DetectorConfig
+from asl_fast.models.convert_actionformer import convert_config, convert_state_dict
+from asl_fast.models.heads import ClassificationHead, RegressionHead
+from asl_fast.models.neck import FeaturePyramid, IdentityNeck
+from asl_fast.models.points import level_points
+
+
+@dataclass(frozen=True)
+class DetectorOutput:
+    """Per-level lists, finest level first; T_l halves from level to level.
+
+    Attributes:
+        logits: (B, T_l, C); zero where padded.
+        offsets: (B, T_l, 2) non-negative distances to start and end in units of the level's stride.
+        features: (B, T_l, D) what the heads see.
+        masks: (B, T_l) bool, True where valid.
+        points: (T_l, 4) float32 [time_grid, range_low, range_high, stride].
+    """
+
+    logits: list[Tensor]
+    offsets: list[Tensor]
+    features: list[Tensor]
+    masks: list[Tensor]
+    points: list[Tensor]
+
+
+class ActionDetector(nn.Module):
+    """ActionFormer's detector (Zhang, Wu, Li, ECCV 2022) in channels-last layout.
+
+    Args:
+        config: the architecture; ``feature_dim`` and ``num_classes`` must be set.
+
+    Raises:
+        ValueError: where fields of the configuration do not fit together.
+    """
+
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__()
+        config.validate()
+        self.config = config
+        self.backbone = Backbone(config)
+        self.neck = FeaturePyramid(config) if config.fpn else IdentityNeck(config)
+        self.classification_head = ClassificationHead(config)
+        self.regression_head = RegressionHead(config)
+
+    @property
+    def length_multiple(self) -> int:
+        """Sequences are padded to a multiple of this many grid steps."""
+        return int(2 ** (self.config.num_levels - 1))
+
+    def forward(self, features: Tensor, mask: Tensor) -> DetectorOutput:
+        """Detects in a padded batch.
+
+        Args:
+            features: (B, T, feature_dim) floating point; what lies in padded positions does not matter.
+            mask: (B, T) bool, True where valid; the valid positions of a sequence come first.
+
+        Returns:
+            DetectorOutput; T_0 is T rounded up to a multiple of ``length_multiple``.
+
+        Raises:
+            ValueError: where the shapes do not fit the model.
+            TypeError: where mask is not bool or features are not floating point.
+        """
+        self._check(features, mask)
+        pad = -features.shape[1] % self.length_multiple
+        if pad:
+            features, mask = F.pad(features, (0, 0, 0, pad)), F.pad(mask, (0, pad))
+        # A padded NaN times zero would stay NaN.
+        features = features.masked_fill(~mask.unsqueeze(-1), 0.0)
+        levels, masks = self.backbone(features, mask)
+        levels = self.neck(levels, masks)
+        return DetectorOutput(
+            logits=self.classification_head(levels, masks),
+            offsets=self.regression_head(levels, masks),
+            features=levels,
+            masks=masks,
+            points=level_points([x.shape[1] for x in levels], self.config.ranges_grid, features.device),
+        )
+
+    def _check(self, features: Tensor, mask: Tensor) -> None:
+        if features.dim() != 3 or features.shape[-1] != self.config.feature_dim:
+            raise ValueError(
+                f"features must have shape (B, T, {self.config.feature_dim}), found {tuple(features.shape)}; "
+                "is the time axis in the middle, and are these the features the model was trained on?"
+            )
+        if mask.shape != features.shape[:2]:
+            raise ValueError(f"mask must have shape {tuple(features.shape[:2])}, found {tuple(mask.shape)}")
+        if mask.dtype != torch.bool:
+            raise TypeError(f"mask must be bool, found {mask.dtype}")
+        if not features.is_floating_point():
+            raise TypeError(f"features must be floating point, found {features.dtype}")
+        if features.shape[1] == 0:
+            raise ValueError("features have no time steps")
+
+    @classmethod
+    def from_actionformer(cls, state_dict: Mapping[str, Tensor], config: Mapping[str, Any]) -> ActionDetector:
+        """A detector with the weights of an ActionFormer checkpoint, giving ActionFormer's outputs.
+
+        Args:
+            state_dict: the model's state dict, from ActionFormer or OpenTAD-free code with its parameter names; prefixes
+                "module." of data-parallel wrappers are removed.
+            config: the keyword arguments of ActionFormer's ``LocPointTransformer`` (the ``model`` section of its configuration
+                with ``train_cfg`` and ``test_cfg``).
+
+        Raises:
+            ValueError: for a configuration this detector has no equivalent of, or weights that do not fit it.
+        """
+        detector = cls(convert_config(config))
+        converted = convert_state_dict(state_dict, detector.config)
+        missing, unexpected = detector.load_state_dict(converted, strict=False)
+        if missing or unexpected:
+            raise ValueError(
+                f"the state dict does not fit the configuration: missing {missing}, unexpected {unexpected}"
+            )
+        return detector

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Classification and regression heads, shared by all levels."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from asl_fast.models.config import DetectorConfig
+from asl_fast.models.layers import MaskedNorm, Scale, TemporalConv, apply_mask
+
+RARE_PROBABILITY = 1e-6
+
+
+class Tower(nn.Module):
+    """The convolutions that a head shares over levels, and its output convolution."""
+
+    def __init__(self, config: DetectorConfig, out_dim: int) -> None:
+        super().__init__()
+        in_dim, width = config.neck_width or config.width, config.head_width or config.width
+        self.convs = nn.ModuleList(
+            TemporalConv(in_dim if i == 0 else width, width, config.kernel_size, bias=not config.head_norm)
+            for i in range(config.head_layers - 1)
+        )
+        self.norms = nn.ModuleList(
+            MaskedNorm(width, enabled=config.head_norm, mask_padding=config.mask_norms) for _ in self.convs
+        )
+        self.output = TemporalConv(width if self.convs else in_dim, out_dim, config.kernel_size)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, T_l, width) -> (B, T_l, out_dim), zero where padded."""
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = F.relu(norm(apply_mask(conv(x), mask), mask))
+        return apply_mask(self.output(x), mask)
+
+
+class ClassificationHead(nn.Module):
+    """Class logits per point; the bias starts at the prior probability (Lin et al. 2017, focal loss, section 4.1)."""
+
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__()
+        self.tower = Tower(config, config.num_classes)
+        bias = self.tower.output.bias
+        assert bias is not None
+        with torch.no_grad():
+            if config.prior_probability > 0:
+                bias.fill_(_logit(config.prior_probability))
+            bias[list(config.rare_classes)] = _logit(RARE_PROBABILITY)
+
+    def forward(self, features: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
+        """Per level (B, T_l, width) -> (B, T_l, C)."""
+        return [self.tower(x, mask) for x, mask in zip(features, masks, strict=True)]
+
+
+class RegressionHead(nn.Module):
+    """Non-negative distances to start and end per point, in units of the level's stride."""
+
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__()
+        self.tower = Tower(config, 2)
+        self.scales = nn.ModuleList(Scale() for _ in range(config.num_levels))
+
+    def forward(self, features: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
+        """Per level (B, T_l, width) -> (B, T_l, 2)."""
+        return [F.relu(scale(self.tower(x, mask))) for scale, x, mask in zip(self.scales, features, masks, strict=True)]
+
+
+def _logit(probability: float) -> float:
+    return math.log(probability / (1.0 - probability))

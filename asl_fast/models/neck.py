@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What happens to the pyramid between backbone and heads."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from asl_fast.models.config import DetectorConfig
+from asl_fast.models.layers import MaskedNorm, Pointwise, TemporalConv, apply_mask
+
+
+class IdentityNeck(nn.Module):
+    """A LayerNorm on every level."""
+
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(
+            MaskedNorm(config.width, enabled=config.neck_norm, mask_padding=config.mask_norms)
+            for _ in range(config.num_levels)
+        )
+
+    def forward(self, features: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
+        """Per level (B, T_l, width) -> (B, T_l, width)."""
+        return [norm(x, mask) for norm, x, mask in zip(self.norms, features, masks, strict=True)]
+
+
+class FeaturePyramid(nn.Module):
+    """Feature pyramid network (Lin et al. 2017): coarse levels are added to the finer ones, then smoothed."""
+
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__()
+        width = config.neck_width or config.width
+        bias = not config.neck_norm
+        levels = range(config.num_levels)
+        self.lateral = nn.ModuleList(Pointwise(config.width, width, bias=bias) for _ in levels)
+        self.smooth = nn.ModuleList(TemporalConv(width, width, 3, groups=width, bias=bias) for _ in levels)
+        self.norms = nn.ModuleList(
+            MaskedNorm(width, enabled=config.neck_norm, mask_padding=config.mask_norms) for _ in levels
+        )
+
+    def forward(self, features: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
+        """Per level (B, T_l, width) -> (B, T_l, neck_width)."""
+        merged = [apply_mask(lateral(x), mask) for lateral, x, mask in zip(self.lateral, features, masks, strict=True)]
+        for level in range(len(merged) - 1, 0, -1):
+            upsampled = merged[level].repeat_interleave(2, dim=1)
+            merged[level - 1] = merged[level - 1] + upsampled
+        out = []
+        for x, mask, smooth, norm in zip(merged, masks, self.smooth, self.norms, strict=True):
+            out.append(norm(apply_mask(smooth(x), mask), mask))
+        return out

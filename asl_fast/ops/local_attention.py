@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Windowed self-attention over time.
+
+    out_t = sum_u softmax_u(q_t . k_u / sqrt(d) + b_{u-t}) v_u     over valid u with |u - t| <= (window - 1) / 2
+
+Source: ActionFormer (Zhang, Wu, Li, ECCV 2022), section 3.2; the windows follow Longformer (Beltagy et al. 2020).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MIN_CHUNK = 32
+
+
+def local_attention(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, window: int, bias: Tensor | None = None
+) -> Tensor:
+    """Softmax attention of every position over the ``window`` positions centred on it.
+
+    Args:
+        q, k, v: (B, H, T, d), floating point.
+        mask: (B, T) bool, True where valid. Invalid keys get no weight.
+        window: odd number of positions.
+        bias: optional (H, window), added to the scores by relative position, oldest key first.
+
+    Returns:
+        (B, H, T, d); zero at invalid positions.
+
+    Raises:
+        ValueError: for an even window or shapes that do not fit.
+    """
+    if window < 1 or window % 2 == 0:
+        raise ValueError(f"window must be odd and positive, found {window}")
+    if q.shape != k.shape or q.shape != v.shape or mask.shape != (q.shape[0], q.shape[2]):
+        raise ValueError(
+            "local_attention needs q, k, v of one shape (B, H, T, d) and mask (B, T), found "
+            f"{tuple(q.shape)}, {tuple(k.shape)}, {tuple(v.shape)} and {tuple(mask.shape)}"
+        )
+    if bias is not None and bias.shape != (q.shape[1], window):
+        raise ValueError(f"bias must have shape (heads, window) = {(q.shape[1], window)}, found {tuple(bias.shape)}")
+    return _chunked(q, k, v, mask, window // 2, bias)
+
+
+def _chunked(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, radius: int, bias: Tensor | None) -> Tensor:
+    # Queries go in chunks against the keys of the chunk and of `radius` positions on both sides: dense small products that
+    # waste little, where one product per position would be all overhead.
+    length = q.shape[2]
+    chunk = max(MIN_CHUNK, radius)
+    num_chunks = -(-length // chunk)
+    pad = num_chunks * chunk - length
+    q, k, v = (F.pad(x, (0, 0, 0, pad)).unflatten(2, (num_chunks, chunk)) for x in (q, k, v))  # (B, H, n, c, d)
+    valid = F.pad(mask, (0, pad)).unflatten(1, (num_chunks, chunk))  # (B, n, c)
+
+    row = torch.arange(chunk, device=q.device).unsqueeze(1)
+    shift = torch.arange(chunk + 2 * radius, device=q.device) - row  # key position minus query position plus radius
+    in_window = (shift >= 0) & (shift <= 2 * radius)
+    allowed = in_window & _with_neighbours(valid.unsqueeze(-1), radius).squeeze(-1).unsqueeze(2)  # (B, n, c, c + 2r)
+    penalty = torch.zeros(allowed.shape, dtype=q.dtype, device=q.device)
+    penalty = penalty.masked_fill(~allowed, torch.finfo(q.dtype).min / 2).unsqueeze(1)
+    if bias is not None:
+        penalty = penalty + bias[:, shift.clamp(0, 2 * radius)].unsqueeze(1).to(q.dtype)  # (B, H, n, c, c + 2r)
+
+    scores = (q * q.shape[-1] ** -0.5) @ _with_neighbours(k, radius).transpose(-1, -2) + penalty
+    out = scores.softmax(-1) @ _with_neighbours(v, radius)
+    out = out * valid[:, None, :, :, None].to(out.dtype)
+    return out.flatten(2, 3)[:, :, :length]
+
+
+def _with_neighbours(x: Tensor, radius: int) -> Tensor:
+    """(..., n, c, d) -> (..., n, c + 2 * radius, d): every chunk with what lies `radius` positions beyond its ends."""
+    if radius == 0:
+        return x
+    edge = torch.zeros_like(x[..., :1, :radius, :])
+    before = torch.cat((edge, x[..., :-1, -radius:, :]), dim=-3)
+    after = torch.cat((x[..., 1:, :radius, :], edge), dim=-3)
+    return torch.cat((before, x, after), dim=-2)
