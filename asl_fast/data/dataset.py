@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Videos as training and evaluation samples."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from asl_fast.data.crop import clean_segments, random_crop
+from asl_fast.data.grid import FeatureGrid
+from asl_fast.data.store import FeatureStore
+from asl_fast.data.types import Video
+
+logger = logging.getLogger(__name__)
+
+
+class FeatureLayout(Protocol):
+    """How the features of one video lie in time; see `asl_fast.data.manifest.FeatureManifest`."""
+
+    def prepare(self, video: Video, features: NDArray[np.float32]) -> tuple[NDArray[np.float32], FeatureGrid]:
+        """Features as the model gets them (resized where the layout says so) and their grid."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One video, or a crop of it.
+
+    ``features`` (T, D) float32; ``segments`` (G, 2) float32 in grid units; ``labels`` (G,) int64; ``duration_sec`` of
+    the whole video; ``grid`` maps this sample's indices to seconds of the video, also when it is a crop.
+    """
+
+    video_id: str
+    features: torch.Tensor
+    segments: torch.Tensor
+    labels: torch.Tensor
+    duration_sec: float
+    grid: FeatureGrid
+
+
+class DetectionDataset(Dataset[Sample]):
+    """Samples of one split.
+
+    Segments are clipped to the recording and empty ones dropped (counted in ``num_clipped`` and ``num_dropped``); the
+    raw ones stay in ``videos`` for scoring. In training every sample is a random crop that depends on ``(seed, epoch,
+    index)`` alone, so order, workers and resumption do not change it.
+
+    Args:
+        videos: The split.
+        store: Their features.
+        layout: Grid of all videos, or a layout that knows each video's own.
+        training: Crop at random; otherwise full length.
+        max_length: Longest training crop in grid steps.
+        crop_ratio: Smallest and largest share kept of a training video that fits; None keeps all of it.
+        truncation_threshold: Share of a segment that must lie in a crop for it to be kept.
+        seed: Non-negative seed of the crops.
+
+    Raises:
+        ValueError: when no video is given, or an option is out of range.
+    """
+
+    def __init__(
+        self,
+        videos: Sequence[Video],
+        store: FeatureStore,
+        layout: FeatureGrid | FeatureLayout,
+        *,
+        training: bool = False,
+        max_length: int | None = None,
+        crop_ratio: tuple[float, float] | None = (0.9, 1.0),
+        truncation_threshold: float = 0.5,
+        seed: int = 0,
+    ) -> None:
+        if not videos:
+            raise ValueError("no video left: the split is empty, or none of its videos has usable features")
+        if max_length is not None and max_length < 1:
+            raise ValueError(f"max_length must be at least 1, got {max_length}")
+        if crop_ratio is not None and not 0 < crop_ratio[0] <= crop_ratio[1] <= 1:
+            raise ValueError(f"crop_ratio must satisfy 0 < low <= high <= 1, got {crop_ratio}")
+        if not 0 <= truncation_threshold <= 1:
+            raise ValueError(f"truncation_threshold must lie in [0, 1], got {truncation_threshold}")
+        if seed < 0:
+            raise ValueError(f"seed must not be negative, got {seed}")
+        self.videos = tuple(videos)
+        self.store = store
+        self.layout = layout
+        self.training = training
+        self.max_length = max_length
+        self.crop_ratio = crop_ratio
+        self.truncation_threshold = truncation_threshold
+        self.seed = seed
+        # Shared memory, so that workers which outlive an epoch see the new one.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
+        self._clean = [clean_segments(v.segments_sec, v.labels, v.duration_sec) for v in self.videos]
+        self.num_clipped = sum(clean.num_clipped for clean in self._clean)
+        self.num_dropped = sum(clean.num_dropped for clean in self._clean)
+        if self.num_dropped:
+            logger.info("%d empty or outside segments are not used as training targets", self.num_dropped)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the crops of this epoch; call it before iterating."""
+        self._epoch.fill_(epoch)
+
+    def with_options(self, **options: Any) -> DetectionDataset:
+        """The same videos and features with other crop settings (the keyword arguments of the constructor)."""
+        settings: dict[str, Any] = {
+            "training": self.training,
+            "max_length": self.max_length,
+            "crop_ratio": self.crop_ratio,
+            "truncation_threshold": self.truncation_threshold,
+            "seed": self.seed,
+        }
+        return DetectionDataset(self.videos, self.store, self.layout, **(settings | options))
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def __getitem__(self, index: int) -> Sample:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"index {index} of {len(self)} videos")
+        index %= len(self)
+        video, clean = self.videos[index], self._clean[index]
+        features = self.store.load(video.id)
+        if isinstance(self.layout, FeatureGrid):
+            grid = self.layout
+        else:
+            features, grid = self.layout.prepare(video, features)
+        segments, labels = grid.to_grid(clean.segments_sec), clean.labels
+        if self.training:
+            crop = random_crop(
+                segments,
+                labels,
+                len(features),
+                np.random.default_rng([self.seed, int(self._epoch), index]),
+                max_length=self.max_length,
+                crop_ratio=self.crop_ratio,
+                reach=grid.reach_grid,
+                threshold=self.truncation_threshold,
+            )
+            features = features[crop.start : crop.stop]
+            segments, labels = crop.segments, crop.labels
+            grid = grid.shifted(crop.start) if crop.start else grid
+        return Sample(
+            video_id=video.id,
+            # Copied: a tensor over the store's memory would let a training step change the store.
+            features=torch.tensor(features, dtype=torch.float32),
+            segments=torch.tensor(segments, dtype=torch.float32),
+            labels=torch.tensor(labels, dtype=torch.int64),
+            duration_sec=video.duration_sec,
+            grid=grid,
+        )

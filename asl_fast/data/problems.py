@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What to do about a video that cannot be used: stop, or skip it and say so."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+
+logger = logging.getLogger(__name__)
+
+
+class Problems:
+    """Collects what is wrong with single videos.
+
+    Args:
+        what: Name of the data set, for messages.
+        strict: Raise the first problem instead of collecting it.
+        shown: Problems of one kind that are logged in full; the rest are counted.
+    """
+
+    def __init__(self, what: str, *, strict: bool = False, shown: int = 3) -> None:
+        self.what = what
+        self.strict = strict
+        self.shown = shown
+        self.skipped: dict[str, str] = {}
+        self.counts: Counter[str] = Counter()
+
+    def skip(self, video_id: str, kind: str, error: Exception) -> None:
+        """The video cannot be used. Raises ``error`` when strict, otherwise counts and logs it."""
+        if self.strict:
+            raise error
+        self.skipped[video_id] = kind
+        self._note(kind, f"skipping video {video_id!r}: {error}")
+
+    def note(self, kind: str, error: Exception) -> None:
+        """Something is odd but usable. Raises ``error`` when strict, otherwise counts and logs it."""
+        if self.strict:
+            raise error
+        self._note(kind, str(error))
+
+    def _note(self, kind: str, message: str) -> None:
+        self.counts[kind] += 1
+        if self.counts[kind] <= self.shown:
+            logger.warning("%s: %s", self.what, message)
+
+    def summarise(self) -> dict[str, int]:
+        """Log one line per kind that occurred and return the counts."""
+        for kind, count in self.counts.items():
+            logger.warning(
+                "%s: %d x %s%s", self.what, count, kind, "" if count <= self.shown else " (first ones above)"
+            )
+        return dict(self.counts)
