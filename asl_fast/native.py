@@ -12,7 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-ModuleName = Literal["_native", "_native_cuda"]
+Kind = Literal["cpu", "cuda"]
+MODULES: dict[Kind, str] = {"cpu": "_native", "cuda": "_native_cuda"}
 PACKAGE = Path(__file__).resolve().parent
 
 
@@ -27,32 +28,34 @@ def build_info() -> dict[str, Any]:
 
 
 @cache
-def _load(name: ModuleName) -> tuple[ModuleType | None, str | None]:
+def _load(kind: Kind) -> tuple[ModuleType | None, str | None]:
+    name = MODULES[kind]
     try:
         return import_module(f"asl_fast.{name}"), None
     except ImportError as error:
         return None, _reason(name, error)
 
 
-def _reason(name: ModuleName, error: ImportError) -> str:
+def _reason(name: str, error: ImportError) -> str:
     info = build_info()
     if any((PACKAGE / f"{name}{suffix}").exists() for suffix in EXTENSION_SUFFIXES):
-        return f"it was built but does not load here ({error}); reinstall asl_fast on this machine"
+        return f"asl_fast.{name} was built but does not load here ({error}); reinstall asl_fast on this machine"
     if not info:
-        return "it was never built; run pip install . (or make build in a checkout)"
+        return f"asl_fast.{name} was never built; run pip install . (or make build in a checkout)"
     if not info[name]["built"]:
-        return str(info[name]["reason"])
-    return f"it was built for Python {info['python']} and this is {platform.python_version()}; reinstall asl_fast"
+        return f"asl_fast.{name} was not built: {info[name]['reason']}"
+    here = platform.python_version()
+    return f"asl_fast.{name} was built for Python {info['python']} and this is {here}; reinstall asl_fast"
 
 
 def cpu_module() -> ModuleType | None:
     """The C++ operators, or None where they are not installed (see :func:`why_missing`)."""
-    return _load("_native")[0]
+    return _load("cpu")[0]
 
 
 def cuda_module() -> ModuleType | None:
     """The CUDA operators, or None where they are not installed; present does not mean that there is a device."""
-    return _load("_native_cuda")[0]
+    return _load("cuda")[0]
 
 
 def cuda_device_count() -> int:
@@ -61,6 +64,6 @@ def cuda_device_count() -> int:
     return int(module.device_count()) if module is not None else 0
 
 
-def why_missing(name: ModuleName = "_native") -> str | None:
+def why_missing(kind: Kind = "cpu") -> str | None:
     """Why a compiled module is not there and what to do about it; None when it is there."""
-    return _load(name)[1]
+    return _load(kind)[1]

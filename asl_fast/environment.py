@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What asl_fast finds on this machine, as plain data; saved with every run, printed by ``python -m asl_fast.env``."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from typing import Any
+
+import torch
+
+from asl_fast import native
+
+PACKAGES = ("torch", "numpy", "tyro", "tqdm", "triton", "h5py", "tensorboard", "matplotlib", "jinja2", "pandas")
+REQUIRED = ("torch", "numpy", "tyro", "tqdm")
+EXTRAS = {
+    "triton": ("triton", "the Triton kernels are not available"),
+    "h5py": ("h5", "features in .h5 files cannot be read"),
+    "tensorboard": ("tensorboard", "training writes no TensorBoard log"),
+    "matplotlib": ("report", "reports have no plots"),
+    "jinja2": ("report", "reports have no HTML page"),
+    "pandas": ("pandas", "results come as dictionaries of arrays only"),
+}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _devices() -> list[dict[str, Any]]:
+    if not torch.cuda.is_available():
+        return []
+    found = []
+    for index in range(torch.cuda.device_count()):
+        about = torch.cuda.get_device_properties(index)
+        found.append(
+            {
+                "index": index,
+                "name": about.name,
+                "capability": [about.major, about.minor],
+                "memory_bytes": about.total_memory,
+            }
+        )
+    return found
+
+
+def _module(kind: native.Kind) -> dict[str, Any]:
+    """The build record of one compiled module, corrected by whether it loads in this interpreter."""
+    reason = native.why_missing(kind)
+    record = native.build_info().get(native.MODULES[kind], {})
+    built_with = {key: value for key, value in record.items() if key not in ("built", "reason")}
+    return {"available": reason is None, "reason": reason, **built_with}
+
+
+def _cuda_operator_advice(gpu: bool) -> list[str]:
+    """What keeps the CUDA operators from a GPU that torch sees, or torch from a GPU that they see."""
+    module = native.cuda_module()
+    seen = native.cuda_device_count()
+    if gpu and module is None:
+        return [f"no CUDA operators, the GPU runs Triton or the reference: {native.why_missing('cuda')}"]
+    if gpu and module is not None and seen == 0:
+        return [f"the CUDA operators see no device: {module.device_error()}"]
+    if torch.version.cuda is None and seen > 0:
+        return ["this machine has a GPU but torch was installed without CUDA: install a CUDA build of torch"]
+    return []
+
+
+def _advice(versions: dict[str, str | None], gpu: bool) -> list[str]:
+    advice = [f"{name} is missing: pip install {name}" for name in REQUIRED if versions[name] is None]
+    for name, (extra, loss) in EXTRAS.items():
+        if versions[name] is None and (name != "triton" or platform.system() == "Linux"):
+            advice.append(f"{name} is missing, {loss}: pip install 'asl-fast[{extra}]'")
+    if native.cpu_module() is None:
+        advice.append(f"no C++ operators, the CPU runs the reference: {native.why_missing('cpu')}")
+    return advice + _cuda_operator_advice(gpu)
+
+
+def describe() -> dict[str, Any]:
+    """Versions, compiled modules, devices and what to do about anything missing; JSON-serialisable.
+
+    Returns:
+        ``asl_fast``, ``python``, ``platform``, ``processors``, ``versions`` (package -> version or None),
+        ``torch_cuda`` (None for a CPU build), ``native`` and ``native_cuda`` (``available``, ``reason``, and the
+        compiler that built them), ``devices`` and ``advice`` (sentences).
+    """
+    versions = {name: _version(name) for name in PACKAGES}
+    devices = _devices()
+    return {
+        "asl_fast": _version("asl-fast"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processors": _processors(),
+        "versions": versions,
+        "torch_cuda": torch.version.cuda,
+        "native": _module("cpu"),
+        "native_cuda": _module("cuda"),
+        "devices": devices,
+        "advice": _advice(versions, bool(devices)),
+    }
