@@ -1,1 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Evaluation of temporal action detections; knows nothing of models."""
+
+from asl_fast.evaluation.conventions import CONVENTIONS, DEFAULT, Convention, get_convention
+from asl_fast.evaluation.mean_ap import MeanAveragePrecision, mean_average_precision
+
+__all__ = [
+    "CONVENTIONS",
+    "DEFAULT",
+    "Convention",
+    "MeanAveragePrecision",
+    "get_convention",
+    "mean_average_precision",
+]
