@@ -1,0 +1,316 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training loss of Action Sensitivity Learning for any anchor-free temporal detector (Shao et al., ICCV 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from asl_fast.ops.assign_points import PointAssignment, assign_points
+from asl_fast.ops.contrastive_similarity import contrastive_similarity_loss
+from asl_fast.ops.diou_loss import diou_loss
+from asl_fast.ops.ragged import RaggedTargets
+from asl_fast.ops.sensitivity_focal_loss import sensitivity_focal_loss
+from asl_fast.sensitivity import ClassGaussians, InstanceEvaluator, mean_one, offset_iou, profile_divergence
+
+Normalization = Literal["none", "batch", "instance"]
+Signal = Literal["loss", "likelihood"]
+Branch = Literal["cls", "loc"]
+
+
+class ASLLoss(nn.Module):
+    """ActionFormer's loss with positives weighted by action sensitivity, plus the contrastive loss.
+
+        h_cls = p_cls + q_cls, h_loc = p_start + p_end + q_loc       (q detached; a switched-off part adds nothing)
+        cls   = (sum over positives w(h_cls) Focal + sum over background Focal) / N
+        loc   =  sum over positives w(h_loc) DIoU / N
+        sensitivity = mean over positives of (q_cls - sigmoid(logit of the class))² + (q_loc - tIoU)², targets detached
+        total = cls + location_weight loc + sensitivity + fit + contrastive_weight contrastive
+
+    N is the moving average of the number of positives (momentum ``loss_norm_momentum``), kept in a buffer and updated
+    by training forward passes with gradients enabled. With ``class_level``, ``instance_level`` and ``contrastive`` off
+    this is ActionFormer's loss. Where instances of equal length share a point, the first gives d(x) and the Gaussians.
+
+    Args:
+        num_classes: C.
+        feature_dim: D of the pyramid features.
+        class_level: use the per-class Gaussians p.
+        instance_level: use the evaluator networks q.
+        contrastive: add the Action Sensitive Contrastive Loss on the finest level.
+        branches: sub-tasks whose positives are weighted.
+        constant_weights: (h_cls, h_loc) for every positive instead of p + q, as they are: the control that any gain of
+            the evaluator has to beat. Needs ``class_level`` and ``instance_level`` off.
+        normalization: w(h). "none" is the paper's h; "batch" scales the positives of a batch to mean 1, "instance"
+            those of each instance, so that the loss cannot be lowered by shrinking every weight.
+        signal: what mu and sigma learn from. "loss" is the paper: the gradient of the weighted losses through h.
+            "likelihood" cuts that gradient and fits the Gaussians to the detached prediction quality: ``fit`` is the
+            mean over instances of KL(Q~ || p~), Q~ and p~ being sigmoid(s_x[c]) and p_cls, tIoU and p_start + p_end,
+            each normalised over all points inside the instance on the levels whose regression range admits it.
+        center_sampling_radius: in strides; None makes every point inside an instance a candidate.
+        label_smoothing: of the focal loss's targets, y (1 - s) + s / (C + 1).
+        init_loss_norm: initial N.
+        loss_norm_momentum: momentum of N.
+        location_weight: factor of ``loc``; "auto", or a number <= 0, is cls / max(loc, 0.01), treated as constant.
+        contrastive_weight: lambda of the paper.
+        delta: half width of the contrastive loss's frame ranges, in instance lengths.
+        temperature: of the contrastive loss.
+        sigma_min: lower bound of sigma; the upper bound is ``sigma_max``.
+        mu_bound: largest distance of mu from its initial value, in instance lengths.
+        evaluator_dim: hidden channels of each evaluator network; D / 4 when None.
+        evaluator_kernel_size: odd width of its convolution.
+
+    Raises:
+        ValueError: an argument outside its range.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        feature_dim: int,
+        *,
+        class_level: bool = True,
+        instance_level: bool = True,
+        contrastive: bool = True,
+        branches: Sequence[Branch] = ("cls", "loc"),
+        constant_weights: tuple[float, float] | None = None,
+        normalization: Normalization = "batch",
+        signal: Signal = "loss",
+        center_sampling_radius: float | None = 1.5,
+        label_smoothing: float = 0.0,
+        init_loss_norm: float = 100.0,
+        loss_norm_momentum: float = 0.9,
+        location_weight: float | Literal["auto"] = 1.0,
+        contrastive_weight: float = 0.3,
+        delta: float = 0.2,
+        temperature: float = 0.07,
+        sigma_min: float = 0.1,
+        sigma_max: float = 5.0,
+        mu_bound: float = 0.5,
+        evaluator_dim: int | None = None,
+        evaluator_kernel_size: int = 3,
+    ) -> None:
+        super().__init__()
+        if normalization not in ("none", "batch", "instance"):
+            raise ValueError(f'normalization must be "none", "batch" or "instance", got {normalization!r}')
+        if signal not in ("loss", "likelihood"):
+            raise ValueError(f'signal must be "loss" or "likelihood", got {signal!r}')
+        if not set(branches) <= {"cls", "loc"}:
+            raise ValueError(f'branches may hold "cls" and "loc", got {tuple(branches)!r}')
+        if constant_weights is not None and (class_level or instance_level):
+            raise ValueError("constant_weights is the control without evaluator: set class_level=instance_level=False")
+        if location_weight != "auto" and not isinstance(location_weight, (int, float)):
+            raise ValueError(f'location_weight must be a number or "auto", got {location_weight!r}')
+        self.num_classes = num_classes
+        self.branches = tuple(branches)
+        self.constant_weights = constant_weights
+        self.normalization, self.signal = normalization, signal
+        self.center_sampling_radius, self.label_smoothing = center_sampling_radius, label_smoothing
+        self.loss_norm_momentum = loss_norm_momentum
+        self.location_weight = 0.0 if location_weight == "auto" else float(location_weight)
+        self.contrastive_weight, self.delta, self.temperature = contrastive_weight, delta, temperature
+        self.class_level, self.contrastive = class_level, contrastive
+        self.gaussians: ClassGaussians | None = None
+        if class_level or contrastive:
+            self.gaussians = ClassGaussians(num_classes, mu_bound=mu_bound, sigma_min=sigma_min, sigma_max=sigma_max)
+            # Without the class level the contrastive loss looks around the initial, fixed Gaussians.
+            self.gaussians.requires_grad_(class_level)
+        self.evaluator: InstanceEvaluator | None = None
+        if instance_level and self.branches:
+            self.evaluator = InstanceEvaluator(
+                feature_dim, len(self.branches), hidden_dim=evaluator_dim, kernel_size=evaluator_kernel_size
+            )
+        self.register_buffer("loss_normalizer", torch.tensor(float(init_loss_norm)))
+        self.loss_normalizer: Tensor
+
+    def no_weight_decay_parameters(self) -> list[nn.Parameter]:
+        """The Gaussians' parameters: decay would pull them towards their initial values."""
+        return [] if self.gaussians is None else [p for p in self.gaussians.parameters() if p.requires_grad]
+
+    def forward(
+        self,
+        logits: Sequence[Tensor],
+        offsets: Sequence[Tensor],
+        features: Sequence[Tensor],
+        masks: Sequence[Tensor],
+        points: Sequence[Tensor] | Tensor,
+        targets: RaggedTargets | Sequence[tuple[Tensor, Tensor]],
+    ) -> dict[str, Tensor]:
+        """Loss of one batch; static shapes, no transfer to the host.
+
+        Args:
+            logits: per level (B, T_l, C).
+            offsets: per level (B, T_l, 2) >= 0, distances to start and end in strides.
+            features: per level (B, T_l, D), finest first.
+            masks: per level (B, T_l) bool, True where valid.
+            points: per level (T_l, 4) or concatenated (P, 4): time, range low, range high, stride, in grid units.
+            targets: ground truth in feature-grid units, ragged or a list of (segments (G_b, 2), labels (G_b,)).
+
+        Returns:
+            Scalars ``total``, ``cls``, ``loc``, ``sensitivity``, ``fit``, ``contrastive`` with gradient (before their
+            weights) and ``num_positives``; float32, or float64 where the logits are.
+
+        Raises:
+            ValueError: level counts or shapes that do not belong together.
+        """
+        points = points if isinstance(points, Tensor) else torch.cat(list(points))
+        if not isinstance(targets, RaggedTargets):
+            targets = RaggedTargets.from_list(list(targets), device=points.device)
+        self._check(logits, offsets, features, masks, points)
+        dtype = torch.float64 if logits[0].dtype == torch.float64 else torch.float32
+        all_logits, all_offsets = torch.cat(list(logits), 1).to(dtype), torch.cat(list(offsets), 1).to(dtype)
+        mask = torch.cat(list(masks), 1)
+
+        assigned = assign_points(points, targets, self.num_classes, center_sampling_radius=self.center_sampling_radius)
+        positive = assigned.positive & mask
+        num_positives = positive.sum()
+        normalizer = self._updated_normalizer(num_positives).to(dtype)
+        # Background rows get offsets (1, 1) and weight 0: what the head says there costs nothing and has no gradient.
+        target_offsets = torch.where(positive[..., None], assigned.offsets.to(dtype), 1.0)
+        all_offsets = torch.where(positive[..., None], all_offsets, 1.0)
+        quality = torch.stack(
+            [_class_probability(all_logits, targets, assigned), offset_iou(all_offsets, target_offsets)], -1
+        ).detach()
+
+        weights, sensitivity = self._weights(features, masks, targets, assigned, positive, quality)
+        cls = sensitivity_focal_loss(
+            all_logits,
+            assigned.class_targets.to(dtype),
+            None if weights is None else torch.where(positive, weights[0], 1.0),
+            mask,
+            label_smoothing=self.label_smoothing,
+            reduction="sum",
+        )
+        loc_weight = positive.to(dtype) if weights is None else torch.where(positive, weights[1], 0.0)
+        loc = diou_loss(all_offsets.flatten(0, 1), target_offsets.flatten(0, 1), loc_weight.flatten(), reduction="sum")
+        cls, loc = cls / normalizer, loc / normalizer
+        location_weight = self.location_weight if self.location_weight > 0 else (cls / loc.clamp(min=0.01)).detach()
+
+        fit = self._fit(points, targets, mask, all_logits, torch.cat(list(offsets), 1).to(dtype))
+        contrast = self._contrast(features[0], masks[0], points, targets).to(dtype)
+        total = cls + location_weight * loc + sensitivity + fit + self.contrastive_weight * contrast
+        return {
+            "total": total,
+            "cls": cls,
+            "loc": loc,
+            "sensitivity": sensitivity,
+            "fit": fit,
+            "contrastive": contrast,
+            "num_positives": num_positives,
+        }
+
+    def _updated_normalizer(self, num_positives: Tensor) -> Tensor:
+        if not (self.training and torch.is_grad_enabled()):
+            return self.loss_normalizer
+        momentum = self.loss_norm_momentum
+        updated = momentum * self.loss_normalizer + (1 - momentum) * num_positives.clamp(min=1)
+        self.loss_normalizer.copy_(updated)
+        return updated
+
+    def _weights(
+        self,
+        features: Sequence[Tensor],
+        masks: Sequence[Tensor],
+        targets: RaggedTargets,
+        assigned: PointAssignment,
+        positive: Tensor,
+        quality: Tensor,
+    ) -> tuple[tuple[Tensor, Tensor] | None, Tensor]:
+        """w(h_cls), w(h_loc), each (B, P) and meaningful on positives, and the evaluator's loss."""
+        zero = quality.new_zeros(())
+        ones = torch.ones_like(quality[..., 0])
+        if self.constant_weights is not None:
+            return (self.constant_weights[0] * ones, self.constant_weights[1] * ones), zero
+        if not self.class_level and self.evaluator is None:
+            return None, zero
+        h = {branch: torch.zeros_like(ones) for branch in self.branches}
+        if self.class_level and self.gaussians is not None:
+            p_cls, p_start, p_end = self.gaussians(assigned.distance.to(ones.dtype), _label(targets, assigned))
+            p = {"cls": p_cls, "loc": p_start + p_end}
+            h = {branch: h[branch] + (p[branch].detach() if self.signal == "likelihood" else p[branch]) for branch in h}
+        sensitivity = zero
+        if self.evaluator is not None:
+            q = self.evaluator(features, masks).to(ones.dtype)
+            wanted = quality[..., [("cls", "loc").index(branch) for branch in self.branches]]
+            error = torch.where(positive[..., None], (q - wanted) ** 2, 0.0).sum()
+            sensitivity = error / positive.sum().clamp(min=1)
+            h = {branch: h[branch] + q[..., i].detach() for i, branch in enumerate(h)}
+        if self.normalization != "none":
+            groups = _group(targets, assigned) if self.normalization == "instance" else None
+            h = {branch: mean_one(h[branch], positive, groups, len(targets.labels) + 1) for branch in h}
+        return (h.get("cls", ones), h.get("loc", ones)), sensitivity
+
+    def _fit(self, points: Tensor, targets: RaggedTargets, mask: Tensor, logits: Tensor, offsets: Tensor) -> Tensor:
+        """The likelihood signal of mu and sigma; 0 where they learn from the loss."""
+        fit = logits.new_zeros(())
+        if self.signal != "likelihood" or not self.class_level or self.gaussians is None:
+            return fit
+        assigned = assign_points(points, targets, self.num_classes, center_sampling_radius=None)
+        inside = assigned.positive & mask
+        group, number = _group(targets, assigned), len(targets.labels) + 1
+        p_cls, p_start, p_end = self.gaussians(assigned.distance.to(logits.dtype), _label(targets, assigned))
+        if "cls" in self.branches:
+            fit = fit + profile_divergence(p_cls, _class_probability(logits, targets, assigned), inside, group, number)
+        if "loc" in self.branches:
+            target = torch.where(inside[..., None], assigned.offsets.to(logits.dtype), 1.0)
+            fit = fit + profile_divergence(p_start + p_end, offset_iou(offsets, target), inside, group, number)
+        return fit
+
+    def _contrast(self, features: Tensor, mask: Tensor, points: Tensor, targets: RaggedTargets) -> Tensor:
+        if not self.contrastive or self.gaussians is None:
+            return self.loss_normalizer.new_zeros(())
+        # Grid units to frames of the finest level.
+        targets = targets._replace(segments=targets.segments / points[0, 3])
+        mu, sigma = self.gaussians.mu, self.gaussians.sigma
+        if self.signal == "likelihood":
+            mu, sigma = mu.detach(), sigma.detach()
+        return contrastive_similarity_loss(
+            features, mask, targets, mu, sigma, delta=self.delta, temperature=self.temperature
+        )
+
+    def _check(
+        self,
+        logits: Sequence[Tensor],
+        offsets: Sequence[Tensor],
+        features: Sequence[Tensor],
+        masks: Sequence[Tensor],
+        points: Tensor,
+    ) -> None:
+        levels = len(logits)
+        if not levels or not levels == len(offsets) == len(features) == len(masks):
+            raise ValueError(
+                f"logits, offsets, features and masks need one tensor per level, got {levels}, {len(offsets)}, "
+                f"{len(features)} and {len(masks)}"
+            )
+        for level, mask in enumerate(masks):
+            wanted = {"logits": (*mask.shape, self.num_classes), "offsets": (*mask.shape, 2)}
+            for name, tensor in (("logits", logits[level]), ("offsets", offsets[level])):
+                if tuple(tensor.shape) != wanted[name]:
+                    raise ValueError(
+                        f"{name}[{level}] must be {wanted[name]} to fit its mask, got {tuple(tensor.shape)}"
+                    )
+            if features[level].shape[:2] != mask.shape:
+                raise ValueError(
+                    f"features[{level}] must begin with {tuple(mask.shape)}, got {tuple(features[level].shape)}"
+                )
+        count = sum(mask.shape[1] for mask in masks)
+        if tuple(points.shape) != (count, 4):
+            raise ValueError(f"points of all levels must be ({count}, 4), got {tuple(points.shape)}")
+
+
+def _group(targets: RaggedTargets, assigned: PointAssignment) -> Tensor:
+    """(B, P) instance of each point; background gets a group of its own, G."""
+    return torch.where(assigned.instance < 0, len(targets.labels), assigned.instance)
+
+
+def _label(targets: RaggedTargets, assigned: PointAssignment) -> Tensor:
+    """(B, P) class of each point's instance; 0 on background."""
+    labels = torch.cat([targets.labels, targets.labels.new_zeros(1)])
+    index = _group(targets, assigned)
+    return labels.index_select(0, index.flatten()).view_as(index)
+
+
+def _class_probability(logits: Tensor, targets: RaggedTargets, assigned: PointAssignment) -> Tensor:
+    return torch.sigmoid(logits.gather(-1, _label(targets, assigned)[..., None])[..., 0])

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Action Sensitivity Evaluator (Shao et al., ICCV 2023, section 3.2): which moments of an instance matter.
+
+The class level holds learnable Gaussians over the position inside an instance, the instance level two small networks on
+the features. :class:`asl_fast.ASLLoss` combines them into the weights of the classification and localisation losses.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+MU_INIT = (0.0, -0.5, 0.5)
+_INSIDE = 1.0 - 1e-6
+
+
+def bounded(raw: Tensor, below: float, above: float) -> Tensor:
+    """Squash ``raw`` smoothly into (-below, above); 0 maps to 0 with slope 1.
+
+    The tails approach the bounds like 1/raw², so the gradient fades polynomially and an adaptive optimiser can always
+    walk back; the gradients of tanh and of a clamp become exactly zero there.
+    """
+    limit = torch.where(raw < 0, below, above).to(raw.dtype) * _INSIDE
+    return raw / torch.sqrt(1.0 + (raw / limit) ** 2)
+
+
+def gaussian(distance: Tensor, mu: Tensor, sigma: Tensor) -> Tensor:
+    """exp(-(d - mu)² / (2 sigma²)), the sensitivity of a point at signed distance ``d`` from the instance's centre.
+
+    Args:
+        distance: (...), in instance lengths, within [-0.5, 0.5] inside the instance.
+        mu: broadcastable to ``distance``, in instance lengths.
+        sigma: broadcastable to ``distance``, in instance lengths, positive.
+    """
+    return torch.exp(-0.5 * ((distance - mu) / sigma) ** 2)
+
+
+def offset_iou(predicted: Tensor, target: Tensor) -> Tensor:
+    """Temporal IoU of two segments given as non-negative distances (..., 2) to start and end from a common point.
+
+    Returns:
+        (...), 0 where both segments have length zero.
+    """
+    intersection = torch.minimum(predicted, target).sum(-1).clamp(min=0)
+    union = torch.maximum(predicted, target).sum(-1)
+    return intersection / union.clamp(min=torch.finfo(union.dtype).eps)
+
+
+def mean_one(weights: Tensor, positive: Tensor, group: Tensor | None = None, num_groups: int = 1) -> Tensor:
+    """Scale the weights of positive points so that their mean is 1, over the batch or within each group.
+
+    The divisor carries gradient: shrinking every weight changes nothing, so learning cannot lower the loss that way.
+
+    Args:
+        weights: (B, P), non-negative.
+        positive: (B, P) bool; other entries come back as 0.
+        group: (B, P) int64 in [0, num_groups), or None for one group.
+        num_groups: number of groups.
+    """
+    weights = torch.where(positive, weights, 0.0)
+    count = positive.to(weights.dtype)
+    tiny = torch.finfo(weights.dtype).tiny
+    if group is None:
+        return weights * (count.sum() / weights.sum().clamp(min=tiny))
+    index = group.reshape(-1)
+    zeros = weights.new_zeros(num_groups)
+    total = zeros.index_add(0, index, weights.reshape(-1))
+    number = zeros.index_add(0, index, count.reshape(-1))
+    scale = number / total.clamp(min=tiny)
+    return weights * scale.index_select(0, index).view_as(weights)
+
+
+def profile_divergence(p: Tensor, quality: Tensor, inside: Tensor, group: Tensor, num_groups: int) -> Tensor:
+    """How far p is from the prediction quality in shape: the mean over instances of
+
+        KL(Q / sum Q || p / sum p) = sum over points x of the instance of Q~(x) log(Q~(x) / p~(x))
+
+    Both profiles are normalised within the instance, so the value does not depend on their scale; it is the negative
+    log-likelihood of moments drawn with probability Q~ under a Gaussian truncated to the instance, less a constant.
+
+    Args:
+        p: (B, P) sensitivities with gradient.
+        quality: (B, P) in [0, 1], treated as constant.
+        inside: (B, P) bool, points that count.
+        group: (B, P) int64 in [0, num_groups), the instance of each point.
+        num_groups: number of instances.
+    """
+    index = group.reshape(-1)
+    tiny = torch.finfo(p.dtype).tiny
+    zeros = p.new_zeros(num_groups)
+
+    def share(values: Tensor) -> Tensor:
+        values = torch.where(inside, values, 0.0)
+        total = zeros.index_add(0, index, values.reshape(-1)).clamp(min=tiny)
+        return (values / total.index_select(0, index).view_as(values)).clamp(min=tiny)
+
+    target = share(quality.detach() + 1e-6)
+    divergence = torch.where(inside, target * (target.log() - share(p).log()), 0.0)
+    instances = (zeros.index_add(0, index, inside.to(p.dtype).reshape(-1)) > 0).sum()
+    return divergence.sum() / instances.clamp(min=1)
+
+
+class ClassGaussians(nn.Module):
+    """Learnable sensitivity Gaussians, three per class: classification, start, end (columns 0, 1, 2).
+
+    mu = mu_init + bounded(raw), sigma = sigma_init * exp(bounded(raw)): every value of the raw parameters is legal, the
+    initial values (mu 0, -0.5, 0.5 and sigma 1) are interior points with slope 1, and no gradient ever vanishes. So
+    mu_cls stays in (-b, b), mu_start in (-0.5-b, -0.5+b), mu_end in (0.5-b, 0.5+b) with b = ``mu_bound`` and
+    sigma in (sigma_min, sigma_max).
+
+    Args:
+        num_classes: C.
+        mu_bound: largest distance of mu from its initial value, in instance lengths.
+        sigma_min: lower bound of sigma, in instance lengths; keeps p from collapsing to 0.
+        sigma_max: upper bound of sigma; the paper's clamp is 5.
+        sigma_init: initial sigma.
+
+    Raises:
+        ValueError: ``num_classes < 1``, ``mu_bound <= 0`` or not ``0 < sigma_min < sigma_init < sigma_max``.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        mu_bound: float = 0.5,
+        sigma_min: float = 0.1,
+        sigma_max: float = 5.0,
+        sigma_init: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if num_classes < 1:
+            raise ValueError(f"num_classes must be at least 1, got {num_classes}")
+        if mu_bound <= 0:
+            raise ValueError(f"mu_bound must be positive, got {mu_bound}")
+        if not 0 < sigma_min < sigma_init < sigma_max:
+            raise ValueError(f"need 0 < sigma_min < sigma_init < sigma_max, got {sigma_min}, {sigma_init}, {sigma_max}")
+        self.num_classes = num_classes
+        self.mu_bound, self.sigma_min, self.sigma_max, self.sigma_init = mu_bound, sigma_min, sigma_max, sigma_init
+        self.raw_mu = nn.Parameter(torch.zeros(num_classes, 3))
+        self.raw_sigma = nn.Parameter(torch.zeros(num_classes, 3))
+        self.register_buffer("mu_init", torch.tensor(MU_INIT), persistent=False)
+        self.mu_init: Tensor
+
+    @property
+    def mu(self) -> Tensor:
+        """(C, 3) centres [cls, start, end], in instance lengths from the instance's centre."""
+        return self.mu_init + bounded(self.raw_mu, self.mu_bound, self.mu_bound)
+
+    @property
+    def sigma(self) -> Tensor:
+        """(C, 3) widths [cls, start, end], in instance lengths."""
+        below, above = math.log(self.sigma_init / self.sigma_min), math.log(self.sigma_max / self.sigma_init)
+        return self.sigma_init * torch.exp(bounded(self.raw_sigma, below, above))
+
+    def forward(self, distance: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Sensitivities of points.
+
+        Args:
+            distance: (...) d(x), in instance lengths.
+            labels: (...) int64 in [0, C), class of each point's instance.
+
+        Returns:
+            p_cls, p_start, p_end, each (...), in the dtype of ``distance``; p_loc of the paper is p_start + p_end.
+        """
+        index = labels.reshape(-1)
+        mu = self.mu.to(distance.dtype).index_select(0, index).view(*labels.shape, 3)
+        sigma = self.sigma.to(distance.dtype).index_select(0, index).view(*labels.shape, 3)
+        p_cls, p_start, p_end = gaussian(distance[..., None], mu, sigma).unbind(-1)
+        return p_cls, p_start, p_end
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.num_classes}, mu_bound={self.mu_bound}, sigma_min={self.sigma_min}, "
+            f"sigma_max={self.sigma_max}, sigma_init={self.sigma_init}"
+        )
+
+
+class InstanceEvaluator(nn.Module):
+    """Instance-level sensitivity: per branch a 1-D temporal convolution, ReLU, a linear layer and a sigmoid.
+
+    One set of weights serves all pyramid levels; the branches share one convolution call but no weight.
+
+    Args:
+        feature_dim: D.
+        branches: number of independent networks; the paper has two, classification and localisation.
+        hidden_dim: channels of each branch's convolution; D / 4, at least 8, when None.
+        kernel_size: odd width of the convolution in grid steps of each level.
+
+    Raises:
+        ValueError: even ``kernel_size`` or a size below 1.
+    """
+
+    def __init__(
+        self, feature_dim: int, branches: int = 2, *, hidden_dim: int | None = None, kernel_size: int = 3
+    ) -> None:
+        super().__init__()
+        hidden_dim = max(feature_dim // 4, 8) if hidden_dim is None else hidden_dim
+        if min(feature_dim, branches, hidden_dim, kernel_size) < 1 or kernel_size % 2 == 0:
+            raise ValueError(
+                "feature_dim, branches, hidden_dim must be at least 1 and kernel_size odd, got "
+                f"{feature_dim}, {branches}, {hidden_dim}, {kernel_size}"
+            )
+        self.gap = kernel_size // 2
+        self.conv = nn.Conv1d(feature_dim, branches * hidden_dim, kernel_size, padding=self.gap)
+        self.outputs = nn.ModuleList(nn.Linear(hidden_dim, 1) for _ in range(branches))
+
+    def forward(self, features: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
+        """Evaluate every point of every level.
+
+        Args:
+            features: per level (B, T_l, D).
+            masks: per level (B, T_l) bool; masked features count as 0 and masked results are 0.
+
+        Returns:
+            (B, P, branches) in (0, 1), levels concatenated.
+        """
+        # A run of zeros between levels is the zero padding each level would get, so one convolution serves them all.
+        padded = [
+            F.pad(torch.where(mask[..., None], level, 0.0), (0, 0, 0, self.gap))
+            for level, mask in zip(features, masks, strict=True)
+        ]
+        hidden = F.relu(self.conv(torch.cat(padded, 1).transpose(1, 2)).transpose(1, 2))
+        parts = hidden.chunk(len(self.outputs), -1)
+        logits = torch.cat([output(part) for output, part in zip(self.outputs, parts, strict=True)], -1)
+        levels = logits.split([level.shape[1] for level in padded], 1)
+        quality = torch.cat([level[:, : mask.shape[1]] for level, mask in zip(levels, masks, strict=True)], 1)
+        return torch.where(torch.cat(list(masks), 1)[..., None], torch.sigmoid(quality), 0.0)

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contrastive loss against a frame-by-frame transcription of its definition."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from asl_fast.ops.contrastive_similarity import contrastive_similarity_loss
+from asl_fast.ops.ragged import RaggedTargets
+from asl_fast.reference import contrastive_similarity as reference
+
+DELTA, TEMPERATURE = 0.2, 0.07
+
+
+def definition(
+    features: Tensor, lengths: list[int], targets: RaggedTargets, mu: Tensor, sigma: Tensor, delta: float, tau: float
+) -> Tensor:
+    """method: four steps, one instance and one frame at a time."""
+
+    def p(kind: int, label: int, distance: float) -> Tensor:
+        return torch.exp(-((distance - mu[label, kind]) ** 2) / (2 * sigma[label, kind] ** 2))
+
+    anchors, backgrounds = [], []
+    for video, count in enumerate(lengths):
+        for g in range(int(targets.offsets[video]), int(targets.offsets[video + 1])):
+            start, end = targets.segments[g].tolist()
+            label, centre, length = int(targets.labels[g]), (start + end) / 2, end - start
+            inside = [t for t in range(count) if start <= t <= end]
+            if not inside:
+                nearest = min(range(count), key=lambda t: (abs(t - centre), t))
+                if abs(nearest - centre) > 0.5:
+                    continue
+                inside = [nearest]
+            position = {t: min(max((t - centre) / length, -0.5), 0.5) for t in inside}
+            peaks = [
+                max(inside, key=lambda t: (-abs((t - centre) - float(mu[label, k].detach()) * length), -t))
+                for k in range(3)
+            ]
+            near = [[t for t in inside if abs(t - peak) <= delta * length] for peak in peaks]
+            both = sorted({*near[1], *near[2]})
+            f_cls = torch.stack([p(0, label, position[t]) * features[video, t] for t in near[0]]).mean(0)
+            f_loc = torch.stack(
+                [(p(1, label, position[t]) + p(2, label, position[t])) * features[video, t] for t in both]
+            ).mean(0)
+            anchors += [(label, f_cls), (label, f_loc)]
+            margin = delta * length
+            around = [t for t in range(count) if start - margin <= t <= start or end <= t <= end + margin]
+            if around:
+                backgrounds.append(features[video, around].mean(0))
+
+    def sim(a: Tensor, b: Tensor) -> Tensor:
+        return torch.exp(torch.dot(a, b) / (a.norm() * b.norm()) / tau)
+
+    losses = []
+    for i, (label, anchor) in enumerate(anchors):
+        others = [(c, f) for j, (c, f) in enumerate(anchors) if j != i]
+        positive = [sim(anchor, f) for c, f in others if c == label]
+        negative = [sim(anchor, f) for c, f in others if c != label] + [sim(anchor, f) for f in backgrounds]
+        if positive:
+            total = torch.stack(positive).sum()
+            losses.append(-torch.log(total / (total + sum(negative))))
+    return torch.stack(losses).mean() if losses else features.new_zeros(())
+
+
+def scene(seed: int = 0, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, RaggedTargets, Tensor, Tensor]:
+    """Three videos: long, without an instance, and short; instances inside one step, at both ends and overlapping."""
+    g = torch.Generator().manual_seed(seed)
+    features = torch.randn(3, 24, 5, generator=g, dtype=torch.float64).to(dtype)
+    mask = torch.arange(24) < torch.tensor([24, 17, 9])[:, None]
+    segments = [[2.3, 9.8], [8.0, 16.0], [-1.5, 3.2], [5.2, 5.6], [20.4, 26.0], [0.0, 3.0], [4.1, 8.9], [6.0, 7.0]]
+    labels = torch.tensor([0, 1, 0, 2, 3, 1, 2, 0])
+    targets = RaggedTargets(torch.tensor(segments), labels, torch.tensor([0, 5, 5, 8]))
+    mu = torch.tensor([[0.1, -0.45, 0.3], [-0.3, -0.5, 0.5], [0.03, -0.7, 0.2], [0.4, -0.2, 0.9]], dtype=dtype)
+    sigma = 0.2 + torch.rand(4, 3, generator=g, dtype=torch.float64).to(dtype)
+    return features, mask, targets, mu, sigma
+
+
+@pytest.mark.parametrize("delta", [0.0, 0.2, 0.45])
+@pytest.mark.parametrize("seed", range(3))
+def test_equals_the_definition(seed: int, delta: float) -> None:
+    features, mask, targets, mu, sigma = scene(seed)
+    features, mu, sigma = (x.requires_grad_() for x in (features, mu, sigma))
+    loss = contrastive_similarity_loss(features, mask, targets, mu, sigma, delta=delta, temperature=TEMPERATURE)
+    wanted = definition(features, mask.sum(-1).tolist(), targets, mu, sigma, delta, TEMPERATURE)
+    torch.testing.assert_close(loss, wanted, rtol=1e-12, atol=0)
+    ours, theirs = (torch.autograd.grad(x, (features, mu, sigma)) for x in (loss, wanted))
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+
+
+def test_gradcheck() -> None:
+    features, mask, targets, mu, sigma = scene()
+    features, mu, sigma = (x.requires_grad_() for x in (features, mu, sigma))
+    assert torch.autograd.gradcheck(
+        lambda f, m, s: contrastive_similarity_loss(f, mask, targets, m, s, temperature=0.5), (features, mu, sigma)
+    )
+
+
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, mask, targets, mu, sigma = scene()
+    leaves = [x.requires_grad_() for x in (features, mu, sigma)]
+    whole = contrastive_similarity_loss(features, mask, targets, mu, sigma)
+    wanted = torch.autograd.grad(whole, leaves)
+    monkeypatch.setattr(reference, "BLOCK_ELEMENTS", 60)
+    parts = contrastive_similarity_loss(features, mask, targets, mu, sigma)
+    torch.testing.assert_close(parts, whole, rtol=1e-12, atol=0)
+    for a, b in zip(torch.autograd.grad(parts, leaves), wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-13)
+
+
+def test_no_instances_is_exactly_zero_with_a_graph() -> None:
+    features, mask, _, mu, sigma = scene(dtype=torch.float32)
+    leaves = [x.requires_grad_() for x in (features, mu, sigma)]
+    empty = RaggedTargets(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64), torch.zeros(4, dtype=torch.int64))
+    loss = contrastive_similarity_loss(features, mask, empty, mu, sigma)
+    assert loss.item() == 0.0
+    for gradient in torch.autograd.grad(loss, leaves):
+        assert torch.count_nonzero(gradient) == 0
+
+
+def test_instances_beyond_the_valid_frames_take_no_part() -> None:
+    features, mask, targets, mu, sigma = scene()
+    wanted = contrastive_similarity_loss(features, mask, targets, mu, sigma)
+    extra = torch.tensor([[12.0, 20.0], [9.6, 11.0], [5.0, 5.0], [7.0, 6.0]])  # past the end, and without length
+    more = RaggedTargets(
+        torch.cat([targets.segments, extra]),
+        torch.cat([targets.labels, torch.tensor([0, 1, 2, 3])]),
+        torch.tensor([0, 5, 5, 12]),
+    )
+    torch.testing.assert_close(contrastive_similarity_loss(features, mask, more, mu, sigma), wanted, rtol=1e-12, atol=0)
+
+
+def test_masked_frames_do_not_matter() -> None:
+    features, mask, targets, mu, sigma = scene()
+    wanted = contrastive_similarity_loss(features, mask, targets, mu, sigma)
+    poisoned = torch.where(mask[..., None], features, torch.nan).requires_grad_()
+    loss = contrastive_similarity_loss(poisoned, mask, targets, mu, sigma)
+    assert loss.item() == wanted.item()
+    (gradient,) = torch.autograd.grad(loss, poisoned)
+    assert torch.count_nonzero(gradient[~mask]) == 0
+    assert gradient.isfinite().all()
+
+
+def test_zero_features_give_a_finite_loss_and_gradient() -> None:
+    features, mask, targets, mu, sigma = scene(dtype=torch.float32)
+    zero = torch.zeros_like(features).requires_grad_()
+    loss = contrastive_similarity_loss(zero, mask, targets, mu, sigma)
+    (gradient,) = torch.autograd.grad(loss, zero)
+    assert math.isfinite(loss.item())
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_features_are_computed_in_single(dtype: torch.dtype) -> None:
+    features, mask, targets, mu, sigma = scene(dtype=torch.float32)
+    half = features.to(dtype).requires_grad_()
+    loss = contrastive_similarity_loss(half, mask, targets, mu, sigma)
+    same = contrastive_similarity_loss(half.detach().float(), mask, targets, mu, sigma)
+    assert loss.dtype == torch.float32
+    assert loss.item() == same.item()
+    assert torch.autograd.grad(loss, half)[0].dtype == dtype
+
+
+def test_small_temperature_does_not_overflow() -> None:
+    features, mask, targets, mu, sigma = scene(dtype=torch.float32)
+    loss = contrastive_similarity_loss(features, mask, targets, mu, sigma, temperature=1e-3)
+    assert math.isfinite(loss.item())
+
+
+def test_anchor_without_positive_is_skipped() -> None:
+    # The two features of an instance are of one class, so only info_nce itself can meet such an anchor.
+    vectors = torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    background = torch.randn(1, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    loss = reference.info_nce(vectors, torch.tensor([0, 0, 1]), background, torch.tensor([True]), 0.5)
+    unit = torch.nn.functional.normalize(torch.cat([vectors, background]), dim=-1)
+    sim = torch.exp(unit @ unit.T / 0.5)
+    wanted = -(torch.log(sim[0, 1] / sim[0, 1:].sum()) + torch.log(sim[1, 0] / (sim[1].sum() - sim[1, 1]))) / 2
+    torch.testing.assert_close(loss, wanted, rtol=1e-12, atol=0)
+
+
+def test_bad_arguments() -> None:
+    features, mask, targets, mu, sigma = scene()
+    with pytest.raises(ValueError, match=r"\(3, 24, 5\) and \(3, 23\)"):
+        contrastive_similarity_loss(features, mask[:, 1:], targets, mu, sigma)
+    with pytest.raises(ValueError, match="3 videos do not fit features of 2"):
+        contrastive_similarity_loss(features[:2], mask[:2], targets, mu, sigma)
+    with pytest.raises(ValueError, match=r"\(C, 3\)"):
+        contrastive_similarity_loss(features, mask, targets, mu[:, :2], sigma)
+    with pytest.raises(ValueError, match="temperature"):
+        contrastive_similarity_loss(features, mask, targets, mu, sigma, temperature=0.0)
+    with pytest.raises(TypeError, match="bool"):
+        contrastive_similarity_loss(features, mask.float(), targets, mu, sigma)
+    with pytest.raises(TypeError, match="int64"):
+        contrastive_similarity_loss(features.long(), mask, targets, mu, sigma)
