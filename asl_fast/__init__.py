@@ -1,4 +1,53 @@
 # SPDX-License-Identifier: Apache-2.0
 """asl_fast: fast, trustworthy Action Sensitivity Learning for temporal action localisation."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+# Not lazy: a module has the same name, and importing that later must not replace the class.
+from asl_fast.backend import backend as backend
+
+if TYPE_CHECKING:
+    from asl_fast.losses import ASLLoss as ASLLoss
+    from asl_fast.ops import RaggedTargets as RaggedTargets
+    from asl_fast.ops import assign_points as assign_points
+    from asl_fast.ops import contrastive_similarity_loss as contrastive_similarity_loss
+    from asl_fast.ops import diou_loss as diou_loss
+    from asl_fast.ops import segment_diou as segment_diou
+    from asl_fast.ops import segment_iou as segment_iou
+    from asl_fast.ops import sensitivity_focal_loss as sensitivity_focal_loss
+    from asl_fast.ops import soft_nms as soft_nms
+
 __version__ = "0.1.0"
+
+_HOMES = {
+    "ASLLoss": "asl_fast.losses",
+    "RaggedTargets": "asl_fast.ops",
+    "assign_points": "asl_fast.ops",
+    "contrastive_similarity_loss": "asl_fast.ops",
+    "diou_loss": "asl_fast.ops",
+    "segment_diou": "asl_fast.ops",
+    "segment_iou": "asl_fast.ops",
+    "sensitivity_focal_loss": "asl_fast.ops",
+    "soft_nms": "asl_fast.ops",
+}
+
+__all__ = ["__version__", "backend", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name at first use, so that ``import asl_fast`` alone does not even load torch."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(
+            f"module 'asl_fast' has no attribute {name!r}; public names are {', '.join(sorted(__all__))}"
+        )
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,1 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
+"""The ops. Each file holds one: schema, checks, shapes for tracing, derivative, implementations, public function."""
+
+from asl_fast.ops._dispatch import backends
+from asl_fast.ops.assign_points import PointAssignment, assign_points
+from asl_fast.ops.diou_loss import diou_loss
+from asl_fast.ops.ragged import RaggedTargets
+from asl_fast.ops.segment_iou import segment_diou, segment_iou
+from asl_fast.ops.sensitivity_focal_loss import sensitivity_focal_loss
+
+__all__ = [
+    "PointAssignment",
+    "RaggedTargets",
+    "assign_points",
+    "backends",
+    "diou_loss",
+    "segment_diou",
+    "segment_iou",
+    "sensitivity_focal_loss",
+]

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which implementation of an op runs where.
+
+Adding an implementation takes one file with a function of the op's schema and one line in the op's file::
+
+    _dispatch.register("diou_loss", "triton", "asl_fast.kernels.diou_loss:diou_loss")
+
+It is imported when first needed. ``DEFAULT_ORDER`` decides unless the op departs from it in ``PREFERENCES``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+
+from asl_fast import native
+from asl_fast.backend import check_name, forced_backend
+
+DEFAULT_ORDER: Mapping[str, tuple[str, ...]] = {
+    "cpu": ("cpu", "reference"),
+    "cuda": ("triton", "cuda", "reference"),
+}
+
+# op -> device type -> order, where a benchmark says other than the default.
+PREFERENCES: Mapping[str, Mapping[str, tuple[str, ...]]] = {}
+
+Function = Callable[..., Any]
+Predicate = Callable[[str], "str | None"]
+
+
+class Implementation(NamedTuple):
+    """One way to run an op: a function or "module:function", and the reason why a device cannot run it, or None."""
+
+    target: Function | str
+    why_not: Predicate
+
+
+class Choice(NamedTuple):
+    """What runs and why: ``implementation`` is None where nothing can."""
+
+    implementation: str | None
+    reason: str
+
+
+_implementations: dict[str, dict[str, Implementation]] = {}
+_resolved: dict[tuple[str, str, str | None], Function] = {}
+
+
+def register(op: str, name: str, target: Function | str, *, why_not: Predicate | None = None) -> None:
+    """Adds implementation ``name`` of ``op``.
+
+    Args:
+        op: name in the schema.
+        name: one of ``asl_fast.backend.NAMES``.
+        target: function with the schema's positional arguments, or "module:function", imported at the first call.
+        why_not: further condition: given "cpu" or "cuda", the reason why it cannot run there, or None.
+    """
+    check_name(name, f"register({op!r})")
+    general = _WHY_NOT[name]
+
+    def combined(device: str) -> str | None:
+        return general(device) or (why_not(device) if why_not is not None else None)
+
+    _implementations.setdefault(op, {})[name] = Implementation(target, combined)
+    _resolved.clear()
+
+
+def kernel(op: str, device: str, check_values: Callable[..., None] | None = None) -> Function:
+    """The function that the dispatcher calls for ``op`` on tensors of ``device``."""
+
+    def run(*args: Any) -> Any:
+        if check_values is not None:
+            check_values(*args)
+        forced = forced_backend()
+        function = _resolved.get((op, device, forced))
+        if function is None:
+            function = _resolve(op, device, forced)
+        return function(*args)
+
+    run.__name__ = op
+    return run
+
+
+def choose(op: str, device: str, forced: str | None = None) -> Choice:
+    """The implementation of ``op`` that runs on tensors of ``device`` ("cpu" or "cuda"), and the reason."""
+    known = _implementations.get(op, {})
+    if forced is not None:
+        check_name(forced, "ASL_FAST_BACKEND")
+        if forced not in known:
+            return Choice(None, f"{op} has no {forced} implementation (it has {', '.join(known)})")
+        why = known[forced].why_not(device)
+        return Choice(forced, "forced") if why is None else Choice(None, why)
+    passed_over: list[str] = []
+    for name in PREFERENCES.get(op, {}).get(device, DEFAULT_ORDER[device]):
+        if name not in known:
+            passed_over.append(f"no {name} implementation yet")
+            continue
+        why = known[name].why_not(device)
+        if why is None:
+            return Choice(name, "; ".join(passed_over) or "first choice")
+        passed_over.append(f"{name}: {why}")
+    return Choice(None, "; ".join(passed_over))
+
+
+def backends() -> dict[tuple[str, str], Choice]:
+    """What every op runs on every device type present: ``{(op, "cpu" or "cuda"): Choice(implementation, reason)}``.
+
+    Takes a forced backend into account; a ``Choice`` whose implementation is None would raise when called.
+    """
+    devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+    forced = forced_backend()
+    return {(op, device): choose(op, device, forced) for op in sorted(_implementations) for device in devices}
+
+
+def implementations(op: str) -> tuple[str, ...]:
+    """Names of the implementations that ``op`` has, runnable here or not."""
+    return tuple(_implementations.get(op, {}))
+
+
+def load(op: str, name: str) -> Function:
+    """The function of one implementation, imported if need be; it is not asked whether it can run here."""
+    target = _implementations[op][name].target
+    if isinstance(target, str):
+        module, _, function = target.partition(":")
+        loaded: Function = getattr(importlib.import_module(module), function)
+        return loaded
+    return target
+
+
+def _resolve(op: str, device: str, forced: str | None) -> Function:
+    choice = choose(op, device, forced)
+    if choice.implementation is None:
+        asked = f"the forced backend {forced!r}" if forced else "any implementation"
+        raise RuntimeError(f"asl_fast::{op} cannot run {asked} on {device} tensors: {choice.reason}")
+    function = _resolved[op, device, forced] = load(op, choice.implementation)
+    return function
+
+
+def _reference_why_not(device: str) -> str | None:
+    return None
+
+
+def _cpu_why_not(device: str) -> str | None:
+    if device != "cpu":
+        return "the C++ implementation takes CPU tensors only"
+    return None if native.cpu_module() is not None else native.why_missing()
+
+
+def _triton_why_not(device: str) -> str | None:
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not installed"
+    if device == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
+        return (
+            "Triton runs on CPU tensors only under its interpreter (set TRITON_INTERPRET=1 before importing asl_fast)"
+        )
+    return None
+
+
+def _cuda_why_not(device: str) -> str | None:
+    if device != "cuda":
+        return "the CUDA implementation takes CUDA tensors only"
+    return None if native.cuda_module() is not None else native.why_missing("_native_cuda")
+
+
+_WHY_NOT: Mapping[str, Predicate] = {
+    "reference": _reference_why_not,
+    "cpu": _cpu_why_not,
+    "triton": _triton_why_not,
+    "cuda": _cuda_why_not,
+}

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Assignment of pyramid points to ground-truth instances, a whole ragged batch at once."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from asl_fast.ops import _checks, _dispatch, _library
+from asl_fast.ops.ragged import RaggedTargets
+from asl_fast.reference import assign_points as reference
+from asl_fast.reference._precision import compute_dtype
+
+
+class PointAssignment(NamedTuple):
+    """What every point of every video is trained towards.
+
+    Attributes:
+        class_targets: (B, P, C) 0 or 1; several ones where instances of equal length share the point.
+        offsets: (B, P, 2) distances to start and end of the instance in strides of the point's level; 0 on background.
+        instance: (B, P) int64 row of ``targets.segments``, -1 on background.
+        distance: (B, P) d(x) = (t - centre) / length in (-0.5, 0.5); 0 on background.
+        positive: (B, P) bool.
+    """
+
+    class_targets: Tensor
+    offsets: Tensor
+    instance: Tensor
+    distance: Tensor
+    positive: Tensor
+
+
+def _fake(
+    points: Tensor,
+    segments: Tensor,
+    labels: Tensor,
+    offsets: Tensor,
+    num_classes: int,
+    center_sampling_radius: float | None,
+    tie_tolerance: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    size = (offsets.shape[0] - 1, points.shape[0])
+    dtype = compute_dtype(points, segments)
+    return (
+        points.new_empty((*size, num_classes), dtype=dtype),
+        points.new_empty((*size, 2), dtype=dtype),
+        points.new_empty(size, dtype=torch.int64),
+        points.new_empty(size, dtype=dtype),
+    )
+
+
+def _check_values(points: Tensor, segments: Tensor, labels: Tensor, offsets: Tensor, num_classes: int, *_: Any) -> None:
+    bounds = offsets.tolist()
+    if bounds[0] != 0 or bounds[-1] != segments.shape[0] or any(a > b for a, b in pairwise(bounds)):
+        raise ValueError(
+            f"assign_points: offsets must rise from 0 to the number of segments {segments.shape[0]}, got {bounds}"
+        )
+    if labels.numel():
+        low, high = (int(bound) for bound in torch.aminmax(labels))
+        if low < 0 or high >= num_classes:
+            raise ValueError(f"assign_points: labels must lie in [0, {num_classes - 1}], got {low} to {high}")
+
+
+_op = _library.define(
+    "assign_points(Tensor points, Tensor segments, Tensor labels, Tensor offsets, int num_classes, "
+    "float? center_sampling_radius, float tie_tolerance) -> (Tensor, Tensor, Tensor, Tensor)",
+    fake=_fake,
+    check_values=_check_values,
+)
+
+_dispatch.register("assign_points", "reference", reference.assign_points)
+
+
+def assign_points(
+    points: Tensor,
+    targets: RaggedTargets,
+    num_classes: int,
+    *,
+    center_sampling_radius: float | None = 1.5,
+    tie_tolerance: float = 1e-3,
+) -> PointAssignment:
+    """Assigns every point to the shortest instance that claims it: ActionFormer's rule (Zhang et al., ECCV 2022, 3.3).
+
+    An instance claims a point that lies strictly inside of it, less than ``center_sampling_radius`` strides from its
+    centre, and whose larger distance to the two boundaries is in the closed regression range of the point's level. All
+    instances within ``tie_tolerance`` of the shortest contribute their class; offsets, ``instance`` and ``distance``
+    follow the first of the exactly shortest. Neither a video without instances nor an empty batch is special. An
+    instance with NaN or without length claims nothing.
+
+    Args:
+        points: (P, 4) floating point, all levels concatenated: time, range low, range high (grid), stride.
+        targets: ground truth of B videos; segments in grid units.
+        num_classes: C.
+        center_sampling_radius: in strides; None lets the whole instance claim.
+        tie_tolerance: in grid units.
+
+    Returns:
+        A :class:`PointAssignment`, float32 (float64 if points or segments are). It carries no gradient.
+
+    Raises:
+        TypeError: segments or points not floating point, labels or offsets not integer.
+        ValueError: wrong shape, two devices, a non-positive radius; labels or offsets out of range (CPU tensors only).
+    """
+    op = "assign_points"
+    segments, labels, offsets = targets
+    _checks.floating(op, points=points, segments=segments)
+    if points.dim() != 2 or points.shape[1] != 4:
+        raise ValueError(f"{op}: points must be (P, 4) time, low, high, stride; got {tuple(points.shape)}")
+    if segments.dim() != 2 or segments.shape[1] != 2:
+        raise ValueError(f"{op}: targets.segments must be (G, 2), got {tuple(segments.shape)}")
+    for name, tensor in (("labels", labels), ("offsets", offsets)):
+        if tensor.dtype != torch.int64:
+            raise TypeError(f"{op}: targets.{name} must be int64, got {tensor.dtype}")
+    if labels.shape != segments.shape[:1]:
+        raise ValueError(f"{op}: targets.labels must be ({segments.shape[0]},), got {tuple(labels.shape)}")
+    if offsets.dim() != 1 or offsets.shape[0] < 1:
+        raise ValueError(f"{op}: targets.offsets must be (B + 1,), got {tuple(offsets.shape)}")
+    if num_classes < 1:
+        raise ValueError(f"{op}: num_classes must be at least 1, got {num_classes}")
+    if center_sampling_radius is not None and not center_sampling_radius > 0:
+        raise ValueError(f"{op}: center_sampling_radius must be positive or None, got {center_sampling_radius}")
+    _checks.same_device(op, points=points, segments=segments, labels=labels, offsets=offsets)
+    class_targets, regression, instance, distance = _op(
+        points.detach(), segments.detach(), labels, offsets, num_classes, center_sampling_radius, tie_tolerance
+    )
+    return PointAssignment(class_targets, regression, instance, distance, instance >= 0)

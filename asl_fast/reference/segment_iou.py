@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Temporal IoU and distance IoU of segments in plain PyTorch, and their derivatives."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from asl_fast.reference._precision import compute_dtype
+
+
+def segment_iou(a: Tensor, b: Tensor, aligned: bool, distance: bool) -> Tensor:
+    """IoU = |a n b| / |a u b|; with ``distance``, DIoU = IoU - (centre distance / length of the hull)².
+
+    A reversed segment has length 0 and no intersection with anything. IoU is 0 where the union is empty, and so is DIoU
+    where the hull is. NaN gives NaN.
+
+    Args:
+        a: (..., N, 2) start and end.
+        b: (..., M, 2), or (..., N, 2) if ``aligned``.
+        aligned: row by row instead of all pairs.
+        distance: DIoU instead of IoU.
+
+    Returns:
+        (..., N, M), or (..., N) if ``aligned``; float32, or float64 if an input is.
+    """
+    a, b = _pair(a, b, aligned)
+    (start_a, end_a), (start_b, end_b) = a.unbind(-1), b.unbind(-1)
+    intersection = (torch.minimum(end_a, end_b) - torch.maximum(start_a, start_b)).clamp(min=0)
+    union = (end_a - start_a).clamp(min=0) + (end_b - start_b).clamp(min=0) - intersection
+    iou = torch.where(union <= 0, 0, intersection / torch.where(union <= 0, 1, union))
+    if not distance:
+        return iou
+    between_centres = ((start_a - start_b) + (end_a - end_b)) / 2
+    hull = torch.maximum(a.amax(-1), b.amax(-1)) - torch.minimum(a.amin(-1), b.amin(-1))
+    return iou - torch.where(hull <= 0, 0, between_centres / torch.where(hull <= 0, 1, hull)).square()
+
+
+def segment_iou_backward(grad: Tensor, a: Tensor, b: Tensor, aligned: bool, distance: bool) -> tuple[Tensor, Tensor]:
+    """Gradients of ``sum(grad * segment_iou(a, b))`` in the dtypes of ``a`` and ``b``.
+
+    At a tie each side gets half. Where a segment has no length or the two do not overlap, the IoU part is 0.
+    """
+    wide_a, wide_b = _pair(a, b, aligned)
+    grad = grad.to(wide_a.dtype)
+    grad_a = _one_side(grad, wide_a, wide_b, distance)
+    grad_b = _one_side(grad, wide_b, wide_a, distance)
+    if not aligned:
+        grad_a, grad_b = grad_a.sum(-2), grad_b.sum(-3)
+    return grad_a.sum_to_size(a.shape).to(a.dtype), grad_b.sum_to_size(b.shape).to(b.dtype)
+
+
+def _one_side(grad: Tensor, a: Tensor, b: Tensor, distance: bool) -> Tensor:
+    """Gradient with respect to ``a`` (..., 2) for broadcast pairs."""
+    (start_a, end_a), (start_b, end_b) = a.unbind(-1), b.unbind(-1)
+    raw = torch.minimum(end_a, end_b) - torch.maximum(start_a, start_b)
+    intersection = raw.clamp(min=0)
+    union = (end_a - start_a).clamp(min=0) + (end_b - start_b).clamp(min=0) - intersection
+    overlap = raw > 0
+    safe_union = torch.where(union <= 0, 1, union)
+    iou = intersection / safe_union
+    # d iou = ((1 + iou) d intersection - iou d length) / union
+    grad_start = (iou - (1 + iou) * _share(start_a, start_b)) / safe_union
+    grad_end = ((1 + iou) * _share(end_b, end_a) - iou) / safe_union
+    grad_start = torch.where(overlap, grad_start, 0)
+    grad_end = torch.where(overlap, grad_end, 0)
+    if distance:
+        low_a, high_a, low_b, high_b = a.amin(-1), a.amax(-1), b.amin(-1), b.amax(-1)
+        hull = torch.maximum(high_a, high_b) - torch.minimum(low_a, low_b)
+        safe_hull = torch.where(hull <= 0, 1, hull)
+        ratio = ((start_a - start_b) + (end_a - end_b)) / 2 / safe_hull
+        # d ratio² = 2 ratio (d centre - ratio d hull) / hull; a reversed segment reaches the hull with its start.
+        at_high, at_low = _share(high_a, high_b), _share(low_b, low_a)
+        reverse = end_a < start_a
+        hull_by_start = torch.where(reverse, at_high, -at_low)
+        hull_by_end = torch.where(reverse, -at_low, at_high)
+        grad_start = grad_start - torch.where(hull <= 0, 0, 2 * ratio * (0.5 - ratio * hull_by_start) / safe_hull)
+        grad_end = grad_end - torch.where(hull <= 0, 0, 2 * ratio * (0.5 - ratio * hull_by_end) / safe_hull)
+    return torch.stack((grad * grad_start, grad * grad_end), dim=-1)
+
+
+def _share(larger: Tensor, smaller: Tensor) -> Tensor:
+    """d max(larger, smaller) / d larger: 1, 0, or a half at a tie."""
+    return torch.where(larger == smaller, 0.5, (larger > smaller).to(larger.dtype))
+
+
+def _pair(a: Tensor, b: Tensor, aligned: bool) -> tuple[Tensor, Tensor]:
+    dtype = compute_dtype(a, b)
+    a, b = a.to(dtype), b.to(dtype)
+    return (a, b) if aligned else (a.unsqueeze(-2), b.unsqueeze(-3))
