@@ -47,11 +47,11 @@ class ConvAttention(nn.Module):
         if self.window:
             out = local_attention(q, k, v, out_mask, window=self.window, bias=self.relative_bias)
         else:
-            # A video with no valid position would have nothing to attend to: its rows attend everywhere and are masked below.
+            # A sequence with no valid position has nothing to attend to: it attends everywhere, to be masked below.
             keys = out_mask | ~out_mask.any(1, keepdim=True)
             out = F.scaled_dot_product_attention(q, k, v, attn_mask=keys[:, None, None, :])
         out = self.dropout(self.projection(out.transpose(1, 2).flatten(2)))
         return apply_mask(out, out_mask), out_mask
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        return x.view(x.shape[0], x.shape[1], self.num_heads, -1).transpose(1, 2)

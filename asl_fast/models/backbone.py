@@ -15,7 +15,7 @@ from asl_fast.models.positions import AbsolutePositions
 
 
 class Embedding(nn.Module):
-    """Features of one or several streams -> (B, T, width): front-end or projections, then k=3 convolutions, then positions."""
+    """Features of one or several streams -> (B, T, width): front-end or projections, convolutions, positions."""
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Backbone(nn.Module):
         return TransformerBlock(config, window=config.windows[level], stride=stride)
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """x (B, T, feature_dim), mask (B, T), T a multiple of 2 ** (levels - 1) -> features and masks of every level."""
+        """x (B, T, feature_dim), mask (B, T), T a multiple of 2 ** (levels - 1) -> features and masks per level."""
         x = self.embedding(x, mask)
         for block in self.stem:
             x, mask = block(x, mask)

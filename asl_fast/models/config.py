@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,8 +14,8 @@ UNBOUNDED_GRID = 10000.0
 class FrontEndConfig:
     """A small convolutional network on raw samples, for sensor streams whose features are not precomputed.
 
-    A feature vector of the data set then holds ``samples_per_step`` consecutive raw samples; ``strides`` must multiply to that
-    number, so that one output step remains per grid step.
+    A feature vector of the data set then holds ``samples_per_step`` consecutive raw samples; ``strides`` must multiply
+    to that number, so that one output step remains per grid step.
     """
 
     samples_per_step: int
@@ -48,15 +49,15 @@ class DetectorConfig:
         head_layers: convolutions in a head, the output layer included.
         kernel_size: odd kernel of embedding and heads.
         embedding_norm, neck_norm, head_norm: whether a LayerNorm follows those convolutions.
-        regression_ranges: per level, the (low, high) range of the larger boundary distance of an instance it is responsible
-            for; empty means 0-4-8-16-...-unbounded.
+        regression_ranges: per level, the (low, high) range of the larger boundary distance of the instances it is
+            responsible for; empty means 0-4-8-16-...-unbounded.
         dropout: dropout after projections and in the MLP.
         drop_path: probability to drop a residual branch of a sample.
         layer_scale: whether residual branches are scaled per channel, starting at 1e-4.
         prior_probability: initial class probability of the classifier.
         rare_classes: classes whose classifier starts at a probability of 1e-6 (classes without training instances).
-        mask_norms: keep padded positions at zero after every LayerNorm, so that the output of a sequence does not depend on
-            padding or batch mates. ActionFormer does not do so; its checkpoints need False to give ActionFormer's outputs.
+        mask_norms: keep padded positions at zero after every LayerNorm, so that the output of a sequence does not
+            depend on padding or batch mates. ActionFormer does not; its checkpoints need False to give its outputs.
         front_end: optional network on raw samples.
     """
 
@@ -146,6 +147,6 @@ class DetectorConfig:
 
 
 def doubling_ranges(num_levels: int, first_grid: float = 4.0) -> tuple[tuple[float, float], ...]:
-    """Regression ranges 0-f-2f-4f-...-unbounded for ``num_levels`` levels, as ActionFormer's configurations have them."""
+    """Regression ranges 0-f-2f-4f-...-unbounded for ``num_levels`` levels, as in ActionFormer's configurations."""
     edges = [0.0, *(first_grid * 2**level for level in range(num_levels - 1)), UNBOUNDED_GRID]
-    return tuple(zip(edges[:-1], edges[1:], strict=True))
+    return tuple(itertools.pairwise(edges))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -61,10 +61,9 @@ def convert_tensor(name: str, tensor: Tensor) -> Tensor:
     return tensor
 
 
-def convert_state_dict(state_dict: Mapping[str, Tensor], config: DetectorConfig) -> dict[str, Tensor]:
-    """ActionFormer's state dict in our names and shapes; relative biases of full-attention levels have no effect there and go."""
-    converted = {convert_name(name): convert_tensor(name, tensor) for name, tensor in state_dict.items()}
-    return {name: tensor for name, tensor in converted.items() if not name.startswith("point_generator.")}
+def convert_state_dict(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """ActionFormer's state dict in our names and shapes."""
+    return {convert_name(name): convert_tensor(name, tensor) for name, tensor in state_dict.items()}
 
 
 def convert_config(config: Mapping[str, Any]) -> DetectorConfig:
@@ -100,6 +99,7 @@ def _convert_config(config: Mapping[str, Any]) -> DetectorConfig:
     if config["use_abs_pe"] and config["use_rel_pe"]:
         raise ValueError("use_abs_pe and use_rel_pe together have no equivalent here")
     transformer = config["backbone_type"] == "convTransformer"
+    positions: Literal["none", "absolute", "relative"]
     positions = "absolute" if config["use_abs_pe"] else "relative" if config["use_rel_pe"] else "none"
     return DetectorConfig(
         feature_dim=sum(splits) if splits else config["input_dim"],

@@ -112,16 +112,15 @@ class ActionDetector(nn.Module):
         """A detector with the weights of an ActionFormer checkpoint, giving ActionFormer's outputs.
 
         Args:
-            state_dict: the model's state dict, from ActionFormer or OpenTAD-free code with its parameter names; prefixes
-                "module." of data-parallel wrappers are removed.
-            config: the keyword arguments of ActionFormer's ``LocPointTransformer`` (the ``model`` section of its configuration
-                with ``train_cfg`` and ``test_cfg``).
+            state_dict: the model's state dict; the prefix "module." of data-parallel wrappers is removed.
+            config: the keyword arguments of ActionFormer's ``LocPointTransformer``: the ``model`` section of its
+                configuration with ``train_cfg`` and ``test_cfg``, defaults filled in.
 
         Raises:
             ValueError: for a configuration this detector has no equivalent of, or weights that do not fit it.
         """
         detector = cls(convert_config(config))
-        converted = convert_state_dict(state_dict, detector.config)
+        converted = convert_state_dict(state_dict)
         missing, unexpected = detector.load_state_dict(converted, strict=False)
         if missing or unexpected:
             raise ValueError(

@@ -13,7 +13,7 @@ from asl_fast.models.layers import TemporalConv, apply_mask
 class FrontEnd(nn.Module):
     """Strided convolutions from raw samples to one feature vector per grid step.
 
-    The input packs ``samples_per_step`` consecutive samples of ``feature_dim / samples_per_step`` channels in every grid step.
+    Every grid step of the input packs ``samples_per_step`` samples of ``feature_dim / samples_per_step`` channels.
     """
 
     def __init__(self, config: FrontEndConfig, feature_dim: int) -> None:
@@ -29,7 +29,7 @@ class FrontEnd(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """x (B, T, feature_dim), mask (B, T) -> (B, T, width), zero where padded."""
-        x = apply_mask(x, mask).flatten(1).unflatten(1, (x.shape[1] * self.samples_per_step, -1))
+        x = apply_mask(x, mask).reshape(x.shape[0], x.shape[1] * self.samples_per_step, -1)
         samples = self.samples_per_step
         for conv, norm, stride in zip(self.convs, self.norms, self.strides, strict=True):
             samples //= stride

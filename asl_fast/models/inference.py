@@ -66,7 +66,7 @@ class Detections:
 
 @torch.no_grad()
 def candidates(output: DetectorOutput, config: InferenceConfig) -> list[Detections]:
-    """Per video the candidates before suppression, in grid steps, level by level and by falling score within a level."""
+    """Per video the candidates before suppression, in grid steps, by falling score within a level."""
     per_level = [_level_candidates(output, level, config) for level in range(len(output.logits))]
     videos = []
     for video in range(output.logits[0].shape[0]):

@@ -16,8 +16,8 @@ def apply_mask(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def _conv(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, groups: int) -> Tensor:
-    # A (B, T, D) tensor seen as (B, D, 1, T) is in the channels-last memory format, which oneDNN and cuDNN convolve without
-    # reordering; the same call as conv1d on a transposed view copies in and out.
+    # A (B, T, D) tensor seen as (B, D, 1, T) is in the channels-last memory format, which oneDNN and cuDNN convolve
+    # without reordering; the same call as conv1d on a transposed view copies in and out.
     padding = weight.shape[-1] // 2
     y = F.conv2d(x.transpose(1, 2).unsqueeze(2), weight.unsqueeze(2), bias, (1, stride), (0, padding), groups=groups)
     return y.squeeze(2).transpose(1, 2)
@@ -50,7 +50,7 @@ class TemporalConv(nn.Module):
 
 
 class MaskedNorm(nn.Module):
-    """LayerNorm over channels that can keep padded positions at zero (the bias would leak into neighbours otherwise)."""
+    """LayerNorm over channels that can keep padded positions at zero: its bias would leak into neighbours."""
 
     def __init__(self, dim: int, *, enabled: bool = True, mask_padding: bool = True) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class MaskedNorm(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Drops a residual branch per sample in training; optionally scales it per channel (LayerScale, initial value 1e-4)."""
+    """Drops a residual branch per sample in training; optionally scales it per channel (LayerScale, from 1e-4)."""
 
     def __init__(self, dim: int, probability: float, *, layer_scale: bool) -> None:
         super().__init__()

@@ -14,7 +14,7 @@ def level_points(
 ) -> list[Tensor]:
     """Points of every level: per level (T_l, 4) float32 [time_grid, range_low, range_high, stride].
 
-    A level's stride is 2 ** level and its i-th point lies at time ``i * stride`` on the feature grid, as in ActionFormer.
+    A level's stride is 2 ** level; its i-th point lies at time ``i * stride`` on the feature grid, as in ActionFormer.
     """
     points = []
     for level, (length, (low, high)) in enumerate(zip(lengths, ranges_grid, strict=True)):

@@ -45,14 +45,14 @@ def local_attention(
 
 
 def _chunked(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, radius: int, bias: Tensor | None) -> Tensor:
-    # Queries go in chunks against the keys of the chunk and of `radius` positions on both sides: dense small products that
-    # waste little, where one product per position would be all overhead.
-    length = q.shape[2]
+    # Queries go in chunks against the keys of the chunk and of `radius` positions on both sides: dense small products
+    # that waste little, where one product per position would be all overhead.
+    batch, heads, length, dim = q.shape
     chunk = max(MIN_CHUNK, radius)
     num_chunks = -(-length // chunk)
     pad = num_chunks * chunk - length
-    q, k, v = (F.pad(x, (0, 0, 0, pad)).unflatten(2, (num_chunks, chunk)) for x in (q, k, v))  # (B, H, n, c, d)
-    valid = F.pad(mask, (0, pad)).unflatten(1, (num_chunks, chunk))  # (B, n, c)
+    q, k, v = (F.pad(x, (0, 0, 0, pad)).view(batch, heads, num_chunks, chunk, dim) for x in (q, k, v))
+    valid = F.pad(mask, (0, pad)).view(batch, num_chunks, chunk)
 
     row = torch.arange(chunk, device=q.device).unsqueeze(1)
     shift = torch.arange(chunk + 2 * radius, device=q.device) - row  # key position minus query position plus radius
@@ -64,7 +64,7 @@ def _chunked(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, radius: int, bias: T
         penalty = penalty + bias[:, shift.clamp(0, 2 * radius)].unsqueeze(1).to(q.dtype)  # (B, H, n, c, c + 2r)
 
     scores = (q * q.shape[-1] ** -0.5) @ _with_neighbours(k, radius).transpose(-1, -2) + penalty
-    out = scores.softmax(-1) @ _with_neighbours(v, radius)
+    out: Tensor = scores.softmax(-1) @ _with_neighbours(v, radius)
     out = out * valid[:, None, :, :, None].to(out.dtype)
     return out.flatten(2, 3)[:, :, :length]
 

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Windowed attention equals its reference and full attention where the window covers everything."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asl_fast.ops.local_attention import local_attention
+from asl_fast.reference.local_attention import local_attention as reference
+
+
+def inputs(batch: int, heads: int, length: int, dim: int, seed: int = 0) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(batch, heads, length, dim, generator=generator, dtype=torch.float64) for _ in range(3)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    length=st.integers(1, 150),
+    radius=st.integers(0, 40),
+    with_bias=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_equals_reference(length: int, radius: int, with_bias: bool, seed: int) -> None:
+    q, k, v = inputs(2, 2, length, 4, seed)
+    window = 2 * radius + 1
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(0, length + 1, (2, 1), generator=generator)
+    mask = torch.arange(length)[None] < lengths
+    bias = torch.randn(2, window, generator=generator, dtype=torch.float64) if with_bias else None
+    found = local_attention(q, k, v, mask, window=window, bias=bias)
+    expected = reference(q, k, v, mask, window=window, bias=bias)
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-12)
+    assert not found.transpose(1, 2)[~mask].any()
+
+
+def test_wide_window_is_full_attention() -> None:
+    q, k, v = inputs(2, 3, 20, 8)
+    mask = torch.arange(20)[None] < torch.tensor([[20], [13]])
+    found = local_attention(q, k, v, mask, window=39)
+    expected = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :])
+    torch.testing.assert_close(found.transpose(1, 2)[mask], expected.transpose(1, 2)[mask], atol=1e-12, rtol=1e-12)
+
+
+def test_gradients() -> None:
+    q, k, v = (x.requires_grad_() for x in inputs(1, 2, 7, 3))
+    bias = torch.randn(2, 5, dtype=torch.float64, requires_grad=True)
+    mask = torch.arange(7)[None] < 5
+    assert torch.autograd.gradcheck(lambda *x: local_attention(*x[:3], mask, window=5, bias=x[3]), (q, k, v, bias))
+
+
+def test_sequence_without_valid_position_is_zero_with_finite_gradients() -> None:
+    q, k, v = (x.requires_grad_() for x in inputs(1, 1, 6, 2))
+    mask = torch.zeros(1, 6, dtype=torch.bool)
+    for implementation in (local_attention, reference):
+        out = implementation(q, k, v, mask, window=3)
+        assert not out.any()
+        for gradient in torch.autograd.grad(out.sum(), (q, k, v)):
+            assert torch.isfinite(gradient).all()
+
+
+def test_bad_arguments() -> None:
+    q, k, v = inputs(1, 2, 6, 4)
+    mask = torch.ones(1, 6, dtype=torch.bool)
+    with pytest.raises(ValueError, match="odd"):
+        local_attention(q, k, v, mask, window=4)
+    with pytest.raises(ValueError, match=r"mask \(B, T\)"):
+        local_attention(q, k[:, :, :5], v, mask, window=3)
+    with pytest.raises(ValueError, match="bias must have shape"):
+        local_attention(q, k, v, mask, window=3, bias=torch.zeros(2, 5))
