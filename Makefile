@@ -1,7 +1,85 @@
 # SPDX-License-Identifier: Apache-2.0
-# make build: recompiles what changed in csrc.
-PYTHON := .venv/bin/python
+# make demo     train, evaluate and print a table on synthetic recordings       make test   everything CI runs
+# make build    compile what changed in csrc            make lint    ruff, mypy, spelling, C++ format
+# make bench    the benchmarks                          make test-gpu, make sanitize, make env, make clean
+#
+# Each works alone on a fresh clone with python3 (3.10 to 3.13), pip and a C++ compiler, and writes nothing outside it.
+# PYTHON3 picks the interpreter that .venv is made with; pip's own variables (PIP_INDEX_URL, ...) are honoured.
 
-.PHONY: build
-build:
-	@$(PYTHON) setup.py -q build_ext --inplace --strict
+PYTHON3 ?= python3
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+WORKERS ?= 2
+BUILD_TOOLS := setuptools wheel pybind11 ninja
+
+# Whatever a tool would leave in the home directory or in /tmp stays under build/. Sockets have a length limit: a clone
+# in a very deep folder keeps the system's TMPDIR.
+SCRATCH := $(CURDIR)/build/scratch
+TMPDIR := $(shell d="$(SCRATCH)/tmp"; mkdir -p "$$d"; [ $${#d} -lt 70 ] && echo "$$d" || echo "$${TMPDIR:-/tmp}")
+export TMPDIR
+export PIP_NO_CACHE_DIR := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_PROGRESS_BAR := off
+export XDG_CACHE_HOME := $(SCRATCH)/cache
+export MPLCONFIGDIR := $(SCRATCH)/matplotlib
+export TRITON_CACHE_DIR := $(SCRATCH)/triton
+export TORCHINDUCTOR_CACHE_DIR := $(SCRATCH)/inductor
+export CUDA_CACHE_PATH := $(SCRATCH)/cuda
+
+.PHONY: demo test build lint format cpp-test test-gpu sanitize bench env clean
+
+demo: $(VENV)/.runtime
+	$(PYTHON) -m asl_fast.train --dataset multithumos --preset smoke --output runs/demo
+
+test: $(VENV)/.dev
+	$(MAKE) --no-print-directory lint
+	$(MAKE) --no-print-directory build cpp-test
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -n $(WORKERS) --dist worksteal --timeout 300
+
+build: $(VENV)/.runtime
+	$(PYTHON) setup.py -q build_ext --inplace --strict
+
+lint: $(VENV)/.dev
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	$(PYTHON) -m codespell_lib
+	$(VENV)/bin/clang-format --dry-run -Werror $$(find csrc tests/cpp -name '*.cpp' -o -name '*.h' -o -name '*.cu')
+
+format: $(VENV)/.dev
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+	$(VENV)/bin/clang-format -i $$(find csrc tests/cpp -name '*.cpp' -o -name '*.h' -o -name '*.cu')
+
+cpp-test: $(VENV)/.runtime
+	$(PYTHON) csrc/native_build.py
+
+test-gpu: $(VENV)/.dev build
+	$(PYTHON) -m pytest -q -m gpu
+
+bench: $(VENV)/.dev build
+	$(PYTHON) -m benchmarks.run
+
+env: $(VENV)/.runtime
+	$(PYTHON) -m asl_fast.env
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis asl_fast/_native*.so asl_fast/_build_info.json
+	find asl_fast kernels csrc tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+# A venv without pip, as on systems that package ensurepip apart, is filled by the pip beside PYTHON3.
+PIP_INSTALL = if $(PYTHON) -c 'import pip' 2>/dev/null; then set -- $(PYTHON) -m pip; \
+	else set -- $(PYTHON3) -m pip --python $(PYTHON); fi; "$$@" install -q -c constraints.txt
+
+$(PYTHON):
+	@$(PYTHON3) -c 'import sys; v = sys.version_info[:2]; (3, 10) <= v <= (3, 13) or sys.exit(f"asl_fast needs Python 3.10 to 3.13, $(PYTHON3) is {v[0]}.{v[1]}; try: make PYTHON3=python3.12")'
+	$(PYTHON3) -m venv $(VENV) || $(PYTHON3) -m venv --without-pip $(VENV)
+
+$(VENV)/.runtime: pyproject.toml setup.py constraints.txt | $(PYTHON)
+	$(PIP_INSTALL) $(BUILD_TOOLS)
+	$(PIP_INSTALL) --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	$(PIP_INSTALL) --no-build-isolation -e '.[dev]'
+	@touch $@

@@ -22,10 +22,9 @@ def collect() -> dict[str, Any]:
 def _module_line(label: str, module: dict[str, Any]) -> str:
     if not module["available"]:
         return f"  {label:<15}missing: {module['reason']}"
-    built = [
-        module.get("compiler", "built"),
-        *([" ".join(module["architectures"])] if "architectures" in module else []),
-    ]
+    built = [module.get("compiler", "built")]
+    if "architectures" in module:
+        built.append(" ".join(module["architectures"]))
     return f"  {label:<15}{', '.join(built)}"
 
 

@@ -6,7 +6,7 @@ Both modules are optional. What was built, with which compiler, and why somethin
 
 Environment: ``CXX`` and ``NVCC`` name the compilers; ``ASL_FAST_NATIVE`` and ``ASL_FAST_CUDA`` are 0 (do not build) or
 1 (an error unless built); ``ASL_FAST_CUDA_ARCHS`` replaces the list of architectures, for example ``"80,90"``;
-``MAX_JOBS`` limits how many compilers run at once.
+``MAX_JOBS`` limits how many compilers run at once. Run as a program it builds and runs the C++ tests.
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ class NotBuilt(Exception):
 
 @dataclass
 class Module:
-    """One shared library: its name inside asl_fast, sources, command templates and what to report about it."""
+    """One library or program: its name, sources, the file it becomes, command templates and what to report about it."""
 
     name: str
     sources: list[Path]
+    file: str
     compile: str
     link: str
     report: dict[str, object] = field(default_factory=dict)
@@ -100,6 +101,7 @@ def cpu_module() -> Module:
     return Module(
         name="_native",
         sources=[ROOT / "csrc" / "module.cpp", *sorted((ROOT / "csrc" / "cpu").glob("*.cpp"))],
+        file=f"_native{SUFFIX}",
         compile=f"{cxx} -MMD -MF $out.d {flags} {define} {_includes()} -c $in -o $out",
         link=f"{cxx} {shared} -pthread $in -o $out",
         report={"compiler": version},
@@ -124,9 +126,24 @@ def cuda_module() -> Module:
     return Module(
         name="_native_cuda",
         sources=sorted((ROOT / "csrc" / "cuda").glob("*.cu")),
+        file=f"_native_cuda{SUFFIX}",
         compile=f"{nvcc} -MD -MF $out.d {flags} {define} {targets} {_includes()} -c $in -o $out",
         link=f"{nvcc} -shared -ccbin {cxx} --cudart static $in -o $out",
         report={"compiler": _version(nvcc), "host_compiler": _version(cxx), "architectures": names.split()},
+    )
+
+
+def cpp_tests() -> Module:
+    """tests/cpp as one program under the address and undefined-behaviour sanitizers."""
+    cxx = find_cxx()
+    flags = "-O1 -g -std=c++17 -pthread -ffp-contract=off -Wall -Wextra -Werror"
+    sanitize = "-fsanitize=address,undefined -fno-sanitize-recover=all"
+    return Module(
+        name="cpp_tests",
+        sources=sorted((ROOT / "tests" / "cpp").glob("*.cpp")),
+        file="cpp_tests",
+        compile=f"{cxx} -MMD -MF $out.d {flags} {sanitize} -I{ROOT / 'csrc'} -c $in -o $out",
+        link=f"{cxx} -pthread {sanitize} $in -o $out",
     )
 
 
@@ -135,8 +152,11 @@ def _escape(path: Path) -> str:
 
 
 def _write_ninja(module: Module, folder: Path) -> Path:
-    """Writes ``folder/build.ninja``; headers come from the compiler's depfiles, a changed command line rebuilds."""
-    library = folder / f"{module.name}{SUFFIX}"
+    """Writes ``folder/build.ninja`` and returns what it makes.
+
+    Headers come from the compiler's depfiles; a changed command line rebuilds.
+    """
+    made = folder / module.file
     lines = ["ninja_required_version = 1.8", ""]
     lines += ["rule compile", f"  command = {module.compile}", "  depfile = $out.d", "  deps = gcc"]
     lines += ["  description = compile $in", "rule link", f"  command = {module.link}", "  description = link $out", ""]
@@ -144,10 +164,10 @@ def _write_ninja(module: Module, folder: Path) -> Path:
     for source in module.sources:
         objects.append(folder / f"{source.name}.o")
         lines.append(f"build {_escape(objects[-1])}: compile {_escape(source)}")
-    lines += [f"build {_escape(library)}: link {' '.join(map(_escape, objects))}", ""]
+    lines += [f"build {_escape(made)}: link {' '.join(map(_escape, objects))}", ""]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "build.ninja").write_text("\n".join(lines))
-    return library
+    return made
 
 
 def _ninja(folder: Path) -> None:
@@ -176,6 +196,13 @@ def _install(file: Path, target: Path) -> None:
     fresh = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.copy2(file, fresh)
     fresh.replace(target)
+
+
+def run_cpp_tests(work: Path) -> int:
+    """Builds tests/cpp under ``work`` and runs it; returns its exit status."""
+    program = _write_ninja(cpp_tests(), work)
+    _ninja(work)
+    return subprocess.run([str(program)], check=False).returncode
 
 
 def build(work: Path, packages: Iterable[Path], *, strict: bool = False) -> list[Path]:
@@ -227,3 +254,10 @@ def build(work: Path, packages: Iterable[Path], *, strict: bool = False) -> list
         _install(record, package / record.name)
         written.append(package / record.name)
     return written
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(run_cpp_tests(ROOT / "build" / "cpp_tests"))
+    except NotBuilt as reason:
+        sys.exit(f"C++ tests: {reason}")

@@ -6,4 +6,6 @@
 
 namespace asl {
 
+// void register_<op>(pybind11::module_& m);
+
 }  // namespace asl

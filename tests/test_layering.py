@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may import whom, how long a file may be and how it starts; every rule is read off the files themselves."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LINE_CAP = 400
+SOURCES = sorted(
+    path
+    for folder in ("asl_fast", "kernels", "csrc", "benchmarks", "tests")
+    for path in (ROOT / folder).rglob("*")
+    if path.suffix in {".py", ".cpp", ".cu", ".h", ".cuh"}
+) + [ROOT / "setup.py"]
+
+# Layer -> layers of this package it may import, beyond itself.
+INTERNAL: dict[str, set[str]] = {
+    "native": set(),
+    "backend": set(),
+    "kernels": set(),
+    "reference": set(),
+    "environment": {"native"},
+    "ops": {"reference", "kernels", "native", "backend"},
+    "models": {"ops", "backend"},
+    "sensitivity": {"ops", "backend"},
+    "losses": {"ops", "backend", "sensitivity"},
+    "data": set(),
+    "evaluation": {"native"},
+    "training": {"models", "losses", "sensitivity", "data", "evaluation", "environment"},
+    "report": {"evaluation"},
+}
+# Layer -> packages from outside it may import, beyond the standard library.
+EXTERNAL: dict[str, set[str]] = {
+    "native": set(),
+    "backend": set(),
+    "kernels": {"torch", "triton"},
+    "reference": {"torch"},
+    "environment": {"torch"},
+    "ops": {"torch"},
+    "models": {"torch"},
+    "sensitivity": {"torch"},
+    "losses": {"torch"},
+    "data": {"numpy", "torch", "h5py", "tqdm"},
+    "evaluation": {"numpy"},
+    "training": {"numpy", "torch", "tqdm", "tyro", "tensorboard"},
+    "report": {"numpy", "matplotlib", "jinja2"},
+}
+CPP_HEADERS = re.compile(r"<(pybind11/\w+\.h|cuda\w*\.h|(imm|emm)intrin\.h|arm_neon\.h|[a-z_]+)>")
+
+
+def module_files() -> dict[str, Path]:
+    """Module name -> file, for everything that is installed."""
+    files = {}
+    for prefix, folder in (("asl_fast", ROOT / "asl_fast"), ("asl_fast.kernels", ROOT / "kernels")):
+        for path in sorted(folder.rglob("*.py")):
+            parts = [prefix, *path.relative_to(folder).with_suffix("").parts]
+            files[".".join(parts).removesuffix(".__init__")] = path
+    return files
+
+
+MODULES = module_files()
+
+
+def is_entry_point(module: str) -> bool:
+    """A module made to be run: ``__main__.py`` or one that ends in the ``__main__`` guard."""
+    return module.endswith(".__main__") or '\nif __name__ == "__main__":' in MODULES[module].read_text()
+
+
+def imports(module: str) -> Iterator[tuple[int, str]]:
+    """(line, imported module) of every import statement; ``from package import submodule`` names the submodule."""
+    package = module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                stem = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*stem, base] if base else stem)
+            for alias in node.names:
+                full = f"{base}.{alias.name}"
+                yield node.lineno, full if full in MODULES or base == "asl_fast" else base
+
+
+def wrong_arrows(module: str) -> list[str]:
+    """The imports of one module that its layer does not allow, in words."""
+    layer = module.split(".")[1]
+    found = []
+    for line, name in imports(module):
+        top, *rest = name.split(".")
+        where = f"{MODULES[module].relative_to(ROOT)}:{line} imports {name}"
+        if top != "asl_fast":
+            if top not in sys.stdlib_module_names and top not in EXTERNAL[layer]:
+                found.append(f"{where}, but {layer} may import only {sorted(EXTERNAL[layer])} from outside")
+        elif name in MODULES and is_entry_point(name):
+            found.append(f"{where}, which is an entry point; nobody imports those")
+        elif rest and rest[0] not in {layer, *INTERNAL[layer]} and name != "asl_fast.__version__":
+            found.append(f"{where}, but {layer} may import only {sorted(INTERNAL[layer])}")
+        elif not rest:
+            found.append(f"{where}; import from the module that defines the name")
+    return found
+
+
+LAYERED = [name for name in MODULES if name != "asl_fast" and not is_entry_point(name)]
+
+
+def test_every_module_has_a_layer() -> None:
+    """A new top-level module has to be given its place in INTERNAL and EXTERNAL."""
+    unknown = {name.split(".")[1] for name in LAYERED} - set(INTERNAL)
+    assert not unknown, f"add to INTERNAL and EXTERNAL of this test: {sorted(unknown)}"
+    assert set(INTERNAL) == set(EXTERNAL)
+
+
+def test_imports_follow_the_arrows() -> None:
+    assert [text for module in LAYERED for text in wrong_arrows(module)] == []
+
+
+def test_entry_points_import_no_entry_point() -> None:
+    """Two commands that share code share it through a layer."""
+    runnable = [name for name in MODULES if is_entry_point(name)]
+    found = [(name, other) for name in runnable for _, other in imports(name) if other in runnable and other != name]
+    assert found == []
+
+
+def test_a_wrong_arrow_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checks above would be worthless if the reader missed an import."""
+    source = tmp_path / "bad.py"
+    source.write_text(
+        "import numpy\nfrom asl_fast.training import loop\nfrom ..ops import nms\nfrom asl_fast import native\n"
+    )
+    monkeypatch.setitem(MODULES, "asl_fast.reference.bad", source)
+    monkeypatch.setattr("tests.test_layering.ROOT", tmp_path)
+    found = wrong_arrows("asl_fast.reference.bad")
+    assert [text.split(" imports ")[1].split(",")[0] for text in found] == [
+        "numpy",
+        "asl_fast.training",
+        "asl_fast.ops",
+        "asl_fast.native",
+    ]
+
+
+def test_every_source_names_its_licence() -> None:
+    first_lines = {path: path.read_text().partition("\n")[0] for path in SOURCES if path.stat().st_size}
+    without = [path for path, line in first_lines.items() if "SPDX-License-Identifier: Apache-2.0" not in line]
+    assert without == []
+
+
+def test_no_source_is_longer_than_the_cap() -> None:
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in SOURCES}
+    assert {path: length for path, length in lengths.items() if length > LINE_CAP} == {}
+
+
+def test_native_code_includes_no_torch() -> None:
+    """csrc sees the standard library, the CUDA runtime and pybind11, or its own headers by their path in csrc."""
+    foreign = []
+    for path in (path for path in SOURCES if path.is_relative_to(ROOT / "csrc") and path.suffix != ".py"):
+        for name in re.findall(r"^\s*#\s*include\s+(\S+)", path.read_text(), flags=re.MULTILINE):
+            own = (ROOT / "csrc" / name.strip('"'), path.parent / name.strip('"'))
+            if not (CPP_HEADERS.fullmatch(name) or (name.startswith('"') and any(file.exists() for file in own))):
+                foreign.append(f"{path.relative_to(ROOT)}: {name}")
+    assert foreign == []
