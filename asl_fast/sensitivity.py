@@ -227,6 +227,6 @@ class InstanceEvaluator(nn.Module):
         hidden = F.relu(self.conv(torch.cat(padded, 1).transpose(1, 2)).transpose(1, 2))
         parts = hidden.chunk(len(self.outputs), -1)
         logits = torch.cat([output(part) for output, part in zip(self.outputs, parts, strict=True)], -1)
-        levels = logits.split([level.shape[1] for level in padded], 1)
+        levels = torch.split(logits, [level.shape[1] for level in padded], 1)
         quality = torch.cat([level[:, : mask.shape[1]] for level, mask in zip(levels, masks, strict=True)], 1)
         return torch.where(torch.cat(list(masks), 1)[..., None], torch.sigmoid(quality), 0.0)

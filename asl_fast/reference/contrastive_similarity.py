@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
-# Elements of one (instances x frames) or (anchors x keys) block; larger problems go through in blocks of this size.
-BLOCK_ELEMENTS = 1 << 24
+from asl_fast.reference._precision import compute_dtype
+
+# Elements of one (instances x frames) or (anchors x keys) block.
+BLOCK_ELEMENTS = 1 << 22
 
 
 class FrameRanges(NamedTuple):
@@ -54,82 +55,91 @@ def frame_ranges(
     return FrameRanges(video, valid, sensitive.long(), torch.stack([before, after], 1).long())
 
 
-def _pool_block(
-    features: Tensor, segments: Tensor, mu: Tensor, sigma: Tensor, video: Tensor, sensitive: Tensor, background: Tensor
-) -> Tensor:
-    """(g, 3, D) pooled features f_cls, f_loc, f_bg of a block of instances; mu and sigma are (g, 3)."""
-    batch, frames, channels = features.shape
-    time = torch.arange(frames, device=features.device)
+class Pooling(NamedTuple):
+    """How the frames of a block of g instances enter their three vectors."""
+
+    p: Tensor  # (g, 3, T) p_cls, p_start, p_end
+    z: Tensor  # (g, 3, T) (d - mu) / sigma
+    share: Tensor  # (g, 3, T) 1 / (number of frames) on the frames of R_cls, R_loc and the background, else 0
+
+    def weights(self) -> Tensor:
+        """(g, 3, T): p_cls over R_cls, p_loc over R_loc, 1 over the background, each as a mean."""
+        p_cls, p_start, p_end = self.p.unbind(1)
+        return torch.stack([p_cls, p_start + p_end, torch.ones_like(p_cls)], 1) * self.share
+
+
+def pooling(sensitive: Tensor, background: Tensor, segments: Tensor, mu: Tensor, sigma: Tensor, frames: int) -> Pooling:
+    """Step 2 in weights; mu and sigma are (g, 3), the instances' own."""
+    time = torch.arange(frames, device=segments.device)
     centre, length = segments.mean(-1), (segments[:, 1] - segments[:, 0]).clamp(min=torch.finfo(segments.dtype).eps)
     # Frames outside the instance occur only where it is shorter than a grid step: they count as its boundary.
     distance = ((time - centre[:, None]) / length[:, None]).clamp(-0.5, 0.5)
-    p = torch.exp(-0.5 * ((distance[:, None] - mu[..., None]) / sigma[..., None]) ** 2)
+    z = (distance[:, None] - mu[..., None]) / sigma[..., None]
 
-    def within(ranges: Tensor) -> Tensor:
-        return (time >= ranges[..., :1]) & (time <= ranges[..., 1:])
+    def within(bounds: Tensor) -> Tensor:
+        return (time >= bounds[..., :1]) & (time <= bounds[..., 1:])
 
-    in_sensitive, in_background = within(sensitive), within(background).any(1)
-    in_loc = in_sensitive[:, 1] | in_sensitive[:, 2]
-    selected = torch.stack([in_sensitive[:, 0], in_loc, in_background], 1)
-    weight = torch.stack([p[:, 0], p[:, 1] + p[:, 2], torch.ones_like(p[:, 0])], 1)
-    weight = torch.where(selected, weight, 0.0) / selected.sum(-1, keepdim=True).clamp(min=1)
-    own_video = torch.nn.functional.one_hot(video, batch).to(weight.dtype)
-    spread = own_video[:, None, :, None] * weight[:, :, None, :]
-    return (spread.reshape(-1, batch * frames) @ features.reshape(-1, channels)).view(-1, 3, channels)
+    near_cls, near_start, near_end = within(sensitive).unbind(1)
+    selected = torch.stack([near_cls, near_start | near_end, within(background).any(1)], 1)
+    return Pooling(torch.exp(-0.5 * z**2), z, selected / selected.sum(-1, keepdim=True).clamp(min=1).to(z.dtype))
 
 
-def pool(features: Tensor, ranges: FrameRanges, segments: Tensor, labels: Tensor, mu: Tensor, sigma: Tensor) -> Tensor:
-    """Step 3: (G, 3, D) with f_cls = mean of p_cls(t) z_t, f_loc = mean of p_loc(t) z_t, f_bg = mean of z_t."""
-    mu, sigma = mu.to(features.dtype).index_select(0, labels), sigma.to(features.dtype).index_select(0, labels)
-    rows = max(1, BLOCK_ELEMENTS // max(1, 3 * features.shape[0] * features.shape[1]))
-    inputs = (segments, mu, sigma, ranges.video, ranges.sensitive, ranges.background)
-    blocks = zip(*(x.split(rows) for x in inputs), strict=True)
-    if len(segments) <= rows:
-        return torch.cat([_pool_block(features, *block) for block in blocks])
-    return torch.cat([checkpoint(_pool_block, features, *block, use_reentrant=False) for block in blocks])
+def spread(weights: Tensor, video: Tensor, batch: int) -> Tensor:
+    """(3 g, B T): every row of (g, 3, T) weights at its own video's place among all frames of the batch."""
+    own_video = torch.nn.functional.one_hot(video, batch).to(weights.dtype)
+    return (weights[:, :, None, :] * own_video[:, None, :, None]).flatten(0, 1).flatten(1)
 
 
-def _info_nce_block(
-    anchors: Tensor, row: Tensor, row_label: Tensor, keys: Tensor, key_label: Tensor, temperature: float
-) -> tuple[Tensor, Tensor]:
-    """Summed loss of some anchors and how many have a positive; labels are a class, -1 background or -2 unused."""
-    similarity = anchors @ keys.T / temperature
-    column = torch.arange(len(keys), device=keys.device)
-    usable = (key_label > -2) & (column != row[:, None])
-    positive = usable & (key_label == row_label[:, None])
-    nothing = torch.finfo(similarity.dtype).min / 4
-    log_all = torch.where(usable, similarity, nothing).logsumexp(-1)
-    log_positive = torch.where(positive, similarity, nothing).logsumexp(-1)
-    counted = positive.any(-1) & (row_label >= 0)
-    return torch.where(counted, log_all - log_positive, 0.0).sum(), counted.sum()
-
-
-def info_nce(
-    anchors: Tensor, labels: Tensor, backgrounds: Tensor, background_valid: Tensor, temperature: float
-) -> Tensor:
-    """Step 4: mean over anchors with a positive of -log(sum_P sim / (sum_P sim + sum_N sim)), by log-sum-exp.
+def info_nce_terms(
+    rows: Tensor, row_index: Tensor, row_label: Tensor, keys: Tensor, key_label: Tensor, temperature: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Step 4 for some anchors: -log(sum_P sim / (sum_P sim + sum_N sim)) by log-sum-exp, and what its gradient needs.
 
     Args:
-        anchors: (N, D) f_cls and f_loc.
-        labels: (N,) int64 classes; -2 marks an anchor that takes no part.
-        backgrounds: (M, D) f_bg, negatives of every anchor.
-        background_valid: (M,) bool.
+        rows: (R, D) unit vectors of the anchors.
+        row_index: (R,) where each anchor stands among the keys.
+        row_label: (R,) class, or -2 for an anchor that takes no part.
+        keys: (K, D) unit vectors.
+        key_label: (K,) class, -1 background, -2 takes no part.
         temperature: tau.
+
+    Returns:
+        loss (R,), 0 where the anchor has no positive; counted (R,) bool; log-shares (R, K) of each key among all keys,
+        and among the positives, very negative where it is none.
     """
-    keys = torch.cat([anchors, backgrounds])
-    norm = keys.square().sum(-1, keepdim=True).clamp(min=torch.finfo(keys.dtype).tiny).sqrt()
-    keys = keys / norm
-    key_label = torch.cat([labels, torch.where(background_valid, -1, -2)])
-    rows = max(1, BLOCK_ELEMENTS // max(1, len(keys)))
-    row = torch.arange(len(anchors), device=keys.device)
-    total, count = keys.new_zeros(()), labels.new_zeros(())
-    for block in zip(keys[: len(anchors)].split(rows), row.split(rows), labels.split(rows), strict=True):
-        if len(anchors) <= rows:
-            loss, number = _info_nce_block(*block, keys, key_label, temperature)
-        else:
-            loss, number = checkpoint(_info_nce_block, *block, keys, key_label, temperature, use_reentrant=False)
-        total, count = total + loss, count + number
-    return total / count.clamp(min=1)
+    similarity = rows @ keys.T / temperature
+    usable = (key_label > -2) & (torch.arange(len(keys), device=keys.device) != row_index[:, None])
+    positive = usable & (key_label == row_label[:, None])
+    nothing = torch.finfo(similarity.dtype).min / 4
+    among_all = torch.where(usable, similarity, nothing)
+    among_positive = torch.where(positive, similarity, nothing)
+    log_all, log_positive = among_all.logsumexp(-1), among_positive.logsumexp(-1)
+    counted = positive.any(-1) & (row_label >= 0)
+    loss = torch.where(counted, log_all - log_positive, 0.0)
+    return loss, counted, among_all - log_all[:, None], among_positive - log_positive[:, None]
+
+
+def unit_vectors(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Vectors of length 1 and one over their lengths; a vector of length 0 stays, without gradient."""
+    squared = vectors.square().sum(-1, keepdim=True)
+    positive = squared > torch.finfo(vectors.dtype).tiny
+    inverse = torch.where(positive, torch.where(positive, squared, 1.0).rsqrt(), 0.0)
+    return vectors * inverse, inverse
+
+
+def info_nce(vectors: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    """Mean loss of the anchors with a positive; vectors (K, D), labels (K,): class, -1 background, -2 takes no part."""
+    keys, _ = unit_vectors(vectors)
+    index = torch.arange(len(keys), device=keys.device)
+    loss, counted, _, _ = info_nce_terms(keys, index, labels, keys, labels, temperature)
+    return loss.sum() / counted.sum().clamp(min=1)
+
+
+def vector_labels(ranges: FrameRanges, labels: Tensor) -> Tensor:
+    """(3 G,) labels of f_cls, f_loc and f_bg of every instance, as ``info_nce`` takes them."""
+    has_background = ranges.valid & (ranges.background[..., 1] >= ranges.background[..., 0]).any(-1)
+    own = torch.where(ranges.valid, labels, -2)
+    return torch.stack([own, own, torch.where(has_background, -1, -2)], 1).flatten()
 
 
 def contrastive_similarity_loss(
@@ -143,14 +153,100 @@ def contrastive_similarity_loss(
     delta: float,
     temperature: float,
 ) -> Tensor:
-    """Scalar loss in float32, or float64 where the features are; see :func:`asl_fast.contrastive_similarity_loss`."""
-    features = features if features.dtype == torch.float64 else features.float()
+    """The whole loss by automatic differentiation; holds (3 G, B T) and (3 G, 3 G) matrices.
+
+    Arguments as in ``asl_fast.contrastive_similarity_loss``, the targets in three tensors.
+    """
+    features = torch.where(mask[..., None], features.to(compute_dtype(features)), 0.0)
     if len(segments) == 0:
         return features.flatten()[:0].sum() + (mu.flatten()[:0].sum() + sigma.flatten()[:0].sum()).to(features.dtype)
     segments = segments.to(features.dtype)
     ranges = frame_ranges(mask, segments, labels, offsets, mu, delta)
-    pooled = pool(torch.where(mask[..., None], features, 0.0), ranges, segments, labels, mu, sigma)
-    anchor_labels = torch.where(ranges.valid, labels, -2)
-    has_background = ranges.valid & (ranges.background[..., 1] >= ranges.background[..., 0]).any(-1)
-    anchors = pooled[:, :2].transpose(0, 1).flatten(0, 1)
-    return info_nce(anchors, anchor_labels.repeat(2), pooled[:, 2], has_background, temperature)
+    own_mu, own_sigma = (x.to(features.dtype).index_select(0, labels) for x in (mu, sigma))
+    weights = pooling(ranges.sensitive, ranges.background, segments, own_mu, own_sigma, features.shape[1]).weights()
+    vectors = spread(weights, ranges.video, len(features)) @ features.flatten(0, 1)
+    return info_nce(vectors, vector_labels(ranges, labels), temperature)
+
+
+def contrastive_similarity_blocks(
+    features: Tensor,
+    mask: Tensor,
+    segments: Tensor,
+    labels: Tensor,
+    offsets: Tensor,
+    mu: Tensor,
+    sigma: Tensor,
+    delta: float,
+    temperature: float,
+    need_grad: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The loss with its gradients, in blocks of instances and of anchors, so that memory is linear in their number.
+
+    Returns:
+        loss (), and the gradients of features, mu and sigma, or three empty tensors where ``need_grad`` is False.
+    """
+    dtype = compute_dtype(features)
+    grad_mu, grad_sigma = torch.zeros_like(mu, dtype=dtype), torch.zeros_like(sigma, dtype=dtype)
+    frames_of_all = torch.where(mask[..., None], features.to(dtype), 0.0)
+    batch, frames, channels = features.shape
+    grad_features = torch.zeros_like(frames_of_all)
+    if len(segments) == 0:
+        return _finish(frames_of_all.new_zeros(()), grad_features, grad_mu, grad_sigma, need_grad)
+    segments = segments.to(dtype)
+    ranges = frame_ranges(mask, segments, labels, offsets, mu, delta)
+    own_mu, own_sigma = (x.to(dtype).index_select(0, labels) for x in (mu, sigma))
+    size = max(1, BLOCK_ELEMENTS // (3 * batch * frames))
+
+    def pooling_of(block: slice) -> Pooling:
+        return pooling(
+            ranges.sensitive[block], ranges.background[block], segments[block], own_mu[block], own_sigma[block], frames
+        )
+
+    blocks = [slice(start, start + size) for start in range(0, len(segments), size)]
+    flat = frames_of_all.flatten(0, 1)
+    vectors = torch.cat([spread(pooling_of(b).weights(), ranges.video[b], batch) @ flat for b in blocks])
+    keys, inverse = unit_vectors(vectors)
+    key_label = vector_labels(ranges, labels)
+
+    index = torch.arange(len(keys), device=keys.device).view(-1, 3)
+    total, count, grad_keys = keys.new_zeros(()), key_label.new_zeros(()), torch.zeros_like(keys)
+    size = max(1, BLOCK_ELEMENTS // (2 * len(keys)))
+    for start in range(0, len(segments), size):
+        anchors = index[start : start + size, :2].flatten()
+        unit = keys.index_select(0, anchors)
+        loss, counted, among_all, among_positive = info_nce_terms(
+            unit, anchors, key_label.index_select(0, anchors), keys, key_label, temperature
+        )
+        total, count = total + loss.sum(), count + counted.sum()
+        if need_grad:
+            slope = torch.where(counted[:, None], among_all.exp() - among_positive.exp(), 0.0) / temperature
+            grad_keys.view(-1, 3, channels)[start : start + size, :2] += (slope @ keys).view(-1, 2, channels)
+            grad_keys += slope.T @ unit
+    count = count.clamp(min=1)
+    if not need_grad:
+        return _finish(total / count, grad_features, grad_mu, grad_sigma, need_grad)
+
+    grad_keys = grad_keys / count
+    grad_vectors = inverse * (grad_keys - keys * (grad_keys * keys).sum(-1, keepdim=True))
+    one_hot = torch.nn.functional.one_hot(labels, len(mu)).to(dtype)
+    for b in blocks:
+        block = pooling_of(b)
+        grad = grad_vectors[3 * b.start : 3 * b.stop]
+        grad_features += (spread(block.weights(), ranges.video[b], batch).T @ grad).view_as(frames_of_all)
+        per_frame = (grad @ flat.T).view(-1, 3, batch, frames)
+        own_video = ranges.video[b][:, None, None, None].expand(-1, 3, 1, frames)
+        slope = per_frame.gather(2, own_video)[:, :, 0] * block.share
+        slope = torch.stack([slope[:, 0], slope[:, 1], slope[:, 1]], 1) * block.p * block.z
+        inverse_sigma = 1.0 / own_sigma[b]
+        grad_mu += one_hot[b].T @ (slope.sum(-1) * inverse_sigma)
+        grad_sigma += one_hot[b].T @ ((slope * block.z).sum(-1) * inverse_sigma)
+    grad_features = torch.where(mask[..., None], grad_features, 0.0)
+    return _finish(total / count, grad_features, grad_mu, grad_sigma, need_grad)
+
+
+def _finish(
+    loss: Tensor, grad_features: Tensor, grad_mu: Tensor, grad_sigma: Tensor, need_grad: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    if need_grad:
+        return loss, grad_features, grad_mu, grad_sigma
+    return loss, loss.new_empty(0), loss.new_empty(0), loss.new_empty(0)

@@ -92,6 +92,42 @@ def test_equals_the_definition(seed: int, delta: float) -> None:
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
 
 
+def test_equals_the_plain_reference() -> None:
+    features, mask, targets, mu, sigma = scene(7)
+    leaves = [x.requires_grad_() for x in (features, mu, sigma)]
+    loss = contrastive_similarity_loss(features, mask, targets, mu, sigma)
+    plain = reference.contrastive_similarity_loss(features, mask, *targets, mu, sigma, DELTA, TEMPERATURE)
+    torch.testing.assert_close(loss, plain, rtol=1e-12, atol=0)
+    for a, b in zip(torch.autograd.grad(loss, leaves), torch.autograd.grad(plain, leaves), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.parametrize("need_grad", [False, True])
+def test_opcheck(need_grad: bool) -> None:
+    features, mask, targets, mu, sigma = scene(dtype=torch.float32)
+    leaves = [x.requires_grad_(need_grad) for x in (features, mu, sigma)]
+    arguments = (leaves[0], mask, *targets, *leaves[1:], DELTA, TEMPERATURE, need_grad)
+    results = torch.library.opcheck(torch.ops.asl_fast.contrastive_similarity_loss.default, arguments)
+    assert set(results.values()) == {"SUCCESS"}
+
+
+def test_compiles_without_a_graph_break() -> None:
+    features, mask, targets, mu, sigma = scene(dtype=torch.float32)
+    leaves = [x.requires_grad_() for x in (features, mu, sigma)]
+    compiled = torch.compile(contrastive_similarity_loss, fullgraph=True, backend="aot_eager")
+    loss, wanted = (f(features, mask, targets, mu, sigma) for f in (compiled, contrastive_similarity_loss))
+    assert loss.item() == wanted.item()
+    for a, b in zip(torch.autograd.grad(loss, leaves), torch.autograd.grad(wanted, leaves), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_second_derivative_is_refused() -> None:
+    features, mask, targets, mu, sigma = scene()
+    loss = contrastive_similarity_loss(features.requires_grad_(), mask, targets, mu, sigma)
+    with pytest.raises(NotImplementedError, match=r"asl_fast\.reference\.contrastive_similarity"):
+        torch.autograd.grad(loss, features, create_graph=True)
+
+
 def test_gradcheck() -> None:
     features, mask, targets, mu, sigma = scene()
     features, mu, sigma = (x.requires_grad_() for x in (features, mu, sigma))
@@ -175,7 +211,7 @@ def test_anchor_without_positive_is_skipped() -> None:
     # The two features of an instance are of one class, so only info_nce itself can meet such an anchor.
     vectors = torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     background = torch.randn(1, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    loss = reference.info_nce(vectors, torch.tensor([0, 0, 1]), background, torch.tensor([True]), 0.5)
+    loss = reference.info_nce(torch.cat([vectors, background]), torch.tensor([0, 0, 1, -1]), 0.5)
     unit = torch.nn.functional.normalize(torch.cat([vectors, background]), dim=-1)
     sim = torch.exp(unit @ unit.T / 0.5)
     wanted = -(torch.log(sim[0, 1] / sim[0, 1:].sum()) + torch.log(sim[1, 0] / (sim[1].sum() - sim[1, 1]))) / 2
@@ -192,6 +228,10 @@ def test_bad_arguments() -> None:
         contrastive_similarity_loss(features, mask, targets, mu[:, :2], sigma)
     with pytest.raises(ValueError, match="temperature"):
         contrastive_similarity_loss(features, mask, targets, mu, sigma, temperature=0.0)
+    with pytest.raises(ValueError, match=r"labels must lie in \[0, 3\], got 1 to 4"):
+        contrastive_similarity_loss(features, mask, targets._replace(labels=targets.labels + 1), mu, sigma)
+    with pytest.raises(ValueError, match=r"offsets must rise from 0 to 8, got \[0, 5, 5, 7\]"):
+        contrastive_similarity_loss(features, mask, targets._replace(offsets=torch.tensor([0, 5, 5, 7])), mu, sigma)
     with pytest.raises(TypeError, match="bool"):
         contrastive_similarity_loss(features, mask.float(), targets, mu, sigma)
     with pytest.raises(TypeError, match="int64"):
