@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from asl_fast import native
+from asl_fast import __version__, native
 
 PACKAGES = ("torch", "numpy", "tyro", "tqdm", "triton", "h5py", "tensorboard", "matplotlib", "jinja2", "pandas")
 REQUIRED = ("torch", "numpy", "tyro", "tqdm")
@@ -62,6 +62,13 @@ def _module(kind: native.Kind) -> dict[str, Any]:
     return {"available": reason is None, "reason": reason, **built_with}
 
 
+def _stale() -> bool:
+    """True in a checkout whose C++ or CUDA sources were changed after the modules were built."""
+    record = native.PACKAGE / "_build_info.json"
+    sources = [path for path in (native.PACKAGE.parent / "csrc").rglob("*.[ch]*") if path.suffix != ".py"]
+    return record.exists() and any(path.stat().st_mtime > record.stat().st_mtime for path in sources)
+
+
 def _cuda_operator_advice(gpu: bool) -> list[str]:
     """What keeps the CUDA operators from a GPU that torch sees, or torch from a GPU that they see."""
     module = native.cuda_module()
@@ -82,6 +89,8 @@ def _advice(versions: dict[str, str | None], gpu: bool) -> list[str]:
             advice.append(f"{name} is missing, {loss}: pip install 'asl-fast[{extra}]'")
     if native.cpu_module() is None:
         advice.append(f"no C++ operators, the CPU runs the reference: {native.why_missing('cpu')}")
+    if _stale():
+        advice.append("csrc was changed after the compiled modules were built: make build")
     return advice + _cuda_operator_advice(gpu)
 
 
@@ -96,7 +105,7 @@ def describe() -> dict[str, Any]:
     versions = {name: _version(name) for name in PACKAGES}
     devices = _devices()
     return {
-        "asl_fast": _version("asl-fast"),
+        "asl_fast": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processors": _processors(),

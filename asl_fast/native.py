@@ -19,10 +19,10 @@ PACKAGE = Path(__file__).resolve().parent
 
 @cache
 def build_info() -> dict[str, Any]:
-    """What the build wrote down: per module ``built``, and then ``compiler`` or ``reason``; empty if never built."""
+    """What the build wrote down: per module ``built``, and then ``compiler`` or ``reason``; empty if unknown."""
     try:
         info: dict[str, Any] = json.loads((PACKAGE / "_build_info.json").read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, json.JSONDecodeError):
         return {}
     return info
 
@@ -40,7 +40,7 @@ def _reason(name: str, error: ImportError) -> str:
     info = build_info()
     if any((PACKAGE / f"{name}{suffix}").exists() for suffix in EXTENSION_SUFFIXES):
         return f"asl_fast.{name} was built but does not load here ({error}); reinstall asl_fast on this machine"
-    if not info:
+    if name not in info:
         return f"asl_fast.{name} was never built; run pip install . (or make build in a checkout)"
     if not info[name]["built"]:
         return f"asl_fast.{name} was not built: {info[name]['reason']}"

@@ -6,6 +6,7 @@ Both modules are optional. What was built, with which compiler, and why somethin
 
 Environment: ``CXX`` and ``NVCC`` name the compilers; ``ASL_FAST_NATIVE`` and ``ASL_FAST_CUDA`` are 0 (do not build) or
 1 (an error unless built); ``ASL_FAST_CUDA_ARCHS`` replaces the list of architectures, for example ``"80,90"``;
+``ASL_FAST_SANITIZE=1`` puts the address and undefined-behaviour sanitizers into the C++ module (make sanitize);
 ``MAX_JOBS`` limits how many compilers run at once. Run as a program it builds and runs the C++ tests.
 """
 
@@ -23,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+SANITIZE = "-g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all"
 CUDA_ARCHS = ("80", "90", "100")
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX") or ".so"
 
@@ -96,14 +98,15 @@ def cpu_module() -> Module:
     version = _version(cxx)
     # Contraction is off so that a function cloned for a newer processor rounds as the portable one does.
     flags = "-O3 -std=c++17 -fPIC -fvisibility=hidden -pthread -ffp-contract=off -Wall -Wextra"
+    sanitize = SANITIZE if _setting("ASL_FAST_SANITIZE") else ""
     define = shlex.quote(f'-DASL_COMPILER="{version}"')
     shared = "-bundle -undefined dynamic_lookup" if sys.platform == "darwin" else "-shared -Wl,-s"
     return Module(
         name="_native",
         sources=[ROOT / "csrc" / "module.cpp", *sorted((ROOT / "csrc" / "cpu").glob("*.cpp"))],
         file=f"_native{SUFFIX}",
-        compile=f"{cxx} -MMD -MF $out.d {flags} {define} {_includes()} -c $in -o $out",
-        link=f"{cxx} {shared} -pthread $in -o $out",
+        compile=f"{cxx} -MMD -MF $out.d {flags} {sanitize} {define} {_includes()} -c $in -o $out",
+        link=f"{cxx} {shared} {sanitize} -pthread $in -o $out",
         report={"compiler": version},
     )
 
@@ -136,14 +139,13 @@ def cuda_module() -> Module:
 def cpp_tests() -> Module:
     """tests/cpp as one program under the address and undefined-behaviour sanitizers."""
     cxx = find_cxx()
-    flags = "-O1 -g -std=c++17 -pthread -ffp-contract=off -Wall -Wextra -Werror"
-    sanitize = "-fsanitize=address,undefined -fno-sanitize-recover=all"
+    flags = "-O1 -std=c++17 -pthread -ffp-contract=off -Wall -Wextra -Werror"
     return Module(
         name="cpp_tests",
         sources=sorted((ROOT / "tests" / "cpp").glob("*.cpp")),
         file="cpp_tests",
-        compile=f"{cxx} -MMD -MF $out.d {flags} {sanitize} -I{ROOT / 'csrc'} -c $in -o $out",
-        link=f"{cxx} -pthread {sanitize} $in -o $out",
+        compile=f"{cxx} -MMD -MF $out.d {flags} {SANITIZE} -I{ROOT / 'csrc'} -c $in -o $out",
+        link=f"{cxx} -pthread {SANITIZE} $in -o $out",
     )
 
 

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The environment report and the door to the compiled modules, with everything there and with things missing."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from asl_fast import env, environment, native
+
+
+@pytest.fixture(autouse=True)
+def _fresh_caches() -> Iterator[None]:
+    """Forgets which modules were loaded, before and after a test that pretends otherwise."""
+    for function in (native.build_info, native._load):
+        function.cache_clear()
+    yield
+    for function in (native.build_info, native._load):
+        function.cache_clear()
+
+
+def forget_modules(monkeypatch: pytest.MonkeyPatch, package: Path, error: str = "No module named it") -> None:
+    """Makes every import of a compiled module fail, as seen from a package installed in ``package``."""
+
+    def fail(name: str) -> Any:
+        raise ImportError(error)
+
+    monkeypatch.setattr(native, "import_module", fail)
+    monkeypatch.setattr(native, "PACKAGE", package)
+
+
+def test_a_present_module_has_no_reason_to_be_missing() -> None:
+    for kind, module in (("cpu", native.cpu_module()), ("cuda", native.cuda_module())):
+        assert (module is None) == (native.why_missing(kind) is not None)  # type: ignore[arg-type]
+
+
+def test_cuda_module_without_a_device_loads_and_says_so() -> None:
+    module = native.cuda_module()
+    if module is None:
+        pytest.skip(f"{native.why_missing('cuda')}")
+    if torch.cuda.is_available():
+        pytest.skip("there is a device")
+    assert native.cuda_device_count() == 0
+    assert module.devices() == []
+    assert module.device_error()
+
+
+def test_why_missing_when_never_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_modules(monkeypatch, tmp_path)
+    assert native.cpu_module() is None
+    assert native.cuda_device_count() == 0
+    assert "never built" in str(native.why_missing())
+
+
+def test_why_missing_repeats_the_reason_of_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = {"python": "3.11.7", "_native": {"built": False, "reason": "no C++ compiler found"}}
+    (tmp_path / "_build_info.json").write_text(json.dumps(record))
+    forget_modules(monkeypatch, tmp_path)
+    assert str(native.why_missing()).endswith("was not built: no C++ compiler found")
+
+
+def test_why_missing_when_built_for_another_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "_build_info.json").write_text(json.dumps({"python": "3.7.0", "_native_cuda": {"built": True}}))
+    forget_modules(monkeypatch, tmp_path)
+    assert "built for Python 3.7.0" in str(native.why_missing("cuda"))
+
+
+def test_why_missing_when_the_library_does_not_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / f"_native{EXTENSION_SUFFIXES[0]}").touch()
+    forget_modules(monkeypatch, tmp_path, "GLIBCXX_3.4.99 not found")
+    assert "does not load here (GLIBCXX_3.4.99 not found)" in str(native.why_missing())
+
+
+def test_a_damaged_build_record_does_not_hide_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "_build_info.json").write_text("{")
+    forget_modules(monkeypatch, tmp_path)
+    assert "never built" in str(native.why_missing())
+
+
+def test_report_names_every_operator_and_device() -> None:
+    report = env.collect()
+    assert report["versions"]["torch"] == torch.__version__
+    assert {"segment_iou", "diou_loss"} <= set(report["operators"])
+    devices = {"cpu", "cuda"} if torch.cuda.is_available() else {"cpu"}
+    for choices in report["operators"].values():
+        assert set(choices) == devices
+        assert choices["cpu"]["implementation"] is not None
+    assert bool(report["devices"]) == torch.cuda.is_available()
+
+
+def test_json_and_text_say_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    env.main(["--json"])
+    report = json.loads(capsys.readouterr().out)
+    assert report == json.loads(json.dumps(env.collect()))
+    env.main([])
+    text = capsys.readouterr().out
+    for name in (*report["operators"], *report["versions"], report["python"]):
+        assert name in text
+
+
+def test_missing_things_come_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_modules(monkeypatch, tmp_path)
+    monkeypatch.setattr(environment, "_version", lambda package: None if package == "h5py" else "1.0")
+    report = env.collect()
+    assert not report["native"]["available"]
+    assert any("pip install 'asl-fast[h5]'" in sentence for sentence in report["advice"])
+    assert any("the CPU runs the reference" in sentence for sentence in report["advice"])
+    text = env.render(report)
+    assert "not installed" in text
+    assert "missing: asl_fast._native was never built" in text
+
+
+def test_changed_sources_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package, csrc = tmp_path / "asl_fast", tmp_path / "csrc" / "cpu"
+    package.mkdir()
+    csrc.mkdir(parents=True)
+    monkeypatch.setattr(native, "PACKAGE", package)
+    (csrc / "op.cpp").touch()
+    assert not environment._stale()  # an installed package that was never built here has nothing to compare
+    (package / "_build_info.json").write_text("{}")
+    os.utime(csrc / "op.cpp", (1, 1))
+    assert not environment._stale()
+    os.utime(csrc / "op.cpp", (2**31, 2**31))
+    assert environment._stale()
