@@ -124,8 +124,9 @@ def _describe(profile: BenchmarkProfile, size: TwinSize, scale: float | str, dim
     return (
         f"SYNTHETIC twin of {profile.title}, scale {scale}: generated, not real data; "
         f"{profile.num_classes} classes{kept}, {size.train_videos} {train.subset} and {size.test_videos} {test.subset} "
-        f"videos, {dim} channels. Full size ({train.videos} and {test.videos} videos, {profile.full_feature_dim} channels): "
-        f"--synthetic-scale 1.0. Real data: --data-root DIR."
+        f"videos, {dim} channels. "
+        f"Full size: {train.videos} and {test.videos} videos, {profile.full_feature_dim} channels, "
+        f"with --synthetic-scale 1.0. Real data: --data-root DIR."
     )
 
 
