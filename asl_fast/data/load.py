@@ -7,19 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from asl_fast.data.benchmarks import VIDEO_BENCHMARKS
 from asl_fast.data.hapt import load_hapt
 from asl_fast.data.types import DatasetBundle
+from asl_fast.data.video_benchmark import load_video_benchmark
 
-BENCHMARKS = (
-    "thumos14",
-    "multithumos",
-    "charades",
-    "ego4d-mq",
-    "epic100-verb",
-    "epic100-noun",
-    "activitynet13",
-    "hapt",
-)
+BENCHMARKS = (*VIDEO_BENCHMARKS, "hapt")
 _CROP_OPTIONS = ("max_length", "crop_ratio", "truncation_threshold")
 
 
@@ -38,8 +31,8 @@ def load_dataset(
         data_root: Where the data lie. HAPT needs it; the others run on their twin without it.
         synthetic_scale: Size of the twin, 1 being the benchmark's.
         seed: Seed of the twin and of the training crops.
-        options: ``max_length``, ``crop_ratio`` and ``truncation_threshold`` of the training crops; the rest go to the
-            loader of real data (``strict``, and for HAPT ``samples_per_step``, ``fold``, ``num_folds``).
+        options: ``max_length``, ``crop_ratio`` and ``truncation_threshold`` of the training crops; the rest go to
+            `load_hapt` or `load_video_benchmark` (``strict`` to both), and none may be left for a twin.
 
     Raises:
         ValueError: for an unknown name, or HAPT without ``data_root``.
@@ -56,7 +49,9 @@ def load_dataset(
         # Imported here so that reading real data needs no generator.
         from asl_fast.data.synthetic import make_twin
 
+        if options:
+            raise TypeError(f"{name} without data_root is synthetic and has no option {', '.join(options)}")
         bundle = make_twin(name, scale=synthetic_scale, seed=seed)
     else:
-        raise NotImplementedError(f"{name} from files")
+        bundle = load_video_benchmark(name, data_root, seed=seed, **options)
     return replace(bundle, train=bundle.train.with_options(seed=seed, **crop)) if crop else bundle

@@ -28,6 +28,7 @@ class Video:
         segments_sec: (G, 2) float64, start and end in seconds; raw, so they may lie outside the recording or be empty.
         labels: (G,) int64, index into ``Annotations.class_names``.
         fps: Frames per second of the recording where the file gives it.
+        extra: What else the annotation file says about it, by the file's own keys; some protocols need it.
 
     Raises:
         ValueError: naming the video, when shapes disagree or a value is not finite.
@@ -39,6 +40,7 @@ class Video:
     segments_sec: NDArray[np.float64]
     labels: NDArray[np.int64]
     fps: float | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         segments = np.asarray(self.segments_sec, dtype=np.float64)

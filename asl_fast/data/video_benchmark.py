@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the files of a video benchmark to a bundle.
+
+Layout, the one that ActionFormer's archives unpack to (``annotations`` and ``features`` can also be named explicitly)::
+
+    DATA_ROOT/annotations/<one of the benchmark's annotation files>    or the file in DATA_ROOT itself
+    DATA_ROOT/features/<one file per video>                            or DATA_ROOT/<extractor>_features/, or one .h5
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from asl_fast.data.benchmarks import VIDEO_BENCHMARKS, load_annotations
+from asl_fast.data.dataset import DetectionDataset
+from asl_fast.data.feature_check import check_videos
+from asl_fast.data.file_store import ConcatenatedFeatureStore, open_store
+from asl_fast.data.manifest import MANIFESTS, FeatureManifest
+from asl_fast.data.problems import Problems
+from asl_fast.data.store import FeatureStore
+from asl_fast.data.types import DatasetBundle
+
+
+def load_video_benchmark(
+    name: str,
+    data_root: str | Path,
+    *,
+    annotations: str | Path | None = None,
+    features: str | Path | Sequence[str | Path] | None = None,
+    manifest: str | FeatureManifest | None = None,
+    store: Mapping[str, Any] | None = None,
+    verify: bool = True,
+    seed: int = 0,
+    strict: bool = False,
+) -> DatasetBundle:
+    """A video benchmark from its files.
+
+    Args:
+        name: One of ``VIDEO_BENCHMARKS``.
+        data_root: Folder with annotations and features, see the layout above.
+        annotations: Annotation file, where it is not at its usual place.
+        features: Feature folder or ``.h5`` file, or several to concatenate, where they are not at their usual place.
+        manifest: Name in ``MANIFESTS`` (several joined by ``+``) or a manifest of one's own; None takes the
+            benchmark's, and among several the one whose width fits.
+        store: Options of `open_store` (``prefix``, ``suffix``, ``extension``, ``key``, ``transposed``).
+        verify: Read every feature file once, so that damaged ones are found before training begins.
+        seed: Seed of the training crops.
+        strict: Stop at the first unusable video instead of skipping it with a counted warning.
+
+    Raises:
+        FileNotFoundError: when annotations or features are not found.
+        ValueError: when features have a width that no manifest has, or no video is left; when strict, for any bad
+            video.
+    """
+    benchmark = VIDEO_BENCHMARKS[name]
+    root = Path(data_root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"{name}: data root {root} is not a folder")
+    read = load_annotations(name, annotations or root, strict=strict)
+    layout, source = _features(name, root, features, manifest, dict(store or {}))
+    problems = Problems(name, strict=strict)
+    splits = []
+    for names in (benchmark.train, benchmark.test):
+        subset = next((subset for subset in read.subsets if subset.lower() in names), names[0])
+        splits.append(check_videos(read.subset(subset), source, layout, problems, verify=verify))
+    skipped = problems.summarise()
+    train, test = splits
+    kept = {video.id: video for video in (*train, *test)}
+    training = DetectionDataset(
+        train,
+        source,
+        layout,
+        training=True,
+        max_length=benchmark.max_length,
+        truncation_threshold=benchmark.truncation_threshold,
+        seed=seed,
+    )
+    first = training.videos[0]
+    return DatasetBundle(
+        name=name,
+        annotations=replace(read, videos=kept),
+        train=training,
+        test=DetectionDataset(test, source, layout),
+        class_names=read.class_names,
+        grid=layout.grid(first, source.length(first.id)),
+        feature_dim=source.dim,
+        synthetic=False,
+        description=f"{name}, {layout.name} features: {len(train)} videos to train on, {len(test)} to test on ({root})",
+        metadata={"manifest": layout.name, "problems": skipped, "skipped": dict(problems.skipped)},
+    )
+
+
+def _features(
+    name: str,
+    root: Path,
+    features: str | Path | Sequence[str | Path] | None,
+    manifest: str | FeatureManifest | None,
+    options: dict[str, Any],
+) -> tuple[FeatureManifest, FeatureStore]:
+    if features is not None:
+        paths = [Path(features)] if isinstance(features, (str, Path)) else [Path(path) for path in features]
+    else:
+        paths = find_features(root)
+        if not paths:
+            raise FileNotFoundError(
+                f"{name}: no features in {root}; looked for features/, features.h5 and folders named *_features"
+            )
+    known = [manifest] if manifest is not None else list(VIDEO_BENCHMARKS[name].manifests)
+    candidates = [entry if isinstance(entry, FeatureManifest) else combined_manifest(entry) for entry in known]
+    options.setdefault("prefix", candidates[0].prefix)
+    stores = [open_store(path, **options) for path in paths]
+    if len(stores) > 1 and manifest is None:
+        # Concatenated in the manifest's order, not the folders'.
+        order = [MANIFESTS[part].dim for part in known[0].split("+")] if isinstance(known[0], str) else []
+        stores.sort(key=lambda store: order.index(store.dim) if store.dim in order else len(order))
+    source: FeatureStore = stores[0] if len(stores) == 1 else ConcatenatedFeatureStore(stores)
+    fitting = next((candidate for candidate in candidates if candidate.dim == source.dim), None)
+    if fitting is None:
+        widths = ", ".join(f"{candidate.name} ({candidate.dim})" for candidate in candidates)
+        raise ValueError(
+            f"{name}: features in {', '.join(map(str, paths))} have width {source.dim}, which fits none of {widths}; "
+            "give a manifest, or set transposed if the files hold (D, T)"
+        )
+    return fitting, source
+
+
+def combined_manifest(name: str) -> FeatureManifest:
+    """The manifest of a name in ``MANIFESTS``, or of several joined by ``+`` and concatenated.
+
+    Raises:
+        ValueError: for an unknown name, or sets of different stride, frame rate or resizing.
+    """
+    parts = name.split("+")
+    unknown = next((part for part in parts if part not in MANIFESTS), None)
+    if unknown is not None:
+        raise ValueError(f"unknown feature manifest {unknown!r}; known are {', '.join(MANIFESTS)}")
+    first, *rest = (MANIFESTS[part] for part in parts)
+    for other in rest:
+        if (other.stride_frame, other.fps, other.resize) != (first.stride_frame, first.fps, first.resize):
+            raise ValueError(f"features {first.name!r} and {other.name!r} differ in stride, fps or resizing")
+    return replace(first, name=name, dim=first.dim + sum(other.dim for other in rest))
+
+
+def find_features(root: Path) -> list[Path]:
+    """Feature folders or files of a data root: ``features``, else ``features.h5``, else every ``*_features``.
+
+    A ``features`` folder that holds only folders stands for these, one per extractor.
+    """
+    folder = root / "features"
+    if folder.is_dir():
+        inside = sorted(folder.iterdir())
+        folders = [path for path in inside if path.is_dir()]
+        return folders if folders and len(folders) == len(inside) else [folder]
+    files = [root / f"features{extension}" for extension in (".h5", ".hdf5")]
+    return [file for file in files if file.is_file()] or sorted(
+        path for path in root.glob("*_features") if path.is_dir()
+    )
