@@ -11,27 +11,27 @@ from asl_fast.backend import backend as backend
 
 if TYPE_CHECKING:
     from asl_fast.losses import ASLLoss as ASLLoss
-    from asl_fast.ops import RaggedTargets as RaggedTargets
-    from asl_fast.ops import assign_points as assign_points
-    from asl_fast.ops import contrastive_similarity_loss as contrastive_similarity_loss
-    from asl_fast.ops import diou_loss as diou_loss
-    from asl_fast.ops import segment_diou as segment_diou
-    from asl_fast.ops import segment_iou as segment_iou
-    from asl_fast.ops import sensitivity_focal_loss as sensitivity_focal_loss
-    from asl_fast.ops import soft_nms as soft_nms
+    from asl_fast.ops.assign_points import assign_points as assign_points
+    from asl_fast.ops.contrastive_similarity import contrastive_similarity_loss as contrastive_similarity_loss
+    from asl_fast.ops.diou_loss import diou_loss as diou_loss
+    from asl_fast.ops.ragged import RaggedTargets as RaggedTargets
+    from asl_fast.ops.segment_iou import segment_diou as segment_diou
+    from asl_fast.ops.segment_iou import segment_iou as segment_iou
+    from asl_fast.ops.sensitivity_focal_loss import sensitivity_focal_loss as sensitivity_focal_loss
+    from asl_fast.ops.soft_nms import soft_nms as soft_nms
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "ASLLoss": "asl_fast.losses",
-    "RaggedTargets": "asl_fast.ops",
-    "assign_points": "asl_fast.ops",
-    "contrastive_similarity_loss": "asl_fast.ops",
-    "diou_loss": "asl_fast.ops",
-    "segment_diou": "asl_fast.ops",
-    "segment_iou": "asl_fast.ops",
-    "sensitivity_focal_loss": "asl_fast.ops",
-    "soft_nms": "asl_fast.ops",
+    "RaggedTargets": "asl_fast.ops.ragged",
+    "assign_points": "asl_fast.ops.assign_points",
+    "contrastive_similarity_loss": "asl_fast.ops.contrastive_similarity",
+    "diou_loss": "asl_fast.ops.diou_loss",
+    "segment_diou": "asl_fast.ops.segment_iou",
+    "segment_iou": "asl_fast.ops.segment_iou",
+    "sensitivity_focal_loss": "asl_fast.ops.sensitivity_focal_loss",
+    "soft_nms": "asl_fast.ops.soft_nms",
 }
 
 __all__ = ["__version__", "backend", *_HOMES]

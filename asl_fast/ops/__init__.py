@@ -3,7 +3,9 @@
 
 from asl_fast.ops._dispatch import backends
 from asl_fast.ops.assign_points import PointAssignment, assign_points
+from asl_fast.ops.contrastive_similarity import contrastive_similarity_loss
 from asl_fast.ops.diou_loss import diou_loss
+from asl_fast.ops.local_attention import local_attention
 from asl_fast.ops.ragged import RaggedTargets
 from asl_fast.ops.segment_iou import segment_diou, segment_iou
 from asl_fast.ops.sensitivity_focal_loss import sensitivity_focal_loss
@@ -13,7 +15,9 @@ __all__ = [
     "RaggedTargets",
     "assign_points",
     "backends",
+    "contrastive_similarity_loss",
     "diou_loss",
+    "local_attention",
     "segment_diou",
     "segment_iou",
     "sensitivity_focal_loss",

@@ -41,7 +41,12 @@ def reduction(op: str, value: str) -> None:
 def broadcastable(op: str, **shapes: torch.Size) -> None:
     """ValueError unless the leading dimensions broadcast."""
     try:
-        torch.broadcast_shapes(*shapes.values())
+        broadcast(*shapes.values())
     except RuntimeError as error:
         given = ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
         raise ValueError(f"{op}: leading dimensions do not broadcast: {given}") from error
+
+
+def broadcast(*shapes: torch.Size) -> tuple[int, ...]:
+    """The shape that all of them broadcast to."""
+    return tuple(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]

@@ -164,7 +164,9 @@ def _triton_why_not(device: str) -> str | None:
 def _cuda_why_not(device: str) -> str | None:
     if device != "cuda":
         return "the CUDA implementation takes CUDA tensors only"
-    return None if native.cuda_module() is not None else native.why_missing("_native_cuda")
+    if native.cuda_module() is None:
+        return native.why_missing("cuda")
+    return None if native.cuda_device_count() > 0 else "the CUDA module was built but finds no device it can use"
 
 
 _WHY_NOT: Mapping[str, Predicate] = {

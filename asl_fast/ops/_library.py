@@ -15,7 +15,7 @@ import torch
 
 from asl_fast.ops import _dispatch
 
-LIBRARY = torch.library.Library("asl_fast", "DEF")
+LIBRARY = torch.library.Library("asl_fast", "DEF")  # type: ignore[no-untyped-call]
 
 
 def define(
@@ -34,9 +34,9 @@ def define(
             not called on a GPU, where reading a value would wait for the device.
     """
     name = schema.partition("(")[0]
-    LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
-    LIBRARY.impl(name, _dispatch.kernel(name, "cpu", check_values), "CPU")
-    LIBRARY.impl(name, _dispatch.kernel(name, "cuda"), "CUDA")
+    LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))  # type: ignore[no-untyped-call]
+    LIBRARY.impl(name, _dispatch.kernel(name, "cpu", check_values), "CPU")  # type: ignore[no-untyped-call]
+    LIBRARY.impl(name, _dispatch.kernel(name, "cuda"), "CUDA")  # type: ignore[no-untyped-call]
     torch.library.register_fake(f"asl_fast::{name}", fake, lib=LIBRARY)
     op: Callable[..., Any] = getattr(torch.ops.asl_fast, name).default
     return op

@@ -92,7 +92,7 @@ def diou_loss(
         target_offsets: (N, 2) likewise.
         weights: (N,) factor of every row, for example the sensitivity h_loc; None is 1.
         reduction: "none" (N,), "sum" or "mean" (divided by N). An empty input gives 0 with a graph.
-        eps: lower bound of union and hull.
+        eps: lower bound of the union, which is the hull here.
 
     Returns:
         (N,) or (); float32, or float64 if an input is float64. Gradients reach all three tensors, once.

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from asl_fast.backend import backend, forced_backend
@@ -15,7 +14,7 @@ from asl_fast.reference._precision import compute_dtype
 
 
 def _fake(a: Tensor, b: Tensor, aligned: bool, distance: bool) -> Tensor:
-    leading = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    leading = _checks.broadcast(a.shape[:-2], b.shape[:-2])
     size = (*leading, a.shape[-2]) if aligned else (*leading, a.shape[-2], b.shape[-2])
     return a.new_empty(size, dtype=compute_dtype(a, b))
 

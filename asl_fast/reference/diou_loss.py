@@ -10,21 +10,21 @@ from asl_fast.reference._precision import compute_dtype, unit_gradient_dtype
 
 
 def diou(pred: Tensor, target: Tensor, eps: float) -> Tensor:
-    """1 - |p n t| / |p u t| + (centre distance / hull)² per row, for segments [-o0, o1] around a point inside of both.
+    """1 - |p n t| / |p u t| + (centre distance / |p u t|)² per row, for segments [-o0, o1] around a common point.
 
-    Differentiable as written, except that two zero-length segments give an infinite slope (1 / eps).
+    The common point makes the union the smallest hull as well. Differentiable as written, except that two zero-length
+    segments give a slope of 1 / eps.
 
     Args:
         pred: (N, 2) non-negative distances to start and end.
         target: (N, 2) likewise.
-        eps: lower bound of the two denominators.
+        eps: lower bound of the union.
     """
-    (left_p, right_p), (left_t, right_t) = pred.unbind(-1), target.unbind(-1)
-    intersection = torch.minimum(left_p, left_t) + torch.minimum(right_p, right_t)
-    union = (left_p + right_p) + (left_t + right_t) - intersection
-    hull = torch.maximum(left_p, left_t) + torch.maximum(right_p, right_t)
-    between_centres = 0.5 * (right_p - left_p - right_t + left_t)
-    return 1.0 - intersection / union.clamp(min=eps) + (between_centres / hull.clamp(min=eps)).square()
+    intersection = torch.minimum(pred, target).sum(-1)
+    union = torch.maximum(pred, target).sum(-1).clamp(min=eps)
+    away = pred - target
+    between_centres = 0.5 * (away[:, 1] - away[:, 0])
+    return 1.0 - intersection / union + (between_centres / union).square()
 
 
 def diou_loss(
@@ -63,16 +63,13 @@ def diou_loss(
 def _one_side(mine: Tensor, other: Tensor, eps: float) -> Tensor:
     """d diou / d mine, (N, 2); half to each side at a tie, and 0 for two segments of length zero."""
     intersection = torch.minimum(mine, other).sum(-1, keepdim=True)
-    union = mine.sum(-1, keepdim=True) + other.sum(-1, keepdim=True) - intersection
-    hull = torch.maximum(mine, other).sum(-1, keepdim=True)
-    safe_union, safe_hull = union.clamp(min=eps), hull.clamp(min=eps)
-    # Moving a boundary grows either the intersection or the union and the hull, or half of each at a tie.
+    raw = torch.maximum(mine, other).sum(-1, keepdim=True)
+    union = raw.clamp(min=eps)
+    # Moving a boundary grows either the intersection or the union, or half of each at a tie.
     inside = torch.where(mine == other, 0.5, (mine < other).to(mine.dtype))
-    outside = 1 - inside
-    grad_iou = inside / safe_union - intersection / safe_union.square() * outside * (union >= eps)
-
+    outside = (1 - inside) * (raw >= eps)
     away = mine - other
-    ratio = 0.5 * (away[:, 1:] - away[:, :1]) / safe_hull
+    ratio = 0.5 * (away[:, 1:] - away[:, :1]) / union
     centre = mine.new_tensor([-0.5, 0.5])
-    grad_distance = 2 * ratio * (centre - ratio * outside * (hull >= eps)) / safe_hull
-    return torch.where(union == 0, 0, grad_distance - grad_iou)
+    slope = outside * (intersection / union) - inside + 2 * ratio * (centre - ratio * outside)
+    return torch.where(raw == 0, 0, slope / union)
