@@ -29,7 +29,7 @@ export CUDA_CACHE_PATH := $(SCRATCH)/cuda
 .PHONY: demo test build lint format cpp-test test-gpu sanitize bench env clean
 
 demo: $(VENV)/.runtime
-	$(PYTHON) -m asl_fast.train --dataset multithumos --preset smoke --output runs/demo
+	$(PYTHON) -m asl_fast.train --dataset multithumos --preset smoke
 
 test: $(VENV)/.dev
 	$(MAKE) --no-print-directory lint
@@ -56,6 +56,13 @@ cpp-test: $(VENV)/.runtime
 
 test-gpu: $(VENV)/.dev build
 	$(PYTHON) -m pytest -q -m gpu
+
+# The C++ operators under the address and undefined-behaviour sanitizers, driven by the Python tests.
+sanitize: $(VENV)/.dev
+	ASL_FAST_SANITIZE=1 $(PYTHON) setup.py -q build_ext --inplace --strict
+	LD_PRELOAD="$$($${CXX:-g++} -print-file-name=libasan.so) $$($${CXX:-g++} -print-file-name=libstdc++.so)" \
+		ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q tests/ops tests/evaluation; \
+		status=$$?; $(MAKE) --no-print-directory build && exit $$status
 
 bench: $(VENV)/.dev build
 	$(PYTHON) -m benchmarks.run

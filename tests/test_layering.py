@@ -141,7 +141,7 @@ def test_a_wrong_arrow_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     found = wrong_arrows("asl_fast.reference.bad")
     assert [text.split(" imports ")[1].split(",")[0] for text in found] == [
         "numpy",
-        "asl_fast.training",
+        "asl_fast.training.loop",
         "asl_fast.ops",
         "asl_fast.native",
     ]
