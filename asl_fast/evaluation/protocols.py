@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How each benchmark is scored: which videos, which thresholds, which convention, and what it counts."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from asl_fast.evaluation.columns import Array
+from asl_fast.evaluation.conventions import DEFAULT, PUBLISHED, Convention, get_convention
+from asl_fast.evaluation.mean_ap import MeanAveragePrecision, mean_average_precision
+from asl_fast.evaluation.recall import RecallAtK, recall_at_k
+
+EPIC_NOUNS = 300
+
+
+def thresholds(first: float, last: float, step: float) -> tuple[float, ...]:
+    """Decimal thresholds from ``first`` to ``last``, both included: (0.1, 0.2, 0.3), not 0.30000000000000004."""
+    count = round((last - first) / step)
+    return tuple(round(first + index * step, 10) for index in range(count + 1))
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number per threshold.
+
+    Attributes:
+        name: As printed.
+        tiou_thresholds: (T,) in (0, 1].
+        labels: The column that holds the class.
+        ks: Empty for mAP; else Recall@kx at these k.
+    """
+
+    name: str
+    tiou_thresholds: tuple[float, ...]
+    labels: str = "labels"
+    ks: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A benchmark's way of scoring.
+
+    Attributes:
+        name: The name it is asked for by.
+        counts: What is counted, in a sentence or two.
+        measures: The numbers it reports, the main one first.
+        subset: The subset that is scored.
+        convention: What to do where evaluators differ.
+        excluded_videos: Videos left out on both sides.
+        listed_videos_only: Leave out predictions in videos that the ground truth does not list, instead of counting
+            them as false positives.
+    """
+
+    name: str
+    counts: str
+    measures: tuple[Measure, ...]
+    subset: str | None = None
+    convention: Convention = DEFAULT
+    excluded_videos: tuple[str, ...] = ()
+    listed_videos_only: bool = False
+
+
+@dataclass(frozen=True)
+class ProtocolResult:
+    """What a protocol found.
+
+    Attributes:
+        protocol: The protocol, with the convention that was used.
+        measures: Result of each measure by name.
+        num_videos: Videos scored.
+        num_excluded_predictions: Predictions left out with their videos.
+    """
+
+    protocol: Protocol
+    measures: dict[str, MeanAveragePrecision | RecallAtK]
+    num_videos: int
+    num_excluded_predictions: int
+
+    @property
+    def average_map(self) -> float:
+        """Average mAP of the main measure."""
+        main = self.measures[self.protocol.measures[0].name]
+        assert isinstance(main, MeanAveragePrecision)
+        return main.average_map
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers, lists and strings, for JSON."""
+        return {
+            "protocol": self.protocol.name,
+            "convention": self.protocol.convention.name,
+            "average_map": self.average_map,
+            "num_videos": self.num_videos,
+            "num_excluded_predictions": self.num_excluded_predictions,
+            "measures": {name: result.as_dict() for name, result in self.measures.items()},
+        }
+
+
+_THUMOS14 = "THUMOS14 test, 20 classes, instances marked Ambiguous not used"
+_WRONG, _AMBIGUOUS, _THIRD = "video_test_0000270", "video_test_0001292", "video_test_0001496"
+
+
+def _thumos14(name: str, counts: str, excluded: tuple[str, ...]) -> Protocol:
+    measures = (Measure("mAP", thresholds(0.3, 0.7, 0.1)),)
+    return Protocol(name, f"{_THUMOS14}; {counts}", measures, "Test", PUBLISHED, excluded)
+
+
+def _tenths(last: float) -> tuple[Measure, ...]:
+    return (Measure("mAP", thresholds(0.1, last, 0.1)),)
+
+
+_STRICT = thresholds(0.5, 0.95, 0.05)
+
+_ALL = (
+    _thumos14("thumos14", "212 videos, as ActionFormer and OpenTAD: without 0001292", (_AMBIGUOUS,)),
+    _thumos14("thumos14-213", "213 videos: predictions in 0001292, all Ambiguous, are false positives", ()),
+    _thumos14("thumos14-212", "212 videos: without 0001292, whose instances are all Ambiguous", (_AMBIGUOUS,)),
+    _thumos14("thumos14-211", "211 videos: without the wrongly annotated 0000270 and 0001496", (_WRONG, _THIRD)),
+    _thumos14("thumos14-210", "210 videos: without 0000270, 0001292 and 0001496", (_WRONG, _AMBIGUOUS, _THIRD)),
+    Protocol(
+        "multithumos",
+        "MultiTHUMOS testing, 213 videos, 65 classes: detection mAP of instances, not the frame-level mAP of the "
+        "dense-prediction papers; zero-length and duplicate annotations do not count",
+        _tenths(0.9),
+        "testing",
+        PUBLISHED,
+    ),
+    Protocol(
+        "charades",
+        "Charades testing, 1863 videos, 157 classes: detection mAP of instances, not the frame-level mAP of the "
+        "Charades challenge; duplicate annotations do not count",
+        _tenths(0.9),
+        "testing",
+        PUBLISHED,
+    ),
+    Protocol(
+        "ego4d-mq",
+        "Ego4D Moment Queries val clips, 110 classes, the annotators' instances unmerged and duplicates kept: mAP, and "
+        "Recall@kx over all instances with predictions ranked by score",
+        (*_tenths(0.5), Measure("Recall", (0.3, 0.5, 0.7), ks=(1, 5))),
+        "val",
+    ),
+    Protocol(
+        "epic100",
+        "EPIC-Kitchens-100 validation, 138 videos: mAP of verbs, nouns and actions; an action is a (verb, noun) pair, "
+        "so tables have the columns verb and noun instead of labels",
+        tuple(Measure(f"{task} mAP", thresholds(0.1, 0.5, 0.1), labels=task) for task in ("action", "verb", "noun")),
+        "validation",
+    ),
+    Protocol("epic100-verb", "EPIC-Kitchens-100 validation, 138 videos, 97 verbs", _tenths(0.5), "validation"),
+    Protocol("epic100-noun", "EPIC-Kitchens-100 validation, 138 videos, 300 nouns", _tenths(0.5), "validation"),
+    Protocol(
+        "activitynet13",
+        "ActivityNet 1.3 validation, 200 classes: the videos that the ground truth lists (usually the 4728 of 4926 "
+        "that are still to be had), predictions elsewhere left out; published numbers fuse video-level scores first",
+        (Measure("mAP", _STRICT),),
+        "validation",
+        listed_videos_only=True,
+    ),
+    Protocol(
+        "hapt",
+        "UCI HAPT, the 19 recordings of the 9 test users, 12 activities",
+        (Measure("mAP", thresholds(0.3, 0.7, 0.1)), Measure("strict mAP", _STRICT)),
+    ),
+)
+PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in _ALL}
+
+
+def get_protocol(name: str) -> Protocol:
+    """The protocol of that name.
+
+    Raises:
+        ValueError: There is none; names the nearest.
+    """
+    if name not in PROTOCOLS:
+        near = difflib.get_close_matches(name, PROTOCOLS, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"unknown evaluation protocol {name!r}; {hint}known: {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[name]
+
+
+def evaluate_protocol(
+    protocol: str | Protocol,
+    ground_truth: Mapping[str, Any],
+    predictions: Mapping[str, Any],
+    *,
+    videos: Iterable[str] | None = None,
+    convention: str | Convention | None = None,
+) -> ProtocolResult:
+    """Scores predictions by a benchmark's rules.
+
+    Args:
+        protocol: A protocol or the name of one.
+        ground_truth, predictions: Columns as :func:`mean_average_precision` takes them, of the subset to score; for
+            "epic100" with integer columns ``verb`` and ``noun``.
+        videos: All videos of the subset, with or without annotations; by default those that have one.
+        convention: Replaces the protocol's own.
+
+    Raises:
+        KeyError, TypeError, ValueError: As :func:`mean_average_precision`; unknown names.
+    """
+    rules = get_protocol(protocol) if isinstance(protocol, str) else protocol
+    if convention is not None:
+        rules = Protocol(**{**vars(rules), "convention": get_convention(convention)})
+    listed = set(np.asarray(ground_truth["video"]).tolist() if videos is None else videos)
+    listed -= set(rules.excluded_videos)
+    annotations, _ = _restrict(ground_truth, _outside(ground_truth, rules.excluded_videos))
+    kept = _outside(predictions, rules.excluded_videos)
+    if rules.listed_videos_only:
+        kept &= np.isin(np.asarray(predictions["video"]), list(listed))
+    detections, num_excluded = _restrict(predictions, kept)
+    if any(measure.labels == "action" for measure in rules.measures):
+        annotations, detections = with_actions(annotations), with_actions(detections)
+    results: dict[str, MeanAveragePrecision | RecallAtK] = {}
+    for measure in rules.measures:
+        arguments = (annotations, detections, measure.tiou_thresholds)
+        if measure.ks:
+            results[measure.name] = recall_at_k(
+                *arguments, measure.ks, convention=rules.convention, labels=measure.labels
+            )
+        else:
+            results[measure.name] = mean_average_precision(
+                *arguments, convention=rules.convention, labels=measure.labels
+            )
+    return ProtocolResult(rules, results, len(listed), num_excluded)
+
+
+def with_actions(table: Mapping[str, Any]) -> dict[str, Any]:
+    """The table with a column ``action`` = verb * 300 + noun added.
+
+    Raises:
+        ValueError: A noun is outside [0, 300) or a verb negative, so that actions would not be unique.
+    """
+    verb, noun = (np.asarray(table[column], dtype=np.int64) for column in ("verb", "noun"))
+    for name, values, limit in (("verb", verb, np.iinfo(np.int64).max // EPIC_NOUNS), ("noun", noun, EPIC_NOUNS)):
+        wrong = (values < 0) | (values >= limit)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise ValueError(f"column {name!r}, row {row}: class id {values[row]} is not in [0, {limit})")
+    return {**{key: table[key] for key in table}, "action": verb * EPIC_NOUNS + noun}
+
+
+def _outside(table: Mapping[str, Any], videos: tuple[str, ...]) -> Array:
+    video = np.asarray(table["video"])
+    return ~np.isin(video, videos) if videos and video.size else np.ones(video.shape, dtype=np.bool_)
+
+
+def _restrict(table: Mapping[str, Any], kept: Array) -> tuple[Mapping[str, Any], int]:
+    removed = int(kept.size - kept.sum())
+    if not removed:
+        return table, 0
+    return {column: np.asarray(table[column])[kept] for column in table}, removed

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Results as plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from asl_fast.evaluation.mean_ap import MeanAveragePrecision
+from asl_fast.evaluation.protocols import ProtocolResult
+from asl_fast.evaluation.recall import RecallAtK
+
+
+def align(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines with columns aligned: the first to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if index else cell.ljust(width) for index, (cell, width) in enumerate(pairs)
+        ).rstrip()
+        for pairs in (list(zip(row, widths, strict=True)) for row in rows)
+    ]
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.2f}"
+
+
+def _threshold(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def result_table(result: ProtocolResult, *, per_class: bool = False) -> str:
+    """The measures of a protocol in percent, one block each, with what was counted above them.
+
+    Args:
+        result: What :func:`evaluate_protocol` returned.
+        per_class: Add average precision of every class.
+    """
+    protocol = result.protocol
+    main = next(iter(result.measures.values()))
+    lines = [f"{protocol.name}: {protocol.counts}" if protocol.counts else protocol.name]
+    counts = f"{result.num_videos} videos, {main.num_ground_truth} annotations"
+    if isinstance(main, MeanAveragePrecision):
+        counts += f", {main.num_predictions} predictions"
+        for number, what in (
+            (main.num_removed_annotations, "annotations removed as duplicate or too short"),
+            (main.num_ignored_predictions, "predictions of classes without annotation ignored"),
+            (result.num_excluded_predictions, "predictions in videos not scored left out"),
+        ):
+            counts += f", {number} {what}" if number else ""
+    lines += [f"{counts}; convention {protocol.convention.name}", ""]
+    for name, measure in result.measures.items():
+        lines += [*_block(name, measure), ""]
+    if per_class:
+        for name, measure in result.measures.items():
+            if isinstance(measure, MeanAveragePrecision):
+                lines += [*class_lines(measure, name), ""]
+    return "\n".join(lines[:-1])
+
+
+def _block(name: str, measure: MeanAveragePrecision | RecallAtK) -> list[str]:
+    header = ["tIoU", *map(_threshold, measure.tiou_thresholds.tolist()), "average"]
+    if isinstance(measure, MeanAveragePrecision):
+        return align([header, [f"{name} (%)", *map(_percent, measure.map.tolist()), _percent(measure.average_map)]])
+    rows = [header]
+    for k, values in zip(measure.ks.tolist(), measure.recall.T, strict=True):
+        rows.append([f"{name}@{k}x (%)", *map(_percent, values.tolist()), _percent(float(values.mean()))])
+    return align(rows)
+
+
+def class_lines(measure: MeanAveragePrecision, name: str = "mAP") -> list[str]:
+    """AP of each class in percent, by descending mean over thresholds."""
+    rows = [
+        [f"class ({name})", *map(_threshold, measure.tiou_thresholds.tolist()), "average", "annotations", "predictions"]
+    ]
+    mean = measure.ap.mean(axis=0)
+    for index in np.argsort(-mean, kind="stable").tolist():
+        rows.append(
+            [
+                str(measure.classes[index]),
+                *map(_percent, measure.ap[:, index].tolist()),
+                _percent(float(mean[index])),
+                str(measure.annotations_per_class[index]),
+                str(measure.predictions_per_class[index]),
+            ]
+        )
+    return align(rows)
