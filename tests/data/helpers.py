@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small data sets for the tests of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from asl_fast.data import DetectionDataset, FeatureGrid, InMemoryFeatureStore, Video
+
+GRID = FeatureGrid(fps=10, stride_frame=5, window_frame=5)
+
+
+def video(
+    video_id: str = "a",
+    segments: Sequence[Sequence[float]] = ((1.0, 4.0), (10.0, 20.0)),
+    labels: Sequence[int] | None = None,
+    duration_sec: float = 50.0,
+    subset: str = "train",
+    fps: float | None = None,
+) -> Video:
+    """A video whose labels count up unless given."""
+    return Video(
+        id=video_id,
+        subset=subset,
+        duration_sec=duration_sec,
+        segments_sec=np.array(segments, np.float64).reshape(-1, 2),
+        labels=np.arange(len(segments)) if labels is None else np.array(labels, np.int64),
+        fps=fps,
+    )
+
+
+def ramp(steps: int = 100, dim: int = 3) -> np.ndarray:
+    """(steps, dim) float32 whose first channel is the index."""
+    return (np.arange(steps, dtype=np.float32)[:, None] + np.arange(dim, dtype=np.float32)[None] * 1000).astype(
+        np.float32
+    )
+
+
+def dataset(count: int = 4, *, training: bool = True, **options: object) -> DetectionDataset:
+    """``count`` videos of 100 steps with two actions each."""
+    videos = [video(f"v{index}") for index in range(count)]
+    store = InMemoryFeatureStore({v.id: ramp() for v in videos})
+    return DetectionDataset(videos, store, GRID, training=training, **options)  # type: ignore[arg-type]
