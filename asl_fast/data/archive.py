@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ class Archive:
             raise FileNotFoundError(f"{self.where(name)} is missing; download and unpack the data set again")
         try:
             return self._read(name)
-        except (zipfile.BadZipFile, EOFError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise ValueError(f"{self.where(name)} is damaged ({error}); download the archive again") from error
 
 

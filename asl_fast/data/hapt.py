@@ -213,20 +213,34 @@ def load_hapt(
     seed: int = 0,
     strict: bool = False,
 ) -> DatasetBundle:
+    """HAPT from its files as a bundle; see `read_hapt` and `hapt_bundle` for the arguments."""
+    recordings = read_hapt(data_root, strict=strict)
+    return hapt_bundle(recordings, samples_per_step=samples_per_step, fold=fold, num_folds=num_folds, seed=seed)
+
+
+def hapt_bundle(
+    recordings: HaptRecordings,
+    *,
+    samples_per_step: int = 12,
+    fold: int | None = None,
+    num_folds: int = 5,
+    seed: int = 0,
+) -> DatasetBundle:
     """HAPT as a bundle: 42 recordings of 21 users to train on, 19 of 9 users to test on.
 
     A feature vector holds ``samples_per_step`` consecutive normalised samples, first sample first, six channels each;
     `FeatureTransform` undoes nothing else. Mean and standard deviation come from the users trained on alone.
 
     Args:
-        data_root: The zip, a folder that holds it, or the unpacked folder.
+        recordings: What `read_hapt` returns.
         samples_per_step: Raw samples per grid step (stride and window of the grid).
         fold: Hold out this fold of the training users as the test split; None is the official split.
         num_folds: Number of folds.
         seed: Seed of the training crops.
-        strict: Stop at an unusable recording instead of skipping it with a warning.
+
+    Raises:
+        ValueError: when a split has no recording left, or the fold does not exist.
     """
-    recordings = read_hapt(data_root, strict=strict)
     videos = dict(recordings.annotations.videos)
     official = "official split"
     if fold is not None:
