@@ -26,7 +26,7 @@ def focal(logits: Tensor, targets: Tensor, alpha: float, gamma: float) -> Tensor
     1 - p_t is built from sigmoid(x) and sigmoid(-x), not by a subtraction from 1, so it keeps its digits at |x| = 100.
     """
     p, q = torch.sigmoid(logits), torch.sigmoid(-logits)
-    cross_entropy = targets * F.softplus(-logits) + (1 - targets) * F.softplus(logits)
+    cross_entropy = -targets * F.logsigmoid(logits) - (1 - targets) * F.logsigmoid(-logits)
     loss = cross_entropy * (p * (1 - targets) + q * targets) ** gamma
     return loss if alpha < 0 else loss * (alpha * targets + (1 - alpha) * (1 - targets))
 
@@ -84,7 +84,7 @@ def _slope(x: Tensor, t: Tensor, alpha: float, gamma: float) -> Tensor:
     """d focal / d x. Finite for every gamma >= 0: p (1 - p) / (1 - p_t) is formed first and lies in [0, 1]."""
     p, q = torch.sigmoid(x), torch.sigmoid(-x)
     miss = p * (1 - t) + q * t
-    cross_entropy = t * F.softplus(-x) + (1 - t) * F.softplus(x)
+    cross_entropy = -t * F.logsigmoid(x) - (1 - t) * F.logsigmoid(-x)
     ratio = torch.where(miss == 0, 0, p * q / torch.where(miss == 0, 1, miss))
     slope = miss**gamma * ((p * (1 - t) - q * t) + gamma * (1 - 2 * t) * ratio * cross_entropy)
     return slope if alpha < 0 else slope * (alpha * t + (1 - alpha) * (1 - t))

@@ -78,12 +78,12 @@ def any_layout(function: Callable[..., Tensor], *args: Any) -> None:
     fresh = [_scattered(a) if isinstance(a, Tensor) else a for a in args]
     leaves = [a for a in fresh if isinstance(a, Tensor) and a.requires_grad]
     value = function(*fresh)
-    torch.testing.assert_close(value.detach(), expected, rtol=0, atol=0)
+    torch.testing.assert_close(value.detach(), expected, **FLOAT32)  # vector and scalar exp round differently
     factors = torch.linspace(0.5, 1.5, value.numel(), dtype=value.dtype).reshape(value.shape)
     if leaves:
         grads = torch.autograd.grad((value * factors).sum(), leaves)
         for grad, other in zip(grads, expected_grads, strict=True):
-            torch.testing.assert_close(grad, other, rtol=0, atol=0)
+            torch.testing.assert_close(grad, other, **FLOAT32)
 
 
 def implementations(op: str, device: str = "cpu") -> Sequence[Any]:
