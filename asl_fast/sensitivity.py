@@ -21,11 +21,11 @@ _INSIDE = 1.0 - 1e-6
 def bounded(raw: Tensor, below: float, above: float) -> Tensor:
     """Squash ``raw`` smoothly into (-below, above); 0 maps to 0 with slope 1.
 
-    The tails approach the bounds like 1/raw², so the gradient fades polynomially and an adaptive optimiser can always
-    walk back; the gradients of tanh and of a clamp become exactly zero there.
+    An arc tangent: its gradient fades like 1/raw², so an adaptive optimiser can always walk back; the gradients of
+    tanh and of a clamp become exactly zero.
     """
-    limit = torch.where(raw < 0, below, above).to(raw.dtype) * _INSIDE
-    return raw / torch.sqrt(1.0 + (raw / limit) ** 2)
+    scale = torch.where(raw < 0, below, above).to(raw.dtype) * (_INSIDE * 2 / math.pi)
+    return scale * torch.atan(raw / scale)
 
 
 def gaussian(distance: Tensor, mu: Tensor, sigma: Tensor) -> Tensor:
