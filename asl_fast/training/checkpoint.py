@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints: plain tensors and containers, written atomically, loaded without running code."""
+
+from __future__ import annotations
+
+import pickle
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from asl_fast.training.config import TrainConfig
+from asl_fast.training.run_folder import atomic_write
+from asl_fast.training.serialization import differing, flatten, from_dict
+
+FORMAT = 1
+
+MAY_CHANGE = frozenset(
+    {
+        "data_root",
+        "output",
+        "device",
+        "compile",
+        "threads",
+        "log_every",
+        "tensorboard",
+        "data.num_workers",
+        "evaluation.every",
+        "evaluation.batch_size",
+    }
+)
+"""Fields that a resumed run may set anew: where and how fast, not what is computed."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be read, or belongs to another configuration."""
+
+
+def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes a checkpoint; the old one stays until the new one is complete.
+
+    Raises:
+        RunFolderError: when the disk does not take it.
+    """
+    with atomic_write(path) as file:
+        try:
+            torch.save({"format": FORMAT, **content}, file)
+        except RuntimeError as error:
+            # torch hides a failed write behind its own error; ask the file itself.
+            file.write(b"\0" * 65536)
+            file.flush()
+            raise OSError(str(error).splitlines()[0]) from None
+
+
+def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Reads a checkpoint with ``weights_only=True``.
+
+    Raises:
+        FileNotFoundError: when there is none.
+        CheckpointError: for a truncated file, or one that is no asl_fast checkpoint.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"no checkpoint {path}; was the run stopped before its first epoch ended?")
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError, OSError) as error:
+        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            f"{path} ({path.stat().st_size} bytes) is truncated or not a checkpoint of asl_fast: {reason}; "
+            "use another checkpoint or train again"
+        ) from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, dict) else type(content).__name__
+        raise CheckpointError(f"{path} is not a checkpoint of this version of asl_fast (format {found}, not {FORMAT})")
+    return content
+
+
+def check_same_config(content: Mapping[str, Any], config: TrainConfig, path: Path) -> None:
+    """Raises CheckpointError naming the fields in which ``config`` differs from the checkpoint's."""
+    saved = from_dict(TrainConfig, content["config"], str(path))
+    if differences := describe_differences(saved, config):
+        raise CheckpointError(f"{path} was trained with another configuration: {differences}")
+
+
+def describe_differences(saved: TrainConfig, config: TrainConfig) -> str:
+    """``model.width 128 there, 256 now; ...`` for every field that a resumed run may not change."""
+    there, now = flatten(saved), flatten(config)
+    names = [name for name in differing(saved, config) if name not in MAY_CHANGE]
+    return "; ".join(f"{name} {there.get(name, 'absent')} there, {now.get(name, 'absent')} now" for name in names)
+
+
+def rng_state() -> dict[str, Any]:
+    """State of every random generator of this process, as tensors and plain values."""
+    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    version, internal, gauss_next = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [
+            str(kind),
+            torch.from_numpy(np.asarray(keys).astype(np.int64)),
+            int(position),
+            int(has_gauss),
+            float(cached),
+        ],
+        "python": [version, list(internal), gauss_next],
+    }
+
+
+def set_rng_state(state: Mapping[str, Any]) -> None:
+    """The inverse of `rng_state`."""
+    torch.set_rng_state(state["torch"].cpu())
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda"]])
+    kind, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((kind, keys.cpu().numpy().astype(np.uint32), position, has_gauss, cached))
+    version, internal, gauss_next = state["python"]
+    random.setstate((version, tuple(internal), gauss_next))
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds Python's, NumPy's and torch's global generators."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the words of a command line to a checked configuration and its run folder."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated
+
+import tyro
+
+from asl_fast.training.checkpoint import CheckpointError, describe_differences
+from asl_fast.training.config import TrainConfig
+from asl_fast.training.presets import preset, with_variant
+from asl_fast.training.run_folder import RunFolder, RunFolderError, existing_runs, next_run
+from asl_fast.training.serialization import read_config
+
+PROGRAM = "python -m asl_fast.train"
+
+
+@dataclass(frozen=True)
+class Command:
+    """Train a detector with Action Sensitivity Learning.
+
+    Attributes:
+        config: the run.
+        preset: size of the run: "full" as published (the default with --data-root), "reduced" for minutes on a CPU (the
+            default without), "smoke" for about a minute.
+        variant: loss: "asl", or what an ablation compares it with: "plain", "constant", "p", "q", "p+q".
+        resume: continue the run in --output, or the newest one of this data set, from its last checkpoint.
+        overwrite: start over in an --output that already holds a run.
+    """
+
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
+    preset: str | None = None
+    variant: str | None = None
+    resume: bool = False
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for.
+
+    Attributes:
+        config: checked, ``output`` set.
+        folder: the run's.
+        resume: whether to continue from its last checkpoint.
+        size: name of the preset's size, None where the configuration of an earlier run was taken up.
+    """
+
+    config: TrainConfig
+    folder: RunFolder
+    resume: bool
+    size: str | None
+
+
+def parse(arguments: Sequence[str]) -> Request:
+    """Reads the command line of ``python -m asl_fast.train``.
+
+    Raises:
+        ValueError: for an unknown data set, preset, variant or value, with the nearest known one.
+        OSError: for a run folder that must not be used.
+        SystemExit: from tyro, after it has printed help or named an unknown option and its nearest.
+    """
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("dataset", "data-root", "output", "preset", "variant"):
+        early.add_argument(f"--{name}", f"--{name.replace('-', '_')}", default=None)
+    early.add_argument("--resume", action="store_true")
+    chosen, _ = early.parse_known_args(arguments)
+
+    saved, size = None, None
+    folder = _resumed_folder(chosen.dataset, chosen.output) if chosen.resume else None
+    if folder is not None and folder.holds_a_run:
+        saved = read_config(TrainConfig, folder.config)
+    if saved is not None and chosen.preset is None and chosen.dataset in (None, saved.dataset):
+        base = saved if chosen.variant is None else with_variant(saved, chosen.variant)
+    else:
+        dataset = chosen.dataset or "multithumos"
+        size = chosen.preset or ("full" if chosen.data_root is not None or dataset == "hapt" else "reduced")
+        base = preset(dataset, size, chosen.variant)
+    command = tyro.cli(
+        Command,
+        prog=PROGRAM,
+        args=arguments,
+        default=Command(config=base),
+        config=(tyro.conf.AvoidSubcommands,),
+    )
+    config = command.config
+    config.validate()
+    if folder is None:
+        folder = RunFolder(config.output) if config.output is not None else next_run(config.dataset)
+        if folder.holds_a_run and not command.overwrite:
+            raise RunFolderError(
+                f"{folder.path} already holds a run: --resume continues it, --overwrite replaces it, or choose another "
+                "--output"
+            )
+    config = replace(config, output=os.fspath(folder.path))
+    if saved is not None and (differences := describe_differences(saved, config)):
+        raise CheckpointError(f"{folder.path} was started with another configuration: {differences}")
+    return Request(config, folder, command.resume, size)
+
+
+def _resumed_folder(dataset: str | None, output: str | None) -> RunFolder:
+    if output is not None:
+        return RunFolder(output)
+    runs = existing_runs(dataset) if dataset is not None else []
+    if not runs:
+        what = f"no run of {dataset} under runs/" if dataset is not None else "no --output and no --dataset given"
+        raise FileNotFoundError(f"nothing to resume: {what}; name the run folder with --output")
+    return runs[-1]

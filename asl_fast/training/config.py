@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that decides a training run, as typed and frozen dataclasses.
+
+`asl_fast.training.presets` fills them in per data set, the command line overrides single fields, and
+`asl_fast.training.serialization` saves the result with the run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from asl_fast.models.config import DetectorConfig
+from asl_fast.models.inference import InferenceConfig
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How videos become training samples and batches.
+
+    Attributes:
+        max_length: longest training crop, in grid steps; longer videos are cut at random.
+        crop_ratio: smallest and largest share kept of a training video that fits; None keeps all of it.
+        truncation_threshold: share of an action that must lie inside a crop for it to be kept.
+        pad_multiple: batches are padded to a multiple of this many grid steps; 0 pads all of them to max_length.
+        bucket_by_length: put videos of similar length into one batch, which saves padding.
+        num_workers: processes that read features; 0 reads in the training process.
+        synthetic_scale: size of the synthetic twin that is used without data_root: "smoke", "reduced", "full", or a
+            share of the benchmark's videos.
+        synthetic_seed: seed of the twin; it does not follow the run's seed, so that seeds compare on the same data.
+        samples_per_step: raw sensor samples in one grid step (hapt only).
+        fold: hold out this fold of the training users for evaluation (hapt only); None is the official split.
+        num_folds: number of folds among the training users (hapt only).
+        strict: stop at a video that cannot be used instead of leaving it out with a warning.
+    """
+
+    max_length: int = 2304
+    crop_ratio: tuple[float, float] | None = (0.9, 1.0)
+    truncation_threshold: float = 0.5
+    pad_multiple: int = 256
+    bucket_by_length: bool = False
+    num_workers: int = 0
+    synthetic_scale: Literal["smoke", "reduced", "full"] | float = "full"
+    synthetic_seed: int = 0
+    samples_per_step: int = 12
+    fold: int | None = None
+    num_folds: int = 5
+    strict: bool = False
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Arguments of :class:`asl_fast.ASLLoss`; see there. All three parts of ASL off is ActionFormer's loss.
+
+    Attributes:
+        class_level: learn a sensitivity Gaussian per class (p in the paper).
+        instance_level: learn the sensitivity of single points from features (q in the paper).
+        contrastive: add the contrastive loss over action-sensitive frames.
+        branches: sub-tasks whose positives are weighted by sensitivity, "cls" and "loc".
+        constant_weights: fixed (classification, localisation) weights of positives, instead of p and q; a control.
+        normalization: how sensitivities are scaled; "none" is the paper's form.
+        signal: what the Gaussians learn from: the weighted "loss" as in the paper, or the "likelihood" of prediction
+            quality.
+        center_sampling_radius: points within this many strides of an action's centre are positive; None takes all of
+            the action.
+        label_smoothing: share of the classification target spread over all classes.
+        init_loss_norm: initial value of the running count of positives.
+        loss_norm_momentum: momentum of the running count of positives.
+        location_weight: weight of the localisation loss; -1 balances it against classification.
+        contrastive_weight: weight of the contrastive loss (lambda in the paper).
+        delta: half-width of the sensitive ranges, in action lengths.
+        temperature: of the contrastive similarities.
+        sigma_min: smallest Gaussian width, in action lengths.
+        sigma_max: largest Gaussian width, in action lengths.
+        mu_bound: largest distance of a Gaussian's centre from where it started, in action lengths.
+        evaluator_dim: hidden channels of the networks behind q; None is a quarter of the detector's.
+        evaluator_kernel_size: odd kernel of those networks.
+    """
+
+    class_level: bool = True
+    instance_level: bool = True
+    contrastive: bool = True
+    branches: tuple[Literal["cls", "loc"], ...] = ("cls", "loc")
+    constant_weights: tuple[float, float] | None = None
+    normalization: Literal["batch", "instance", "none"] = "batch"
+    signal: Literal["loss", "likelihood"] = "loss"
+    center_sampling_radius: float | None = 1.5
+    label_smoothing: float = 0.0
+    init_loss_norm: float = 100.0
+    loss_norm_momentum: float = 0.9
+    location_weight: float = 1.0
+    contrastive_weight: float = 0.3
+    delta: float = 0.2
+    temperature: float = 0.07
+    sigma_min: float = 0.1
+    sigma_max: float = 5.0
+    mu_bound: float = 0.5
+    evaluator_dim: int | None = None
+    evaluator_kernel_size: int = 3
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW, its schedule and the average of the weights.
+
+    Attributes:
+        lr: learning rate after the warm-up.
+        weight_decay: of the weights of linear layers and convolutions; nothing else decays.
+        betas: momenta of AdamW.
+        eps: of AdamW.
+        clip_norm: largest norm of the gradient; 0 does not clip.
+        loss_lr_multiplier: learning rate of the loss's own parameters (Gaussians, evaluators), relative to lr.
+        min_lr: learning rate at the end of the cosine.
+        ema_decay: decay of the averaged weights, min(ema_decay, (1 + n) / (10 + n)) after n updates; 0 is no average.
+    """
+
+    lr: float = 1e-4
+    weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    clip_norm: float = 1.0
+    loss_lr_multiplier: float = 1.0
+    min_lr: float = 1e-8
+    ema_decay: float = 0.999
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """When and how detections are scored.
+
+    Attributes:
+        every: epochs between evaluations; 0 evaluates after the last epoch only. The last epoch is always evaluated.
+        tiou_thresholds: temporal IoU thresholds of the main average mAP.
+        strict_thresholds: a second, stricter list that is reported beside it; may be empty.
+        convention: rules of the scoring, a name in :data:`asl_fast.evaluation.conventions.CONVENTIONS`.
+        batch_size: videos per batch in inference.
+    """
+
+    every: int = 5
+    tiou_thresholds: tuple[float, ...] = (0.3, 0.4, 0.5, 0.6, 0.7)
+    strict_thresholds: tuple[float, ...] = ()
+    convention: str = "default"
+    batch_size: int = 4
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run.
+
+    Attributes:
+        dataset: benchmark name.
+        data_root: where the real data lie; None trains on the benchmark's synthetic twin.
+        output: run folder; None makes the next free runs/DATASET-NNN.
+        seed: of weights, crops, order and drop path.
+        epochs: passes over the training split after the warm-up.
+        warmup_epochs: passes during which the learning rate rises; they come on top of epochs.
+        batch_size: videos per batch and process.
+        device: "auto" takes a GPU where there is one.
+        precision: "bf16" runs the detector under autocast; losses stay in float32.
+        compile: compile the detector with torch.compile.
+        threads: CPU threads; 0 leaves torch's choice.
+        log_every: steps between two looks at the loss for the progress bar and the check for non-finite values.
+        tensorboard: also write TensorBoard event files (needs the tensorboard package).
+        data: samples and batches.
+        model: the detector.
+        loss: the training objective.
+        optimizer: optimiser, schedule, averaging.
+        inference: post-processing of detections.
+        evaluation: scoring.
+    """
+
+    dataset: str = "hapt"
+    data_root: str | None = None
+    output: str | None = None
+    seed: int = 0
+    epochs: int = 30
+    warmup_epochs: int = 5
+    batch_size: int = 2
+    device: str = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
+    threads: int = 0
+    log_every: int = 20
+    tensorboard: bool = False
+    data: DataConfig = field(default_factory=DataConfig)
+    model: DetectorConfig = field(default_factory=DetectorConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    inference: InferenceConfig = field(default_factory=InferenceConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    @property
+    def total_epochs(self) -> int:
+        """Passes over the training split, the warm-up included."""
+        return self.epochs + self.warmup_epochs
+
+    def validate(self) -> None:
+        """Raises ValueError naming the field, the value found and what is allowed."""
+        for name, value, low in (
+            ("seed", self.seed, 0),
+            ("epochs", self.epochs, 0),
+            ("warmup_epochs", self.warmup_epochs, 0),
+            ("batch_size", self.batch_size, 1),
+            ("threads", self.threads, 0),
+            ("log_every", self.log_every, 1),
+            ("data.max_length", self.data.max_length, 1),
+            ("data.pad_multiple", self.data.pad_multiple, 0),
+            ("data.num_workers", self.data.num_workers, 0),
+            ("evaluation.every", self.evaluation.every, 0),
+            ("evaluation.batch_size", self.evaluation.batch_size, 1),
+            ("optimizer.clip_norm", self.optimizer.clip_norm, 0),
+            ("optimizer.weight_decay", self.optimizer.weight_decay, 0),
+        ):
+            if not value >= low:
+                raise ValueError(f"{name} must be at least {low}, found {value}")
+        if self.total_epochs < 1:
+            raise ValueError("epochs and warmup_epochs are both 0, so there is nothing to train")
+        if not self.optimizer.lr > 0:
+            raise ValueError(f"optimizer.lr must be positive, found {self.optimizer.lr}")
+        if not isinstance(self.data.synthetic_scale, str) and not self.data.synthetic_scale > 0:
+            raise ValueError(f"data.synthetic_scale must be positive, found {self.data.synthetic_scale}")
+        if not 0 <= self.optimizer.ema_decay < 1:
+            raise ValueError(f"optimizer.ema_decay must lie in [0, 1), found {self.optimizer.ema_decay}")
+        thresholds = self.evaluation.tiou_thresholds
+        if not thresholds or not all(0 < t <= 1 for t in (*thresholds, *self.evaluation.strict_thresholds)):
+            raise ValueError(f"evaluation.tiou_thresholds must be one or more numbers in (0, 1], found {thresholds}")
+        if self.loss.constant_weights is not None and (self.loss.class_level or self.loss.instance_level):
+            raise ValueError("loss.constant_weights is a control: switch loss.class_level and loss.instance_level off")
+
+    def with_dataset(self, *, feature_dim: int, num_classes: int) -> TrainConfig:
+        """The configuration with the model's inputs and outputs as the data set has them.
+
+        Raises:
+            ValueError: when the model was configured for another width or number of classes.
+        """
+        for name, found in (("feature_dim", feature_dim), ("num_classes", num_classes)):
+            wanted = getattr(self.model, name)
+            if wanted not in (0, found):
+                raise ValueError(f"model.{name} is {wanted}, but {self.dataset} has {found}; leave it at 0")
+        return replace(self, model=replace(self.model, feature_dim=feature_dim, num_classes=num_classes))

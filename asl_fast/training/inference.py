@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Detections of a whole split, and their score."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from asl_fast.data import Batch, DetectionDataset, Video
+from asl_fast.evaluation import MeanAveragePrecision, mean_average_precision
+from asl_fast.models import ActionDetector
+from asl_fast.models.inference import Detections, InferenceConfig, detect
+from asl_fast.training.config import EvaluationConfig
+from asl_fast.training.distributed import Processes
+from asl_fast.training.loader import inference_batches
+
+Columns = dict[str, NDArray[Any]]
+
+
+@torch.inference_mode()
+def detect_batch(
+    detector: ActionDetector, batch: Batch, config: InferenceConfig, *, autocast: bool
+) -> list[Detections]:
+    """Detections of every video of a batch, in seconds, by falling score."""
+    device = next(detector.parameters()).device
+    with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+        output = detector(batch.features.to(device), batch.mask.to(device))
+    return detect(output, grids=batch.grids, durations_sec=batch.durations_sec, config=config)
+
+
+def prediction_columns(videos: Iterable[tuple[str, Detections]]) -> Columns:
+    """Detections of many videos as columns ``video``, ``segments`` (N, 2) in seconds, ``labels`` and ``scores``."""
+    pairs = list(videos)
+    return {
+        "video": np.concatenate([np.empty(0, "<U1"), *(np.full(len(d.scores), name) for name, d in pairs)]),
+        "segments": np.concatenate([np.empty((0, 2)), *(d.segments.double().numpy() for _, d in pairs)]),
+        "labels": np.concatenate([np.empty(0, np.int64), *(d.labels.numpy() for _, d in pairs)]),
+        "scores": np.concatenate([np.empty(0), *(d.scores.double().numpy() for _, d in pairs)]),
+    }
+
+
+def ground_truth_columns(videos: Sequence[Video]) -> Columns:
+    """Annotations as columns ``video``, ``segments`` and ``labels``.
+
+    Segments that end before they start are left out: no detection can match them. All others stay as annotated, also
+    those outside the recording.
+    """
+    keep = [video.segments_sec[:, 1] >= video.segments_sec[:, 0] for video in videos]
+    return {
+        "video": np.concatenate([np.full(int(k.sum()), v.id) for v, k in zip(videos, keep, strict=True)]),
+        "segments": np.concatenate([v.segments_sec[k] for v, k in zip(videos, keep, strict=True)]),
+        "labels": np.concatenate([v.labels[k] for v, k in zip(videos, keep, strict=True)]),
+    }
+
+
+def predict(
+    detector: ActionDetector,
+    dataset: DetectionDataset,
+    inference: InferenceConfig,
+    *,
+    batch_size: int,
+    autocast: bool,
+    processes: Processes,
+) -> Columns:
+    """Detections of a split in the order of its videos; computed by all processes and known to each of them."""
+    detector.eval()
+    found: dict[str, Detections] = {}
+    batches = inference_batches(
+        dataset,
+        batch_size,
+        length_multiple=detector.length_multiple,
+        rank=processes.rank,
+        world_size=processes.world_size,
+    )
+    for batch in batches:
+        found.update(zip(batch.video_ids, detect_batch(detector, batch, inference, autocast=autocast), strict=True))
+    merged = {name: each for part in processes.gather(found) for name, each in part.items()}
+    return prediction_columns((video.id, merged[video.id]) for video in dataset.videos)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """mAP at the main thresholds, and at the stricter ones where there are any."""
+
+    main: MeanAveragePrecision
+    strict: MeanAveragePrecision | None
+
+    def summary(self) -> dict[str, float]:
+        """``average_map``, ``map@T`` per threshold and ``strict_average_map``."""
+        numbers = {"average_map": self.main.average_map}
+        numbers |= {f"map@{t:g}": float(m) for t, m in zip(self.main.tiou_thresholds, self.main.map, strict=True)}
+        if self.strict is not None:
+            numbers["strict_average_map"] = self.strict.average_map
+        return numbers
+
+
+def score(ground_truth: Columns, predictions: Columns, config: EvaluationConfig) -> Scores:
+    """Scores detections as the configuration says."""
+
+    def at(thresholds: Sequence[float]) -> MeanAveragePrecision:
+        return mean_average_precision(ground_truth, predictions, thresholds, convention=config.convention)
+
+    return Scores(at(config.tiou_thresholds), at(config.strict_thresholds) if config.strict_thresholds else None)

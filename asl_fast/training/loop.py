@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training loop, from top to bottom."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from asl_fast.data import Batch, DatasetBundle
+from asl_fast.training.checkpoint import (
+    check_same_config,
+    load_checkpoint,
+    rng_state,
+    save_checkpoint,
+    seed_everything,
+    set_rng_state,
+)
+from asl_fast.training.config import TrainConfig
+from asl_fast.training.distributed import Processes
+from asl_fast.training.inference import Columns, Scores, ground_truth_columns, predict, score
+from asl_fast.training.loader import TrainLoader
+from asl_fast.training.metrics_log import MetricsLog
+from asl_fast.training.run_folder import RunFolder
+from asl_fast.training.schedule import WarmupCosine
+from asl_fast.training.serialization import to_dict
+from asl_fast.training.state import TrainingState, TrainingStep, ragged_targets
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The loss or a gradient became NaN or infinite."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What training ends with: the last epoch's detections with the averaged weights, and their score."""
+
+    state: TrainingState
+    predictions: Columns
+    scores: Scores
+
+
+def train(
+    config: TrainConfig,
+    bundle: DatasetBundle,
+    folder: RunFolder,
+    processes: Processes,
+    *,
+    dataset_record: dict[str, Any],
+    resume: bool = False,
+) -> Result:
+    """Trains a detector, writing checkpoints and metrics into the run folder after every epoch.
+
+    Args:
+        config: with the model's inputs and outputs as the data set has them.
+        bundle: data set; its training split is iterated over, its test split scored.
+        folder: exists and is writable.
+        processes: of this run.
+        dataset_record: saved in every checkpoint, so that detection needs no data set.
+        resume: continue from the folder's last checkpoint where there is one.
+
+    Raises:
+        NonFiniteLossError: when training diverges.
+        CheckpointError: when the checkpoint does not fit the configuration.
+        RunFolderError: when the disk does not take a file.
+    """
+    seed_everything(config.seed)
+    state = TrainingState(config, processes.device)
+    folder.check_space(state.num_bytes())
+    seed_everything(config.seed + 1000003 * processes.rank)
+    if resume and folder.last.exists():
+        _restore(state, folder, config, processes)
+
+    loader = TrainLoader(
+        bundle.train,
+        config.data,
+        config.batch_size,
+        seed=config.seed,
+        length_multiple=state.detector.length_multiple,
+        rank=processes.rank,
+        world_size=processes.world_size,
+    )
+    schedule = WarmupCosine(
+        config.warmup_epochs * len(loader), config.total_epochs * len(loader), config.optimizer.min_lr
+    )
+    step = TrainingStep(state.detector, state.loss, autocast=config.precision == "bf16")
+    module = processes.wrap(step)
+    if config.compile:
+        module = torch.compile(module)
+    log = None
+    if processes.is_main:
+        log = MetricsLog(
+            folder.metrics,
+            tensorboard=folder.tensorboard if config.tensorboard else None,
+            first_epoch=state.epoch,
+            first_step=state.step,
+        )
+    ground_truth = ground_truth_columns(bundle.test.videos)
+    scores, predictions = None, None
+    while state.epoch < config.total_epochs:
+        started = time.perf_counter()
+        records = _train_one_epoch(config, state, module, loader, schedule, processes)
+        state.epoch += 1
+        epoch_record = _summary(records, state, time.perf_counter() - started)
+        records.append(epoch_record)
+        scores = None
+        if _is_due(config, state.epoch):
+            predictions = _predict(config, state, bundle, processes)
+            scores = score(ground_truth, predictions, config.evaluation)
+            records.append(_position("evaluation", state) | scores.summary())
+        _save(config, state, folder, processes, dataset_record, scores)
+        if log is not None:
+            log.append(records)
+            _say(epoch_record, scores, config)
+    if log is not None:
+        log.close()
+    if predictions is None or scores is None:
+        # A resumed run that had already finished.
+        predictions = _predict(config, state, bundle, processes)
+        scores = score(ground_truth, predictions, config.evaluation)
+    return Result(state, predictions, scores)
+
+
+def _train_one_epoch(
+    config: TrainConfig,
+    state: TrainingState,
+    module: nn.Module,
+    loader: TrainLoader,
+    schedule: WarmupCosine,
+    processes: Processes,
+) -> list[dict[str, Any]]:
+    """One pass over the training split; returns a record per step."""
+    module.train()
+    parameters = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
+    names: list[str] = []
+    rates: list[float] = []
+    unchecked: list[Tensor] = []  # per step, on the device, so that no step waits for the one before
+    values: list[list[float]] = []
+    bar = _progress(config, state, loader, processes)
+    for batch in bar:
+        batch = batch.to(processes.device, non_blocking=True)
+        rates.append(schedule.apply(state.optimizer, state.step))
+        losses = module(batch.features, batch.mask, ragged_targets(batch))
+        losses["total"].backward()
+        norm = nn.utils.clip_grad_norm_(parameters, config.optimizer.clip_norm or float("inf"))
+        state.optimizer.step()
+        state.optimizer.zero_grad(set_to_none=True)
+        state.average.update()
+        state.step += 1
+
+        names = [*losses, "grad_norm"]
+        unchecked.append(torch.stack([each.detach().float() for each in (*losses.values(), norm)]))
+        if len(unchecked) == config.log_every:
+            values += _fetch(unchecked, names, state)
+            bar.set_postfix(loss=f"{values[-1][names.index('total')]:.3f}", refresh=False)
+    values += _fetch(unchecked, names, state)
+    first = state.step - len(values)
+    return [
+        {"kind": "step", "epoch": state.epoch, "step": first + i, "lr": rates[i]} | dict(zip(names, row, strict=True))
+        for i, row in enumerate(values)
+    ]
+
+
+def _progress(config: TrainConfig, state: TrainingState, loader: TrainLoader, processes: Processes) -> Any:
+    batches: Iterator[Batch] = loader.epoch(state.epoch)
+    return tqdm(
+        batches,
+        total=len(loader),
+        desc=f"epoch {state.epoch + 1}/{config.total_epochs}",
+        leave=False,
+        disable=None if processes.is_main else True,
+    )
+
+
+def _fetch(unchecked: list[Tensor], names: list[str], state: TrainingState) -> list[list[float]]:
+    """Brings the steps' numbers to the host, empties the list and raises NonFiniteLossError where one is not finite."""
+    if not unchecked:
+        return []
+    table = torch.stack(unchecked).cpu()
+    bad = (~table.isfinite().all(1)).nonzero()
+    if len(bad):
+        row = int(bad[0])
+        step = state.step - len(unchecked) + row
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in zip(names, table[row].tolist(), strict=True))
+        raise NonFiniteLossError(
+            f"training diverged at step {step} in epoch {state.epoch + 1}: {shown}. The checkpoint of the epoch before "
+            "is kept. Try a lower --optimizer.lr, a longer --warmup-epochs, or --precision fp32"
+        )
+    unchecked.clear()
+    rows: list[list[float]] = table.tolist()
+    return rows
+
+
+def _is_due(config: TrainConfig, epoch: int) -> bool:
+    every = config.evaluation.every
+    return epoch == config.total_epochs or (every > 0 and epoch % every == 0)
+
+
+def _predict(config: TrainConfig, state: TrainingState, bundle: DatasetBundle, processes: Processes) -> Columns:
+    return predict(
+        state.average.module,
+        bundle.test,
+        config.inference,
+        batch_size=config.evaluation.batch_size,
+        autocast=config.precision == "bf16",
+        processes=processes,
+    )
+
+
+def _save(
+    config: TrainConfig,
+    state: TrainingState,
+    folder: RunFolder,
+    processes: Processes,
+    dataset_record: dict[str, Any],
+    scores: Scores | None,
+) -> None:
+    """Writes best before last: a kill in between repeats the epoch, and writes the same best again."""
+    improved = scores is not None and (state.best_map is None or scores.main.average_map > state.best_map)
+    if improved and scores is not None:
+        state.best_map, state.best_epoch = scores.main.average_map, state.epoch
+    rng = processes.gather(rng_state())
+    if not processes.is_main:
+        return
+    content = state.state_dict() | {"config": to_dict(config), "dataset": dataset_record, "rng": rng}
+    if improved:
+        save_checkpoint(folder.best, content)
+    save_checkpoint(folder.last, content)
+
+
+def _restore(state: TrainingState, folder: RunFolder, config: TrainConfig, processes: Processes) -> None:
+    content = load_checkpoint(folder.last, processes.device)
+    check_same_config(content, config, folder.last)
+    if len(content["rng"]) != processes.world_size:
+        raise ValueError(
+            f"{folder.last} was written by {len(content['rng'])} processes and is resumed by {processes.world_size}; "
+            "start as many as before"
+        )
+    state.load_state_dict(content)
+    set_rng_state(content["rng"][processes.rank])
+
+
+def _position(kind: str, state: TrainingState) -> dict[str, Any]:
+    return {"kind": kind, "epoch": state.epoch - 1, "step": state.step - 1}
+
+
+def _summary(records: list[dict[str, Any]], state: TrainingState, seconds: float) -> dict[str, Any]:
+    """Means over the steps of an epoch."""
+    names = [name for name, value in records[0].items() if isinstance(value, float)]
+    means = {name: sum(record[name] for record in records) / len(records) for name in names}
+    return _position("epoch", state) | means | {"seconds": seconds}
+
+
+def _say(record: dict[str, Any], scores: Scores | None, config: TrainConfig) -> None:
+    parts = [f"epoch {record['epoch'] + 1:3d}/{config.total_epochs}", f"{record['seconds']:6.1f} s"]
+    parts += [f"{name} {record[name]:.4f}" for name in ("total", "cls", "loc") if name in record]
+    if scores is not None:
+        parts.append("  ".join(f"{name} {value:.4f}" for name, value in scores.summary().items() if "@" not in name))
+    print("  ".join(parts), flush=True)

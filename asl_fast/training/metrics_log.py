@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run measures, as JSON lines and optionally as TensorBoard events."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from asl_fast.training.run_folder import RunFolderError, atomic_write
+
+
+class MetricsLog:
+    """Appends records to ``metrics.jsonl``; all of an epoch at once, so that a killed epoch leaves nothing.
+
+    A record has a ``kind`` ("step", "epoch" or "evaluation"), an ``epoch``, a ``step`` and numbers.
+
+    Args:
+        path: the JSON lines file.
+        tensorboard: folder of the event files, or None for none.
+        first_epoch: records of this epoch and later ones are removed, as a resumed run writes them again.
+        first_step: the same for TensorBoard's events.
+
+    Raises:
+        RunFolderError: when the file cannot be written.
+        ValueError: when TensorBoard is asked for but not installed.
+    """
+
+    def __init__(
+        self, path: Path, *, tensorboard: Path | None = None, first_epoch: int = 0, first_step: int = 0
+    ) -> None:
+        self.path = path
+        kept = [record for record in read_metrics(path) if record["epoch"] < first_epoch]
+        with atomic_write(path) as file:
+            file.write(_lines(kept))
+        self._writer: Any = None
+        if tensorboard is not None:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError:
+                raise ValueError(
+                    "tensorboard is not installed: pip install 'asl-fast[tensorboard]', or leave --tensorboard out"
+                ) from None
+            self._writer = SummaryWriter(str(tensorboard), purge_step=first_step)
+
+    def append(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Writes the records and waits until they are on disk."""
+        records = list(records)
+        try:
+            with open(self.path, "ab") as file:
+                file.write(_lines(records))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise RunFolderError(f"cannot write {self.path}: {error.strerror or error}") from None
+        if self._writer is not None:
+            for record in records:
+                for name, value in record.items():
+                    if isinstance(value, float):
+                        self._writer.add_scalar(f"{record['kind']}/{name}", value, record["step"])
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Closes the TensorBoard files."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+def _lines(records: Iterable[Mapping[str, Any]]) -> bytes:
+    return "".join(json.dumps(record) + "\n" for record in records).encode()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Records of a metrics file; a last line that was cut off is left out."""
+    if not path.exists():
+        return []
+    records = []
+    for line in path.read_text().splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return records

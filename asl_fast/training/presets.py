@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One training configuration per benchmark, in three sizes, and the variants of the loss that an ablation compares.
+
+Learning rates, batch sizes and epochs are those of the ASL paper (Shao et al., ICCV 2023), the rest ActionFormer's
+published configurations. The paper does not say whether its epochs include the warm-up; here they come on top of it, as
+in ActionFormer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from asl_fast.models.config import DetectorConfig, FrontEndConfig
+from asl_fast.models.inference import InferenceConfig
+from asl_fast.training.config import DataConfig, EvaluationConfig, LossConfig, OptimizerConfig, TrainConfig
+from asl_fast.training.serialization import nearest
+
+SIZES = ("full", "reduced", "smoke")
+_TENTHS_FROM_1 = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+_TWENTIETHS_FROM_5 = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+_OVERLAPPING = ((0.0, 4.0), (2.0, 8.0), (4.0, 16.0), (8.0, 32.0), (16.0, 64.0), (32.0, 128.0), (64.0, 256.0))
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {"class_level": False, "instance_level": False, "contrastive": False},
+    "constant": {"class_level": False, "instance_level": False, "contrastive": False, "constant_weights": (1.5, 2.3)},
+    "p": {"class_level": True, "instance_level": False, "contrastive": False},
+    "q": {"class_level": False, "instance_level": True, "contrastive": False},
+    "p+q": {"class_level": True, "instance_level": True, "contrastive": False},
+    "asl": {"class_level": True, "instance_level": True, "contrastive": True},
+}
+"""Changes to LossConfig by name: ActionFormer, its control with constant weights, the branches of ASE, all of ASL."""
+
+
+def thumos14() -> TrainConfig:
+    """THUMOS14 on I3D features."""
+    return TrainConfig(
+        dataset="thumos14",
+        epochs=30,
+        batch_size=2,
+        optimizer=OptimizerConfig(lr=1e-4),
+        evaluation=EvaluationConfig(convention="published"),
+    )
+
+
+def multithumos() -> TrainConfig:
+    """MultiTHUMOS on I3D features."""
+    return replace(
+        thumos14(),
+        dataset="multithumos",
+        epochs=60,
+        optimizer=OptimizerConfig(lr=2e-4),
+        evaluation=EvaluationConfig(tiou_thresholds=_TENTHS_FROM_1, convention="published"),
+    )
+
+
+def charades() -> TrainConfig:
+    """Charades on I3D features, full attention with absolute positions."""
+    return TrainConfig(
+        dataset="charades",
+        epochs=30,
+        batch_size=16,
+        data=DataConfig(max_length=768),
+        model=DetectorConfig(num_levels=7, attention_windows=(0,), positions="absolute", max_length_grid=768),
+        optimizer=OptimizerConfig(lr=2e-4),
+        evaluation=EvaluationConfig(tiou_thresholds=_TENTHS_FROM_1, convention="published"),
+    )
+
+
+def ego4d_mq() -> TrainConfig:
+    """Ego4D moment queries on SlowFast, Omnivore and EgoVLP features."""
+    return TrainConfig(
+        dataset="ego4d-mq",
+        epochs=15,
+        batch_size=2,
+        data=DataConfig(max_length=1024, truncation_threshold=0.3),
+        model=DetectorConfig(
+            width=1024,
+            num_levels=8,
+            num_heads=16,
+            attention_windows=(9,),
+            input_splits=(2304, 1536, 256),
+            projection_dims=(256, 384, 384),
+            positions="absolute",
+            max_length_grid=1024,
+            regression_ranges=(*_OVERLAPPING, (128.0, 10000.0)),
+            dropout=0.1,
+        ),
+        optimizer=OptimizerConfig(lr=2e-4),
+        inference=InferenceConfig(candidates_per_level=5000, max_segments=2000, nms_sigma=0.9),
+        evaluation=EvaluationConfig(tiou_thresholds=_TENTHS_FROM_1[:5]),
+    )
+
+
+def epic100_verb() -> TrainConfig:
+    """EPIC-Kitchens-100 verbs on SlowFast features."""
+    return TrainConfig(
+        dataset="epic100-verb",
+        epochs=25,
+        batch_size=2,
+        data=DataConfig(truncation_threshold=0.3),
+        model=DetectorConfig(attention_windows=(9,), regression_ranges=(*_OVERLAPPING[:5], (32.0, 10000.0))),
+        loss=LossConfig(init_loss_norm=250),
+        optimizer=OptimizerConfig(lr=2e-4),
+        inference=InferenceConfig(candidates_per_level=5000, max_segments=2000, nms_sigma=0.4),
+        evaluation=EvaluationConfig(tiou_thresholds=_TENTHS_FROM_1[:5]),
+    )
+
+
+def epic100_noun() -> TrainConfig:
+    """EPIC-Kitchens-100 nouns on SlowFast features."""
+    return replace(epic100_verb(), dataset="epic100-noun")
+
+
+def activitynet13() -> TrainConfig:
+    """ActivityNet 1.3 on TSP features resized to 192 steps."""
+    return TrainConfig(
+        dataset="activitynet13",
+        epochs=15,
+        batch_size=16,
+        data=DataConfig(max_length=192, pad_multiple=0),
+        model=DetectorConfig(
+            width=256, attention_windows=(7, 7, 7, 7, 7, 0), positions="absolute", max_length_grid=192
+        ),
+        loss=LossConfig(init_loss_norm=200, location_weight=2.0, label_smoothing=0.1),
+        optimizer=OptimizerConfig(lr=1e-3),
+        inference=InferenceConfig(
+            min_length_grid=0.001, max_segments=100, nms_sigma=0.75, class_agnostic=True, voting_threshold=0.9
+        ),
+        evaluation=EvaluationConfig(tiou_thresholds=_TWENTIETHS_FROM_5, batch_size=16),
+    )
+
+
+def hapt() -> TrainConfig:
+    """UCI HAPT: smartphone recordings, a learned front-end on the raw samples."""
+    return TrainConfig(
+        dataset="hapt",
+        epochs=25,
+        batch_size=2,
+        data=DataConfig(max_length=2816),
+        model=DetectorConfig(
+            width=128,
+            num_levels=7,
+            attention_windows=(9,),
+            front_end=FrontEndConfig(samples_per_step=12, strides=(3, 4)),
+        ),
+        optimizer=OptimizerConfig(lr=1e-3),
+        evaluation=EvaluationConfig(every=0, strict_thresholds=_TWENTIETHS_FROM_5),
+    )
+
+
+BENCHMARK_PRESETS: dict[str, Callable[[], TrainConfig]] = {
+    "thumos14": thumos14,
+    "multithumos": multithumos,
+    "charades": charades,
+    "ego4d-mq": ego4d_mq,
+    "epic100-verb": epic100_verb,
+    "epic100-noun": epic100_noun,
+    "activitynet13": activitynet13,
+    "hapt": hapt,
+}
+
+
+def preset(dataset: str, size: str = "full", variant: str | None = None) -> TrainConfig:
+    """The configuration of a benchmark.
+
+    Args:
+        dataset: benchmark name.
+        size: "full" as published; "reduced", a small model on a small twin for minutes on a CPU; "smoke", for one.
+        variant: a key of ``VARIANTS``; None keeps the preset's loss.
+
+    Raises:
+        ValueError: for an unknown name, with the nearest known one.
+    """
+    for kind, name, known in (("data set", dataset, BENCHMARK_PRESETS), ("preset", size, SIZES)):
+        if name not in known:
+            raise ValueError(f"unknown {kind} {name!r}; {nearest(name, known)}")
+    config = BENCHMARK_PRESETS[dataset]()
+    if size != "full":
+        config = _shrunk(config, smoke=size == "smoke")
+    return config if variant is None else with_variant(config, variant)
+
+
+def with_variant(config: TrainConfig, variant: str) -> TrainConfig:
+    """The same run with another variant of the loss; raises ValueError for a name that is not in ``VARIANTS``."""
+    if variant not in VARIANTS:
+        raise ValueError(f"unknown variant {variant!r}; {nearest(variant, VARIANTS)}")
+    return replace(config, loss=replace(config.loss, constant_weights=None, **VARIANTS[variant]))
+
+
+def _shrunk(config: TrainConfig, *, smoke: bool) -> TrainConfig:
+    real = config.dataset == "hapt"
+    model = config.model
+    if not real:
+        splits = {"projection_dims": (32, 48, 48)} if model.input_splits else {}
+        model = replace(model, width=128, num_heads=4, **splits)
+    return replace(
+        config,
+        epochs=(4 if real else 6) if smoke else (config.epochs if real else 15),
+        warmup_epochs=1 if smoke else min(config.warmup_epochs, 3),
+        batch_size=min(config.batch_size, 4),
+        data=replace(config.data, synthetic_scale="smoke" if smoke else "reduced"),
+        model=model,
+        optimizer=config.optimizer if real else replace(config.optimizer, lr=1e-3),
+        evaluation=replace(config.evaluation, every=0),
+    )

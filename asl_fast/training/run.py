@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole run: read the command line, load the data, train, score, write the results and say what to do next."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from asl_fast.data import DatasetBundle, FeatureGrid, load_dataset
+from asl_fast.environment import describe
+from asl_fast.evaluation.activitynet_json import write_detections, write_ground_truth
+from asl_fast.training.command_line import PROGRAM, Request, parse
+from asl_fast.training.config import TrainConfig
+from asl_fast.training.distributed import Processes, start_processes
+from asl_fast.training.inference import Columns, Scores, ground_truth_columns
+from asl_fast.training.loop import NonFiniteLossError, Result, train
+from asl_fast.training.run_folder import RunFolder, RunFolderError
+from asl_fast.training.serialization import to_dict
+from asl_fast.training.table import format_scores
+
+
+def main(arguments: Sequence[str]) -> int:
+    """``python -m asl_fast.train``.
+
+    Returns:
+        Exit status: 0, 1 where training failed, 2 for a request that cannot be carried out, 130 after Ctrl-C.
+    """
+    try:
+        request = parse(arguments)
+        config = request.config
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        processes = start_processes(config.device)
+        request = processes.from_main(request)
+        bundle = load(request.config)
+        config = request.config.with_dataset(feature_dim=bundle.feature_dim, num_classes=bundle.num_classes)
+        config.model.validate()
+        if processes.is_main:
+            _open_folder(request.folder, config, bundle, arguments, processes)
+            _announce(request, config, bundle, processes)
+    except (ValueError, OSError) as error:
+        return _fail(error, 2)
+    folder = request.folder
+    try:
+        result = train(
+            config, bundle, folder, processes, dataset_record=describe_dataset(bundle), resume=request.resume
+        )
+        if processes.is_main:
+            write_results(folder, config, bundle, result)
+            _conclude(request, config, bundle, result)
+        processes.close()
+    except KeyboardInterrupt:
+        resume = shlex.join([*PROGRAM.split(), "--resume", "--output", str(folder.path)])
+        print(f"\nstopped; finished epochs are kept. Continue with: {resume}", file=sys.stderr)
+        return 130
+    except (ValueError, RunFolderError) as error:
+        return _fail(error, 2)
+    except NonFiniteLossError as error:
+        return _fail(error, 1)
+    return 0
+
+
+def load(config: TrainConfig) -> DatasetBundle:
+    """The data set of a run; its twin's seed is the configuration's, the crops follow the run's own."""
+    data = config.data
+    options: dict[str, Any] = {}
+    if config.data_root is None:
+        options["synthetic_scale"] = data.synthetic_scale
+    else:
+        options["strict"] = data.strict
+    if config.dataset == "hapt":
+        options |= {"samples_per_step": data.samples_per_step, "fold": data.fold, "num_folds": data.num_folds}
+    bundle = load_dataset(config.dataset, config.data_root, seed=data.synthetic_seed, **options)
+    crops = bundle.train.with_options(
+        max_length=data.max_length,
+        crop_ratio=data.crop_ratio,
+        truncation_threshold=data.truncation_threshold,
+        seed=config.seed,
+    )
+    return dataclasses.replace(bundle, train=crops)
+
+
+def describe_dataset(bundle: DatasetBundle) -> dict[str, Any]:
+    """What detection has to know about the data set a detector was trained on; JSON-serialisable."""
+    layout = bundle.test.layout
+    return {
+        "name": bundle.name,
+        "synthetic": bundle.synthetic,
+        "description": bundle.description,
+        "class_names": list(bundle.class_names),
+        "feature_dim": bundle.feature_dim,
+        "grid": dataclasses.asdict(bundle.grid),
+        "manifest": None if isinstance(layout, FeatureGrid) else dataclasses.asdict(layout),  # type: ignore[call-overload]
+        "transform": None if bundle.transform is None else bundle.transform.state(),
+        "metadata": dict(bundle.metadata),
+        "train_videos": len(bundle.train),
+        "test_videos": len(bundle.test),
+    }
+
+
+def _open_folder(
+    folder: RunFolder, config: TrainConfig, bundle: DatasetBundle, arguments: Sequence[str], processes: Processes
+) -> None:
+    folder.create()
+    environment = describe() | {
+        "git": _git_revision(),
+        "command": [*PROGRAM.split(), *arguments],
+        "seed": config.seed,
+        "synthetic": bundle.synthetic,
+        "device": str(processes.device),
+        "processes": processes.world_size,
+        "threads": torch.get_num_threads(),
+    }
+    folder.write_json(folder.environment, environment)
+    folder.write_json(folder.dataset, describe_dataset(bundle))
+    folder.write_json(folder.config, to_dict(config))
+
+
+def _git_revision() -> str | None:
+    """Revision of the source tree that runs, with ``-dirty`` where it was changed; None outside a checkout."""
+    here = Path(__file__).resolve().parent
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None
+
+
+def _announce(request: Request, config: TrainConfig, bundle: DatasetBundle, processes: Processes) -> None:
+    kind = "SYNTHETIC data" if bundle.synthetic else "real data"
+    print(f"asl_fast: {config.dataset}, {kind}: {bundle.description}")
+    print(
+        f"  run folder {request.folder.path}, {len(bundle.train)} training and {len(bundle.test)} test videos, "
+        f"{config.total_epochs} epochs on {processes.world_size} x {processes.device}, seed {config.seed}"
+    )
+    if request.resume:
+        found = request.folder.last.exists()
+        print(
+            f"  resuming from {request.folder.last}" if found else "  nothing to resume from yet, starting at epoch 1"
+        )
+
+
+def write_results(folder: RunFolder, config: TrainConfig, bundle: DatasetBundle, result: Result) -> None:
+    """Writes detections, ground truth and scores into the run folder, classes by name."""
+    videos = bundle.test.videos
+    names = np.asarray(bundle.class_names)
+    durations = {video.id: video.duration_sec for video in videos}
+
+    def named(columns: Columns) -> Columns:
+        return columns | {"labels": names[columns["labels"]]}
+
+    write_detections(folder.detections, named(result.predictions), videos=durations)
+    write_ground_truth(
+        folder.ground_truth, named(ground_truth_columns(videos)), subset=videos[0].subset, durations_sec=durations
+    )
+    state, scores = result.state, result.scores
+    folder.write_json(
+        folder.evaluation,
+        {
+            "dataset": config.dataset,
+            "synthetic": bundle.synthetic,
+            "seed": config.seed,
+            "epoch": state.epoch,
+            "weights": "averaged" if config.optimizer.ema_decay else "last",
+            "best_epoch": state.best_epoch,
+            "best_average_map": state.best_map,
+            "scores": _by_name(scores, bundle),
+        },
+    )
+
+
+def _by_name(scores: Scores, bundle: DatasetBundle) -> dict[str, Any]:
+    out = {}
+    for key, result in (("main", scores.main), ("strict", scores.strict)):
+        if result is not None:
+            record = result.as_dict()
+            record["per_class"] = {bundle.class_names[int(label)]: v for label, v in record["per_class"].items()}
+            out[key] = record
+    return out
+
+
+def _conclude(request: Request, config: TrainConfig, bundle: DatasetBundle, result: Result) -> None:
+    folder = request.folder
+    print()
+    print(format_scores(result.scores))
+    print(f"\nresults in {folder.path}")
+    if request.size not in (None, "full"):
+        print(f"this was the {request.size!r} preset; the published size: --preset full")
+    if bundle.synthetic:
+        print(f"this was synthetic data; on your own: {PROGRAM} --dataset {config.dataset} --data-root DIR")
+    print(f"next: python -m asl_fast.evaluate --run {folder.path}")
+    print(f"      python -m asl_fast.detect --run {folder.path} --features FILE_OR_DIR --output detections.json")
+
+
+def _fail(error: Exception, status: int) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return status

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frozen dataclasses to plain JSON values and back, refusing anything that does not fit."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import json
+import types
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """``did you mean 'x'?`` for the closest known name, or all names where none is close."""
+    known = list(known)
+    close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A dataclass as nested dictionaries, lists and scalars, ready for JSON."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return plain
+
+
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Leaf values of a dataclass by dotted name, e.g. ``{"model.width": 128}``."""
+    flat: dict[str, Any] = {}
+    for entry in dataclasses.fields(config):
+        value = getattr(config, entry.name)
+        if dataclasses.is_dataclass(value):
+            flat |= flatten(value, f"{prefix}{entry.name}.")
+        else:
+            flat[prefix + entry.name] = value
+    return flat
+
+
+def differing(first: Any, second: Any) -> list[str]:
+    """Dotted names whose values differ between two configurations of one type."""
+    left, right = flatten(first), flatten(second)
+    return [name for name in left | right if left.get(name, "absent") != right.get(name, "absent")]
+
+
+def from_dict(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
+    """The inverse of `to_dict`.
+
+    Raises:
+        ValueError: for a key that ``kind`` does not have (with the nearest that it has), one that is missing, or a
+            value of another type; the message begins with ``where``.
+    """
+    return kind(**_arguments(kind, values, where, ""))
+
+
+def _arguments(kind: Any, values: Mapping[str, Any], where: str, path: str) -> dict[str, Any]:
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{where}: {path.rstrip('.') or 'the file'} must hold keys and values, found {values!r}")
+    hints = get_type_hints(kind)
+    names = [entry.name for entry in dataclasses.fields(kind)]
+    for key in values:
+        if key not in names:
+            raise ValueError(f"{where}: unknown key {path + key!r}; {nearest(key, names)}")
+    missing = [path + name for name in names if name not in values]
+    if missing:
+        raise ValueError(f"{where}: missing {', '.join(missing)}")
+    return {name: _convert(hints[name], values[name], where, path + name) for name in names}
+
+
+def _convert(hint: Any, value: Any, where: str, path: str) -> Any:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        inner = [argument for argument in arguments if argument is not type(None)]
+        for argument in inner[:-1]:
+            with contextlib.suppress(ValueError):
+                return _convert(argument, value, where, path)
+        return _convert(inner[-1], value, where, path)
+    if dataclasses.is_dataclass(hint):
+        assert isinstance(hint, type)
+        return hint(**_arguments(hint, value, where, path + "."))
+    if origin is tuple and isinstance(value, (list, tuple)):
+        if arguments[-1] is Ellipsis:
+            arguments = (arguments[0],) * len(value)
+        if len(arguments) == len(value):
+            pairs = enumerate(zip(arguments, value, strict=True))
+            return tuple(_convert(a, v, where, f"{path}[{i}]") for i, (a, v) in pairs)
+    elif origin is Literal:
+        if value in arguments:
+            return value
+        raise ValueError(f"{where}: {path} is {value!r}; {nearest(str(value), map(str, arguments))}")
+    elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    elif type(value) is hint:
+        return value
+    raise ValueError(f"{where}: {path} must be {getattr(hint, '__name__', hint)}, found {value!r}")
+
+
+def read_config(kind: type[T], path: Path) -> T:
+    """A configuration saved as JSON.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: naming the file, for anything that is not exactly a ``kind``.
+    """
+    try:
+        values = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not valid JSON ({error})") from None
+    return from_dict(kind, values, str(path))
