@@ -11,4 +11,5 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
     m.doc() = "Compiled CPU operators of asl_fast; called through asl_fast.ops, which checks the arguments.";
     m.attr("compiler") = ASL_COMPILER;
     m.def("default_threads", &asl::default_threads, "Threads an operator uses when it is asked for 0.");
+    asl::register_match_segments(m);
 }

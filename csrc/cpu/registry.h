@@ -6,6 +6,6 @@
 
 namespace asl {
 
-// void register_<op>(pybind11::module_& m);
+void register_match_segments(pybind11::module_& m);
 
 }  // namespace asl
