@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from asl_fast import native
 from asl_fast.evaluation.columns import FloatArray
 from asl_fast.evaluation.conventions import Convention
 from asl_fast.evaluation.problem import IntArray
@@ -62,8 +63,10 @@ def match_segments(
     group_offsets: IntArray,
     tiou_thresholds: FloatArray,
     convention: Convention,
+    *,
+    threads: int = 0,
 ) -> Matches:
-    """Greedy matching in the given order of predictions, at every threshold separately.
+    """Greedy matching in the given order of predictions, at every threshold separately; C++ where it is built.
 
     Args:
         segments_sec: (M, 2) float64 predictions, best score first inside each group.
@@ -72,10 +75,54 @@ def match_segments(
         group_offsets: (K + 1,) int64.
         tiou_thresholds: (T,) float64.
         convention: Rules for ties and for empty unions.
+        threads: At most this many; 0 means all processors. The result is the same.
 
     Returns:
         (T, M) int32, the annotation each prediction takes, -1 = none (a false positive).
     """
+    module = native.cpu_module()
+    if module is None:
+        return match_segments_numpy(segments_sec, group, annotations_sec, group_offsets, tiou_thresholds, convention)
+    predictions, annotations, thresholds = (
+        np.ascontiguousarray(array, dtype=np.float64) for array in (segments_sec, annotations_sec, tiou_thresholds)
+    )
+    groups, offsets = (np.ascontiguousarray(array, dtype=np.int64) for array in (group, group_offsets))
+    matched = np.full((len(thresholds), len(predictions)), -1, dtype=np.int32)
+    tied = np.zeros(len(offsets) - 1, dtype=np.uint8)
+    module.match_segments(
+        predictions=predictions.ctypes.data,
+        group=groups.ctypes.data,
+        count=len(groups),
+        annotations=annotations.ctypes.data,
+        group_offsets=offsets.ctypes.data,
+        num_groups=len(tied),
+        thresholds=thresholds.ctypes.data,
+        num_thresholds=len(thresholds),
+        union_floor=convention.union_floor_sec,
+        empty_union_matches=convention.empty_union == "match",
+        last_wins=convention.ties != "first",
+        out_matched=matched.ctypes.data,
+        out_tied=tied.ctypes.data,
+        threads=threads,
+    )
+    if convention.ties == "argsort" and tied.any():
+        # Only numpy itself knows where its unstable sort leaves ties; groups do not depend on each other.
+        redo = np.flatnonzero(tied.astype(np.bool_)[groups] & (groups >= 0))
+        matched[:, redo] = match_segments_numpy(
+            predictions[redo], groups[redo], annotations, offsets, thresholds, convention
+        )
+    return matched
+
+
+def match_segments_numpy(
+    segments_sec: FloatArray,
+    group: IntArray,
+    annotations_sec: FloatArray,
+    group_offsets: IntArray,
+    tiou_thresholds: FloatArray,
+    convention: Convention,
+) -> Matches:
+    """The reference for :func:`match_segments`, and what runs where the C++ module is not built."""
     matched = np.full((len(tiou_thresholds), len(segments_sec)), -1, dtype=np.int32)
     taken = [bytearray(len(annotations_sec)) for _ in tiou_thresholds]
     lowest = tiou_thresholds.min(initial=np.inf)
