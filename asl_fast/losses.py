@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from asl_fast.ops.assign_points import PointAssignment, assign_points
 from asl_fast.ops.contrastive_similarity import contrastive_similarity_loss
 from asl_fast.ops.diou_loss import diou_loss
-from asl_fast.ops.ragged import RaggedTargets
+from asl_fast.ops.ragged import RaggedTargets as RaggedTargets  # what callers pass in
 from asl_fast.ops.sensitivity_focal_loss import sensitivity_focal_loss
 from asl_fast.sensitivity import ClassGaussians, InstanceEvaluator, mean_one, offset_iou, profile_divergence
 
@@ -103,6 +103,11 @@ class ASLLoss(nn.Module):
             raise ValueError("constant_weights is the control without evaluator: set class_level=instance_level=False")
         if location_weight != "auto" and not isinstance(location_weight, (int, float)):
             raise ValueError(f'location_weight must be a number or "auto", got {location_weight!r}')
+        if not 0 <= label_smoothing < 1 or not 0 <= loss_norm_momentum <= 1 or not init_loss_norm > 0:
+            raise ValueError(
+                "need 0 <= label_smoothing < 1, 0 <= loss_norm_momentum <= 1 and init_loss_norm > 0, got "
+                f"{label_smoothing}, {loss_norm_momentum} and {init_loss_norm}"
+            )
         self.num_classes = num_classes
         self.branches = tuple(branches)
         self.constant_weights = constant_weights
@@ -124,6 +129,33 @@ class ASLLoss(nn.Module):
             )
         self.register_buffer("loss_normalizer", torch.tensor(float(init_loss_norm)))
         self.loss_normalizer: Tensor
+
+    @classmethod
+    def from_actionformer(cls, config: Mapping[str, Any]) -> ASLLoss:
+        """The loss that ActionFormer trains with: every part of ASL off.
+
+        Args:
+            config: keyword arguments of ActionFormer's ``LocPointTransformer``, with ``train_cfg``.
+
+        Raises:
+            ValueError: naming a missing key.
+        """
+        try:
+            train = config["train_cfg"]
+            radius = train["center_sample_radius"] if train["center_sample"] == "radius" else None
+            return cls(
+                config["num_classes"],
+                config["fpn_dim"],
+                class_level=False,
+                instance_level=False,
+                contrastive=False,
+                center_sampling_radius=radius,
+                label_smoothing=train["label_smoothing"],
+                init_loss_norm=train["init_loss_norm"],
+                location_weight=train["loss_weight"],
+            )
+        except KeyError as error:
+            raise ValueError(f"the ActionFormer configuration lacks {error}; fill in its defaults") from None
 
     def no_weight_decay_parameters(self) -> list[nn.Parameter]:
         """The Gaussians' parameters: decay would pull them towards their initial values."""
