@@ -102,7 +102,8 @@ def assign_points(
 
     Raises:
         TypeError: segments or points not floating point, labels or offsets not integer.
-        ValueError: wrong shape, two devices, a non-positive radius; labels or offsets out of range (CPU tensors only).
+        ValueError: wrong shape, two devices, radius or tolerance out of range; labels or offsets out of range (CPU
+            tensors only).
     """
     op = "assign_points"
     segments, labels, offsets = targets
@@ -122,6 +123,8 @@ def assign_points(
         raise ValueError(f"{op}: num_classes must be at least 1, got {num_classes}")
     if center_sampling_radius is not None and not center_sampling_radius > 0:
         raise ValueError(f"{op}: center_sampling_radius must be positive or None, got {center_sampling_radius}")
+    if not tie_tolerance >= 0:
+        raise ValueError(f"{op}: tie_tolerance must be at least 0, got {tie_tolerance}")
     _checks.same_device(op, points=points, segments=segments, labels=labels, offsets=offsets)
     class_targets, regression, instance, distance = _op(
         points.detach(), segments.detach(), labels, offsets, num_classes, center_sampling_radius, tie_tolerance

@@ -96,7 +96,8 @@ def test_stays_finite_and_bounded_by_cross_entropy(rows, alpha: float, gamma: fl
     wide = (x.detach().double(), t.double())
     cross_entropy = F.binary_cross_entropy_with_logits(*wide, reduction="none").float()
     assert bool(loss.isfinite().all()) and bool(x.grad.isfinite().all())
-    assert bool((loss >= 0).all()) and bool((loss <= cross_entropy * (1 + 1e-6)).all())
+    # PyTorch's cross entropy cancels numbers up to 110 in float64, hence the absolute term.
+    assert bool((loss >= 0).all()) and bool((loss <= cross_entropy * (1 + 1e-6) + 1e-13).all())
     if gamma == 0 and alpha < 0:
         torch.testing.assert_close(loss.detach(), cross_entropy, **checks.FLOAT32)
 
