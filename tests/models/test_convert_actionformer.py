@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ import pytest
 import torch
 
 from asl_fast.models import ActionDetector
-from asl_fast.models.convert_actionformer import convert_name, convert_tensor
 from tests.shared import shared_file
 
 VARIANTS = [
@@ -34,7 +32,7 @@ def to_ours(array: np.ndarray) -> torch.Tensor:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_outputs_equal(variant: str) -> None:
-    detector, meta, arrays = load(variant)
+    detector, _meta, arrays = load(variant)
     detector.eval()
     with torch.no_grad():
         out = detector(to_ours(arrays["feats"]), to_ours(arrays["mask"])[..., 0])
