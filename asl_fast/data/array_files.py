@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -34,7 +35,7 @@ def read_array(path: Path, key: str | None = None) -> NDArray[np.float32]:
         raise FileNotFoundError(f"{path} does not exist") from None
     except _Unusable as error:
         raise ValueError(f"{path}: {error}") from None
-    except (OSError, EOFError, ValueError, RuntimeError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, RuntimeError, KeyError, zlib.error, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} cannot be read, it is truncated or damaged ({error}); copy it again") from error
     if values.dtype.kind != "f":
         raise ValueError(f"{path}: features must be floating point, found {values.dtype}")
@@ -61,7 +62,7 @@ def read_shape(path: Path, key: str | None = None) -> tuple[int, ...]:
         raise FileNotFoundError(f"{path} does not exist") from None
     except _Unusable as error:
         raise ValueError(f"{path}: {error}") from None
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, zlib.error, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} cannot be read, it is truncated or damaged ({error}); copy it again") from error
     return read_array(path, key).shape
 

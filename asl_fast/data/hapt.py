@@ -228,8 +228,8 @@ def hapt_bundle(
 ) -> DatasetBundle:
     """HAPT as a bundle: 42 recordings of 21 users to train on, 19 of 9 users to test on.
 
-    A feature vector holds ``samples_per_step`` consecutive normalised samples, first sample first, six channels each;
-    `FeatureTransform` undoes nothing else. Mean and standard deviation come from the users trained on alone.
+    A feature vector holds ``samples_per_step`` consecutive normalised samples, first sample first, six channels each
+    (see `FeatureTransform`). Mean and standard deviation come from the users trained on alone.
 
     Args:
         recordings: What `read_hapt` returns.

@@ -7,6 +7,7 @@ import csv
 import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ def read_text(path: str | Path) -> str:
         return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} does not exist") from None
-    except (EOFError, UnicodeDecodeError, gzip.BadGzipFile, IsADirectoryError) as error:
+    except (EOFError, UnicodeDecodeError, zlib.error, gzip.BadGzipFile, IsADirectoryError) as error:
         raise ValueError(f"{path} cannot be read ({error}); download it again") from error
 
 
