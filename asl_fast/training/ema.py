@@ -5,13 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+M = TypeVar("M", bound=nn.Module)
 
-class WeightAverage:
+
+class WeightAverage(Generic[M]):
     """Averaged copy of a module, updated with a decay that warms up.
 
     After n updates the decay is min(decay, (1 + n) / (10 + n)), so that after a short run the average holds the trained
@@ -22,8 +24,8 @@ class WeightAverage:
         decay: final decay; 0 makes the average follow the module exactly.
     """
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
-        self.module = deepcopy(module).eval().requires_grad_(False)
+    def __init__(self, module: M, decay: float) -> None:
+        self.module: M = deepcopy(module).eval().requires_grad_(False)
         self.decay = decay
         self.num_updates = 0
         pairs = list(zip(_tensors(self.module), _tensors(module), strict=True))

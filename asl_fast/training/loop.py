@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -91,7 +91,7 @@ def train(
     step = TrainingStep(state.detector, state.loss, autocast=config.precision == "bf16")
     module = processes.wrap(step)
     if config.compile:
-        module = torch.compile(module)
+        module = cast(nn.Module, torch.compile(module))
     log = None
     if processes.is_main:
         log = MetricsLog(

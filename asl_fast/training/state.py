@@ -106,8 +106,7 @@ class TrainingState:
     def num_bytes(self) -> int:
         """Size of a checkpoint, roughly: weights, their average and two moments each."""
         modules = (self.detector, self.loss, self.average.module)
-        weights = sum(t.numel() * t.element_size() for m in modules for t in m.state_dict().values())
-        moments = sum(
-            2 * p.numel() * p.element_size() for group in self.optimizer.param_groups for p in group["params"]
-        )
+        weights: int = sum(t.numel() * t.element_size() for m in modules for t in m.state_dict().values())
+        trained = (p for group in self.optimizer.param_groups for p in group["params"])
+        moments: int = sum(2 * p.numel() * p.element_size() for p in trained)
         return weights + moments + 1_000_000
