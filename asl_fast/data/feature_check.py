@@ -33,7 +33,7 @@ def check_videos(
     warning, because annotators and extractors often saw different cuts of a video.
 
     Args:
-        videos: A split.
+        videos: All videos of the data set.
         store: Features.
         layout: How they were extracted.
         problems: Collects what is wrong.

@@ -20,7 +20,7 @@ def load_dataset(
     name: str,
     data_root: str | Path | None = None,
     *,
-    synthetic_scale: float = 1.0,
+    synthetic_scale: float | str = "reduced",
     seed: int = 0,
     **options: Any,
 ) -> DatasetBundle:
@@ -29,7 +29,7 @@ def load_dataset(
     Args:
         name: One of ``BENCHMARKS``.
         data_root: Where the data lie. HAPT needs it; the others run on their twin without it.
-        synthetic_scale: Size of the twin, 1 being the benchmark's.
+        synthetic_scale: Size of the twin: ``smoke``, ``reduced``, ``full``, or a share of the benchmark's size.
         seed: Seed of the twin and of the training crops.
         options: ``max_length``, ``crop_ratio`` and ``truncation_threshold`` of the training crops; the rest go to
             `load_hapt` or `load_video_benchmark` (``strict`` to both), and none may be left for a twin.

@@ -62,13 +62,15 @@ def load_video_benchmark(
     read = load_annotations(name, annotations or root, strict=strict)
     layout, source = _features(name, root, features, manifest, dict(store or {}))
     problems = Problems(name, strict=strict)
-    splits = []
-    for names in (benchmark.train, benchmark.test):
-        subset = next((subset for subset in read.subsets if subset.lower() in names), names[0])
-        splits.append(check_videos(read.subset(subset), source, layout, problems, verify=verify))
+    wanted = [
+        read.subset(next((subset for subset in read.subsets if subset.lower() in names), names[0]))
+        for names in (benchmark.train, benchmark.test)
+    ]
+    kept = {
+        video.id: video for video in check_videos([*wanted[0], *wanted[1]], source, layout, problems, verify=verify)
+    }
     skipped = problems.summarise()
-    train, test = splits
-    kept = {video.id: video for video in (*train, *test)}
+    train, test = ([video for video in split if video.id in kept] for split in wanted)
     training = DetectionDataset(
         train,
         source,
