@@ -12,4 +12,5 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
     m.attr("compiler") = ASL_COMPILER;
     m.def("default_threads", &asl::default_threads, "Threads an operator uses when it is asked for 0.");
     asl::register_match_segments(m);
+    asl::register_soft_nms(m);
 }

@@ -9,10 +9,12 @@ from asl_fast.ops.local_attention import local_attention
 from asl_fast.ops.ragged import RaggedTargets
 from asl_fast.ops.segment_iou import segment_diou, segment_iou
 from asl_fast.ops.sensitivity_focal_loss import sensitivity_focal_loss
+from asl_fast.ops.soft_nms import SoftNMSResult, soft_nms
 
 __all__ = [
     "PointAssignment",
     "RaggedTargets",
+    "SoftNMSResult",
     "assign_points",
     "backends",
     "contrastive_similarity_loss",
@@ -21,4 +23,5 @@ __all__ = [
     "segment_diou",
     "segment_iou",
     "sensitivity_focal_loss",
+    "soft_nms",
 ]

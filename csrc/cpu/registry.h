@@ -7,5 +7,6 @@
 namespace asl {
 
 void register_match_segments(pybind11::module_& m);
+void register_soft_nms(pybind11::module_& m);
 
 }  // namespace asl

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Temporal soft-NMS with segment voting, over many videos and classes in one call."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from asl_fast.ops import _checks, _dispatch, _library
+from asl_fast.reference import soft_nms as reference
+
+METHODS: tuple[reference.Method, ...] = ("hard", "linear", "gaussian")  # position = the number in the schema
+
+
+class SoftNMSResult(NamedTuple):
+    """M detections that remain, by video and then by falling score; at equal scores the lower index comes first.
+
+    Attributes:
+        segments: (M, 2) start and end in the unit of the input, moved by voting if asked for.
+        scores: (M,) decayed.
+        labels: (M,) or None where none were given.
+        indices: (M,) int64 rows of the input.
+        video_index: (M,) or None where none was given.
+    """
+
+    segments: Tensor
+    scores: Tensor
+    labels: Tensor | None
+    indices: Tensor
+    video_index: Tensor | None
+
+
+def _rows(count: int, video_index: Tensor | None, max_segments: int) -> int:
+    """Rows of the padded result: what fits whatever the values."""
+    if video_index is not None or max_segments <= 0:
+        return count
+    rows: int = torch.sym_min(count, max_segments)  # type: ignore[no-untyped-call]
+    return rows
+
+
+def _fake(
+    segments: Tensor,
+    scores: Tensor,
+    labels: Tensor | None,
+    video_index: Tensor | None,
+    method: int,
+    sigma: float,
+    iou_threshold: float,
+    min_score: float,
+    max_segments: int,
+    voting_threshold: float,
+    keep_best: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    rows = _rows(scores.shape[0], video_index, max_segments)
+    return (
+        scores.new_empty((rows,), dtype=torch.int64),
+        scores.new_empty((rows, 2), dtype=torch.float32),
+        scores.new_empty((rows,), dtype=torch.float32),
+        scores.new_empty((), dtype=torch.int64),
+    )
+
+
+def _check_values(segments: Tensor, scores: Tensor, *_: object) -> None:
+    for name, tensor in (("scores", scores), ("segments", segments)):
+        # The smallest and the largest are NaN if anything is, and they are found in one pass without a copy.
+        if tensor.numel() and not all(math.isfinite(bound) for bound in map(float, torch.aminmax(tensor))):
+            row = int(torch.nonzero(~torch.isfinite(tensor))[0, 0])
+            raise ValueError(f"soft_nms: {name}[{row}] is {tensor[row].tolist()}; remove what is not finite")
+
+
+def _reference(
+    segments: Tensor,
+    scores: Tensor,
+    labels: Tensor | None,
+    video_index: Tensor | None,
+    method: int,
+    sigma: float,
+    iou_threshold: float,
+    min_score: float,
+    max_segments: int,
+    voting_threshold: float,
+    keep_best: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    limit = max_segments if max_segments > 0 else None
+    voting = voting_threshold if voting_threshold > 0 else None
+    rule = reference.Rule(METHODS[method], sigma, iou_threshold, min_score, limit, voting, keep_best)
+    kept, moved, decayed = reference.soft_nms(segments.float(), scores.float(), labels, video_index, rule)
+    rows = _rows(scores.shape[0], video_index, max_segments)
+    indices = kept.new_full((rows,), -1)
+    padded_segments, padded_scores = moved.new_zeros((rows, 2)), decayed.new_zeros((rows,))
+    indices[: len(kept)], padded_segments[: len(kept)], padded_scores[: len(kept)] = kept, moved, decayed
+    return indices, padded_segments, padded_scores, torch.tensor(len(kept), device=scores.device)
+
+
+_op = _library.define(
+    "soft_nms(Tensor segments, Tensor scores, Tensor? labels, Tensor? video_index, int method, float sigma, "
+    "float iou_threshold, float min_score, int max_segments, float voting_threshold, bool keep_best) "
+    "-> (Tensor indices, Tensor segments, Tensor scores, Tensor count)",
+    fake=_fake,
+    check_values=_check_values,
+)
+
+_dispatch.register("soft_nms", "reference", _reference)
+_dispatch.register("soft_nms", "cpu", "asl_fast.ops._soft_nms_cpu:soft_nms")
+
+
+def soft_nms(
+    segments: Tensor,
+    scores: Tensor,
+    labels: Tensor | None = None,
+    *,
+    method: reference.Method = "gaussian",
+    sigma: float = 0.5,
+    iou_threshold: float = 0.1,
+    min_score: float = 0.001,
+    max_segments: int | None = 200,
+    voting_threshold: float | None = None,
+    video_index: Tensor | None = None,
+    keep_best: bool = True,
+) -> SoftNMSResult:
+    """Temporal soft-NMS: keeps the best segment, lowers the scores of those that overlap it, and so on.
+
+    Same segments, order and scores as the sequential algorithm (Bodla et al., ICCV 2017, as in ActionFormer, Zhang et
+    al., ECCV 2022, whose IoU adds 1e-6 to both lengths). With ``labels`` each class of a video is treated on its own,
+    without them a video's segments all compete. Segments without length, or reversed, overlap nothing.
+
+    Computes in float32 whatever the input, and carries no gradient.
+
+    Args:
+        segments: (N, 2) start and end, any unit, floating point.
+        scores: (N,) floating point.
+        labels: (N,) integer class ids, any values; None: class-agnostic.
+        method: what an overlap does to a score s. "gaussian": s * exp(-IoU^2 / sigma). From ``iou_threshold`` on,
+            "linear": s * (1 - IoU); "hard": suppressed, which is plain NMS.
+        sigma: of "gaussian", > 0; larger suppresses less.
+        iou_threshold: of "linear" and "hard", in (0, 1].
+        min_score: >= 0; candidates whose score is or falls below it are dropped.
+        max_segments: kept per video; None or <= 0: no limit. (A limit per class of the same size, as ActionFormer has
+            before its limit per video, changes nothing.)
+        voting_threshold: in (0, 1], None or 0: off. Moves each kept segment to the mean of all input segments of its
+            video (with ``labels``: and of its class) with at least this IoU, suppressed ones included, weighted by
+            original score * IoU. ActionFormer votes only class-agnostically and ignores its setting otherwise; for
+            that, leave ``labels`` out here and take ``labels[result.indices]``. A segment without length stays.
+        video_index: (N,) integer, which video each candidate is of, in any order; None: one video.
+        keep_best: return the best of each group even below ``min_score``, as ActionFormer's soft-NMS does (its hard
+            NMS, like False, does not).
+
+    Returns:
+        A :class:`SoftNMSResult` in the dtypes of the input. On a GPU its size costs one wait for the device; the op
+        ``torch.ops.asl_fast.soft_nms`` behind it returns the padded result and a count without.
+
+    Raises:
+        TypeError: segments or scores not floating point, labels or video_index not integer.
+        ValueError: wrong shape, two devices, an option out of range; NaN or infinity (CPU tensors only: on a GPU a NaN
+            score is never kept and a NaN segment overlaps nothing).
+    """
+    _check(segments, scores, labels, video_index)
+    _check_options(method, sigma, iou_threshold, min_score, voting_threshold)
+    indices, moved, decayed, count = _op(
+        segments.detach().float(),
+        scores.detach().float(),
+        labels.long() if labels is not None else None,
+        video_index.long() if video_index is not None else None,
+        METHODS.index(method),
+        sigma,
+        iou_threshold,
+        min_score,
+        max_segments if max_segments is not None and max_segments > 0 else 0,
+        voting_threshold or 0.0,
+        keep_best,
+    )
+    kept = int(count)
+    indices = indices[:kept].clone()  # not a view that holds the padding in memory
+    return SoftNMSResult(
+        segments=moved[:kept].to(segments.dtype, copy=True) if voting_threshold else segments.detach()[indices],
+        scores=decayed[:kept].to(scores.dtype, copy=True),
+        labels=labels[indices] if labels is not None else None,
+        indices=indices,
+        video_index=video_index[indices] if video_index is not None else None,
+    )
+
+
+def _check(segments: Tensor, scores: Tensor, labels: Tensor | None, video_index: Tensor | None) -> None:
+    _checks.floating("soft_nms", segments=segments, scores=scores)
+    if segments.dim() != 2 or segments.shape[1] != 2:
+        raise ValueError(f"soft_nms: segments must be (N, 2) start and end, got {tuple(segments.shape)}")
+    for name, tensor in (("scores", scores), ("labels", labels), ("video_index", video_index)):
+        if tensor is not None and tensor.shape != segments.shape[:1]:
+            raise ValueError(f"soft_nms: {name} must be ({segments.shape[0]},), got {tuple(tensor.shape)}")
+    for name, tensor in (("labels", labels), ("video_index", video_index)):
+        if tensor is not None and (tensor.is_floating_point() or tensor.dtype == torch.bool or tensor.is_complex()):
+            raise TypeError(f"soft_nms: {name} must be integer, got {tensor.dtype}; convert it with .long()")
+    _checks.same_device("soft_nms", segments=segments, scores=scores, labels=labels, video_index=video_index)
+
+
+def _check_options(
+    method: str, sigma: float, iou_threshold: float, min_score: float, voting_threshold: float | None
+) -> None:
+    if method not in METHODS:
+        raise ValueError(f"soft_nms: method must be one of {', '.join(METHODS)}, got {method!r}")
+    if method == "gaussian" and not 0 < sigma < math.inf:
+        raise ValueError(f"soft_nms: sigma must be positive and finite, got {sigma}")
+    if method != "gaussian" and not 0 < iou_threshold <= 1:
+        raise ValueError(f"soft_nms: iou_threshold must lie in (0, 1] for method {method!r}, got {iou_threshold}")
+    if not 0 <= min_score < math.inf:
+        raise ValueError(f"soft_nms: min_score must be at least 0, got {min_score}")
+    if voting_threshold is not None and not 0 <= voting_threshold <= 1:
+        raise ValueError(f"soft_nms: voting_threshold must lie in (0, 1], or be None or 0, got {voting_threshold}")
