@@ -119,7 +119,8 @@ def _numbers(values: Any, where: str) -> FloatArray:
             raise TypeError
         return array.astype(np.float64, copy=False)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{where} must hold numbers; found {array.dtype} with first value {array.flat[0]!r}") from error
+        first = array.ravel().tolist()[0]
+        raise TypeError(f"{where} must hold numbers; found {array.dtype} with first value {first!r}") from error
 
 
 def _keys(table: Table, name: str, column: str, count: int) -> Array:
@@ -130,7 +131,8 @@ def _keys(table: Table, name: str, column: str, count: int) -> Array:
     if array.ndim != 1 or len(array) != count:
         raise ValueError(f"{where} must have shape ({count},), one for each segment; found {array.shape}")
     if _kind(array) == "mixed":
-        raise TypeError(f"{where} must hold only strings or only integers; found {array.dtype}, first {array[0]!r}")
+        first = array.tolist()[0]
+        raise TypeError(f"{where} must hold only strings or only integers; found {array.dtype}, first {first!r}")
     return array
 
 
