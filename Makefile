@@ -75,7 +75,7 @@ clean:
 	find asl_fast kernels csrc tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 # A venv without pip, as on systems that package ensurepip apart, is filled by the pip beside PYTHON3.
-PIP_INSTALL = if $(PYTHON) -c 'import pip' 2>/dev/null; then set -- $(PYTHON) -m pip; \
+PIP_INSTALL = @if $(PYTHON) -c 'import pip' 2>/dev/null; then set -- $(PYTHON) -m pip; \
 	else set -- $(PYTHON3) -m pip --python $(PYTHON); fi; "$$@" install -q -c constraints.txt
 
 $(PYTHON):
@@ -83,10 +83,12 @@ $(PYTHON):
 	$(PYTHON3) -m venv $(VENV) || $(PYTHON3) -m venv --without-pip $(VENV)
 
 $(VENV)/.runtime: pyproject.toml setup.py constraints.txt | $(PYTHON)
+	@echo "installing asl_fast and what it needs into $(VENV)"
 	$(PIP_INSTALL) $(BUILD_TOOLS)
 	$(PIP_INSTALL) --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime
+	@echo "installing what the tests need into $(VENV)"
 	$(PIP_INSTALL) --no-build-isolation -e '.[dev]'
 	@touch $@

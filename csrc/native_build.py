@@ -24,6 +24,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+# Contraction is off so that a function cloned for a newer processor rounds as the portable one does.
+COMMON_FLAGS = "-MMD -MF $out.d -std=c++17 -pthread -ffp-contract=off -Wall -Wextra"
+CXX_FLAGS = f"{COMMON_FLAGS} -O3 -fPIC -fvisibility=hidden"
 SANITIZE = "-g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all"
 CUDA_ARCHS = ("80", "90", "100")
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX") or ".so"
@@ -35,12 +38,21 @@ class NotBuilt(Exception):
 
 @dataclass
 class Module:
-    """One library or program: its name, sources, the file it becomes, command templates and what to report about it."""
+    """One library or program.
+
+    Attributes:
+        name: of its folder under the work folder.
+        sources: files to compile.
+        file: what they become.
+        compile: command per suffix of a source.
+        link: command.
+        report: what the build record says of it.
+    """
 
     name: str
     sources: list[Path]
     file: str
-    compile: str
+    compile: dict[str, str]
     link: str
     report: dict[str, object] = field(default_factory=dict)
 
@@ -96,8 +108,6 @@ def cpu_module() -> Module:
     """Everything in csrc/cpu and csrc/module.cpp, for any processor of this architecture."""
     cxx = find_cxx()
     version = _version(cxx)
-    # Contraction is off so that a function cloned for a newer processor rounds as the portable one does.
-    flags = "-O3 -std=c++17 -fPIC -fvisibility=hidden -pthread -ffp-contract=off -Wall -Wextra"
     sanitize = SANITIZE if _setting("ASL_FAST_SANITIZE") else ""
     define = shlex.quote(f'-DASL_COMPILER="{version}"')
     shared = "-bundle -undefined dynamic_lookup" if sys.platform == "darwin" else "-shared -Wl,-s"
@@ -105,7 +115,7 @@ def cpu_module() -> Module:
         name="_native",
         sources=[ROOT / "csrc" / "module.cpp", *sorted((ROOT / "csrc" / "cpu").glob("*.cpp"))],
         file=f"_native{SUFFIX}",
-        compile=f"{cxx} -MMD -MF $out.d {flags} {sanitize} {define} {_includes()} -c $in -o $out",
+        compile={".cpp": f"{cxx} {CXX_FLAGS} {sanitize} {define} {_includes()} -c $in -o $out"},
         link=f"{cxx} {shared} {sanitize} -pthread $in -o $out",
         report={"compiler": version},
     )
@@ -128,9 +138,12 @@ def cuda_module() -> Module:
     define = shlex.quote(f'-DASL_CUDA_ARCHS="{names}"')
     return Module(
         name="_native_cuda",
-        sources=sorted((ROOT / "csrc" / "cuda").glob("*.cu")),
+        sources=sorted(path for path in (ROOT / "csrc" / "cuda").iterdir() if path.suffix in (".cpp", ".cu")),
         file=f"_native_cuda{SUFFIX}",
-        compile=f"{nvcc} -MD -MF $out.d {flags} {define} {targets} {_includes()} -c $in -o $out",
+        compile={
+            ".cpp": f"{cxx} {CXX_FLAGS} {define} {_includes()} -c $in -o $out",
+            ".cu": f"{nvcc} -MD -MF $out.d {flags} {targets} -I{ROOT / 'csrc'} -c $in -o $out",
+        },
         link=f"{nvcc} -shared -ccbin {cxx} --cudart static $in -o $out",
         report={"compiler": _version(nvcc), "host_compiler": _version(cxx), "architectures": names.split()},
     )
@@ -139,12 +152,11 @@ def cuda_module() -> Module:
 def cpp_tests() -> Module:
     """tests/cpp as one program under the address and undefined-behaviour sanitizers."""
     cxx = find_cxx()
-    flags = "-O1 -std=c++17 -pthread -ffp-contract=off -Wall -Wextra -Werror"
     return Module(
         name="cpp_tests",
         sources=sorted((ROOT / "tests" / "cpp").glob("*.cpp")),
         file="cpp_tests",
-        compile=f"{cxx} -MMD -MF $out.d {flags} {SANITIZE} -I{ROOT / 'csrc'} -c $in -o $out",
+        compile={".cpp": f"{cxx} {COMMON_FLAGS} -O1 -Werror {SANITIZE} -I{ROOT / 'csrc'} -c $in -o $out"},
         link=f"{cxx} -pthread {SANITIZE} $in -o $out",
     )
 
@@ -160,12 +172,14 @@ def _write_ninja(module: Module, folder: Path) -> Path:
     """
     made = folder / module.file
     lines = ["ninja_required_version = 1.8", ""]
-    lines += ["rule compile", f"  command = {module.compile}", "  depfile = $out.d", "  deps = gcc"]
-    lines += ["  description = compile $in", "rule link", f"  command = {module.link}", "  description = link $out", ""]
+    for suffix, command in module.compile.items():
+        lines += [f"rule compile{suffix}", f"  command = {command}", "  depfile = $out.d", "  deps = gcc"]
+        lines += ["  description = compile $in"]
+    lines += ["rule link", f"  command = {module.link}", "  description = link $out", ""]
     objects = []
     for source in module.sources:
         objects.append(folder / f"{source.name}.o")
-        lines.append(f"build {_escape(objects[-1])}: compile {_escape(source)}")
+        lines.append(f"build {_escape(objects[-1])}: compile{source.suffix} {_escape(source)}")
     lines += [f"build {_escape(made)}: link {' '.join(map(_escape, objects))}", ""]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "build.ninja").write_text("\n".join(lines))
