@@ -89,6 +89,8 @@ def describe_differences(saved: TrainConfig, config: TrainConfig) -> str:
     """``model.width 128 there, 256 now; ...`` for every field that a resumed run may not change."""
     there, now = flatten(saved), flatten(config)
     names = [name for name in differing(saved, config) if name not in MAY_CHANGE]
+    # 0 asks for what the data set has, which the saved configuration knows already.
+    names = [name for name in names if name not in ("model.feature_dim", "model.num_classes") or now[name]]
     return "; ".join(f"{name} {there.get(name, 'absent')} there, {now.get(name, 'absent')} now" for name in names)
 
 

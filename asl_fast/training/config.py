@@ -8,7 +8,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from asl_fast.models.config import DetectorConfig
 from asl_fast.models.inference import InferenceConfig
@@ -40,7 +42,9 @@ class DataConfig:
     pad_multiple: int = 256
     bucket_by_length: bool = False
     num_workers: int = 0
-    synthetic_scale: Literal["smoke", "reduced", "full"] | float = "full"
+    synthetic_scale: Annotated[
+        Literal["smoke", "reduced", "full"] | float, tyro.conf.arg(aliases=("--synthetic-scale",))
+    ] = "full"
     synthetic_seed: int = 0
     samples_per_step: int = 12
     fold: int | None = None

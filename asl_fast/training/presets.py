@@ -186,7 +186,7 @@ def with_variant(config: TrainConfig, variant: str) -> TrainConfig:
     """The same run with another variant of the loss; raises ValueError for a name that is not in ``VARIANTS``."""
     if variant not in VARIANTS:
         raise ValueError(f"unknown variant {variant!r}; {nearest(variant, VARIANTS)}")
-    return replace(config, loss=replace(config.loss, constant_weights=None, **VARIANTS[variant]))
+    return replace(config, loss=replace(config.loss, **{"constant_weights": None} | VARIANTS[variant]))
 
 
 def _shrunk(config: TrainConfig, *, smoke: bool) -> TrainConfig:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from asl_fast.training.config import TrainConfig
 from asl_fast.training.distributed import Processes, start_processes
 from asl_fast.training.inference import Columns, Scores, ground_truth_columns
 from asl_fast.training.loop import NonFiniteLossError, Result, train
-from asl_fast.training.run_folder import RunFolder, RunFolderError
+from asl_fast.training.run_folder import RunFolder
 from asl_fast.training.serialization import to_dict
 from asl_fast.training.table import format_scores
 
@@ -33,38 +34,37 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         Exit status: 0, 1 where training failed, 2 for a request that cannot be carried out, 130 after Ctrl-C.
     """
+    folder: RunFolder | None = None
     try:
         request = parse(arguments)
-        config = request.config
+        config, folder = request.config, request.folder
         if config.threads:
             torch.set_num_threads(config.threads)
         processes = start_processes(config.device)
         request = processes.from_main(request)
+        folder = request.folder
         bundle = load(request.config)
         config = request.config.with_dataset(feature_dim=bundle.feature_dim, num_classes=bundle.num_classes)
         config.model.validate()
+        record = describe_dataset(bundle)
         if processes.is_main:
-            _open_folder(request.folder, config, bundle, arguments, processes)
+            _open_folder(folder, config, record, arguments, processes)
             _announce(request, config, bundle, processes)
-    except (ValueError, OSError) as error:
-        return _fail(error, 2)
-    folder = request.folder
-    try:
-        result = train(
-            config, bundle, folder, processes, dataset_record=describe_dataset(bundle), resume=request.resume
-        )
+        result = train(config, bundle, folder, processes, dataset_record=record, resume=request.resume)
         if processes.is_main:
             write_results(folder, config, bundle, result)
             _conclude(request, config, bundle, result)
         processes.close()
     except KeyboardInterrupt:
-        resume = shlex.join([*PROGRAM.split(), "--resume", "--output", str(folder.path)])
-        print(f"\nstopped; finished epochs are kept. Continue with: {resume}", file=sys.stderr)
+        print("\nstopped", file=sys.stderr)
+        if folder is not None and folder.holds_a_run:
+            resume = shlex.join([*PROGRAM.split(), "--resume", "--output", str(folder.path)])
+            print(f"finished epochs are kept; continue with: {resume}", file=sys.stderr)
         return 130
-    except (ValueError, RunFolderError) as error:
-        return _fail(error, 2)
     except NonFiniteLossError as error:
         return _fail(error, 1)
+    except (ValueError, OSError, ImportError) as error:
+        return _fail(error, 2)
     return 0
 
 
@@ -107,20 +107,20 @@ def describe_dataset(bundle: DatasetBundle) -> dict[str, Any]:
 
 
 def _open_folder(
-    folder: RunFolder, config: TrainConfig, bundle: DatasetBundle, arguments: Sequence[str], processes: Processes
+    folder: RunFolder, config: TrainConfig, record: dict[str, Any], arguments: Sequence[str], processes: Processes
 ) -> None:
     folder.create()
     environment = describe() | {
         "git": _git_revision(),
         "command": [*PROGRAM.split(), *arguments],
         "seed": config.seed,
-        "synthetic": bundle.synthetic,
+        "synthetic": record["synthetic"],
         "device": str(processes.device),
         "processes": processes.world_size,
         "threads": torch.get_num_threads(),
     }
     folder.write_json(folder.environment, environment)
-    folder.write_json(folder.dataset, describe_dataset(bundle))
+    folder.write_json(folder.dataset, record)
     folder.write_json(folder.config, to_dict(config))
 
 
@@ -141,8 +141,7 @@ def _git_revision() -> str | None:
 
 
 def _announce(request: Request, config: TrainConfig, bundle: DatasetBundle, processes: Processes) -> None:
-    kind = "SYNTHETIC data" if bundle.synthetic else "real data"
-    print(f"asl_fast: {config.dataset}, {kind}: {bundle.description}")
+    print(f"asl_fast: {config.dataset}: {'' if bundle.synthetic else 'real data: '}{bundle.description}")
     print(
         f"  run folder {request.folder.path}, {len(bundle.train)} training and {len(bundle.test)} test videos, "
         f"{config.total_epochs} epochs on {processes.world_size} x {processes.device}, seed {config.seed}"
@@ -207,5 +206,11 @@ def _conclude(request: Request, config: TrainConfig, bundle: DatasetBundle, resu
 
 
 def _fail(error: Exception, status: int) -> int:
-    print(f"error: {error}", file=sys.stderr)
+    if os.environ.get("ASL_FAST_DEBUG"):
+        raise error
+    text = str(error).strip()
+    if text.startswith("Caught "):
+        # From a loader process, with its whole traceback; the last line says what happened.
+        text = text.splitlines()[-1].partition(": ")[2]
+    print(f"error: {text}", file=sys.stderr)
     return status

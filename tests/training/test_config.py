@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Configurations: presets that fit together, a saved file that comes back equal, and wrong values refused by name."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asl_fast.data import BENCHMARKS
+from asl_fast.losses import ASLLoss
+from asl_fast.training.config import DataConfig, EvaluationConfig, LossConfig, OptimizerConfig, TrainConfig
+from asl_fast.training.presets import BENCHMARK_PRESETS, SIZES, VARIANTS, preset, with_variant
+from asl_fast.training.serialization import differing, from_dict, read_config, to_dict
+from tests.training.tiny import tiny_config
+
+
+def test_every_benchmark_has_a_preset() -> None:
+    assert set(BENCHMARK_PRESETS) == set(BENCHMARKS)
+    assert all(preset(name).dataset == name for name in BENCHMARKS)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_presets_are_valid_models(name: str, size: str) -> None:
+    config = preset(name, size)
+    config.validate()
+    splits = sum(config.model.input_splits)
+    replace(config.model, feature_dim=splits or 72, num_classes=3).validate()
+    assert config.data.max_length % 2 ** (config.model.num_levels - 1) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "lr", "batch_size", "epochs", "kept"),
+    [
+        ("thumos14", 1e-4, 2, 30, 200),
+        ("multithumos", 2e-4, 2, 60, 200),
+        ("charades", 2e-4, 16, 30, 200),
+        ("ego4d-mq", 2e-4, 2, 15, 2000),
+        ("epic100-verb", 2e-4, 2, 25, 2000),
+        ("epic100-noun", 2e-4, 2, 25, 2000),
+        ("activitynet13", 1e-3, 16, 15, 100),
+    ],
+)
+def test_full_presets_are_the_papers(name: str, lr: float, batch_size: int, epochs: int, kept: int) -> None:
+    config = preset(name)
+    found = (config.optimizer.lr, config.batch_size, config.epochs, config.inference.max_segments)
+    assert found == (lr, batch_size, epochs, kept)
+    assert (config.warmup_epochs, config.optimizer.weight_decay, config.optimizer.clip_norm) == (5, 0.05, 1.0)
+
+
+def test_loss_config_is_the_losses_signature() -> None:
+    """A new argument of ASLLoss must become a field here."""
+    parameters = list(inspect.signature(ASLLoss.__init__).parameters.values())[3:]
+    assert [entry.name for entry in fields(LossConfig)] == [parameter.name for parameter in parameters]
+    for parameter in parameters:
+        assert getattr(LossConfig(), parameter.name) == parameter.default, parameter.name
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_variants_build_a_loss(variant: str) -> None:
+    config = with_variant(tiny_config(), variant)
+    config.validate()
+    loss = ASLLoss(2, 16, **{entry.name: getattr(config.loss, entry.name) for entry in fields(LossConfig)})
+    trained = {name for name, parameter in loss.named_parameters() if parameter.requires_grad}
+    assert bool({name for name in trained if name.startswith("gaussians")}) == (variant in ("p", "p+q", "asl"))
+    assert bool({name for name in trained if name.startswith("evaluator")}) == (variant in ("q", "p+q", "asl"))
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_configuration_survives_json(name: str) -> None:
+    config = preset(name)
+    assert from_dict(TrainConfig, json.loads(json.dumps(to_dict(config)))) == config
+
+
+def test_saved_configuration_is_read_strictly(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    good = to_dict(tiny_config())
+
+    def message(change: Any) -> str:
+        values = json.loads(json.dumps(good))
+        change(values)
+        path.write_text(json.dumps(values))
+        with pytest.raises(ValueError) as caught:
+            read_config(TrainConfig, path)
+        return str(caught.value)
+
+    assert "unknown key 'model.widht'; did you mean 'width'?" in message(lambda v: v["model"].update(widht=3))
+    assert "missing optimizer.lr" in message(lambda v: v["optimizer"].pop("lr"))
+    assert "epochs must be int, found 'ten'" in message(lambda v: v.update(epochs="ten"))
+    assert "compile must be bool, found 1" in message(lambda v: v.update(compile=1))
+    assert "precision is 'bf61'; did you mean 'bf16'?" in message(lambda v: v.update(precision="bf61"))
+    assert "model must hold keys and values, found 3" in message(lambda v: v.update(model=3))
+    assert all(str(path) in message(lambda v, k=key: v.update({k: object.__name__})) for key in ("seed", "threads"))
+    path.write_text('{"dataset": ')
+    with pytest.raises(ValueError, match="not valid JSON"):
+        read_config(TrainConfig, path)
+
+
+def test_integers_count_as_floats_in_json() -> None:
+    values = to_dict(tiny_config())
+    values["optimizer"]["lr"] = 1
+    values["data"]["synthetic_scale"] = 2
+    config = from_dict(TrainConfig, values)
+    assert config.optimizer.lr == 1.0
+    assert isinstance(config.optimizer.lr, float)
+    assert config.data.synthetic_scale == 2.0
+
+
+def test_differing_names_dotted_fields() -> None:
+    config = tiny_config()
+    other = replace(config, seed=1, optimizer=replace(config.optimizer, lr=2e-3))
+    assert differing(config, other) == ["seed", "optimizer.lr"]
+    assert differing(config, config) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 0}, "batch_size must be at least 1, found 0"),
+        ({"seed": -1}, "seed must be at least 0"),
+        ({"epochs": 0, "warmup_epochs": 0}, "nothing to train"),
+        ({"optimizer": OptimizerConfig(lr=0.0)}, "optimizer.lr must be positive"),
+        ({"optimizer": OptimizerConfig(lr=float("nan"))}, "optimizer.lr must be positive"),
+        ({"optimizer": OptimizerConfig(ema_decay=1.0)}, "ema_decay"),
+        ({"data": DataConfig(synthetic_scale=0.0)}, "synthetic_scale"),
+        ({"evaluation": EvaluationConfig(tiou_thresholds=(0.0,))}, "tiou_thresholds"),
+        ({"evaluation": EvaluationConfig(tiou_thresholds=())}, "tiou_thresholds"),
+        ({"loss": LossConfig(constant_weights=(1.5, 2.3))}, "constant_weights"),
+    ],
+)
+def test_values_out_of_range_are_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        tiny_config(**changes).validate()
+
+
+def test_model_takes_width_and_classes_from_the_data() -> None:
+    config = preset("thumos14").with_dataset(feature_dim=128, num_classes=20)
+    assert (config.model.feature_dim, config.model.num_classes) == (128, 20)
+    with pytest.raises(ValueError, match=r"model.feature_dim is 128, but thumos14 has 64"):
+        config.with_dataset(feature_dim=64, num_classes=20)
