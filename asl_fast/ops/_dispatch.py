@@ -5,7 +5,8 @@ Adding an implementation takes one file with a function of the op's schema and o
 
     _dispatch.register("diou_loss", "triton", "asl_fast.kernels.diou_loss:diou_loss")
 
-It is imported when first needed. ``DEFAULT_ORDER`` decides unless the op departs from it in ``PREFERENCES``.
+It is imported when first needed. It takes tensors of any layout and returns contiguous ones, as the fakes promise.
+``DEFAULT_ORDER`` decides unless the op departs from it in ``PREFERENCES``.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def diou_loss(
         loss () or (N,), d loss / d pred (N, 2), d loss / d target (N, 2), d loss / d weights (N,).
     """
     dtype = compute_dtype(pred, target, weights)
-    p, t = pred.to(dtype), target.to(dtype)
+    p, t = pred.to(dtype).contiguous(), target.to(dtype).contiguous()
     rows = diou(p, t, eps)
     weight = torch.ones_like(rows) if weights is None else weights.to(dtype)
     scale = 1.0 / max(rows.shape[0], 1) if reduction == "mean" else 1.0
@@ -70,6 +70,6 @@ def _one_side(mine: Tensor, other: Tensor, eps: float) -> Tensor:
     outside = (1 - inside) * (raw >= eps)
     away = mine - other
     ratio = 0.5 * (away[:, 1:] - away[:, :1]) / union
-    centre = mine.new_tensor([-0.5, 0.5])
+    centre = torch.arange(2, dtype=mine.dtype, device=mine.device) - 0.5  # of start and end
     slope = outside * (intersection / union) - inside + 2 * ratio * (centre - ratio * outside)
     return torch.where(raw == 0, 0, slope / union)

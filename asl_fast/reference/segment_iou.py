@@ -86,5 +86,5 @@ def _share(larger: Tensor, smaller: Tensor) -> Tensor:
 
 def _pair(a: Tensor, b: Tensor, aligned: bool) -> tuple[Tensor, Tensor]:
     dtype = compute_dtype(a, b)
-    a, b = a.to(dtype), b.to(dtype)
+    a, b = a.to(dtype).contiguous(), b.to(dtype).contiguous()
     return (a, b) if aligned else (a.unsqueeze(-2), b.unsqueeze(-3))

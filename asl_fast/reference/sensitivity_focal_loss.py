@@ -71,13 +71,13 @@ def sensitivity_focal_loss(
     grad_logits, grad_weights = (logits.new_empty(0) for _ in range(2))
     if need_logits:
         slope = weighted(_slope(x, t, alpha, gamma), weight)
-        grad_logits = (slope * factor).to(unit_gradient_dtype(logits))
+        grad_logits = (slope * factor).to(unit_gradient_dtype(logits)).contiguous()
     if need_weights and weights is not None:
         grad_weights = weighted(elements, None) * factor
         if reduction != "none" and weights.dim() < logits.dim():
             grad_weights = grad_weights.sum(-1)
-        grad_weights = grad_weights.to(unit_gradient_dtype(weights))
-    return loss, grad_logits, grad_weights
+        grad_weights = grad_weights.to(unit_gradient_dtype(weights)).contiguous()
+    return loss.contiguous(), grad_logits, grad_weights
 
 
 def _slope(x: Tensor, t: Tensor, alpha: float, gamma: float) -> Tensor:

@@ -24,8 +24,9 @@ FLOAT64 = {"rtol": 1e-12, "atol": 1e-12}
 def opcheck(op: Callable[..., Any], *args: Any) -> None:
     """Schema, fake shapes, autograd registration and AOT dispatch of a registered op agree with its kernel."""
     assert isinstance(op, torch._ops.OpOverload)
-    results = torch.library.opcheck(op, args)
-    assert set(results.values()) == {"SUCCESS"}, results
+    for arguments in (args, tuple(_scattered(a) if isinstance(a, Tensor) else a for a in args)):
+        results = torch.library.opcheck(op, arguments)
+        assert set(results.values()) == {"SUCCESS"}, results
 
 
 def compiles(function: Callable[..., Tensor], *args: Any) -> None:
