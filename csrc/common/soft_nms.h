@@ -41,8 +41,10 @@ ASL_HOST_DEVICE float nms_decay(float inter, float selected_area, float candidat
 
 /// At least what `factors` Gaussian decays whose exponents sum to -exponent leave of a score after their roundings.
 ASL_HOST_DEVICE float nms_bound(float score, float exponent, int factors) {
+    const float tiny = 1e-37f;  // more than anything that rounding makes of what is lost to underflow
+    if (exponent > 200.0f) return tiny;
     const double slack = 1.0 + 1e-6 + 3e-7 * factors + 5e-7 * static_cast<double>(exponent);
-    return static_cast<float>(score * exp(-static_cast<double>(exponent)) * slack) + 1e-37f;
+    return static_cast<float>(score * exp(-static_cast<double>(exponent)) * slack) + tiny;
 }
 
 /// Sort key, larger first: by score, at equal scores the lower index. For scores >= 0 only.

@@ -74,8 +74,9 @@ class Selected {
             for (std::uint32_t hits = overlaps(first, start, end); hits; hits &= hits - 1) {
                 const std::uint32_t i = first + static_cast<std::uint32_t>(__builtin_ctz(hits));
                 const float inter = std::min(end, end_[i]) - std::max(start, start_[i]);
-                score *= nms_decay(inter, nms_area(start_[i], end_[i]), area, rule);
-                if (!(score >= rule.min_score)) return -1.0f;
+                const float factor = nms_decay(inter, nms_area(start_[i], end_[i]), area, rule);
+                score *= factor;
+                if (factor < 0.0f || !(score >= rule.min_score)) return -1.0f;
             }
         }
         return score;
