@@ -32,7 +32,8 @@ class DetectorConfig:
         feature_dim: channels of the input features; 0 means "as the data set has it" in a training configuration.
         num_classes: number of action classes; 0 means "as the data set has it" in a training configuration.
         width: channels of the backbone.
-        num_levels: pyramid levels, each half the temporal resolution of the one before.
+        num_levels: levels of the backbone, each half the temporal resolution of the one before.
+        first_level: finest level that neck and heads work on; those before it are for the backbone alone.
         backbone: windowed self-attention ("transformer") or residual convolutions ("conv").
         num_heads: attention heads.
         attention_windows: odd attention window of each level, or one for all; 0 is full attention.
@@ -50,7 +51,7 @@ class DetectorConfig:
         kernel_size: odd kernel of embedding and heads.
         embedding_norm, neck_norm, head_norm: whether a LayerNorm follows those convolutions.
         regression_ranges: per level, the (low, high) range of the larger boundary distance of the instances it is
-            responsible for; empty means 0-4-8-16-...-unbounded.
+            responsible for, from ``first_level`` on; empty means 0-4-8-16-...-unbounded, times that level's stride.
         dropout: dropout after projections and in the MLP.
         drop_path: probability to drop a residual branch of a sample.
         layer_scale: whether residual branches are scaled per channel, starting at 1e-4.
@@ -65,6 +66,7 @@ class DetectorConfig:
     num_classes: int = 0
     width: int = 512
     num_levels: int = 6
+    first_level: int = 0
     backbone: Literal["transformer", "conv"] = "transformer"
     num_heads: int = 4
     attention_windows: tuple[int, ...] = (19,)
@@ -99,8 +101,8 @@ class DetectorConfig:
 
     @property
     def ranges_grid(self) -> tuple[tuple[float, float], ...]:
-        """Regression range of each level, in grid steps."""
-        return self.regression_ranges or doubling_ranges(self.num_levels)
+        """Regression range of each level from ``first_level`` on, in grid steps."""
+        return self.regression_ranges or doubling_ranges(self.num_levels - self.first_level, 4.0 * 2**self.first_level)
 
     def validate(self) -> None:
         """Raises ValueError naming the field and the fix where the parts do not fit together."""
@@ -116,10 +118,12 @@ class DetectorConfig:
             )
         if any(w < 0 or (w > 0 and w % 2 == 0) for w in self.windows):
             raise ValueError(f"model.attention_windows must be odd, or 0 for full attention, found {self.windows}")
-        if len(self.ranges_grid) != self.num_levels:
+        if not 0 <= self.first_level < self.num_levels:
+            raise ValueError(f"model.first_level must lie in 0 to {self.num_levels - 1}, found {self.first_level}")
+        if len(self.ranges_grid) != self.num_levels - self.first_level:
             raise ValueError(
-                f"model.regression_ranges has {len(self.ranges_grid)} entries for {self.num_levels} levels; "
-                "give none, or one (low, high) per level"
+                f"model.regression_ranges has {len(self.ranges_grid)} entries for {self.num_levels - self.first_level} "
+                "levels; give none, or one (low, high) per level"
             )
         if self.kernel_size % 2 == 0:
             raise ValueError(f"model.kernel_size must be odd, found {self.kernel_size}")

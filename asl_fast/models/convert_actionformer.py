@@ -84,8 +84,6 @@ def convert_config(config: Mapping[str, Any]) -> DetectorConfig:
 def _convert_config(config: Mapping[str, Any]) -> DetectorConfig:
     if config["scale_factor"] != 2:
         raise ValueError(f"scale_factor must be 2, found {config['scale_factor']}")
-    if config["fpn_start_level"] != 0:
-        raise ValueError(f"fpn_start_level must be 0, found {config['fpn_start_level']}")
     if config["embd_kernel_size"] != config["head_kernel_size"]:
         raise ValueError("embd_kernel_size and head_kernel_size must be equal")
     train = config["train_cfg"]
@@ -106,6 +104,7 @@ def _convert_config(config: Mapping[str, Any]) -> DetectorConfig:
         num_classes=config["num_classes"],
         width=width,
         num_levels=num_levels,
+        first_level=config["fpn_start_level"],
         backbone="transformer" if transformer else "conv",
         num_heads=config["n_head"],
         # ActionFormer's local attention reaches window // 2 positions to both sides; 1 and below mean full attention.

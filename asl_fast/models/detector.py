@@ -21,7 +21,7 @@ from asl_fast.models.points import level_points
 
 @dataclass(frozen=True)
 class DetectorOutput:
-    """Per-level lists, finest level first; T_l halves from level to level.
+    """Lists of the levels from the configuration's ``first_level`` on; T_l halves from level to level.
 
     Attributes:
         logits: (B, T_l, C); zero where padded.
@@ -70,7 +70,7 @@ class ActionDetector(nn.Module):
             mask: (B, T) bool, True where valid; the valid positions of a sequence come first.
 
         Returns:
-            DetectorOutput; T_0 is T rounded up to a multiple of ``length_multiple``.
+            DetectorOutput; at level 0, T is rounded up to a multiple of ``length_multiple``.
 
         Raises:
             ValueError: where the shapes do not fit the model.
@@ -82,14 +82,17 @@ class ActionDetector(nn.Module):
             features, mask = F.pad(features, (0, 0, 0, pad)), F.pad(mask, (0, pad))
         # A padded NaN times zero would stay NaN.
         features = features.masked_fill(~mask.unsqueeze(-1), 0.0)
-        levels, masks = self.backbone(features, mask)
+        first = self.config.first_level
+        levels, masks = (x[first:] for x in self.backbone(features, mask))
         levels = self.neck(levels, masks)
         return DetectorOutput(
             logits=self.classification_head(levels, masks),
             offsets=self.regression_head(levels, masks),
             features=levels,
             masks=masks,
-            points=level_points([x.shape[1] for x in levels], self.config.ranges_grid, features.device),
+            points=level_points(
+                [x.shape[1] for x in levels], self.config.ranges_grid, features.device, first_level=first
+            ),
         )
 
     def _check(self, features: Tensor, mask: Tensor) -> None:

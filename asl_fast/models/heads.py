@@ -61,7 +61,7 @@ class RegressionHead(nn.Module):
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
         self.tower = Tower(config, 2)
-        self.scales = nn.ModuleList(Scale() for _ in range(config.num_levels))
+        self.scales = nn.ModuleList(Scale() for _ in range(config.first_level, config.num_levels))
 
     def forward(self, features: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
         """Per level (B, T_l, width) -> (B, T_l, 2)."""

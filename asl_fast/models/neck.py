@@ -16,7 +16,7 @@ class IdentityNeck(nn.Module):
         super().__init__()
         self.norms = nn.ModuleList(
             MaskedNorm(config.width, enabled=config.neck_norm, mask_padding=config.mask_norms)
-            for _ in range(config.num_levels)
+            for _ in range(config.first_level, config.num_levels)
         )
 
     def forward(self, features: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
@@ -31,7 +31,7 @@ class FeaturePyramid(nn.Module):
         super().__init__()
         width = config.neck_width or config.width
         bias = not config.neck_norm
-        levels = range(config.num_levels)
+        levels = range(config.first_level, config.num_levels)
         self.lateral = nn.ModuleList(Pointwise(config.width, width, bias=bias) for _ in levels)
         self.smooth = nn.ModuleList(TemporalConv(width, width, 3, groups=width, bias=bias) for _ in levels)
         self.norms = nn.ModuleList(

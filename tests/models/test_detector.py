@@ -19,6 +19,7 @@ VARIANTS = {
     "absolute": replace(SMALL, positions="absolute", max_length_grid=16),
     "relative": replace(SMALL, positions="relative"),
     "fpn": replace(SMALL, fpn=True, neck_width=8),
+    "later levels": replace(SMALL, num_levels=4, first_level=1, fpn=True),
     "conv": replace(SMALL, backbone="conv"),
     "no norm": replace(SMALL, embedding_norm=False, neck_norm=False, head_norm=False),
     "streams": replace(SMALL, input_splits=(4, 6), projection_dims=(12, 4)),
@@ -97,6 +98,14 @@ def test_levels_halve_and_points_match() -> None:
     assert out.points[2][0, 1:3].tolist() == [8.0, 10000.0]
 
 
+def test_heads_may_start_at_a_later_level() -> None:
+    config = replace(SMALL, num_levels=4, first_level=1)
+    out = run(build(config), [torch.randn(21, 10, dtype=torch.float64)], 21)
+    assert [x.shape for x in out.logits] == [(1, 12, 3), (1, 6, 3), (1, 3, 3)]
+    assert [float(p[1, 0]) for p in out.points] == [2.0, 4.0, 8.0]
+    assert [p[0, 1:].tolist() for p in out.points] == [[0.0, 8.0, 2.0], [8.0, 16.0, 4.0], [16.0, 10000.0, 8.0]]
+
+
 def test_drop_path_only_in_training() -> None:
     detector = build(replace(SMALL, drop_path=0.5))
     video = [torch.randn(16, 10, dtype=torch.float64)]
@@ -121,6 +130,7 @@ def test_classifier_starts_at_the_prior() -> None:
         ({"attention_windows": (4,)}, "odd"),
         ({"regression_ranges": ((0.0, 4.0),)}, "regression_ranges"),
         ({"kernel_size": 2}, "kernel_size"),
+        ({"first_level": 3}, "first_level"),
         ({"input_splits": (4, 6)}, "projection_dims"),
         ({"input_splits": (4, 4), "projection_dims": (8, 8)}, "feature_dim 10"),
         ({"neck_width": 8}, "fpn"),
