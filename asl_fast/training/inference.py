@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from asl_fast.data import Batch, DetectionDataset, Video
-from asl_fast.evaluation import MeanAveragePrecision, mean_average_precision
+from asl_fast.evaluation.conventions import get_convention
+from asl_fast.evaluation.mean_ap import MeanAveragePrecision
+from asl_fast.evaluation.protocols import PROTOCOLS, Measure, Protocol, ProtocolResult
 from asl_fast.models import ActionDetector
 from asl_fast.models.inference import Detections, InferenceConfig, detect
-from asl_fast.training.config import EvaluationConfig
+from asl_fast.training.config import TrainConfig
 from asl_fast.training.distributed import Processes
 from asl_fast.training.loader import inference_batches
 
@@ -83,26 +84,24 @@ def predict(
     return prediction_columns((video.id, merged[video.id]) for video in dataset.videos)
 
 
-@dataclass(frozen=True)
-class Scores:
-    """mAP at the main thresholds, and at the stricter ones where there are any."""
-
-    main: MeanAveragePrecision
-    strict: MeanAveragePrecision | None
-
-    def summary(self) -> dict[str, float]:
-        """``average_map``, ``map@T`` per threshold and ``strict_average_map``."""
-        numbers = {"average_map": self.main.average_map}
-        numbers |= {f"map@{t:g}": float(m) for t, m in zip(self.main.tiou_thresholds, self.main.map, strict=True)}
-        if self.strict is not None:
-            numbers["strict_average_map"] = self.strict.average_map
-        return numbers
+def run_protocol(config: TrainConfig) -> Protocol:
+    """How a run is scored: its own thresholds and convention, and what its benchmark reports beside mAP."""
+    evaluation = config.evaluation
+    measures = [Measure("mAP", evaluation.tiou_thresholds)]
+    if evaluation.strict_thresholds:
+        measures.append(Measure("strict mAP", evaluation.strict_thresholds))
+    if config.dataset in PROTOCOLS:
+        measures += [measure for measure in PROTOCOLS[config.dataset].measures if measure.ks]
+    return Protocol(config.dataset, "", tuple(measures), convention=get_convention(evaluation.convention))
 
 
-def score(ground_truth: Columns, predictions: Columns, config: EvaluationConfig) -> Scores:
-    """Scores detections as the configuration says."""
-
-    def at(thresholds: Sequence[float]) -> MeanAveragePrecision:
-        return mean_average_precision(ground_truth, predictions, thresholds, convention=config.convention)
-
-    return Scores(at(config.tiou_thresholds), at(config.strict_thresholds) if config.strict_thresholds else None)
+def summary(result: ProtocolResult) -> dict[str, float]:
+    """``average_map``, ``map@T`` per threshold and, where there are strict thresholds, ``strict_average_map``."""
+    numbers: dict[str, float] = {}
+    for prefix, name in (("", "mAP"), ("strict_", "strict mAP")):
+        measure = result.measures.get(name)
+        if isinstance(measure, MeanAveragePrecision):
+            numbers[f"{prefix}average_map"] = measure.average_map
+            pairs = zip(measure.tiou_thresholds.tolist(), measure.map.tolist(), strict=True)
+            numbers |= {f"{prefix}map@{threshold:g}": value for threshold, value in pairs}
+    return numbers

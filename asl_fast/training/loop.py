@@ -6,13 +6,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from asl_fast.data import Batch, DatasetBundle
+from asl_fast.evaluation.protocols import ProtocolResult, evaluate_protocol
 from asl_fast.training.checkpoint import (
     check_same_config,
     load_checkpoint,
@@ -23,7 +24,7 @@ from asl_fast.training.checkpoint import (
 )
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.distributed import Processes
-from asl_fast.training.inference import Columns, Scores, ground_truth_columns, predict, score
+from asl_fast.training.inference import Columns, ground_truth_columns, predict, run_protocol, summary
 from asl_fast.training.loader import TrainLoader
 from asl_fast.training.metrics_log import MetricsLog
 from asl_fast.training.run_folder import RunFolder
@@ -42,7 +43,7 @@ class Result:
 
     state: TrainingState
     predictions: Columns
-    scores: Scores
+    scores: ProtocolResult
 
 
 def train(
@@ -89,9 +90,10 @@ def train(
         config.warmup_epochs * len(loader), config.total_epochs * len(loader), config.optimizer.min_lr
     )
     step = TrainingStep(state.detector, state.loss, autocast=config.precision == "bf16")
-    module = processes.wrap(step)
     if config.compile:
-        module = cast(nn.Module, torch.compile(module))
+        # The detector alone: its shapes are few, while the number of actions differs from batch to batch.
+        state.detector.compile()
+    module = processes.wrap(step)
     log = None
     if processes.is_main:
         log = MetricsLog(
@@ -100,7 +102,6 @@ def train(
             first_epoch=state.epoch,
             first_step=state.step,
         )
-    ground_truth = ground_truth_columns(bundle.test.videos)
     scores, predictions = None, None
     while state.epoch < config.total_epochs:
         started = time.perf_counter()
@@ -110,9 +111,8 @@ def train(
         records.append(epoch_record)
         scores = None
         if _is_due(config, state.epoch):
-            predictions = _predict(config, state, bundle, processes)
-            scores = score(ground_truth, predictions, config.evaluation)
-            records.append(_position("evaluation", state) | scores.summary())
+            predictions, scores = _evaluate(config, state, bundle, processes)
+            records.append(_position("evaluation", state) | summary(scores))
         _save(config, state, folder, processes, dataset_record, scores)
         if log is not None:
             log.append(records)
@@ -121,8 +121,7 @@ def train(
         log.close()
     if predictions is None or scores is None:
         # A resumed run that had already finished.
-        predictions = _predict(config, state, bundle, processes)
-        scores = score(ground_truth, predictions, config.evaluation)
+        predictions, scores = _evaluate(config, state, bundle, processes)
     return Result(state, predictions, scores)
 
 
@@ -201,8 +200,11 @@ def _is_due(config: TrainConfig, epoch: int) -> bool:
     return epoch == config.total_epochs or (every > 0 and epoch % every == 0)
 
 
-def _predict(config: TrainConfig, state: TrainingState, bundle: DatasetBundle, processes: Processes) -> Columns:
-    return predict(
+def _evaluate(
+    config: TrainConfig, state: TrainingState, bundle: DatasetBundle, processes: Processes
+) -> tuple[Columns, ProtocolResult]:
+    """Detections of the test split with the averaged weights, and their score."""
+    predictions = predict(
         state.average.module,
         bundle.test,
         config.inference,
@@ -210,6 +212,9 @@ def _predict(config: TrainConfig, state: TrainingState, bundle: DatasetBundle, p
         autocast=config.precision == "bf16",
         processes=processes,
     )
+    videos = bundle.test.videos
+    names = [video.id for video in videos]
+    return predictions, evaluate_protocol(run_protocol(config), ground_truth_columns(videos), predictions, videos=names)
 
 
 def _save(
@@ -218,12 +223,12 @@ def _save(
     folder: RunFolder,
     processes: Processes,
     dataset_record: dict[str, Any],
-    scores: Scores | None,
+    scores: ProtocolResult | None,
 ) -> None:
     """Writes best before last: a kill in between repeats the epoch, and writes the same best again."""
-    improved = scores is not None and (state.best_map is None or scores.main.average_map > state.best_map)
+    improved = scores is not None and (state.best_map is None or scores.average_map > state.best_map)
     if improved and scores is not None:
-        state.best_map, state.best_epoch = scores.main.average_map, state.epoch
+        state.best_map, state.best_epoch = scores.average_map, state.epoch
     rng = processes.gather(rng_state())
     if not processes.is_main:
         return
@@ -256,9 +261,9 @@ def _summary(records: list[dict[str, Any]], state: TrainingState, seconds: float
     return _position("epoch", state) | means | {"seconds": seconds}
 
 
-def _say(record: dict[str, Any], scores: Scores | None, config: TrainConfig) -> None:
+def _say(record: dict[str, Any], scores: ProtocolResult | None, config: TrainConfig) -> None:
     parts = [f"epoch {record['epoch'] + 1:3d}/{config.total_epochs}", f"{record['seconds']:6.1f} s"]
     parts += [f"{name} {record[name]:.4f}" for name in ("total", "cls", "loc") if name in record]
     if scores is not None:
-        parts.append("  ".join(f"{name} {value:.4f}" for name, value in scores.summary().items() if "@" not in name))
+        parts.append("  ".join(f"{name} {value:.4f}" for name, value in summary(scores).items() if "@" not in name))
     print("  ".join(parts), flush=True)

@@ -18,14 +18,14 @@ import torch
 from asl_fast.data import DatasetBundle, FeatureGrid, load_dataset
 from asl_fast.environment import describe
 from asl_fast.evaluation.activitynet_json import write_detections, write_ground_truth
+from asl_fast.evaluation.table import result_table
 from asl_fast.training.command_line import PROGRAM, Request, parse
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.distributed import Processes, start_processes
-from asl_fast.training.inference import Columns, Scores, ground_truth_columns
+from asl_fast.training.inference import Columns, ground_truth_columns, summary
 from asl_fast.training.loop import NonFiniteLossError, Result, train
 from asl_fast.training.run_folder import RunFolder
 from asl_fast.training.serialization import to_dict
-from asl_fast.training.table import format_scores
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -166,36 +166,33 @@ def write_results(folder: RunFolder, config: TrainConfig, bundle: DatasetBundle,
     write_ground_truth(
         folder.ground_truth, named(ground_truth_columns(videos)), subset=videos[0].subset, durations_sec=durations
     )
-    state, scores = result.state, result.scores
+    record = result.scores.as_dict()
+    for measure in record["measures"].values():
+        if "per_class" in measure:
+            measure["per_class"] = {bundle.class_names[int(k)]: value for k, value in measure["per_class"].items()}
+    folder.write_json(folder.evaluation, record)
+    state = result.state
     folder.write_json(
-        folder.evaluation,
+        folder.summary,
         {
             "dataset": config.dataset,
             "synthetic": bundle.synthetic,
             "seed": config.seed,
-            "epoch": state.epoch,
+            "epochs": state.epoch,
+            "steps": state.step,
             "weights": "averaged" if config.optimizer.ema_decay else "last",
+            "parameters": sum(parameter.numel() for parameter in state.detector.parameters()),
             "best_epoch": state.best_epoch,
             "best_average_map": state.best_map,
-            "scores": _by_name(scores, bundle),
-        },
+        }
+        | summary(result.scores),
     )
-
-
-def _by_name(scores: Scores, bundle: DatasetBundle) -> dict[str, Any]:
-    out = {}
-    for key, result in (("main", scores.main), ("strict", scores.strict)):
-        if result is not None:
-            record = result.as_dict()
-            record["per_class"] = {bundle.class_names[int(label)]: v for label, v in record["per_class"].items()}
-            out[key] = record
-    return out
 
 
 def _conclude(request: Request, config: TrainConfig, bundle: DatasetBundle, result: Result) -> None:
     folder = request.folder
     print()
-    print(format_scores(result.scores))
+    print(result_table(result.scores))
     print(f"\nresults in {folder.path}")
     if request.size not in (None, "full"):
         print(f"this was the {request.size!r} preset; the published size: --preset full")

@@ -70,6 +70,7 @@ class RunFolder:
         self.detections = self.path / "detections.json"
         self.ground_truth = self.path / "ground_truth.json"
         self.evaluation = self.path / "evaluation.json"
+        self.summary = self.path / "summary.json"
         self.checkpoints = self.path / "checkpoints"
         self.last = self.checkpoints / "last.pt"
         self.best = self.checkpoints / "best.pt"

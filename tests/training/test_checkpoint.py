@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints and the run folder: what a crash, a full disk or a wrong file leaves behind."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+import resource
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from asl_fast.training.checkpoint import (
+    CheckpointError,
+    check_same_config,
+    load_checkpoint,
+    rng_state,
+    save_checkpoint,
+    set_rng_state,
+)
+from asl_fast.training.metrics_log import MetricsLog, read_metrics
+from asl_fast.training.run_folder import RunFolder, RunFolderError, atomic_write
+from asl_fast.training.serialization import to_dict
+from tests.training.tiny import tiny_config
+
+
+def test_checkpoint_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, {"weights": torch.arange(3), "nested": {"a": [1, 2.5, None, "x"]}})
+    content = load_checkpoint(path)
+    assert torch.equal(content["weights"], torch.arange(3))
+    assert content["nested"] == {"a": [1, 2.5, None, "x"]}
+    assert os.listdir(tmp_path) == ["last.pt"]
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100, 0.5, 0.99])
+def test_truncated_checkpoint_is_named(tmp_path: Path, kept: float) -> None:
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, {"weights": torch.randn(1000)})
+    data = path.read_bytes()
+    path.write_bytes(data[: int(kept * len(data)) if isinstance(kept, float) else kept])
+    with pytest.raises(CheckpointError, match=r"last\.pt .* is truncated or not a checkpoint"):
+        load_checkpoint(path)
+
+
+def test_other_files_are_no_checkpoints(tmp_path: Path) -> None:
+    path = tmp_path / "other.pt"
+    torch.save({"state_dict": {}}, path)
+    with pytest.raises(CheckpointError, match="not a checkpoint of this version of asl_fast"):
+        load_checkpoint(path)
+    torch.save(torch.zeros(3), path)
+    with pytest.raises(CheckpointError, match="Tensor"):
+        load_checkpoint(path)
+    with pytest.raises(FileNotFoundError, match="stopped before its first epoch"):
+        load_checkpoint(tmp_path / "missing.pt")
+
+
+def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.system, (f"touch {tmp_path / 'ran'}",)
+
+    path = tmp_path / "evil.pt"
+    torch.save({"format": 1, "evil": Evil()}, path)
+    with pytest.raises(CheckpointError):
+        load_checkpoint(path)
+    path.write_bytes(pickle.dumps(Evil(), protocol=2))
+    with pytest.raises(CheckpointError):
+        load_checkpoint(path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_another_configuration_is_named_field_by_field() -> None:
+    config = tiny_config()
+    content = {"config": to_dict(config)}
+    check_same_config(content, config, Path("last.pt"))
+    check_same_config(content, replace(config, device="cuda", threads=4, output="elsewhere"), Path("last.pt"))
+    other = replace(config, epochs=9, model=replace(config.model, width=32))
+    with pytest.raises(CheckpointError, match=r"last.pt .*: epochs 2 there, 9 now; model.width 16 there, 32 now"):
+        check_same_config(content, other, Path("last.pt"))
+
+
+def test_random_generators_are_restored(tmp_path: Path) -> None:
+    random.gauss(0, 1)  # leaves a second value waiting, which is part of the state
+    np.random.standard_normal()
+    save_checkpoint(tmp_path / "rng.pt", {"rng": rng_state()})
+
+    def draw() -> tuple[float, float, float, list[float]]:
+        return random.gauss(0, 1), random.random(), float(np.random.standard_normal()), torch.rand(3).tolist()
+
+    expected = draw()
+    assert draw() != expected
+    set_rng_state(load_checkpoint(tmp_path / "rng.pt")["rng"])
+    assert draw() == expected
+
+
+FULL_DISK = """
+import resource, signal, sys, torch
+from pathlib import Path
+from asl_fast.training.checkpoint import save_checkpoint
+from asl_fast.training.run_folder import RunFolderError
+path = Path(sys.argv[1])
+save_checkpoint(path, {"weights": torch.ones(10)})
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    save_checkpoint(path, {"weights": torch.zeros(1_000_000)})
+except RunFolderError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="needs a limit on file sizes")
+def test_a_disk_that_fills_up_leaves_the_checkpoint_before(tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(path)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert f"cannot write {path}" in done.stdout
+    assert "what it held before is intact" in done.stdout
+    assert torch.equal(load_checkpoint(path)["weights"], torch.ones(10))
+    assert os.listdir(tmp_path) == ["last.pt"]
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with pytest.raises(KeyboardInterrupt), atomic_write(path) as file:
+        file.write(b"ne")
+        raise KeyboardInterrupt
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunFolderError, match=r"cannot create run folder .*file/run: .*; choose another --output"):
+        RunFolder(tmp_path / "file" / "run").create()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_named(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.create()
+    folder.checkpoints.chmod(0o500)
+    with pytest.raises(RunFolderError, match=r"cannot write .*Permission denied"):
+        folder.create()
+
+
+def test_too_little_space_is_said_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.create()
+    assert os.listdir(folder.checkpoints) == []
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=2_000_000))
+    folder.check_space(500_000)
+    with pytest.raises(RunFolderError, match=r"2 MB free on its disk, but checkpoints need up to 3 MB"):
+        folder.check_space(1_000_000)
+
+
+def test_metrics_of_a_killed_epoch_are_written_once(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    log = MetricsLog(path)
+    log.append([{"kind": "step", "epoch": 0, "step": 0, "total": 1.0}])
+    log.append([{"kind": "step", "epoch": 1, "step": 1, "total": 2.0}])
+    with open(path, "a") as file:
+        file.write('{"kind": "step", "epo')  # the process died here
+    assert [record["epoch"] for record in read_metrics(path)] == [0, 1]
+    log = MetricsLog(path, first_epoch=1)
+    log.append([{"kind": "step", "epoch": 1, "step": 1, "total": 3.0}])
+    assert [(record["epoch"], record["total"]) for record in read_metrics(path)] == [(0, 1.0), (1, 3.0)]
+
+
+def test_a_missing_tensorboard_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ValueError, match=r"pip install 'asl-fast\[tensorboard\]'"):
+        MetricsLog(tmp_path / "metrics.jsonl", tensorboard=tmp_path / "tensorboard")
+
+
+def test_tensorboard_gets_the_numbers(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    log = MetricsLog(tmp_path / "metrics.jsonl", tensorboard=tmp_path / "tensorboard")
+    log.append([{"kind": "step", "epoch": 0, "step": 4, "total": 1.5}])
+    log.close()
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [(event.step, event.value) for event in events.Scalars("step/total")] == [(4, 1.5)]

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two processes on the CPU train one detector."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from asl_fast.training.distributed import start_processes
+from asl_fast.training.run_folder import RunFolder
+
+WORKER = """
+import sys
+from pathlib import Path
+import torch
+from asl_fast.training.distributed import start_processes
+from asl_fast.training.loop import train
+from asl_fast.training.run_folder import RunFolder
+from tests.training.tiny import tiny_bundle, tiny_config
+torch.set_num_threads(1)
+processes = start_processes("cpu")
+folder = RunFolder(Path(sys.argv[1]))
+if processes.is_main:
+    folder.create()
+processes.gather(None)
+for epochs, resume in ((1, False), (1, True)):
+    result = train(tiny_config(epochs=epochs), tiny_bundle(), folder, processes, dataset_record={}, resume=resume)
+weights = torch.cat([p.detach().flatten() for p in result.state.detector.parameters()])
+everyone = processes.gather((weights, len(result.predictions["scores"]), result.scores.average_map))
+if processes.is_main:
+    assert len(everyone) == 2
+    assert torch.equal(everyone[0][0], everyone[1][0])
+    assert everyone[0][1:] == everyone[1][1:]
+    assert not torch.equal(*torch.stack([s["torch"] for s in torch.load(folder.last, weights_only=True)["rng"]]))
+    print("both processes agree on", everyone[0][1], "detections")
+processes.close()
+"""
+
+
+def test_two_processes_agree(tmp_path: Path) -> None:
+    script = tmp_path / "worker.py"
+    script.write_text(WORKER)
+    root = Path(__file__).resolve().parents[2]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--nproc-per-node=2",
+            "--standalone",
+            str(script),
+            str(tmp_path),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env=environment,
+        cwd=root,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "both processes agree on" in done.stdout
+    assert RunFolder(tmp_path).metrics.read_text().count('"kind": "epoch"') == 2
+
+
+def test_one_process_needs_no_group() -> None:
+    processes = start_processes("cpu")
+    module = torch.nn.Linear(1, 1)
+    assert processes.is_main
+    assert processes.wrap(module) is module
+    assert processes.gather(3) == [3]
+    assert processes.from_main("x") == "x"
+
+
+@pytest.mark.parametrize("device", ["gpu0", "cuda:99" if torch.cuda.is_available() else "cuda"])
+def test_a_device_that_is_not_there(device: str) -> None:
+    with pytest.raises(ValueError, match=f"device '?{device}"):
+        start_processes(device)

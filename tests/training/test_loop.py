@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training loop on a tiny problem: it learns, logs, saves, and stops with a reason."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from asl_fast.data import DatasetBundle
+from asl_fast.evaluation.protocols import evaluate_protocol
+from asl_fast.models.inference import Detections
+from asl_fast.training.checkpoint import CheckpointError, load_checkpoint
+from asl_fast.training.config import EvaluationConfig, OptimizerConfig, TrainConfig
+from asl_fast.training.inference import ground_truth_columns, predict, prediction_columns, run_protocol
+from asl_fast.training.loop import NonFiniteLossError, Result, train
+from asl_fast.training.metrics_log import read_metrics
+from asl_fast.training.presets import with_variant
+from asl_fast.training.run_folder import RunFolder
+from tests.training.tiny import CPU, tiny_bundle, tiny_config
+
+
+def run(config: TrainConfig, folder: Path, bundle: DatasetBundle | None = None, **options: Any) -> Result:
+    """Trains in a folder."""
+    run_folder = RunFolder(folder)
+    run_folder.create()
+    return train(config, bundle or tiny_bundle(), run_folder, CPU, dataset_record={"name": "tiny"}, **options)
+
+
+def test_it_learns(tmp_path: Path) -> None:
+    config = tiny_config(epochs=20, batch_size=4, optimizer=OptimizerConfig(lr=1e-2))
+    result = run(config, tmp_path, tiny_bundle(num_train=16))
+    epochs = [record for record in read_metrics(tmp_path / "metrics.jsonl") if record["kind"] == "epoch"]
+    assert epochs[-1]["total"] < 0.5 * epochs[0]["total"]
+    # Chance is below 0.05 here.
+    assert result.scores.average_map > 0.5
+
+
+@pytest.mark.parametrize("variant", ["plain", "constant", "p", "q", "asl"])
+def test_every_variant_trains(tmp_path: Path, variant: str) -> None:
+    result = run(with_variant(tiny_config(), variant), tmp_path)
+    assert np.isfinite(result.scores.average_map)
+    record = read_metrics(tmp_path / "metrics.jsonl")[0]
+    assert (record["sensitivity"] > 0) == (variant in ("q", "asl"))
+
+
+def test_every_step_is_logged(tmp_path: Path) -> None:
+    config = tiny_config(log_every=2, evaluation=EvaluationConfig(every=2, strict_thresholds=(0.9,)))
+    run(config, tmp_path)
+    records = read_metrics(tmp_path / "metrics.jsonl")
+    assert Counter(record["kind"] for record in records) == {"step": 9, "epoch": 3, "evaluation": 2}
+    steps = [record for record in records if record["kind"] == "step"]
+    assert [record["step"] for record in steps] == list(range(9))
+    assert steps[0]["lr"] == 0.0
+    assert steps[3]["lr"] == config.optimizer.lr
+    assert all(record["total"] > 0 and record["grad_norm"] > 0 for record in steps)
+    evaluations = [record for record in records if record["kind"] == "evaluation"]
+    assert [record["epoch"] for record in evaluations] == [1, 2]
+    assert {"average_map", "map@0.5", "strict_average_map"} <= set(evaluations[0])
+
+
+def test_best_checkpoint_is_the_best_evaluation(tmp_path: Path) -> None:
+    config = tiny_config(epochs=6, evaluation=EvaluationConfig(every=1), optimizer=OptimizerConfig(lr=5e-3))
+    run(config, tmp_path)
+    records = [record for record in read_metrics(tmp_path / "metrics.jsonl") if record["kind"] == "evaluation"]
+    best = max(record["average_map"] for record in records)
+    first = next(record["epoch"] for record in records if record["average_map"] == best)
+    content = load_checkpoint(tmp_path / "checkpoints" / "best.pt")
+    assert (content["epoch"], content["best_map"]) == (first + 1, best)
+    assert load_checkpoint(tmp_path / "checkpoints" / "last.pt")["epoch"] == 7
+
+
+def test_averaged_weights_are_scored(tmp_path: Path) -> None:
+    config = tiny_config()
+    bundle = tiny_bundle()
+    result = run(config, tmp_path, bundle)
+    averaged = predict(
+        result.state.average.module, bundle.test, config.inference, batch_size=1, autocast=False, processes=CPU
+    )
+    plain = predict(result.state.detector, bundle.test, config.inference, batch_size=1, autocast=False, processes=CPU)
+    # Batches of one against batches of four: padding changes the order of sums, nothing else.
+    np.testing.assert_allclose(result.predictions["scores"], averaged["scores"], rtol=1e-4, atol=1e-6)
+    assert not np.allclose(plain["scores"][:10], averaged["scores"][:10], rtol=1e-4)
+
+
+def test_same_seed_same_weights(tmp_path: Path) -> None:
+    def weights(name: str, seed: int) -> torch.Tensor:
+        state = run(tiny_config(seed=seed), tmp_path / name).state.detector.state_dict()
+        return torch.cat([value.flatten() for value in state.values()])
+
+    first = weights("a", 1)
+    assert torch.equal(first, weights("b", 1))
+    assert not torch.equal(first, weights("c", 2))
+
+
+def test_resuming_a_finished_run_only_scores_it(tmp_path: Path) -> None:
+    first = run(tiny_config(), tmp_path)
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    again = run(tiny_config(), tmp_path, resume=True)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+    np.testing.assert_array_equal(first.predictions["scores"], again.predictions["scores"])
+
+
+def test_resuming_with_another_configuration_is_refused(tmp_path: Path) -> None:
+    run(tiny_config(), tmp_path)
+    with pytest.raises(CheckpointError, match="epochs 2 there, 5 now"):
+        run(tiny_config(epochs=5), tmp_path, resume=True)
+
+
+def test_divergence_is_named_and_keeps_the_last_good_epoch(tmp_path: Path) -> None:
+    run(tiny_config(epochs=1), tmp_path)
+    good = (tmp_path / "checkpoints" / "last.pt").read_bytes()
+    with pytest.raises(NonFiniteLossError, match=r"diverged at step \d+ in epoch \d+: .*total.*--optimizer.lr"):
+        run(tiny_config(optimizer=OptimizerConfig(lr=1e38, clip_norm=0)), tmp_path)
+    assert (tmp_path / "checkpoints" / "last.pt").read_bytes() == good
+
+
+def test_bfloat16_trains_with_float32_losses(tmp_path: Path) -> None:
+    single, half = (run(tiny_config(precision=p), tmp_path / p) for p in ("fp32", "bf16"))
+    assert all(p.dtype == torch.float32 for p in half.state.detector.parameters())
+    losses = [read_metrics(tmp_path / p / "metrics.jsonl")[0]["total"] for p in ("fp32", "bf16")]
+    assert losses[0] != losses[1]
+    # bfloat16 has 8 bits of mantissa.
+    assert losses[0] == pytest.approx(losses[1], rel=2e-2)
+    assert len(single.predictions["scores"]) > 0
+
+
+def test_compiling_does_not_change_the_losses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compile_module = torch.compile
+    # The default back end would spend a minute in the C++ compiler; tracing is what can go wrong here.
+    monkeypatch.setattr(torch, "compile", lambda call: compile_module(call, backend="aot_eager"))
+    for name in (False, True):
+        run(tiny_config(compile=name, epochs=1, warmup_epochs=0), tmp_path / str(name))
+    eager, compiled = (
+        [record["total"] for record in read_metrics(tmp_path / name / "metrics.jsonl") if record["kind"] == "step"]
+        for name in ("False", "True")
+    )
+    assert compiled == pytest.approx(eager, rel=1e-4)
+
+
+def test_a_detector_that_finds_nothing_scores_zero() -> None:
+    bundle = tiny_bundle()
+    nothing = Detections(torch.empty(0, 2), torch.empty(0), torch.empty(0, dtype=torch.int64))
+    columns = prediction_columns([(video.id, nothing) for video in bundle.test.videos])
+    assert columns["segments"].shape == (0, 2)
+    scores = evaluate_protocol(run_protocol(tiny_config()), ground_truth_columns(bundle.test.videos), columns)
+    assert scores.average_map == 0.0
+
+
+def test_ground_truth_leaves_reversed_segments_out() -> None:
+    video = tiny_bundle().test.videos[0]
+    broken = replace(video, segments_sec=np.array([[3.0, 1.0], [2.0, 2.0], [5.0, 999.0]]), labels=np.array([0, 1, 1]))
+    columns = ground_truth_columns([broken])
+    np.testing.assert_array_equal(columns["segments"], [[2.0, 2.0], [5.0, 999.0]])
+    np.testing.assert_array_equal(columns["labels"], [1, 1])
+    assert set(columns["video"]) == {video.id}
+
+
+def test_features_that_go_bad_while_training_are_named(tmp_path: Path) -> None:
+    bundle = tiny_bundle()
+
+    class Store:
+        dim = bundle.feature_dim
+
+        def load(self, video_id: str) -> np.ndarray[Any, Any]:
+            if video_id == "video3":
+                raise ValueError("video3.npy: value nan at step 3, channel 1; extract these features again")
+            return bundle.train.store.load(video_id)
+
+        def length(self, video_id: str) -> int:
+            return bundle.train.store.length(video_id)
+
+        def __contains__(self, video_id: object) -> bool:
+            return True
+
+    train_split = bundle.train.with_options()
+    train_split.store = Store()
+    with pytest.raises(ValueError, match=r"video3.npy: value nan at step 3"):
+        run(tiny_config(), tmp_path, replace(bundle, train=train_split))
