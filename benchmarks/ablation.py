@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """``python -m benchmarks.ablation``: what each part of ASL is worth on one data set, over several seeds.
 
-Trains every variant of the loss with every seed (plain detector, constant-weight control, p, q, p+q, all of ASL), each as
-its own run of ``python -m asl_fast.train``, and writes a table of mean and spread. A finished run is not repeated, so an
-interrupted ablation continues where it stopped.
+Trains every variant of the loss with every seed (plain detector, constant-weight control, p, q, p+q, all of ASL), each
+as its own run of ``python -m asl_fast.train``, and writes a table of mean and spread. A finished run is not repeated,
+so an interrupted ablation continues where it stopped.
 """
 
 from __future__ import annotations
