@@ -6,17 +6,28 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import tyro
 
 from asl_fast.evaluation.activitynet_json import SegmentFile, read_detections, read_ground_truth
+from asl_fast.evaluation.analysis import analyse
 from asl_fast.evaluation.conventions import get_convention
-from asl_fast.evaluation.files import write_json
-from asl_fast.evaluation.protocols import PROTOCOLS, Measure, Protocol, evaluate_protocol, get_protocol, thresholds
-from asl_fast.evaluation.table import result_table
+from asl_fast.evaluation.epic import class_ids, evaluate_verbs_and_nouns, read_epic_csv, read_epic_detections
+from asl_fast.evaluation.files import write_json, write_text
+from asl_fast.evaluation.mean_ap import MeanAveragePrecision
+from asl_fast.evaluation.protocols import (
+    PROTOCOLS,
+    Measure,
+    Protocol,
+    evaluate_protocol,
+    get_protocol,
+    select_videos,
+    thresholds,
+)
+from asl_fast.evaluation.table import analysis_table, class_csv, result_table
 
 
 @dataclass(frozen=True)
@@ -41,8 +52,14 @@ class Arguments:
     """Also print every class."""
     strict: bool = False
     """Stop at the first unusable entry of a file instead of skipping its video with a warning."""
+    analyse: bool = False
+    """Also say what kinds of mistakes cost how much, and which annotations are found (tIoU 0.5)."""
+    nouns: Path | None = None
+    """With --protocol epic100: noun detections; --predictions then holds verbs, and actions are made of both."""
     json: Path | None = None
     """Also write the result here."""
+    csv: Path | None = None
+    """Also write the per-class table of the main measure here."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,24 +85,34 @@ def evaluate(arguments: Arguments) -> str:
         protocol = replace(protocol, measures=(Measure("mAP", parse_thresholds(arguments.tiou)),))
     if arguments.convention is not None:
         protocol = replace(protocol, convention=get_convention(arguments.convention))
-    keep_reversed = protocol.convention.reversed_segments == "keep"
-    subset = arguments.subset or (protocol.subset if arguments.run is None else None)
-    truth = read_ground_truth(ground_truth_path, subset=subset, strict=arguments.strict, keep_reversed=keep_reversed)
-    found = read_detections(predictions_path, strict=arguments.strict, keep_reversed=keep_reversed)
-    _warn(truth, "left out on both sides")
-    _warn(found, "counted as without detections")
-    annotations, detections = _comparable(truth, found)
-    protocol = replace(protocol, excluded_videos=(*protocol.excluded_videos, *truth.skipped))
-    result = evaluate_protocol(protocol, annotations, detections, videos=truth.videos)
+    read = _read_epic if ground_truth_path.suffix == ".csv" else _read_json
+    inputs = read(arguments, protocol, ground_truth_path, predictions_path)
+    protocol = replace(protocol, excluded_videos=(*protocol.excluded_videos, *inputs.excluded))
+    if inputs.nouns is None:
+        result = evaluate_protocol(protocol, inputs.annotations, inputs.detections, videos=inputs.videos)
+    else:
+        result = evaluate_verbs_and_nouns(
+            inputs.annotations, inputs.detections, inputs.nouns, convention=protocol.convention
+        )
     record = result.as_dict() | {
         "ground_truth": str(ground_truth_path),
         "predictions": str(predictions_path),
-        "skipped": {"ground_truth": truth.skipped, "predictions": found.skipped},
+        "skipped": inputs.skipped,
     }
+    text = result_table(result, per_class=arguments.per_class)
+    if arguments.analyse:
+        annotations, detections, *_ = select_videos(protocol, inputs.annotations, inputs.detections, inputs.videos)
+        found = analyse(annotations, detections, durations_sec=inputs.durations_sec, convention=protocol.convention)
+        text += f"\n\n{analysis_table(found)}"
+        record["analysis"] = found.as_dict()
     for path in (arguments.json, arguments.run / "evaluation.json" if arguments.run else None):
         if path is not None:
             write_json(path, record, indent=2)
-    return result_table(result, per_class=arguments.per_class)
+    if arguments.csv is not None:
+        main_measure = result.measures[protocol.measures[0].name]
+        assert isinstance(main_measure, MeanAveragePrecision)
+        write_text(arguments.csv, class_csv(main_measure))
+    return text
 
 
 def parse_thresholds(text: str) -> tuple[float, ...]:
@@ -141,20 +168,69 @@ def _run_protocol(path: Path) -> Protocol:
     return Protocol(name, f"run {path.parent}", tuple(measures), convention=convention)
 
 
-def _comparable(truth: SegmentFile, found: SegmentFile) -> tuple[dict[str, Any], dict[str, Any]]:
+@dataclass(frozen=True)
+class _Inputs:
+    """Tables to score. ``excluded``: videos whose ground truth cannot be used; ``skipped``: why, by file."""
+
+    annotations: dict[str, Any]
+    detections: dict[str, Any]
+    videos: Sequence[str]
+    durations_sec: dict[str, float] = field(default_factory=dict)
+    nouns: dict[str, Any] | None = None
+    excluded: tuple[str, ...] = ()
+    skipped: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+def _read_json(arguments: Arguments, protocol: Protocol, ground_truth: Path, predictions: Path) -> _Inputs:
+    keep = protocol.convention.reversed_segments == "keep"
+    subset = arguments.subset or (protocol.subset if arguments.run is None else None)
+    truth = read_ground_truth(ground_truth, subset=subset, strict=arguments.strict, keep_reversed=keep)
+    found = read_detections(predictions, strict=arguments.strict, keep_reversed=keep)
+    _warn(truth, "left out on both sides")
+    _warn(found, "counted as without detections")
     annotations, detections = dict(truth.columns), dict(found.columns)
     integer_ids = detections["labels"].dtype.kind in "iu"
     if len(detections["labels"]) and integer_ids and annotations["labels"].dtype.kind == "U":
         if "label_ids" not in annotations:
-            raise ValueError(f"{found.path}: labels are integer ids, but {truth.path} has only names and no label_id")
+            raise ValueError(f"{predictions}: labels are integer ids, but {ground_truth} has only names, no label_id")
         annotations["labels"] = annotations["label_ids"]
-    predicted = set(detections["video"].tolist())
-    if predicted and not predicted & set(truth.videos):
+    _check_videos(detections["video"].tolist(), predictions, truth.videos, ground_truth)
+    skipped = {"ground_truth": truth.skipped, "predictions": found.skipped}
+    return _Inputs(
+        annotations, detections, truth.videos, truth.durations_sec, excluded=tuple(truth.skipped), skipped=skipped
+    )
+
+
+def _read_epic(arguments: Arguments, protocol: Protocol, ground_truth: Path, predictions: Path) -> _Inputs:
+    truth = read_epic_csv(ground_truth)
+    videos = sorted(set(truth["video"].tolist()))
+
+    def labelled(path: Path, task: str) -> dict[str, Any]:
+        found = read_detections(path, strict=arguments.strict)
+        _warn(found, "counted as without detections")
+        return {**found.columns, "labels": class_ids(found.columns["labels"], ground_truth.parent, task)}
+
+    task = protocol.name.removeprefix("epic100-")
+    if task in ("verb", "noun"):
+        inputs = _Inputs({**truth, "labels": truth[task]}, labelled(predictions, task), videos)
+    elif protocol.name != "epic100":
+        raise ValueError(f"{ground_truth} is scored with --protocol epic100, epic100-verb or epic100-noun")
+    elif arguments.nouns is not None:
+        nouns = labelled(arguments.nouns, "noun")
+        inputs = _Inputs({**truth, "labels": truth["verb"]}, labelled(predictions, "verb"), videos, nouns=nouns)
+    else:
+        found = read_epic_detections(predictions)
+        inputs = _Inputs({**truth, "labels": truth["verb"]}, {**found, "labels": found["verb"]}, videos)
+    _check_videos(inputs.detections["video"].tolist(), predictions, videos, ground_truth)
+    return inputs
+
+
+def _check_videos(predicted: Sequence[str], predictions: Path, videos: Sequence[str], ground_truth: Path) -> None:
+    if predicted and not set(predicted) & set(videos):
         raise ValueError(
-            f"{found.path}: none of its {len(predicted)} videos is in {truth.path}; for example {min(predicted)!r} "
-            f"there and {min(truth.videos, default='nothing')!r} here"
+            f"{predictions}: none of its {len(set(predicted))} videos is in {ground_truth}; for example "
+            f"{min(predicted)!r} there and {min(videos, default='nothing')!r} here"
         )
-    return annotations, detections
 
 
 def _warn(file: SegmentFile, consequence: str) -> None:

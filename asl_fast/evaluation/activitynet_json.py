@@ -62,7 +62,7 @@ def read_ground_truth(
         AnnotationError: It is not such a JSON file, has no such subset, or ``strict`` and an entry cannot be used.
     """
     path = Path(path)
-    data = _load(path)
+    data = load_object(path)
     database = data.get("database", data)
     if not isinstance(database, dict) or not all(isinstance(entry, dict) for entry in database.values()):
         raise AnnotationError(f"{path}: 'database' must map video ids to objects; found {_show(database)}")
@@ -82,7 +82,7 @@ def read_detections(path: str | Path, *, strict: bool = False, keep_reversed: bo
     Args, Raises: As :func:`read_ground_truth`.
     """
     path = Path(path)
-    data = _load(path)
+    data = load_object(path)
     results = data.get("results")
     if not isinstance(results, dict):
         raise AnnotationError(f"{path}: key 'results' must map video ids to lists; found {_show(results)}")
@@ -148,7 +148,13 @@ def write_ground_truth(
     write_json(path, {"version": version, "taxonomy": [], "database": database})
 
 
-def _load(path: Path) -> dict[str, Any]:
+def load_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        AnnotationError: It cannot be read, is not valid JSON, or holds something else.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:

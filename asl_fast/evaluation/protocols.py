@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,9 +20,13 @@ EPIC_NOUNS = 300
 
 
 def thresholds(first: float, last: float, step: float) -> tuple[float, ...]:
-    """Decimal thresholds from ``first`` to ``last``, both included: (0.1, 0.2, 0.3), not 0.30000000000000004."""
-    count = round((last - first) / step)
-    return tuple(round(first + index * step, 10) for index in range(count + 1))
+    """``first``, ``first + step``, ... up to ``last``, with the bits that every public evaluator uses.
+
+    These come from numpy.linspace, so 0.3 of 0.1:0.5:0.1 is 0.30000000000000004, and an IoU of exactly 0.3 is below
+    it; annotations and detections rounded to hundredths do meet that.
+    """
+    count = math.floor((last - first) / step + 1e-6) + 1
+    return tuple(np.linspace(first, round(first + (count - 1) * step, 10), count).tolist())
 
 
 @dataclass(frozen=True)
@@ -206,13 +211,7 @@ def evaluate_protocol(
     rules = get_protocol(protocol) if isinstance(protocol, str) else protocol
     if convention is not None:
         rules = Protocol(**{**vars(rules), "convention": get_convention(convention)})
-    listed = set(np.asarray(ground_truth["video"]).tolist() if videos is None else videos)
-    listed -= set(rules.excluded_videos)
-    annotations, _ = _restrict(ground_truth, _outside(ground_truth, rules.excluded_videos))
-    kept = _outside(predictions, rules.excluded_videos)
-    if rules.listed_videos_only:
-        kept &= np.isin(np.asarray(predictions["video"]), list(listed))
-    detections, num_excluded = _restrict(predictions, kept)
+    annotations, detections, listed, num_excluded = select_videos(rules, ground_truth, predictions, videos)
     if any(measure.labels == "action" for measure in rules.measures):
         annotations, detections = with_actions(annotations), with_actions(detections)
     results: dict[str, MeanAveragePrecision | RecallAtK] = {}
@@ -227,6 +226,23 @@ def evaluate_protocol(
                 *arguments, convention=rules.convention, labels=measure.labels
             )
     return ProtocolResult(rules, results, len(listed), num_excluded)
+
+
+def select_videos(
+    protocol: Protocol,
+    ground_truth: Mapping[str, Any],
+    predictions: Mapping[str, Any],
+    videos: Iterable[str] | None = None,
+) -> tuple[Mapping[str, Any], Mapping[str, Any], set[Any], int]:
+    """The tables without the videos that the protocol leaves out, the videos left, and the predictions left out."""
+    listed = set(np.asarray(ground_truth["video"]).tolist() if videos is None else videos)
+    listed -= set(protocol.excluded_videos)
+    annotations, _ = _restrict(ground_truth, _outside(ground_truth, protocol.excluded_videos))
+    kept = _outside(predictions, protocol.excluded_videos)
+    if protocol.listed_videos_only:
+        kept &= np.isin(np.asarray(predictions["video"]), list(listed))
+    detections, num_excluded = _restrict(predictions, kept)
+    return annotations, detections, listed, num_excluded
 
 
 def with_actions(table: Mapping[str, Any]) -> dict[str, Any]:

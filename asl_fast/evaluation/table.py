@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
 
 import numpy as np
 
+from asl_fast.evaluation.analysis import Analysis
 from asl_fast.evaluation.mean_ap import MeanAveragePrecision
 from asl_fast.evaluation.protocols import ProtocolResult
 from asl_fast.evaluation.recall import RecallAtK
@@ -87,3 +90,36 @@ def class_lines(measure: MeanAveragePrecision, name: str = "mAP") -> list[str]:
             ]
         )
     return align(rows)
+
+
+def analysis_table(analysis: Analysis) -> str:
+    """Kinds of predictions, then annotations by characteristic; shares and mAP in percent."""
+    multiples = range(1, len(analysis.kinds[0].share) + 1)
+    kinds = [[f"top predictions at tIoU {analysis.tiou:g} (%)", *(f"{k}G" for k in multiples), "mAP gain"]]
+    for kind in analysis.kinds:
+        gain = f"{100 * kind.map_gain:+.2f}" if kind.name != analysis.kinds[0].name else ""
+        kinds.append([kind.name, *(f"{100 * share:.1f}" for share in kind.share), gain])
+    found = [["annotations by characteristic", "number", "mAP_N (%)", "missed (%)"]]
+    for bucket in analysis.buckets:
+        name = f"{bucket.characteristic} {bucket.range}"
+        found.append([name, str(bucket.annotations), _percent(bucket.normalized_map), f"{100 * bucket.missed:.1f}"])
+    found.append(["all", str(sum(_annotations(analysis))), _percent(analysis.normalized_map), ""])
+    return "\n".join([*align(kinds), "", *align(found)])
+
+
+def _annotations(analysis: Analysis) -> list[int]:
+    first = analysis.buckets[0].characteristic
+    return [bucket.annotations for bucket in analysis.buckets if bucket.characteristic == first]
+
+
+def class_csv(measure: MeanAveragePrecision) -> str:
+    """One row per class: class, annotations, predictions, AP at each threshold, average; in [0, 1]."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    thresholds = [f"ap@{threshold:g}" for threshold in measure.tiou_thresholds.tolist()]
+    writer.writerow(["class", "annotations", "predictions", *thresholds, "average"])
+    for index, name in enumerate(measure.classes.tolist()):
+        counts = int(measure.annotations_per_class[index]), int(measure.predictions_per_class[index])
+        ap = measure.ap[:, index]
+        writer.writerow([name, *counts, *ap.tolist(), float(ap.mean())])
+    return text.getvalue()

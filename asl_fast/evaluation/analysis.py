@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a detector loses its score: kinds of false positives, and which annotations it finds.
+
+After Alwassel et al., Diagnosing Error in Temporal Action Detectors, ECCV 2018 (DETAD).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from asl_fast.evaluation.columns import Columns, FloatArray, Table, check_same_kind, read_columns
+from asl_fast.evaluation.conventions import DEFAULT, Convention, get_convention
+from asl_fast.evaluation.matching import candidate_pairs, match_segments, temporal_iou
+from asl_fast.evaluation.problem import IntArray, Problem, build_problem
+
+KINDS = ("true positive", "double detection", "wrong label", "localization", "confusion", "background")
+"""double detection: right class, IoU >= threshold with an annotation that a better prediction took; wrong label:
+IoU >= threshold with another class; localization: right class, IoU >= 0.1; confusion: another class, IoU >= 0.1;
+background: everything else."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of prediction among the top ones.
+
+    Attributes:
+        name: One of :data:`KINDS`.
+        share: Its share of the best G, 2G, ... predictions, G = number of annotations.
+        map_gain: What removing all of its predictions would add to mAP; 0 for true positives.
+    """
+
+    name: str
+    share: tuple[float, ...]
+    map_gain: float
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """The annotations of one range of a characteristic.
+
+    Attributes:
+        characteristic: "length", "density" (annotations of its class in its video) or "coverage" (of its video).
+        range: As text, with its unit.
+        annotations: How many there are.
+        normalized_map: mAP over this bucket's annotations alone, with precision normalised for their number (DETAD
+            mAP_N, so that buckets of different size compare).
+        missed: Share that no prediction found.
+    """
+
+    characteristic: str
+    range: str
+    annotations: int
+    normalized_map: float
+    missed: float
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What :func:`analyse` found, at one temporal IoU threshold.
+
+    Attributes:
+        tiou: The threshold.
+        map: mAP over all annotations.
+        normalized_map: mAP_N over all annotations, to compare the buckets with.
+        kinds: Kinds of predictions.
+        buckets: Annotations by characteristic.
+    """
+
+    tiou: float
+    map: float
+    normalized_map: float
+    kinds: tuple[Kind, ...]
+    buckets: tuple[Bucket, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers, lists and strings, for JSON."""
+        return asdict(self)
+
+
+def analyse(
+    ground_truth: Table,
+    predictions: Table,
+    *,
+    tiou: float = 0.5,
+    durations_sec: Mapping[str, float] | None = None,
+    convention: str | Convention = DEFAULT,
+    multiples: int = 10,
+    num_buckets: int = 5,
+) -> Analysis:
+    """Diagnoses a detector.
+
+    Args:
+        ground_truth, predictions, convention: As for :func:`mean_average_precision`.
+        tiou: The threshold at which a prediction is right.
+        durations_sec: Seconds of each video; adds the characteristic coverage.
+        multiples: Kinds are counted among the best G, 2G, ..., multiples * G predictions.
+        num_buckets: Ranges per characteristic, with about equally many annotations each.
+    """
+    rules = get_convention(convention)
+    annotations = read_columns(ground_truth, "ground_truth", rules)
+    detections = read_columns(predictions, "predictions", rules)
+    check_same_kind(annotations, detections)
+    problem = build_problem(annotations, detections, rules)
+    segments = detections.segments_sec[problem.prediction_rows]
+    thresholds = np.array([tiou])
+    matched = match_segments(
+        segments, problem.prediction_group, problem.segments_sec, problem.group_offsets, thresholds, rules
+    )[0]
+    kind = _kinds(problem, annotations, detections, matched >= 0, tiou, rules)
+    score = _ClassScore(problem, matched)
+    return Analysis(
+        tiou=tiou,
+        map=score.map(),
+        normalized_map=score.map(normalized=True),
+        kinds=tuple(_count_kinds(problem, detections, kind, score, multiples)),
+        buckets=tuple(
+            bucket
+            for name, unit, values in _characteristics(problem, annotations, durations_sec)
+            for bucket in _buckets(name, unit, values, score, num_buckets)
+        ),
+    )
+
+
+class _ClassScore:
+    """mAP at one threshold from which predictions or annotations can be taken away."""
+
+    def __init__(self, problem: Problem, matched: npt.NDArray[np.int32]) -> None:
+        self.problem = problem
+        self.matched = matched
+        self.annotation_class = np.repeat(problem.group_class, np.diff(problem.group_offsets))
+
+    def map(
+        self,
+        *,
+        predictions: npt.NDArray[np.bool_] | None = None,
+        annotations: npt.NDArray[np.bool_] | None = None,
+        normalized: bool = False,
+    ) -> float:
+        """Mean over classes that have an annotation left.
+
+        Args:
+            predictions: (M,) those to keep.
+            annotations: (G,) those to look for; predictions that found another one are neither right nor wrong.
+            normalized: Precision as if every class had as many annotations as classes have on average (mAP_N).
+        """
+        hits = self.matched >= 0
+        keep = np.ones(len(hits), dtype=np.bool_) if predictions is None else predictions.copy()
+        wanted = np.ones(len(self.annotation_class), dtype=np.bool_) if annotations is None else annotations
+        keep[hits] &= wanted[self.matched[hits]]
+        num_classes = len(self.problem.classes)
+        counts = np.bincount(self.annotation_class[wanted], minlength=num_classes)
+        typical = len(self.annotation_class) / num_classes
+        ap = []
+        for index in np.flatnonzero(counts):
+            inside = slice(self.problem.class_offsets[index], self.problem.class_offsets[index + 1])
+            ranks = np.flatnonzero(hits[inside][keep[inside]]) + 1
+            found = np.arange(1, len(ranks) + 1)
+            right = found / counts[index] * typical if normalized else found
+            precision = right / (right + ranks - found)
+            ap.append(np.maximum.accumulate(precision[::-1]).sum() / counts[index])
+        return float(np.mean(ap))
+
+
+def _kinds(
+    problem: Problem,
+    annotations: Columns,
+    detections: Columns,
+    hits: npt.NDArray[np.bool_],
+    tiou: float,
+    rules: Convention,
+) -> npt.NDArray[np.int8]:
+    """(M,) index into KINDS of each prediction."""
+    same = np.zeros(len(hits))
+    other = np.zeros(len(hits))
+    rows = problem.prediction_rows
+    prediction_class = np.repeat(np.arange(len(problem.classes)), np.diff(problem.class_offsets))
+    counts = np.diff(problem.group_offsets)
+    annotation_class = np.repeat(problem.group_class, counts)
+    annotation_video = annotations.video[problem.rows]
+    order = np.argsort(annotation_video.astype(str), kind="stable")
+    videos, starts = np.unique(annotation_video.astype(str)[order], return_index=True)
+    position = {video: index for index, video in enumerate(videos.tolist())}
+    in_video = np.array([position.get(str(video), -1) for video in detections.video[rows].tolist()], dtype=np.int64)
+    for prediction, index in candidate_pairs(in_video, np.append(starts, len(order))):
+        annotation = order[index]
+        iou = temporal_iou(detections.segments_sec[rows[prediction]], problem.segments_sec[annotation], rules)
+        iou[np.isnan(iou)] = 1.0  # 0/0, where the convention takes it for a match
+        alike = prediction_class[prediction] == annotation_class[annotation]
+        np.maximum.at(same, prediction[alike], iou[alike])
+        np.maximum.at(other, prediction[~alike], iou[~alike])
+    low = min(0.1, tiou)
+    conditions = [hits, same >= tiou, other >= tiou, same >= low, other >= low]
+    return np.select(conditions, [np.int8(i) for i in range(len(conditions))], np.int8(len(conditions)))
+
+
+def _count_kinds(
+    problem: Problem, detections: Columns, kind: npt.NDArray[np.int8], score: _ClassScore, multiples: int
+) -> Iterator[Kind]:
+    assert detections.scores is not None
+    order = np.argsort(-detections.scores[problem.prediction_rows], kind="stable")
+    sizes = len(problem.rows) * np.arange(1, multiples + 1)
+    ranked = kind[order]
+    base = score.map()
+    for index, name in enumerate(KINDS):
+        share = tuple(float((ranked[:size] == index).mean()) if len(ranked) else 0.0 for size in sizes.tolist())
+        yield Kind(name, share, score.map(predictions=kind != index) - base if index else 0.0)
+
+
+def _characteristics(
+    problem: Problem, annotations: Columns, durations_sec: Mapping[str, float] | None
+) -> Iterator[tuple[str, str, FloatArray]]:
+    length = problem.segments_sec[:, 1] - problem.segments_sec[:, 0]
+    yield "length", "s", length
+    counts = np.diff(problem.group_offsets)
+    yield "density", "", np.repeat(counts, counts).astype(np.float64)
+    if durations_sec:
+        videos = annotations.video[problem.rows].tolist()
+        if all(video in durations_sec for video in videos):
+            yield "coverage", "%", 100 * length / np.array([durations_sec[video] for video in videos])
+
+
+def _buckets(name: str, unit: str, values: FloatArray, score: _ClassScore, num_buckets: int) -> Iterator[Bucket]:
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, num_buckets + 1)[1:-1], method="lower"))
+    found = np.zeros(len(values), dtype=np.bool_)
+    found[score.matched[score.matched >= 0]] = True
+    bucket_of: IntArray = np.searchsorted(edges, values, side="left")
+    for index in np.unique(bucket_of).tolist():
+        inside = bucket_of == index
+        low, high = values[inside].min(), values[inside].max()
+        text = f"{low:g}" if low == high else f"{low:.3g} to {high:.3g}"
+        yield Bucket(
+            name,
+            f"{text} {unit}".strip(),
+            int(inside.sum()),
+            score.map(annotations=inside, normalized=True),
+            float(1 - found[inside].mean()),
+        )

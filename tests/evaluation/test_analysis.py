@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kinds of false positives and buckets of annotations, on cases small enough to judge by eye."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from asl_fast.evaluate import main
+from asl_fast.evaluation import analyse, mean_average_precision
+from asl_fast.evaluation.activitynet_json import write_detections, write_ground_truth
+from asl_fast.evaluation.analysis import KINDS
+from asl_fast.evaluation.table import analysis_table
+from tests.evaluation import golden
+
+TRUTH: dict[str, Any] = {
+    "video": ["a", "a", "b"],
+    "segments": [[0.0, 10.0], [20.0, 30.0], [0.0, 100.0]],
+    "labels": ["run", "jump", "run"],
+}
+# One prediction of each kind, best score first.
+FOUND: dict[str, Any] = {
+    "video": ["a"] * 6,
+    "segments": [[0, 10], [1, 10], [20, 29], [6, 20], [27, 40], [50, 60]],
+    "labels": ["run", "run", "run", "run", "run", "jump"],
+    "scores": [0.9, 0.8, 0.7, 0.6, 0.5, 0.4],
+}
+
+
+def test_one_of_each_kind() -> None:
+    result = analyse(TRUTH, FOUND, multiples=2)
+    assert [kind.name for kind in result.kinds] == list(KINDS)
+    assert [kind.share[1] for kind in result.kinds] == pytest.approx([1 / 6] * 6)
+    # Of the best three: the hit, the double detection and the wrong label.
+    assert [kind.share[0] for kind in result.kinds] == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0, 0, 0])
+    assert result.map == pytest.approx(mean_average_precision(TRUTH, FOUND, 0.5).average_map)
+
+
+def test_removing_false_positives_gains_what_mean_average_precision_says() -> None:
+    data = golden.load("thumos14_test")
+    truth, found = golden.ground_truth(data), golden.predictions(data)
+    result = analyse(truth, found)
+    assert result.map == pytest.approx(mean_average_precision(truth, found, 0.5).average_map, abs=1e-12)
+    gains = {kind.name: kind.map_gain for kind in result.kinds}
+    assert gains["true positive"] == 0
+    assert all(gain >= 0 for gain in gains.values())
+    for multiple in range(10):
+        assert sum(kind.share[multiple] for kind in result.kinds) == pytest.approx(1)
+
+
+def test_buckets_partition_the_annotations() -> None:
+    data = golden.load("thumos14_test")
+    durations = {str(video): 1000.0 for video in data["video_ids"]}
+    truth = golden.ground_truth(data)
+    result = analyse(truth, golden.predictions(data), durations_sec=durations)
+    for characteristic in ("length", "density", "coverage"):
+        buckets = [bucket for bucket in result.buckets if bucket.characteristic == characteristic]
+        assert len(buckets) == 5
+        assert sum(bucket.annotations for bucket in buckets) == 3358
+        assert max(bucket.annotations for bucket in buckets) < 1000
+        assert all(0 <= bucket.normalized_map <= 1 and 0 <= bucket.missed <= 1 for bucket in buckets)
+    # Equal durations make coverage a multiple of length: the same buckets.
+    by_length, by_coverage = (
+        [(b.annotations, b.normalized_map) for b in result.buckets if b.characteristic == name]
+        for name in ("length", "coverage")
+    )
+    assert by_length == by_coverage
+
+
+def test_missed_annotations_of_one_length_show_in_their_bucket() -> None:
+    lengths = np.repeat([1.0, 5.0, 20.0], 10)
+    start = np.arange(30) * 50.0
+    truth = {"video": ["a"] * 30, "segments": np.stack([start, start + lengths], axis=1), "labels": [0] * 30}
+    seen = lengths > 1
+    found = {
+        "video": ["a"] * 20,
+        "segments": truth["segments"][seen],
+        "labels": [0] * 20,
+        "scores": np.linspace(0, 1, 20),
+    }
+    result = analyse(truth, found, num_buckets=3)
+    lengths_found = {b.range: (b.missed, b.normalized_map) for b in result.buckets if b.characteristic == "length"}
+    assert lengths_found == {"1 s": (1.0, 0.0), "5 s": (0.0, 1.0), "20 s": (0.0, 1.0)}
+    assert [b.range for b in result.buckets if b.characteristic == "density"] == ["30"]
+
+
+def test_no_prediction_at_all() -> None:
+    result = analyse(TRUTH, {name: [] for name in FOUND})
+    assert result.map == 0
+    assert all(bucket.missed == 1 for bucket in result.buckets)
+    assert "missed (%)" in analysis_table(result)
+
+
+def test_command_line_prints_and_writes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_ground_truth(tmp_path / "gt.json", TRUTH, subset="test", durations_sec={"a": 60.0, "b": 200.0})
+    write_detections(tmp_path / "det.json", FOUND)
+    files = ["--ground-truth", str(tmp_path / "gt.json"), "--predictions", str(tmp_path / "det.json")]
+    output = ["--json", str(tmp_path / "out.json"), "--csv", str(tmp_path / "out.csv")]
+    assert main([*files, "--tiou", "0.5,0.7", "--analyse", *output]) == 0
+    printed = capsys.readouterr().out
+    assert "top predictions at tIoU 0.5 (%)" in printed and "coverage" in printed
+    written = json.loads((tmp_path / "out.json").read_text())["analysis"]
+    assert [kind["name"] for kind in written["kinds"]] == list(KINDS)
+    lines = (tmp_path / "out.csv").read_text().splitlines()
+    assert lines[0] == "class,annotations,predictions,ap@0.5,ap@0.7,average"
+    assert [line.split(",")[:3] for line in lines[1:]] == [["jump", "1", "1"], ["run", "2", "5"]]
