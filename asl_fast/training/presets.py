@@ -133,19 +133,26 @@ def activitynet13() -> TrainConfig:
 
 
 def hapt() -> TrainConfig:
-    """UCI HAPT: smartphone recordings, a learned front-end on the raw samples."""
+    """UCI HAPT: smartphone recordings, a learned front-end on the raw samples.
+
+    Chosen by cross-validation among the training users. What mattered, in this order: the learned front-end, a grid of
+    6 samples (0.12 s) whose finest level only feeds the next ones (no instance is that short), and enough epochs.
+    """
     return TrainConfig(
         dataset="hapt",
-        epochs=25,
+        epochs=40,
         batch_size=2,
-        data=DataConfig(max_length=2816),
+        data=DataConfig(max_length=5632, samples_per_step=6),
         model=DetectorConfig(
             width=128,
             num_levels=7,
+            first_level=1,
             attention_windows=(9,),
-            front_end=FrontEndConfig(samples_per_step=12, strides=(3, 4)),
+            stem_blocks=0,
+            max_length_grid=5632,
+            front_end=FrontEndConfig(samples_per_step=6, strides=(2, 3)),
         ),
-        optimizer=OptimizerConfig(lr=1e-3),
+        optimizer=OptimizerConfig(lr=1e-3, ema_decay=0.99),
         evaluation=EvaluationConfig(every=0, strict_thresholds=_TWENTIETHS_FROM_5),
     )
 
