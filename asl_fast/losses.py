@@ -14,7 +14,16 @@ from asl_fast.ops.contrastive_similarity import contrastive_similarity_loss
 from asl_fast.ops.diou_loss import diou_loss
 from asl_fast.ops.ragged import RaggedTargets as RaggedTargets  # what callers pass in
 from asl_fast.ops.sensitivity_focal_loss import sensitivity_focal_loss
-from asl_fast.sensitivity import ClassGaussians, InstanceEvaluator, mean_one, offset_iou, profile_divergence
+from asl_fast.sensitivity import (
+    ClassGaussians,
+    InstanceEvaluator,
+    class_probability,
+    instance_groups,
+    instance_labels,
+    mean_one,
+    offset_iou,
+    profile_misfit,
+)
 
 Normalization = Literal["none", "batch", "instance"]
 Signal = Literal["loss", "likelihood"]
@@ -46,9 +55,12 @@ class ASLLoss(nn.Module):
         normalization: w(h). "none" is the paper's h; "batch" scales the positives of a batch to mean 1, "instance"
             those of each instance, so that the loss cannot be lowered by shrinking every weight.
         signal: what mu and sigma learn from. "loss" is the paper: the gradient of the weighted losses through h.
-            "likelihood" cuts that gradient and fits the Gaussians to the detached prediction quality: ``fit`` is the
-            mean over instances of KL(Q~ || p~), Q~ and p~ being sigmoid(s_x[c]) and p_cls, tIoU and p_start + p_end,
-            each normalised over all points inside the instance on the levels whose regression range admits it.
+            "likelihood" cuts that gradient (also that of the contrastive loss) and fits the Gaussians to the detached
+            quality of the predictions: ``fit`` is the share of the quality's variation within instances that p leaves
+            unexplained (:func:`asl_fast.sensitivity.profile_misfit`). p_cls is fit to sigmoid(s_x[c]) of the finest
+            level's points inside each instance, whatever its length: coarser features have seen all of it, so their
+            quality does not say where the evidence was. p_start + p_end is fit to the tIoU of all points inside on the
+            levels whose range admits the instance. The Gaussians then want a learning rate of about 0.01 of their own.
         center_sampling_radius: in strides; None makes every point inside an instance a candidate.
         label_smoothing: of the focal loss's targets, y (1 - s) + s / (C + 1).
         init_loss_norm: initial N.
@@ -203,7 +215,11 @@ class ASLLoss(nn.Module):
         target_offsets = torch.where(positive[..., None], assigned.offsets.to(dtype), 1.0)
         all_offsets = torch.where(positive[..., None], all_offsets, 1.0)
         quality = torch.stack(
-            [_class_probability(all_logits, targets, assigned), offset_iou(all_offsets, target_offsets)], -1
+            [
+                class_probability(all_logits, instance_labels(targets.labels, assigned.instance)),
+                offset_iou(all_offsets, target_offsets),
+            ],
+            -1,
         ).detach()
 
         weights, sensitivity = self._weights(features, masks, targets, assigned, positive, quality)
@@ -220,7 +236,7 @@ class ASLLoss(nn.Module):
         cls, loc = cls / normalizer, loc / normalizer
         location_weight = self.location_weight if self.location_weight > 0 else (cls / loc.clamp(min=0.01)).detach()
 
-        fit = self._fit(points, targets, mask, all_logits, torch.cat(list(offsets), 1).to(dtype))
+        fit = self._fit(points, targets, masks, all_logits, torch.cat(list(offsets), 1).to(dtype))
         contrast = self._contrast(features[0], masks[0], points, targets).to(dtype)
         total = cls + location_weight * loc + sensitivity + fit + self.contrastive_weight * contrast
         return {
@@ -259,7 +275,9 @@ class ASLLoss(nn.Module):
             return None, zero
         h = {branch: torch.zeros_like(ones) for branch in self.branches}
         if self.class_level and self.gaussians is not None:
-            p_cls, p_start, p_end = self.gaussians(assigned.distance.to(ones.dtype), _label(targets, assigned))
+            p_cls, p_start, p_end = self.gaussians(
+                assigned.distance.to(ones.dtype), instance_labels(targets.labels, assigned.instance)
+            )
             p = {"cls": p_cls, "loc": p_start + p_end}
             h = {branch: h[branch] + (p[branch].detach() if self.signal == "likelihood" else p[branch]) for branch in h}
         sensitivity = zero
@@ -270,24 +288,36 @@ class ASLLoss(nn.Module):
             sensitivity = error / positive.sum().clamp(min=1)
             h = {branch: h[branch] + q[..., i].detach() for i, branch in enumerate(h)}
         if self.normalization != "none":
-            groups = _group(targets, assigned) if self.normalization == "instance" else None
+            groups = instance_groups(targets.labels, assigned.instance) if self.normalization == "instance" else None
             h = {branch: mean_one(h[branch], positive, groups, len(targets.labels) + 1) for branch in h}
         return (h.get("cls", ones), h.get("loc", ones)), sensitivity
 
-    def _fit(self, points: Tensor, targets: RaggedTargets, mask: Tensor, logits: Tensor, offsets: Tensor) -> Tensor:
+    def _fit(
+        self, points: Tensor, targets: RaggedTargets, masks: Sequence[Tensor], logits: Tensor, offsets: Tensor
+    ) -> Tensor:
         """The likelihood signal of mu and sigma; 0 where they learn from the loss."""
         fit = logits.new_zeros(())
         if self.signal != "likelihood" or not self.class_level or self.gaussians is None:
             return fit
-        assigned = assign_points(points, targets, self.num_classes, center_sampling_radius=None)
-        inside = assigned.positive & mask
-        group, number = _group(targets, assigned), len(targets.labels) + 1
-        p_cls, p_start, p_end = self.gaussians(assigned.distance.to(logits.dtype), _label(targets, assigned))
-        if "cls" in self.branches:
-            fit = fit + profile_divergence(p_cls, _class_probability(logits, targets, assigned), inside, group, number)
-        if "loc" in self.branches:
-            target = torch.where(inside[..., None], assigned.offsets.to(logits.dtype), 1.0)
-            fit = fit + profile_divergence(p_start + p_end, offset_iou(offsets, target), inside, group, number)
+        finest = masks[0].shape[1]
+        everything = points[:finest].clone()
+        everything[:, 1], everything[:, 2] = 0.0, torch.inf
+        for branch, where in (("cls", everything), ("loc", points)):
+            if branch not in self.branches:
+                continue
+            assigned = assign_points(where, targets, self.num_classes, center_sampling_radius=None)
+            inside = assigned.positive & torch.cat(list(masks), 1)[:, : len(where)]
+            instance, label = (
+                instance_groups(targets.labels, assigned.instance),
+                instance_labels(targets.labels, assigned.instance),
+            )
+            p_cls, p_start, p_end = self.gaussians(assigned.distance.to(logits.dtype), label)
+            if branch == "cls":
+                p, quality = p_cls, class_probability(logits[:, :finest], label)
+            else:
+                target = torch.where(inside[..., None], assigned.offsets.to(logits.dtype), 1.0)
+                p, quality = p_start + p_end, offset_iou(offsets, target)
+            fit = fit + profile_misfit(p, quality, inside, instance, label, len(targets.labels) + 1, self.num_classes)
         return fit
 
     def _contrast(self, features: Tensor, mask: Tensor, points: Tensor, targets: RaggedTargets) -> Tensor:
@@ -330,19 +360,3 @@ class ASLLoss(nn.Module):
         count = sum(mask.shape[1] for mask in masks)
         if tuple(points.shape) != (count, 4):
             raise ValueError(f"points of all levels must be ({count}, 4), got {tuple(points.shape)}")
-
-
-def _group(targets: RaggedTargets, assigned: PointAssignment) -> Tensor:
-    """(B, P) instance of each point; background gets a group of its own, G."""
-    return torch.where(assigned.instance < 0, len(targets.labels), assigned.instance)
-
-
-def _label(targets: RaggedTargets, assigned: PointAssignment) -> Tensor:
-    """(B, P) class of each point's instance; 0 on background."""
-    labels = torch.cat([targets.labels, targets.labels.new_zeros(1)])
-    index = _group(targets, assigned)
-    return labels.index_select(0, index.flatten()).view_as(index)
-
-
-def _class_probability(logits: Tensor, targets: RaggedTargets, assigned: PointAssignment) -> Tensor:
-    return torch.sigmoid(logits.gather(-1, _label(targets, assigned)[..., None])[..., 0])

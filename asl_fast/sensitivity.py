@@ -16,6 +16,8 @@ from torch.nn import functional as F
 
 MU_INIT = (0.0, -0.5, 0.5)
 _INSIDE = 1.0 - 1e-6
+# Keeps the fit defined where p is constant within every instance of a class.
+_LEAST_VARIANCE = 1e-4
 
 
 def bounded(raw: Tensor, below: float, above: float) -> Tensor:
@@ -50,6 +52,22 @@ def offset_iou(predicted: Tensor, target: Tensor) -> Tensor:
     return intersection / union.clamp(min=torch.finfo(union.dtype).eps)
 
 
+def instance_groups(labels: Tensor, instance: Tensor) -> Tensor:
+    """Instance of each point with background as a group of its own: (B, P) in [0, G] from (B, P) in [-1, G)."""
+    return torch.where(instance < 0, labels.shape[0], instance)
+
+
+def instance_labels(labels: Tensor, instance: Tensor) -> Tensor:
+    """(B, P) class of each point's instance; 0 on background. Labels are (G,) int64, ``instance`` -1 on background."""
+    with_background = torch.cat([labels, labels.new_zeros(1)])
+    return with_background.index_select(0, instance_groups(labels, instance).flatten()).view_as(instance)
+
+
+def class_probability(logits: Tensor, labels: Tensor) -> Tensor:
+    """(B, P) sigmoid of the logit (B, P, C) of one class (B, P) per point."""
+    return torch.sigmoid(logits.gather(-1, labels[..., None])[..., 0])
+
+
 def mean_one(weights: Tensor, positive: Tensor, group: Tensor | None = None, num_groups: int = 1) -> Tensor:
     """Scale the weights of positive points so that their mean is 1, over the batch or within each group.
 
@@ -74,34 +92,45 @@ def mean_one(weights: Tensor, positive: Tensor, group: Tensor | None = None, num
     return weights * scale.index_select(0, index).view_as(weights)
 
 
-def profile_divergence(p: Tensor, quality: Tensor, inside: Tensor, group: Tensor, num_groups: int) -> Tensor:
-    """How far p is from the prediction quality in shape: the mean over instances of
+def profile_misfit(
+    p: Tensor, quality: Tensor, inside: Tensor, instance: Tensor, label: Tensor, num_instances: int, num_classes: int
+) -> Tensor:
+    """Share of the variation of the quality within instances that p does not explain, in [0, 2]; 1 when p is no use.
 
-        KL(Q / sum Q || p / sum p) = sum over points x of the instance of Q~(x) log(Q~(x) / p~(x))
+    The negative log-likelihood, up to scale, of ``quality = a_i + b_c p(x) + Gaussian noise`` at its best a_i and b_c,
+    one level a_i per instance and one amplitude b_c per class, which are found in closed form:
 
-    Both profiles are normalised within the instance, so the value does not depend on their scale; it is the negative
-    log-likelihood of moments drawn with probability Q~ under a Gaussian truncated to the instance, less a constant.
+        1 - sum over classes of cov_c |cov_c| / var_p,c / sum over classes of var_Q,c
+
+    with covariance and variances summed over the instances of a class, each about its own mean. Neither the level nor
+    the amplitude of the quality matters, and weakly shown instances count little. A negative amplitude counts against.
 
     Args:
         p: (B, P) sensitivities with gradient.
-        quality: (B, P) in [0, 1], treated as constant.
+        quality: (B, P), treated as constant.
         inside: (B, P) bool, points that count.
-        group: (B, P) int64 in [0, num_groups), the instance of each point.
-        num_groups: number of instances.
+        instance: (B, P) int64 in [0, num_instances), of each point.
+        label: (B, P) int64 in [0, num_classes), of each point's instance.
+        num_instances: length of the table of instances.
+        num_classes: length of the table of classes.
     """
-    index = group.reshape(-1)
-    tiny = torch.finfo(p.dtype).tiny
-    zeros = p.new_zeros(num_groups)
+    weight = inside.to(p.dtype).flatten()
+    row, column = instance.flatten(), label.flatten()
+    count = p.new_zeros(num_instances).index_add(0, row, weight).clamp(min=1)
 
-    def share(values: Tensor) -> Tensor:
-        values = torch.where(inside, values, 0.0)
-        total = zeros.index_add(0, index, values.reshape(-1)).clamp(min=tiny)
-        return (values / total.index_select(0, index).view_as(values)).clamp(min=tiny)
+    def deviation(values: Tensor) -> Tensor:
+        values = torch.where(inside, values, 0.0).flatten()
+        mean = p.new_zeros(num_instances).index_add(0, row, values) / count
+        return (values - mean.index_select(0, row)) * weight
 
-    target = share(quality.detach() + 1e-6)
-    divergence = torch.where(inside, target * (target.log() - share(p).log()), 0.0)
-    instances = (zeros.index_add(0, index, inside.to(p.dtype).reshape(-1)) > 0).sum()
-    return divergence.sum() / instances.clamp(min=1)
+    def per_class(values: Tensor) -> Tensor:
+        return p.new_zeros(num_classes).index_add(0, column, values)
+
+    shape, target = deviation(p), deviation(quality.detach().to(p.dtype))
+    covariance, variance = per_class(shape * target), per_class(shape**2)
+    explained = covariance * covariance.abs() / (variance + _LEAST_VARIANCE)
+    total = (target**2).sum()
+    return torch.where(total > 0, 1 - explained.sum() / total.clamp(min=_LEAST_VARIANCE), 0.0 * explained.sum())
 
 
 class ClassGaussians(nn.Module):

@@ -18,7 +18,7 @@ from asl_fast.sensitivity import (
     bounded,
     mean_one,
     offset_iou,
-    profile_divergence,
+    profile_misfit,
 )
 
 
@@ -155,10 +155,43 @@ def test_mean_one_without_positives_is_zero_with_a_zero_gradient() -> None:
         assert torch.count_nonzero(normalised) == torch.count_nonzero(gradient) == 0
 
 
-def test_profile_divergence_is_zero_at_the_same_shape_only() -> None:
-    inside = torch.tensor([[True, True, True, False, True, True]])
-    group = torch.tensor([[0, 0, 0, 2, 1, 1]])
-    p = torch.tensor([[0.2, 0.4, 0.6, 9.0, 0.5, 0.1]], dtype=torch.float64)
-    scale = torch.tensor([[0.5, 0.5, 0.5, 1.0, 1.5, 1.5]], dtype=torch.float64)
-    assert profile_divergence(p, p * scale, inside, group, 3).item() == pytest.approx(0.0, abs=1e-6)
-    assert profile_divergence(p, p.flip(1), inside, group, 3).item() > 0.05
+def test_profile_misfit_ignores_level_and_amplitude() -> None:
+    g = torch.Generator().manual_seed(0)
+    inside = torch.rand(2, 40, generator=g) < 0.9
+    instance, label = torch.arange(80).view(2, 40) // 10, torch.arange(80).view(2, 40) // 40
+    p = torch.rand(2, 40, generator=g, dtype=torch.float64, requires_grad=True)
+    level, amplitude = torch.rand(8, generator=g)[instance], torch.tensor([0.3, 2.0])[label]
+
+    def misfit(quality: torch.Tensor) -> torch.Tensor:
+        return profile_misfit(p, quality, inside, instance, label, 8, 2)
+
+    # p explains everything but for the constant that keeps the fit defined.
+    assert misfit(level + amplitude * p).item() == pytest.approx(0.0, abs=1e-3)
+    assert misfit(level - amplitude * p).item() == pytest.approx(2.0, abs=1e-3)
+    assert misfit(torch.rand(2, 40, generator=g)).item() > 0.8
+    constant = misfit(level)
+    assert constant.item() == pytest.approx(0.0, abs=1e-12)
+    (gradient,) = torch.autograd.grad(constant, p)
+    assert gradient.isfinite().all()
+
+
+def test_profile_misfit_recovers_a_planted_gaussian() -> None:
+    """The quality's level varies between instances and its amplitude is small: p must still find the place."""
+    g = torch.Generator().manual_seed(0)
+    classes, instances, points = 6, 120, 14
+    label = (torch.arange(instances) % classes)[:, None].expand(-1, points)
+    mu, sigma = torch.linspace(-0.35, 0.35, classes), torch.tensor([0.15, 0.4, 0.2, 0.3, 0.12, 0.25])
+    distance = torch.rand(instances, points, generator=g) - 0.5
+    shape = torch.exp(-((distance - mu[label]) ** 2) / (2 * sigma[label] ** 2))
+    quality = 0.4 * torch.rand(instances, 1, generator=g) + 0.3 * shape + 0.05 * torch.randn(shape.shape, generator=g)
+    instance = torch.arange(instances)[:, None].expand(-1, points)
+    gaussians = ClassGaussians(classes)
+    optimizer = torch.optim.Adam(gaussians.parameters(), lr=0.05)
+    for _ in range(200):
+        optimizer.zero_grad()
+        p_cls, _, _ = gaussians(distance, label)
+        everywhere = torch.ones_like(instance, dtype=torch.bool)
+        profile_misfit(p_cls, quality, everywhere, instance, label, instances, classes).backward()
+        optimizer.step()
+    assert (gaussians.mu[:, 0] - mu).abs().max() < 0.05
+    assert (gaussians.sigma[:, 0] / sigma).log().abs().max() < 0.3
