@@ -140,7 +140,7 @@ def hapt() -> TrainConfig:
     """
     return TrainConfig(
         dataset="hapt",
-        epochs=40,
+        epochs=30,
         batch_size=2,
         data=DataConfig(max_length=5632, samples_per_step=6),
         model=DetectorConfig(
