@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # make demo     train, evaluate and print a table on synthetic recordings       make test   everything CI runs
 # make build    compile what changed in csrc            make lint    ruff, mypy, spelling, C++ format
-# make bench    the benchmarks                          make test-gpu, make sanitize, make env, make clean
+# make format   write what lint checks                  make test-gpu, make sanitize, make env, make clean
 #
 # Each works alone on a fresh clone with python3 (3.10 to 3.13), pip and a C++ compiler, and writes nothing outside it.
 # PYTHON3 picks the interpreter that .venv is made with; pip's own variables (PIP_INDEX_URL, ...) are honoured.
@@ -26,7 +26,7 @@ export TRITON_CACHE_DIR := $(SCRATCH)/triton
 export TORCHINDUCTOR_CACHE_DIR := $(SCRATCH)/inductor
 export CUDA_CACHE_PATH := $(SCRATCH)/cuda
 
-.PHONY: demo test build lint format cpp-test test-gpu sanitize bench env clean
+.PHONY: demo test build lint format cpp-test test-gpu sanitize env clean
 
 demo: $(VENV)/.runtime
 	$(PYTHON) -m asl_fast.train --dataset multithumos --preset smoke
@@ -63,9 +63,6 @@ sanitize: $(VENV)/.dev
 	LD_PRELOAD="$$($${CXX:-g++} -print-file-name=libasan.so) $$($${CXX:-g++} -print-file-name=libstdc++.so)" \
 		ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q tests/ops tests/evaluation; \
 		status=$$?; $(MAKE) --no-print-directory build && exit $$status
-
-bench: $(VENV)/.dev build
-	$(PYTHON) -m benchmarks.run
 
 env: $(VENV)/.runtime
 	$(PYTHON) -m asl_fast.env
