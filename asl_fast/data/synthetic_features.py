@@ -23,31 +23,31 @@ from asl_fast.data.synthetic_timelines import seeded
 from asl_fast.data.types import Video
 
 # Strengths are in standard deviations of the latent noise along any one direction.
-CLASS_GAIN = 3.0
+CLASS_GAIN = 8.0
 """Class evidence at its peak."""
-BODY_GAIN = 1.2
+BODY_GAIN = 3.0
 """Evidence that an action of this pair of confusable classes is under way, the same throughout the instance."""
-BOUNDARY_GAIN = 2.5
+BOUNDARY_GAIN = 7.0
 """Start and end evidence at their peaks."""
 GAIN_SPREAD = 0.25
 """Standard deviation of the log strength between instances."""
-BLURRED_INSTANCES = 0.15
+BLURRED_INSTANCES = 0.12
 """Share of instances whose evidence is weak throughout."""
-BLURRED_FRAMES = 0.12
+BLURRED_FRAMES = 0.1
 """Share of a video in which evidence is weak and noise strong, in short runs."""
 BLUR_GAIN = 0.35
 """What blurring leaves of the evidence."""
 BLUR_RUN_GRID = 4.0
 """Mean length of a blurred run, in grid steps."""
-DECOY_RATE = 0.5
+DECOY_RATE = 0.35
 """Share of instances that show their confusable class outside their own sensitive range."""
-DECOY_GAIN = 2.4
+DECOY_GAIN = 4.8
 """Strength of that decoy at its peak."""
-DISTRACTOR_RATE = 0.4
+DISTRACTOR_RATE = 0.25
 """Background events per instance, and as many again per minute."""
-DISTRACTOR_GAIN = 2.4
+DISTRACTOR_GAIN = 5.0
 """Strength of a background event at its peak."""
-SCENE_GAIN = 0.5
+SCENE_GAIN = 0.25
 """Standard deviation of a video's constant offset, per latent direction; its slow drift has the same total size."""
 CHANNEL_NOISE = 0.3
 """Standard deviation of the noise added to every channel on its own; the latent noise gives each channel about 1."""

@@ -119,8 +119,8 @@ MULTITHUMOS = replace(
         Quantiles((0.03, 0.33, 0.5, 1.0, 2.0, 4.0, 7.56, 10.9, 25.8, 917.0)),
     ),
     full_feature_dim=1024,
-    smoke=TwinSize(24, 12, 128, max_video_sec=60.0, active_classes=20, frequency_power=0.5),
-    reduced=TwinSize(64, 32, 256, max_video_sec=100.0, frequency_power=0.5),
+    smoke=TwinSize(24, 12, 128, max_video_sec=60.0, active_classes=12, frequency_power=0.5),
+    reduced=TwinSize(64, 32, 256, max_video_sec=100.0, active_classes=40, frequency_power=0.5),
 )
 
 CHARADES = BenchmarkProfile(
@@ -158,8 +158,8 @@ CHARADES = BenchmarkProfile(
         empty_fraction=49 / 1863,
     ),
     full_feature_dim=1024,
-    smoke=TwinSize(96, 48, 128, active_classes=20, frequency_power=0.5),
-    reduced=TwinSize(480, 160, 256, active_classes=60, frequency_power=0.5),
+    smoke=TwinSize(96, 48, 128, active_classes=12, frequency_power=0.5),
+    reduced=TwinSize(480, 160, 256, active_classes=40, frequency_power=0.5),
 )
 
 EGO4D_MQ = BenchmarkProfile(
@@ -231,7 +231,7 @@ EPIC_VERB = BenchmarkProfile(
         Quantiles((0.5, 0.74, 0.857, 1.2, 1.96, 3.88, 7.98, 11.9, 25.7, 147)),
     ),
     full_feature_dim=2304,
-    smoke=TwinSize(24, 12, 128, max_video_sec=180.0, active_classes=16, frequency_power=0.5),
+    smoke=TwinSize(24, 12, 128, max_video_sec=180.0, active_classes=12, frequency_power=0.5),
     reduced=TwinSize(64, 32, 256, max_video_sec=360.0, active_classes=60, frequency_power=0.5),
 )
 

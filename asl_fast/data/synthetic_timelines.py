@@ -196,9 +196,11 @@ def _place(
     """(G, 2) segments in seconds; those of one group follow each other in random order with random gaps."""
     starts, lengths = np.zeros(len(labels)), lengths.copy()
     member_of = {companion: member for member, companion in profile.companions}
-    line = [0 if profile.placement == "video" else member_of.get(label, label) for label in labels.tolist()]
-    for key in sorted(set(line)):
-        order = rng.permutation(np.flatnonzero(np.asarray(line) == key))
+    lines: dict[int, list[int]] = {}
+    for index, label in enumerate(labels.tolist()):
+        lines.setdefault(0 if profile.placement == "video" else member_of.get(label, label), []).append(index)
+    for key in sorted(lines):
+        order = rng.permutation(lines[key])
         footprint = lengths[order] * profile.packing
         room = duration - (lengths[order[-1]] - footprint[-1])
         if footprint.sum() > FULLEST * room and len(order) > 1:
