@@ -160,7 +160,8 @@ class TrainConfig:
         warmup_epochs: passes during which the learning rate rises; they come on top of epochs.
         batch_size: videos per batch and process.
         device: "auto" takes a GPU where there is one.
-        precision: "bf16" runs the detector under autocast; losses stay in float32.
+        precision: "bf16" runs the detector under autocast, losses stay in float32; "auto" is that where the hardware
+            computes in bfloat16.
         compile: compile the detector with torch.compile.
         threads: CPU threads; 0 leaves torch's choice.
         log_every: steps between two looks at the loss for the progress bar and the check for non-finite values.
@@ -181,7 +182,7 @@ class TrainConfig:
     warmup_epochs: int = 5
     batch_size: int = 2
     device: str = "auto"
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"
     compile: bool = False
     threads: int = 0
     log_every: int = 20

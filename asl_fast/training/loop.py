@@ -27,6 +27,7 @@ from asl_fast.training.distributed import Processes
 from asl_fast.training.inference import Columns, ground_truth_columns, predict, run_protocol, summary
 from asl_fast.training.loader import TrainLoader
 from asl_fast.training.metrics_log import MetricsLog
+from asl_fast.training.precision import uses_bf16
 from asl_fast.training.run_folder import RunFolder
 from asl_fast.training.schedule import WarmupCosine
 from asl_fast.training.serialization import to_dict
@@ -89,7 +90,7 @@ def train(
     schedule = WarmupCosine(
         config.warmup_epochs * len(loader), config.total_epochs * len(loader), config.optimizer.min_lr
     )
-    step = TrainingStep(state.detector, state.loss, autocast=config.precision == "bf16")
+    step = TrainingStep(state.detector, state.loss, autocast=uses_bf16(config.precision, processes.device))
     if config.compile:
         # The detector alone: its shapes are few, while the number of actions differs from batch to batch.
         state.detector.compile()
@@ -209,7 +210,7 @@ def _evaluate(
         bundle.test,
         config.inference,
         batch_size=config.evaluation.batch_size,
-        autocast=config.precision == "bf16",
+        autocast=uses_bf16(config.precision, processes.device),
         processes=processes,
     )
     videos = bundle.test.videos

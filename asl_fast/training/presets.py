@@ -140,8 +140,9 @@ def hapt() -> TrainConfig:
     """
     return TrainConfig(
         dataset="hapt",
-        epochs=30,
+        epochs=40,
         batch_size=2,
+        precision="auto",
         data=DataConfig(max_length=5632, samples_per_step=6),
         model=DetectorConfig(
             width=128,

@@ -16,6 +16,7 @@ from asl_fast.models.inference import Detections
 from asl_fast.training.checkpoint import load_checkpoint
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.inference import detect_batch
+from asl_fast.training.precision import uses_bf16
 from asl_fast.training.run_folder import RunFolder
 from asl_fast.training.serialization import from_dict
 
@@ -56,7 +57,7 @@ class TrainedDetector:
 
     def _detect(self, samples: list[Sample]) -> Iterator[tuple[Sample, Detections]]:
         batch = collate(samples, pad_multiple=self.detector.length_multiple)
-        autocast = self.config.precision == "bf16"
+        autocast = uses_bf16(self.config.precision, next(self.detector.parameters()).device)
         found = detect_batch(self.detector, batch, self.config.inference, autocast=autocast)
         yield from zip(samples, found, strict=True)
 
