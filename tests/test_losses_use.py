@@ -183,9 +183,9 @@ def test_learning_cannot_lower_the_loss_through_the_weights_scale() -> None:
     falls = {}
     for normalization in ("none", "batch", "instance"):
         loss, data = asl_loss(instance_level=False, contrastive=False, normalization=normalization), batch()
-        optimizer = torch.optim.Adam(loss.parameters(), lr=0.05)
+        optimizer = torch.optim.Adam(loss.parameters(), lr=0.3)
         first = None
-        for _ in range(300):
+        for _ in range(50):
             optimizer.zero_grad()
             out = loss.eval()(*data)
             first = out["loc"].item() if first is None else first
