@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the launchers share: output buffers, precisions, block sizes, and whether Triton's interpreter runs the kernels.
+
+A block size comes from a function of the shapes, not from autotuning: it is the same in every run, so results are too,
+and nothing is measured while a CUDA graph is captured. The sizes follow from the arithmetic in each docstring; no GPU
+has timed them yet.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+import triton.language as tl
+from torch import Tensor
+
+# Triton reads the variable when it decorates, so it is settled once this package is imported.
+INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"
+
+
+def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """An uninitialised output or scratch buffer; every launcher gets its buffers here, so that tests can fence them."""
+    return torch.empty(tuple(shape), dtype=dtype, device=device)
+
+
+def on_device_of(tensor: Tensor) -> AbstractContextManager[object]:
+    """Launches go to the current device: makes it the tensor's."""
+    return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
+
+
+def is_hip() -> bool:
+    """Whether kernels are compiled for AMD."""
+    return torch.version.hip is not None
+
+
+def compute_type(*tensors: Tensor | None) -> tuple[torch.dtype, tl.dtype]:
+    """float64 if any tensor is, else float32, for torch and for Triton."""
+    wide = any(t is not None and t.dtype == torch.float64 for t in tensors)
+    return (torch.float64, tl.float64) if wide else (torch.float32, tl.float32)
+
+
+def unit_gradient_dtype(tensor: Tensor) -> torch.dtype:
+    """dtype in which a gradient waits for its factor: float32 for float16, whose range the factor may need."""
+    return torch.float32 if tensor.dtype == torch.float16 else tensor.dtype
+
+
+def row_tile(columns: int, elements: int = 2048) -> tuple[int, int]:
+    """(rows, columns) of a tile over rows of ``columns`` contiguous values, powers of two.
+
+    The widest tile that processes at most a quarter more lanes than the best width would: 20 columns take one step of
+    32, 65 three of 32, 300 five of 64. Nothing below 16, so that a step touches whole sectors of memory.
+    """
+    padded = {width: -(-columns // width) * width for width in (16, 32, 64, 128)}
+    best = min(padded.values())
+    width = max(width for width, lanes in padded.items() if lanes <= 1.25 * best)
+    return elements // width, width

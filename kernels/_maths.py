@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Device functions that several kernels use."""
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def log1p_unit(e, WIDE: tl.constexpr):
+    """log(1 + e) for e in [0, 1] to full relative precision.
+
+    2 artanh(e / (2 + e)) by its series, at most 1/9 per term: log itself loses the digits of a small e, and the
+    hardware's logarithm has an absolute error near 1.
+    """
+    TERMS: tl.constexpr = 16 if WIDE else 8
+    s = e / (e + 2.0)
+    square = s * s
+    series = square * 0.0 + 1.0 / (2 * TERMS - 1)
+    for i in tl.static_range(1, TERMS):
+        series = series * square + 1.0 / (2 * (TERMS - i) - 1)
+    return 2.0 * s * series
+
+
+@triton.jit
+def minimum(a, b):
+    """NaN if either is, as torch.minimum."""
+    return tl.minimum(a, b, propagate_nan=tl.PropagateNan.ALL)
+
+
+@triton.jit
+def maximum(a, b):
+    """NaN if either is, as torch.maximum."""
+    return tl.maximum(a, b, propagate_nan=tl.PropagateNan.ALL)
+
+
+@triton.jit
+def share(larger, smaller):
+    """d max(larger, smaller) / d larger: 1, 0, or a half at a tie."""
+    return tl.where(larger == smaller, 0.5, tl.where(larger > smaller, 1.0, 0.0))
+
+
+@triton.jit
+def load_pairs(ptr, row, inside, COMPUTE: tl.constexpr):
+    """Both columns of the rows of a contiguous (N, 2) array, by one load of neighbouring addresses."""
+    at = row[:, None] * 2 + tl.arange(0, 2)[None, :]
+    return tl.split(tl.load(ptr + at, mask=inside[:, None], other=0.0).to(COMPUTE))
+
+
+@triton.jit
+def store_pairs(ptr, row, first, second, inside):
+    """The counterpart of :func:`load_pairs`."""
+    at = row[:, None] * 2 + tl.arange(0, 2)[None, :]
+    tl.store(ptr + at, tl.join(first, second), mask=inside[:, None])

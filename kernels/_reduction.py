@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Second stage of a sum over all programs, in an order that depends on the sizes alone."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+from asl_fast.kernels import _launch
+from torch import Tensor
+
+BLOCK = 1024
+
+
+@triton.jit
+def sum_kernel(parts_ptr, total_ptr, count, BLOCK: tl.constexpr):
+    """total[0] = sum(parts[:count]) by one program; its dtype is that of ``parts``."""
+    lanes = tl.arange(0, BLOCK)
+    total = tl.zeros((BLOCK,), dtype=parts_ptr.dtype.element_ty)
+    for first in range(0, count, BLOCK):
+        total += tl.load(parts_ptr + first + lanes, mask=first + lanes < count, other=0.0)
+    tl.store(total_ptr, tl.sum(total, 0))
+
+
+def total(parts: Tensor) -> Tensor:
+    """() sum of a flat float32 or float64 tensor; one that has a single element is returned as it is."""
+    if parts.numel() == 1:
+        return parts.view(())
+    result = _launch.empty((), parts.dtype, parts.device)
+    sum_kernel[(1,)](parts, result, parts.numel(), BLOCK=BLOCK)
+    return result

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Assignment of pyramid points to ground truth: a whole ragged batch in one launch.
+
+A program owns some points of one video and walks over the video's segments twice: first for the shortest that claims
+each point, then for the classes of all that tie with it. Contraction to fused multiply-adds is off, so that points that
+lie on a boundary are decided as in the reference. The classes are scattered over zeros that the same program wrote, one
+barrier before; on AMD, where that barrier does not order global writes, the zeros come from a fill. Tested under
+Triton's interpreter and compiled for sm_80, sm_90 and gfx942; no GPU has run it yet.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from asl_fast.kernels import _launch
+from torch import Tensor
+
+BLOCK_POINTS, BLOCK_SEGMENTS, BLOCK_ZEROS = 64, 32, 1024
+
+
+@triton.jit
+def claimed_lengths(
+    time, low, high, stride, segments_ptr, index, last, RADIUS: tl.constexpr, COMPUTE: tl.constexpr
+):  # fmt: skip
+    """(points, segments) length of the segment where it claims the point, infinity elsewhere."""
+    there = index < last
+    start = tl.load(segments_ptr + index * 2, mask=there, other=0.0).to(COMPUTE)[None, :]
+    end = tl.load(segments_ptr + index * 2 + 1, mask=there, other=0.0).to(COMPUTE)[None, :]
+    left = time[:, None] - start
+    right = end - time[:, None]
+    if RADIUS is None:
+        inside = (left > 0) & (right > 0)
+    else:
+        centre = 0.5 * (start + end)
+        reach = stride[:, None] * RADIUS
+        inside = (time[:, None] - tl.maximum(centre - reach, start) > 0) & (
+            tl.minimum(centre + reach, end) - time[:, None] > 0
+        )
+    far = tl.maximum(left, right)
+    claims = inside & (far >= low[:, None]) & (far <= high[:, None]) & there[None, :]
+    return tl.where(claims, end - start, float("inf"))
+
+
+@triton.jit
+def assign_points_kernel(
+    points_ptr,
+    segments_ptr,
+    labels_ptr,
+    bounds_ptr,
+    classes_ptr,
+    offsets_ptr,
+    instance_ptr,
+    distance_ptr,
+    num_points,
+    num_classes,
+    RADIUS: tl.constexpr,
+    TOLERANCE: tl.constexpr,
+    FILL: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    BLOCK_POINTS: tl.constexpr,
+    BLOCK_SEGMENTS: tl.constexpr,
+    BLOCK_ZEROS: tl.constexpr,
+):
+    """Program: BLOCK_POINTS points of one video."""
+    blocks = tl.cdiv(num_points, BLOCK_POINTS)
+    video = (tl.program_id(0) // blocks).to(tl.int64)
+    start_point = (tl.program_id(0) % blocks) * BLOCK_POINTS
+    point = start_point + tl.arange(0, BLOCK_POINTS).to(tl.int64)
+    inside = point < num_points
+    out = video * num_points + point
+    if FILL:
+        base = (video * num_points + start_point) * num_classes
+        size = tl.minimum(num_points - start_point, BLOCK_POINTS) * num_classes
+        zeros = tl.zeros((BLOCK_ZEROS,), COMPUTE)
+        for at in range(0, size, BLOCK_ZEROS):
+            lane = at + tl.arange(0, BLOCK_ZEROS)
+            tl.store(classes_ptr + base + lane, zeros, mask=lane < size)
+
+    time = tl.load(points_ptr + point * 4, mask=inside, other=0.0).to(COMPUTE)
+    low = tl.load(points_ptr + point * 4 + 1, mask=inside, other=1.0).to(COMPUTE)
+    high = tl.load(points_ptr + point * 4 + 2, mask=inside, other=0.0).to(COMPUTE)
+    stride = tl.load(points_ptr + point * 4 + 3, mask=inside, other=1.0).to(COMPUTE)
+    first = tl.load(bounds_ptr + video)
+    last = tl.load(bounds_ptr + video + 1)
+
+    shortest = tl.full((BLOCK_POINTS,), float("inf"), COMPUTE)
+    chosen = tl.full((BLOCK_POINTS,), -1, tl.int64)
+    for g in range(first, last, BLOCK_SEGMENTS):
+        index = g + tl.arange(0, BLOCK_SEGMENTS)
+        length = claimed_lengths(time, low, high, stride, segments_ptr, index, last, RADIUS, COMPUTE)
+        best = tl.min(length, 1)
+        earliest = tl.min(tl.where(length == best[:, None], index[None, :], last), 1)
+        better = best < shortest  # an equal one of a later tile is not the first
+        chosen = tl.where(better, earliest, chosen)
+        shortest = tl.where(better, best, shortest)
+
+    positive = chosen >= 0
+    own = tl.where(positive, chosen, 0)
+    start = tl.load(segments_ptr + own * 2, mask=positive, other=0.0).to(COMPUTE)
+    end = tl.load(segments_ptr + own * 2 + 1, mask=positive, other=1.0).to(COMPUTE)
+    tl.store(instance_ptr + out, chosen, mask=inside)
+    tl.store(distance_ptr + out, tl.where(positive, (time - 0.5 * (start + end)) / (end - start), 0.0), mask=inside)
+    tl.store(offsets_ptr + out * 2, tl.where(positive, (time - start) / stride, 0.0), mask=inside)
+    tl.store(offsets_ptr + out * 2 + 1, tl.where(positive, (end - time) / stride, 0.0), mask=inside)
+
+    if FILL:
+        tl.debug_barrier()
+    limit = tl.where(positive, shortest + TOLERANCE, -float("inf"))
+    one = tl.full((BLOCK_POINTS, BLOCK_SEGMENTS), 1.0, COMPUTE)
+    for g in range(first, last, BLOCK_SEGMENTS):
+        index = g + tl.arange(0, BLOCK_SEGMENTS)
+        length = claimed_lengths(time, low, high, stride, segments_ptr, index, last, RADIUS, COMPUTE)
+        tied = (length <= limit[:, None]) & (length < float("inf"))
+        label = tl.load(labels_ptr + index, mask=index < last, other=0)
+        known = ((label >= 0) & (label < num_classes))[None, :]  # on a GPU nobody has looked at the labels
+        tl.store(classes_ptr + out[:, None] * num_classes + label[None, :], one, mask=tied & known)
+
+
+def assign_points(
+    points: Tensor,
+    segments: Tensor,
+    labels: Tensor,
+    offsets: Tensor,
+    num_classes: int,
+    center_sampling_radius: float | None,
+    tie_tolerance: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The op's schema: class targets (B, P, C), offsets (B, P, 2), instance (B, P) int64, distance (B, P)."""
+    dtype, compute = _launch.compute_type(points, segments)
+    videos, num_points = offsets.shape[0] - 1, points.shape[0]
+    fill = not _launch.is_hip()
+    size = (videos, num_points)
+    classes = _launch.empty((*size, num_classes), dtype, points.device)
+    regression = _launch.empty((*size, 2), dtype, points.device)
+    instance = _launch.empty(size, torch.int64, points.device)
+    distance = _launch.empty(size, dtype, points.device)
+    if videos * num_points == 0:
+        return classes, regression, instance, distance
+    if not fill:
+        classes.zero_()
+    with _launch.on_device_of(points):
+        assign_points_kernel[(triton.cdiv(num_points, BLOCK_POINTS) * videos,)](
+            points.contiguous(),
+            segments.contiguous(),
+            labels.contiguous(),
+            offsets.contiguous(),
+            classes,
+            regression,
+            instance,
+            distance,
+            num_points,
+            num_classes,
+            RADIUS=None if center_sampling_radius is None else float(center_sampling_radius),
+            TOLERANCE=float(tie_tolerance),
+            FILL=fill,
+            COMPUTE=compute,
+            BLOCK_POINTS=BLOCK_POINTS,
+            BLOCK_SEGMENTS=BLOCK_SEGMENTS,
+            BLOCK_ZEROS=BLOCK_ZEROS,
+            num_warps=4,
+            enable_fp_fusion=False,
+        )
+    return classes, regression, instance, distance

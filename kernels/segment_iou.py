@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""IoU and DIoU of segments: all pairs or row by row, with leading batch dimensions; forward and backward.
+
+The pairwise forward is bound by writing the (N, M) matrix, in tiles that are contiguous along M. Its backward never
+needs the matrix of slopes: a program owns a few rows of one side and walks over the other, so sums have a fixed order;
+with very few rows on one side it has few programs. Tested under Triton's interpreter and compiled for sm_80, sm_90 and
+gfx942; no GPU has run it yet.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import triton
+import triton.language as tl
+from asl_fast.kernels import _launch
+from asl_fast.kernels._maths import load_pairs, maximum, minimum, share, store_pairs
+from torch import Tensor
+
+BLOCK_N, BLOCK_M, BLOCK_ROWS = 16, 128, 512
+BLOCK_M_BACKWARD = 64  # two accumulators and the slopes must stay in registers
+
+
+@triton.jit
+def iou_of(start_a, end_a, start_b, end_b, DISTANCE: tl.constexpr):
+    """IoU of broadcast segments; with DISTANCE, minus (centre distance / hull)². NaN gives NaN."""
+    intersection = maximum(minimum(end_a, end_b) - maximum(start_a, start_b), 0.0)
+    union = maximum(end_a - start_a, 0.0) + maximum(end_b - start_b, 0.0) - intersection
+    result = tl.where(union <= 0, 0.0, intersection / tl.where(union <= 0, 1.0, union))
+    if DISTANCE:
+        away = ((start_a - start_b) + (end_a - end_b)) * 0.5
+        hull = maximum(maximum(start_a, end_a), maximum(start_b, end_b))
+        hull -= minimum(minimum(start_a, end_a), minimum(start_b, end_b))
+        ratio = tl.where(hull <= 0, 0.0, away / tl.where(hull <= 0, 1.0, hull))
+        result -= ratio * ratio
+    return result
+
+
+@triton.jit
+def slopes(start_a, end_a, start_b, end_b, DISTANCE: tl.constexpr):
+    """d iou / d start_a and d end_a; half to each side at a tie, and no IoU part without an overlap."""
+    raw = minimum(end_a, end_b) - maximum(start_a, start_b)
+    intersection = maximum(raw, 0.0)
+    union = maximum(end_a - start_a, 0.0) + maximum(end_b - start_b, 0.0) - intersection
+    safe_union = tl.where(union <= 0, 1.0, union)
+    iou = intersection / safe_union
+    at_start = tl.where(raw > 0, (iou - (1.0 + iou) * share(start_a, start_b)) / safe_union, 0.0)
+    at_end = tl.where(raw > 0, ((1.0 + iou) * share(end_b, end_a) - iou) / safe_union, 0.0)
+    if DISTANCE:
+        low_a, high_a = minimum(start_a, end_a), maximum(start_a, end_a)
+        low_b, high_b = minimum(start_b, end_b), maximum(start_b, end_b)
+        hull = maximum(high_a, high_b) - minimum(low_a, low_b)
+        safe_hull = tl.where(hull <= 0, 1.0, hull)
+        ratio = ((start_a - start_b) + (end_a - end_b)) * 0.5 / safe_hull
+        at_high, at_low = share(high_a, high_b), share(low_b, low_a)
+        # A reversed segment reaches the hull with its start.
+        hull_by_start = tl.where(end_a < start_a, at_high, -at_low)
+        hull_by_end = tl.where(end_a < start_a, -at_low, at_high)
+        at_start -= tl.where(hull <= 0, 0.0, 2.0 * ratio * (0.5 - ratio * hull_by_start) / safe_hull)
+        at_end -= tl.where(hull <= 0, 0.0, 2.0 * ratio * (0.5 - ratio * hull_by_end) / safe_hull)
+    return at_start, at_end
+
+
+@triton.jit
+def segment_iou_pairwise_fwd_kernel(
+    a_ptr,
+    b_ptr,
+    out_ptr,
+    rows,
+    columns,
+    a_batch,
+    b_batch,
+    DISTANCE: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+):
+    """(batch, rows, columns) by one tile a program; a_batch and b_batch are 0 where an input is shared by the batch."""
+    tiles_n, tiles_m = tl.cdiv(rows, BLOCK_N), tl.cdiv(columns, BLOCK_M)
+    tile_m, rest = tl.program_id(0) % tiles_m, tl.program_id(0) // tiles_m
+    tile_n, batch = rest % tiles_n, (rest // tiles_n).to(tl.int64)
+    n = tile_n.to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
+    m = tile_m.to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
+    start_a, end_a = load_pairs(a_ptr + batch * a_batch * 2, n, n < rows, COMPUTE)
+    start_b, end_b = load_pairs(b_ptr + batch * b_batch * 2, m, m < columns, COMPUTE)
+    iou = iou_of(start_a[:, None], end_a[:, None], start_b[None, :], end_b[None, :], DISTANCE)
+    at = (batch * rows + n)[:, None] * columns + m[None, :]
+    tl.store(out_ptr + at, iou, mask=(n < rows)[:, None] & (m < columns)[None, :])
+
+
+@triton.jit
+def segment_iou_aligned_fwd_kernel(
+    a_ptr, b_ptr, out_ptr, rows, DISTANCE: tl.constexpr, COMPUTE: tl.constexpr, BLOCK: tl.constexpr
+):
+    """(rows,) row by row."""
+    row = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = row < rows
+    start_a, end_a = load_pairs(a_ptr, row, inside, COMPUTE)
+    start_b, end_b = load_pairs(b_ptr, row, inside, COMPUTE)
+    tl.store(out_ptr + row, iou_of(start_a, end_a, start_b, end_b, DISTANCE), mask=inside)
+
+
+@triton.jit
+def segment_iou_pairwise_bwd_kernel(
+    grad_ptr,
+    mine_ptr,
+    other_ptr,
+    grad_mine_ptr,
+    rows,
+    columns,
+    mine_batch,
+    other_batch,
+    grad_row,
+    grad_column,
+    DISTANCE: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+):
+    """Gradient of BLOCK_N segments of one side, summed over all ``columns`` segments of the other."""
+    tiles_n = tl.cdiv(rows, BLOCK_N)
+    tile_n, batch = tl.program_id(0) % tiles_n, (tl.program_id(0) // tiles_n).to(tl.int64)
+    n = tile_n.to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
+    start_a, end_a = load_pairs(mine_ptr + batch * mine_batch * 2, n, n < rows, COMPUTE)
+    start_sum = tl.zeros((BLOCK_N, BLOCK_M), COMPUTE)
+    end_sum = tl.zeros((BLOCK_N, BLOCK_M), COMPUTE)
+    for first in range(0, columns, BLOCK_M):
+        m = first + tl.arange(0, BLOCK_M).to(tl.int64)
+        start_b, end_b = load_pairs(other_ptr + batch * other_batch * 2, m, m < columns, COMPUTE)
+        at_start, at_end = slopes(start_a[:, None], end_a[:, None], start_b[None, :], end_b[None, :], DISTANCE)
+        inside = (n < rows)[:, None] & (m < columns)[None, :]
+        at = batch * rows * columns + n[:, None] * grad_row + m[None, :] * grad_column
+        grad = tl.load(grad_ptr + at, mask=inside, other=0.0).to(COMPUTE)
+        start_sum += tl.where(inside, grad * at_start, 0.0)
+        end_sum += tl.where(inside, grad * at_end, 0.0)
+    store_pairs(grad_mine_ptr, batch * rows + n, tl.sum(start_sum, 1), tl.sum(end_sum, 1), n < rows)
+
+
+@triton.jit
+def segment_iou_aligned_bwd_kernel(
+    grad_ptr,
+    a_ptr,
+    b_ptr,
+    grad_a_ptr,
+    grad_b_ptr,
+    rows,
+    DISTANCE: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Both gradients, row by row."""
+    row = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = row < rows
+    start_a, end_a = load_pairs(a_ptr, row, inside, COMPUTE)
+    start_b, end_b = load_pairs(b_ptr, row, inside, COMPUTE)
+    grad = tl.load(grad_ptr + row, mask=inside, other=0.0).to(COMPUTE)
+    at_start, at_end = slopes(start_a, end_a, start_b, end_b, DISTANCE)
+    store_pairs(grad_a_ptr, row, grad * at_start, grad * at_end, inside)
+    at_start, at_end = slopes(start_b, end_b, start_a, end_a, DISTANCE)
+    store_pairs(grad_b_ptr, row, grad * at_start, grad * at_end, inside)
+
+
+def _leading(a: Tensor, b: Tensor) -> tuple[int, ...]:
+    return tuple(torch.broadcast_shapes(a.shape[:-2], b.shape[:-2]))
+
+
+def _batched(x: Tensor, leading: tuple[int, ...], share_one: bool) -> tuple[Tensor, int]:
+    """Contiguous values and the segments from one batch entry to the next, 0 if ``share_one`` and all are the same."""
+    if tuple(x.shape[:-2]) == leading:
+        return x.contiguous(), x.shape[-2]
+    if share_one and math.prod(x.shape[:-2]) == 1:
+        return x.contiguous(), 0
+    return x.expand(*leading, *x.shape[-2:]).contiguous(), x.shape[-2]
+
+
+def segment_iou(a: Tensor, b: Tensor, aligned: bool, distance: bool) -> Tensor:
+    """The op's schema: (..., N, M), or (..., N) if ``aligned``."""
+    dtype, compute = _launch.compute_type(a, b)
+    leading, rows, columns = _leading(a, b), a.shape[-2], b.shape[-2]
+    out = _launch.empty((*leading, rows) if aligned else (*leading, rows, columns), dtype, a.device)
+    if out.numel() == 0:
+        return out
+    (a, a_batch), (b, b_batch) = (_batched(x, leading, not aligned) for x in (a, b))
+    with _launch.on_device_of(out):
+        if aligned:
+            segment_iou_aligned_fwd_kernel[(triton.cdiv(out.numel(), BLOCK_ROWS),)](
+                a, b, out, out.numel(), DISTANCE=distance, COMPUTE=compute, BLOCK=BLOCK_ROWS, num_warps=4
+            )
+            return out
+        tiles = triton.cdiv(rows, BLOCK_N) * triton.cdiv(columns, BLOCK_M) * math.prod(leading)
+        segment_iou_pairwise_fwd_kernel[(tiles,)](
+            a, b, out, rows, columns, a_batch, b_batch,
+            DISTANCE=distance, COMPUTE=compute, BLOCK_N=BLOCK_N, BLOCK_M=BLOCK_M, num_warps=4,
+        )  # fmt: skip
+    return out
+
+
+def segment_iou_backward(grad: Tensor, a: Tensor, b: Tensor, aligned: bool, distance: bool) -> tuple[Tensor, Tensor]:
+    """The op's schema: gradients in the shapes and dtypes of ``a`` and ``b``."""
+    dtype, compute = _launch.compute_type(a, b)
+    leading, rows, columns = _leading(a, b), a.shape[-2], b.shape[-2]
+    grads = []
+    for x in (a, b):
+        whole = tuple(x.shape[:-2]) == leading  # otherwise the broadcast dimensions are summed below, before rounding
+        grads.append(_launch.empty((*leading, *x.shape[-2:]), x.dtype if whole else dtype, a.device))
+    (wide_a, a_batch), (wide_b, b_batch) = (_batched(x, leading, not aligned) for x in (a, b))
+    grad = grad.contiguous()
+    batch = math.prod(leading)
+    with _launch.on_device_of(grad):
+        if aligned and grad.numel():
+            segment_iou_aligned_bwd_kernel[(triton.cdiv(grad.numel(), BLOCK_ROWS),)](
+                grad, wide_a, wide_b, *grads, grad.numel(),
+                DISTANCE=distance, COMPUTE=compute, BLOCK=BLOCK_ROWS, num_warps=4,
+            )  # fmt: skip
+        elif not aligned:
+            sides = (
+                (wide_a, wide_b, grads[0], rows, columns, a_batch, b_batch, columns, 1),
+                (wide_b, wide_a, grads[1], columns, rows, b_batch, a_batch, 1, columns),
+            )
+            for mine, other, out, own, others, own_batch, other_batch, grad_row, grad_column in sides:
+                if out.numel():
+                    segment_iou_pairwise_bwd_kernel[(triton.cdiv(own, BLOCK_N) * batch,)](
+                        grad, mine, other, out, own, others, own_batch, other_batch, grad_row, grad_column,
+                        DISTANCE=distance, COMPUTE=compute, BLOCK_N=BLOCK_N, BLOCK_M=BLOCK_M_BACKWARD, num_warps=4,
+                    )  # fmt: skip
+    grad_a, grad_b = (g.sum_to_size(x.shape).to(x.dtype) for g, x in zip(grads, (a, b), strict=True))
+    return grad_a, grad_b

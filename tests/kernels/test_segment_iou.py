@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Triton IoU and DIoU, forward and backward, equal the float64 reference and stay within their buffers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+pytest.importorskip("triton")
+
+from asl_fast.kernels import segment_iou as kernels
+
+from asl_fast.reference import segment_iou as reference
+from tests.kernels.fences import fenced
+
+
+def random_segments(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    start, length = torch.rand(2, *shape, generator=generator).mul(10)
+    return torch.stack((start, start + length), -1).to(dtype)
+
+
+def compare(a: Tensor, b: Tensor, aligned: bool, distance: bool) -> None:
+    with fenced():
+        found = kernels.segment_iou(a, b, aligned, distance)
+    expected = reference.segment_iou(a.double(), b.double(), aligned, distance)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6, equal_nan=True)
+    assert found.shape == expected.shape and found.is_contiguous()
+    grad = torch.linspace(0.5, 1.5, found.numel()).view(found.shape)
+    with fenced():
+        grads = kernels.segment_iou_backward(grad, a, b, aligned, distance)
+    wide = reference.segment_iou_backward(grad.double(), a.double(), b.double(), aligned, distance)
+    for one, other, of in zip(grads, wide, (a, b), strict=True):
+        assert one.shape == of.shape and one.dtype == of.dtype
+        scale = float(other.abs().nan_to_num().max()) if other.numel() else 0.0
+        eps = torch.finfo(of.dtype).eps  # a sum of slopes that may cancel, rounded once to the dtype of the input
+        torch.testing.assert_close(one.double(), other, rtol=1e-5 + eps, atol=1e-6 + 1e-6 * scale, equal_nan=True)
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+@pytest.mark.parametrize("distance", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_equals_the_reference(aligned: bool, distance: bool, dtype: torch.dtype) -> None:
+    a = random_segments(2, 37, dtype=dtype)
+    b = random_segments(2, 37 if aligned else 140, seed=1, dtype=dtype)
+    a[0, :4] = torch.tensor([[3.0, 3.0], [5.0, 2.0], [1.0, 4.0], [0.0, 9.0]])
+    b[0, :4] = torch.tensor([[3.0, 3.0], [2.0, 5.0], [1.0, 4.0], [1.0, 9.0]])
+    compare(a, b, aligned, distance)
+
+
+@pytest.mark.parametrize(
+    "shapes", [((3, 1, 5), (2, 4)), ((5,), (3, 4)), ((1, 5), (2, 4)), ((0,), (4,)), ((2, 3), (0,))]
+)
+def test_leading_dimensions_broadcast(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+    compare(random_segments(*shapes[0]), random_segments(*shapes[1], seed=1), False, True)
+
+
+def test_aligned_rows_broadcast() -> None:
+    compare(random_segments(3, 1, 5), random_segments(5, seed=1), True, True)
+
+
+def test_nan_gives_nan() -> None:
+    a = torch.tensor([[1.0, math.nan], [math.nan, 2.0], [0.0, 3.0]])
+    found = kernels.segment_iou(a, random_segments(5), False, False)
+    assert bool(found[:2].isnan().all()) and bool(found[2].isfinite().all())
+
+
+times = st.sampled_from([-3.0, 0.0, 0.5, 1.0, 2.0, 1000.0]) | st.floats(-100, 100, width=16)
+
+
+@given(st.lists(st.tuples(times, times, times, times), min_size=1, max_size=6), st.booleans())
+@settings(max_examples=25, deadline=None)
+def test_drawn_segments(rows: list[tuple[float, float, float, float]], distance: bool) -> None:
+    both = torch.tensor(rows).mul(8).round().div(8)  # lengths of at least 1/8, or none: slopes are one over a length
+    compare(both[:, :2], both[:, 2:], True, distance)
+    compare(both[:, :2], both[:, 2:], False, distance)

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Triton focal loss equals the float64 reference and stays within its buffers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+pytest.importorskip("triton")
+
+from asl_fast.kernels import sensitivity_focal_loss as kernels
+
+from asl_fast.reference import sensitivity_focal_loss as reference
+from tests.kernels.fences import fenced
+
+# The derivative adds two terms that may cancel to a tenth; each is 20 operations and two exponentials of float32.
+FLOAT32 = {"rtol": 1e-5, "atol": 1e-6}
+
+
+def compare(logits: Tensor, targets: Tensor, weights: Tensor | None, mask: Tensor | None, *rest: object) -> None:
+    """Loss and both derivatives against float64; sums are relative to the sum of magnitudes, which loss terms are."""
+    options = (*rest, True, weights is not None)
+    with fenced():
+        found = kernels.sensitivity_focal_loss(logits, targets, weights, mask, *options)
+    dense = targets.double() if targets.is_floating_point() else targets
+    wide = None if weights is None else weights.double()
+    expected = reference.sensitivity_focal_loss(logits.double(), dense, wide, mask, *options)
+    eps = 0.0
+    for index, (one, other) in enumerate(zip(found, expected, strict=True)):
+        if index:
+            eps = torch.finfo(one.dtype).eps  # gradients round to bfloat16, never below float32
+        assert one.shape == other.shape and one.is_contiguous()
+        torch.testing.assert_close(one.double(), other, rtol=FLOAT32["rtol"] + eps, atol=FLOAT32["atol"])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_equals_the_reference(dtype: torch.dtype, reduction: str, sparse: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = (4 * torch.randn(150, 21, generator=generator)).to(dtype)
+    ids = torch.randint(-1, 21, (150,), generator=generator)
+    dense = torch.rand(150, 21, generator=generator).to(dtype)
+    mask = torch.rand(150, generator=generator) > 0.3
+    weights = torch.rand(*((150,) if sparse else (150, 21)), generator=generator).to(dtype)
+    logits[~mask], weights[~mask] = math.nan, math.inf
+    compare(logits, ids if sparse else dense, weights, mask, 0.25, 2.0, 0.1, reduction)
+
+
+@pytest.mark.parametrize("classes", [1, 16, 17, 97, 300])
+@pytest.mark.parametrize("rows", [1, 64, 65])
+def test_tails_of_rows_and_classes(rows: int, classes: int) -> None:
+    generator = torch.Generator().manual_seed(rows)
+    logits, ids = torch.randn(rows, classes, generator=generator), torch.arange(rows) % (classes + 1) - 1
+    compare(logits, ids, torch.rand(rows, generator=generator), None, 0.25, 1.0, 0.0, "sum")
+
+
+@given(
+    rows=st.lists(st.tuples(st.floats(-110, 110, width=32), st.sampled_from([0.0, 1.0, 0.3])), min_size=1, max_size=12),
+    alpha=st.sampled_from([-1.0, 0.0, 0.25, 1.0]),
+    gamma=st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.5]),
+)
+@settings(max_examples=30, deadline=None)
+def test_drawn_logits(rows: list[tuple[float, float]], alpha: float, gamma: float) -> None:
+    logits, targets = (torch.tensor(column, dtype=torch.float32)[None] for column in zip(*rows, strict=True))
+    compare(logits, targets, None, None, alpha, gamma, 0.0, "none")
+
+
+def test_keeps_its_digits_where_the_sigmoid_saturates() -> None:
+    logits, ones = torch.tensor([[20.0, 30.0]]), torch.ones(1, 2)
+    loss, slope, _ = kernels.sensitivity_focal_loss(logits, ones, None, None, -1.0, 2.0, 0.0, "none", True, False)
+    torch.testing.assert_close(loss.double(), torch.exp(-3 * logits.double()), rtol=2e-5, atol=0)
+    torch.testing.assert_close(slope.double(), -3 * torch.exp(-3 * logits.double()), rtol=2e-5, atol=0)
+
+
+def test_class_ids_out_of_range_count_as_background() -> None:
+    logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(1))
+    options = (None, None, 0.25, 2.0, 0.0, "none", True, False)
+    found = kernels.sensitivity_focal_loss(logits, torch.tensor([-1, 3, -9, 2**32 + 1]), *options)
+    expected = kernels.sensitivity_focal_loss(logits, torch.full((4,), -1), *options)
+    assert torch.equal(found[0], expected[0]) and torch.equal(found[1], expected[1])
+
+
+def test_the_same_bits_in_every_run() -> None:
+    logits, ids = torch.randn(1000, 20, generator=torch.Generator().manual_seed(2)), torch.arange(1000) % 21 - 1
+    runs = [
+        kernels.sensitivity_focal_loss(logits, ids, None, None, 0.25, 2.0, 0.0, "sum", True, False) for _ in range(2)
+    ]
+    assert all(torch.equal(one, other) for one, other in zip(*runs, strict=True))
