@@ -138,6 +138,7 @@ def test_half_precision_is_computed_in_single(dtype: torch.dtype) -> None:
     assert half.logits[0].grad is not None and half.logits[0].grad.dtype == dtype
 
 
+@pytest.mark.slow
 def test_compiles_without_a_graph_break() -> None:
     options: dict[str, Any] = {"signal": "likelihood", "normalization": "instance"}
     data = batch(grad=True)
