@@ -125,7 +125,7 @@ def collect(ablation: Ablation, options: Sequence[str]) -> dict[str, Any]:
             folder = run_folder(ablation, variant, seed)
             evaluation = json.loads((folder / "evaluation.json").read_text())
             environment = json.loads((folder / "environment.json").read_text())
-            rows.setdefault(variant, []).append({"seed": seed, "scores": evaluation["scores"]})
+            rows.setdefault(variant, []).append({"seed": seed, "scores": evaluation["measures"]})
             lines = (json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines())
             seconds.append(sum(line["seconds"] for line in lines if line["kind"] == "epoch"))
     command = f"python -m benchmarks.ablation --dataset {ablation.dataset}"

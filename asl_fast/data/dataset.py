@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from asl_fast.data.augment import SensorAugmentation
 from asl_fast.data.crop import clean_segments, random_crop
 from asl_fast.data.grid import FeatureGrid
 from asl_fast.data.store import FeatureStore
@@ -60,7 +61,8 @@ class DetectionDataset(Dataset[Sample]):
         max_length: Longest training crop in grid steps.
         crop_ratio: Smallest and largest share kept of a training video that fits; None keeps all of it.
         truncation_threshold: Share of a segment that must lie in a crop for it to be kept.
-        seed: Non-negative seed of the crops.
+        augmentation: Random changes to training samples after the crop; None makes none.
+        seed: Non-negative seed of the crops and changes.
 
     Raises:
         ValueError: when no video is given, or an option is out of range.
@@ -76,6 +78,7 @@ class DetectionDataset(Dataset[Sample]):
         max_length: int | None = None,
         crop_ratio: tuple[float, float] | None = (0.9, 1.0),
         truncation_threshold: float = 0.5,
+        augmentation: SensorAugmentation | None = None,
         seed: int = 0,
     ) -> None:
         if not videos:
@@ -95,6 +98,7 @@ class DetectionDataset(Dataset[Sample]):
         self.max_length = max_length
         self.crop_ratio = crop_ratio
         self.truncation_threshold = truncation_threshold
+        self.augmentation = augmentation
         self.seed = seed
         # Shared memory, so that workers which outlive an epoch see the new one.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
@@ -115,6 +119,7 @@ class DetectionDataset(Dataset[Sample]):
             "max_length": self.max_length,
             "crop_ratio": self.crop_ratio,
             "truncation_threshold": self.truncation_threshold,
+            "augmentation": self.augmentation,
             "seed": self.seed,
         }
         return DetectionDataset(self.videos, self.store, self.layout, **(settings | options))
@@ -134,11 +139,12 @@ class DetectionDataset(Dataset[Sample]):
             features, grid = self.layout.prepare(video, features)
         segments, labels = grid.to_grid(clean.segments_sec), clean.labels
         if self.training:
+            generator = np.random.default_rng([self.seed, int(self._epoch), index])
             crop = random_crop(
                 segments,
                 labels,
                 len(features),
-                np.random.default_rng([self.seed, int(self._epoch), index]),
+                generator,
                 max_length=self.max_length,
                 crop_ratio=self.crop_ratio,
                 reach=grid.reach_grid,
@@ -147,6 +153,8 @@ class DetectionDataset(Dataset[Sample]):
             features = features[crop.start : crop.stop]
             segments, labels = crop.segments, crop.labels
             grid = grid.shifted(crop.start) if crop.start else grid
+            if self.augmentation is not None:
+                features, segments, grid = self.augmentation(features, segments, grid, generator)
         return Sample(
             video_id=video.id,
             # Copied: a tensor over the store's memory would let a training step change the store.

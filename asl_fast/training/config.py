@@ -31,6 +31,8 @@ class DataConfig:
             share of the benchmark's videos.
         synthetic_seed: seed of the twin; it does not follow the run's seed, so that seeds compare on the same data.
         samples_per_step: raw sensor samples in one grid step (hapt only).
+        rotation_sd_deg: spread of the random rotation of the sensors in training (hapt only).
+        speed_range: largest random change of speed in training, as a share (hapt only).
         fold: hold out this fold of the training users for evaluation (hapt only); None is the official split.
         num_folds: number of folds among the training users (hapt only).
         strict: stop at a video that cannot be used instead of leaving it out with a warning.
@@ -47,6 +49,8 @@ class DataConfig:
     ] = "full"
     synthetic_seed: int = 0
     samples_per_step: int = 12
+    rotation_sd_deg: float = 0.0
+    speed_range: float = 0.0
     fold: int | None = None
     num_folds: int = 5
     strict: bool = False

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from asl_fast.data import DatasetBundle, FeatureGrid, load_dataset
+from asl_fast.data.augment import SensorAugmentation
 from asl_fast.environment import describe
 from asl_fast.evaluation.activitynet_json import write_detections, write_ground_truth
 from asl_fast.evaluation.table import result_table
@@ -79,10 +80,14 @@ def load(config: TrainConfig) -> DatasetBundle:
     if config.dataset == "hapt":
         options |= {"samples_per_step": data.samples_per_step, "fold": data.fold, "num_folds": data.num_folds}
     bundle = load_dataset(config.dataset, config.data_root, seed=data.synthetic_seed, **options)
+    augmentation = None
+    if bundle.transform is not None and (data.rotation_sd_deg or data.speed_range):
+        augmentation = SensorAugmentation(bundle.transform, data.rotation_sd_deg, data.speed_range)
     crops = bundle.train.with_options(
         max_length=data.max_length,
         crop_ratio=data.crop_ratio,
         truncation_threshold=data.truncation_threshold,
+        augmentation=augmentation,
         seed=config.seed,
     )
     return dataclasses.replace(bundle, train=crops)
