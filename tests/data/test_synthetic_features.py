@@ -171,6 +171,31 @@ def test_evidence_peaks_are_visible_in_the_features_themselves() -> None:
     assert np.corrcoef(peaks, planted["mu"][:, 0])[0, 1] > 0.8
 
 
+def test_labels_and_features_alone_reveal_the_planted_centres(smoke: DatasetBundle) -> None:
+    """Ridge regression from single frames to "inside class c": where its answer peaks is mu, with nothing planted known."""
+    store, classes = _store(smoke), smoke.num_classes
+    gram, moment, videos = 10.0 * np.eye(129), np.zeros((129, classes)), []
+    for video in smoke.train.videos:
+        frames = np.pad(store.load(video.id).astype(np.float64), ((0, 0), (0, 1)), constant_values=1.0)
+        segments = store.manifest.extracted_grid(video, len(frames)).to_grid(video.segments_sec)
+        inside = np.zeros((len(frames), classes))
+        for (start, stop), label in zip(segments.tolist(), video.labels.tolist(), strict=True):
+            inside[max(int(np.ceil(start)), 0) : max(int(np.floor(stop)) + 1, 0), label] = 1.0
+        gram += frames.T @ frames
+        moment += frames.T @ inside
+        videos.append((frames, segments, video.labels))
+    weights = np.linalg.solve(gram, moment)
+    places, total = np.linspace(-0.5, 0.5, 41), np.zeros((classes, 41))
+    for frames, segments, labels in videos:
+        answer, time = frames @ weights, np.arange(len(frames))
+        for (start, stop), label in zip(segments.tolist(), labels.tolist(), strict=True):
+            if stop - start >= 4:
+                total[label] += np.interp((start + stop) / 2 + places * (stop - start), time, answer[:, label])
+    active = np.flatnonzero(total.any(axis=1))
+    peaks = places[total[active].argmax(axis=1)]
+    assert len(active) == 12 and np.corrcoef(peaks, planted_sensitivities(smoke)["mu"][active, 0])[0, 1] > 0.9
+
+
 @pytest.mark.parametrize(
     ("name", "tiou", "low", "high"),
     [
