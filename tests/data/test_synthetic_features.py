@@ -172,7 +172,7 @@ def test_evidence_peaks_are_visible_in_the_features_themselves() -> None:
 
 
 def test_labels_and_features_alone_reveal_the_planted_centres(smoke: DatasetBundle) -> None:
-    """Ridge regression from single frames to "inside class c", told nothing that was planted: its answer peaks at mu."""
+    """Ridge regression from single frames to "inside class c", told nothing planted: its answer peaks at mu."""
     store, classes = _store(smoke), smoke.num_classes
     gram, moment, videos = 10.0 * np.eye(129), np.zeros((129, classes)), []
     for video in smoke.train.videos:
