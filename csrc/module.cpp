@@ -11,6 +11,10 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
     m.doc() = "Compiled CPU operators of asl_fast; called through asl_fast.ops, which checks the arguments.";
     m.attr("compiler") = ASL_COMPILER;
     m.def("default_threads", &asl::default_threads, "Threads an operator uses when it is asked for 0.");
+    asl::register_assign_points(m);
+    asl::register_diou_loss(m);
     asl::register_match_segments(m);
+    asl::register_segment_iou(m);
+    asl::register_sensitivity_focal_loss(m);
     asl::register_soft_nms(m);
 }

@@ -71,6 +71,7 @@ _op = _library.define(
 _library.differentiable("diou_loss", setup_context=_setup_context, backward=_backward)
 
 _dispatch.register("diou_loss", "reference", reference.diou_loss)
+_dispatch.register("diou_loss", "cpu", "asl_fast.ops._diou_loss_cpu:diou_loss")
 _dispatch.register("diou_loss", "triton", "asl_fast.kernels.diou_loss:diou_loss")
 
 

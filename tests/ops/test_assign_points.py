@@ -21,6 +21,7 @@ from asl_fast.reference import assign_points as reference
 from tests.ops import checks
 from tests.shared import shared_file
 
+OP = "assign_points"
 RADIUS = {"r1.5": 1.5, "r2.5": 2.5, "none": None}
 
 

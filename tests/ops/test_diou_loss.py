@@ -18,6 +18,7 @@ from asl_fast.reference import diou_loss as reference
 from tests.ops import checks
 from tests.shared import shared_file
 
+OP = "diou_loss"
 GOLDEN = "golden/losses_iou.npz"
 
 

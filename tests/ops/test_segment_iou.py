@@ -15,6 +15,7 @@ from asl_fast import segment_diou, segment_iou
 from asl_fast.reference import segment_iou as reference
 from tests.ops import checks
 
+OP = "segment_iou"
 OPS = pytest.mark.parametrize("op", [segment_iou, segment_diou])
 
 # Quarters up to 1000: every sum and difference is exact in float32, so the properties hold without a tolerance.

@@ -19,6 +19,7 @@ from asl_fast import sensitivity_focal_loss
 from tests.ops import checks
 from tests.shared import shared_file
 
+OP = "sensitivity_focal_loss"
 GOLDEN = "golden/losses_focal.npz"
 KEYS = [f"a{a}_g{g}_hard" for a, g in ((0.25, 2.0), (0.5, 2.0), (0.75, 1.0), (-1.0, 2.0), (0.25, 0.0), (0.25, 1.5))]
 KEYS += ["a0.25_g0.5_hard", "a0.0_g3.0_hard", "a1.0_g2.0_hard", "a0.25_g2.0_smooth", "a0.5_g2.0_smooth"]
