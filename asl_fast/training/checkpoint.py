@@ -108,7 +108,7 @@ def rng_state() -> dict[str, Any]:
             int(has_gauss),
             float(cached),
         ],
-        "python": [version, list(internal), gauss_next],
+        "python": [version, torch.tensor(internal), gauss_next],
     }
 
 
@@ -120,7 +120,7 @@ def set_rng_state(state: Mapping[str, Any]) -> None:
     kind, keys, position, has_gauss, cached = state["numpy"]
     np.random.set_state((kind, keys.cpu().numpy().astype(np.uint32), position, has_gauss, cached))
     version, internal, gauss_next = state["python"]
-    random.setstate((version, tuple(internal), gauss_next))
+    random.setstate((version, tuple(internal.tolist()), gauss_next))
 
 
 def seed_everything(seed: int) -> None:

@@ -4,15 +4,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from asl_fast.data import Batch, DatasetBundle
+from asl_fast.data import DatasetBundle
 from asl_fast.evaluation.protocols import ProtocolResult, evaluate_protocol
 from asl_fast.training.checkpoint import (
     check_same_config,
@@ -24,10 +22,11 @@ from asl_fast.training.checkpoint import (
 )
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.distributed import Processes
-from asl_fast.training.inference import Columns, ground_truth_columns, predict, run_protocol, summary
+from asl_fast.training.inference import Columns, ground_truth_columns, predict, run_protocol
 from asl_fast.training.loader import TrainLoader
 from asl_fast.training.metrics_log import MetricsLog
 from asl_fast.training.precision import uses_bf16
+from asl_fast.training.progress import epoch_line, epoch_record, evaluation_record, progress_bar
 from asl_fast.training.run_folder import RunFolder
 from asl_fast.training.schedule import WarmupCosine
 from asl_fast.training.serialization import to_dict
@@ -75,7 +74,7 @@ def train(
     state = TrainingState(config, processes.device)
     folder.check_space(state.num_bytes())
     seed_everything(config.seed + 1000003 * processes.rank)
-    if resume and folder.last.exists():
+    if processes.from_main(resume and folder.last.exists()):
         _restore(state, folder, config, processes)
 
     loader = TrainLoader(
@@ -108,16 +107,18 @@ def train(
         started = time.perf_counter()
         records = _train_one_epoch(config, state, module, loader, schedule, processes)
         state.epoch += 1
-        epoch_record = _summary(records, state, time.perf_counter() - started)
-        records.append(epoch_record)
+        epoch = epoch_record(records, time.perf_counter() - started)
+        records.append(epoch)
         scores = None
         if _is_due(config, state.epoch):
             predictions, scores = _evaluate(config, state, bundle, processes)
-            records.append(_position("evaluation", state) | summary(scores))
-        _save(config, state, folder, processes, dataset_record, scores)
+            records.append(evaluation_record(epoch, scores))
         if log is not None:
+            # Before the checkpoint: a run killed in between writes these again, and none is ever missing.
             log.append(records)
-            _say(epoch_record, scores, config)
+        _save(config, state, folder, processes, dataset_record, scores)
+        if processes.is_main:
+            print(epoch_line(epoch, config.total_epochs, scores), flush=True)
     if log is not None:
         log.close()
     if predictions is None or scores is None:
@@ -141,7 +142,12 @@ def _train_one_epoch(
     rates: list[float] = []
     unchecked: list[Tensor] = []  # per step, on the device, so that no step waits for the one before
     values: list[list[float]] = []
-    bar = _progress(config, state, loader, processes)
+    bar = progress_bar(
+        loader.epoch(state.epoch),
+        total=len(loader),
+        name=f"epoch {state.epoch + 1}/{config.total_epochs}",
+        shown=processes.is_main,
+    )
     for batch in bar:
         batch = batch.to(processes.device, non_blocking=True)
         rates.append(schedule.apply(state.optimizer, state.step))
@@ -164,17 +170,6 @@ def _train_one_epoch(
         {"kind": "step", "epoch": state.epoch, "step": first + i, "lr": rates[i]} | dict(zip(names, row, strict=True))
         for i, row in enumerate(values)
     ]
-
-
-def _progress(config: TrainConfig, state: TrainingState, loader: TrainLoader, processes: Processes) -> Any:
-    batches: Iterator[Batch] = loader.epoch(state.epoch)
-    return tqdm(
-        batches,
-        total=len(loader),
-        desc=f"epoch {state.epoch + 1}/{config.total_epochs}",
-        leave=False,
-        disable=None if processes.is_main else True,
-    )
 
 
 def _fetch(unchecked: list[Tensor], names: list[str], state: TrainingState) -> list[list[float]]:
@@ -231,12 +226,12 @@ def _save(
     if improved and scores is not None:
         state.best_map, state.best_epoch = scores.average_map, state.epoch
     rng = processes.gather(rng_state())
-    if not processes.is_main:
-        return
-    content = state.state_dict() | {"config": to_dict(config), "dataset": dataset_record, "rng": rng}
-    if improved:
-        save_checkpoint(folder.best, content)
-    save_checkpoint(folder.last, content)
+    if processes.is_main:
+        content = state.state_dict() | {"config": to_dict(config), "dataset": dataset_record, "rng": rng}
+        if improved:
+            save_checkpoint(folder.best, content)
+        save_checkpoint(folder.last, content)
+    processes.gather(None)  # nobody goes on before the files are there
 
 
 def _restore(state: TrainingState, folder: RunFolder, config: TrainConfig, processes: Processes) -> None:
@@ -249,22 +244,3 @@ def _restore(state: TrainingState, folder: RunFolder, config: TrainConfig, proce
         )
     state.load_state_dict(content)
     set_rng_state(content["rng"][processes.rank])
-
-
-def _position(kind: str, state: TrainingState) -> dict[str, Any]:
-    return {"kind": kind, "epoch": state.epoch - 1, "step": state.step - 1}
-
-
-def _summary(records: list[dict[str, Any]], state: TrainingState, seconds: float) -> dict[str, Any]:
-    """Means over the steps of an epoch."""
-    names = [name for name, value in records[0].items() if isinstance(value, float)]
-    means = {name: sum(record[name] for record in records) / len(records) for name in names}
-    return _position("epoch", state) | means | {"seconds": seconds}
-
-
-def _say(record: dict[str, Any], scores: ProtocolResult | None, config: TrainConfig) -> None:
-    parts = [f"epoch {record['epoch'] + 1:3d}/{config.total_epochs}", f"{record['seconds']:6.1f} s"]
-    parts += [f"{name} {record[name]:.4f}" for name in ("total", "cls", "loc") if name in record]
-    if scores is not None:
-        parts.append("  ".join(f"{name} {value:.4f}" for name, value in summary(scores).items() if "@" not in name))
-    print("  ".join(parts), flush=True)

@@ -206,7 +206,7 @@ def _shrunk(config: TrainConfig, *, smoke: bool) -> TrainConfig:
         model = replace(model, width=128, num_heads=4, input_splits=(), projection_dims=())
     return replace(
         config,
-        epochs=(4 if real else 6) if smoke else (config.epochs if real else 15),
+        epochs=(4 if real else 14) if smoke else (config.epochs if real else 15),
         warmup_epochs=1 if smoke else min(config.warmup_epochs, 3),
         batch_size=min(config.batch_size, 4),
         data=replace(config.data, synthetic_scale="smoke" if smoke else "reduced"),

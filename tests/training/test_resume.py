@@ -3,45 +3,61 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from asl_fast.train import main
+from asl_fast.training import loop
 from asl_fast.training.checkpoint import load_checkpoint
+from asl_fast.training.config import EvaluationConfig, TrainConfig
+from asl_fast.training.loop import Result, train
 from asl_fast.training.metrics_log import read_metrics
-from tests.training.tiny import TINY_OPTIONS
+from asl_fast.training.run_folder import RunFolder
+from tests.training.tiny import CPU, TINY_OPTIONS, tiny_bundle, tiny_config
 
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
-COMMAND = [sys.executable, "-m", "asl_fast.train", "--dataset", "thumos14", *TINY_OPTIONS, "--evaluation.every", "2"]
-
-
-def start(*words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [*COMMAND, *words], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def finish(process: subprocess.Popen[str]) -> str:
-    out, err = process.communicate(timeout=240)
-    assert process.returncode == 0, err
-    return out
+ROOT = Path(__file__).resolve().parents[2]
+WORKER = """
+import sys, torch
+from pathlib import Path
+torch.set_num_threads(1)
+from tests.training.test_resume import run_in
+run_in(Path(sys.argv[1]))
+"""
 
 
-def wait_for(process: subprocess.Popen[str], epochs: int, folder: Path) -> None:
-    """Until so many epochs are in the metrics file."""
-    deadline = time.monotonic() + 240
-    while sum(record["kind"] == "epoch" for record in read_metrics(folder / "metrics.jsonl")) < epochs:
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Sums over threads depend on their number, so both processes must have the same."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+def config() -> TrainConfig:
+    """Enough epochs to be caught in the middle."""
+    return tiny_config(epochs=11, evaluation=EvaluationConfig(every=2))
+
+
+def run_in(path: Path, *, resume: bool = False) -> Result:
+    """Trains in a folder."""
+    folder = RunFolder(path)
+    folder.create()
+    return train(config(), tiny_bundle(), folder, CPU, dataset_record={"name": "tiny"}, resume=resume)
 
 
 def differences(left: Any, right: Any, path: str = "") -> list[str]:
@@ -55,51 +71,88 @@ def differences(left: Any, right: Any, path: str = "") -> list[str]:
     if isinstance(left, (list, tuple)):
         if len(left) != len(right):
             return [path]
-        return [
-            name for i, pair in enumerate(zip(left, right, strict=True)) for name in differences(*pair, f"{path}[{i}]")
-        ]
+        pairs = enumerate(zip(left, right, strict=True))
+        return [name for index, pair in pairs for name in differences(*pair, f"{path}[{index}]")]
     return [] if left == right else [path]
 
 
-def without_times(folder: Path) -> list[dict[str, Any]]:
-    return [{k: v for k, v in r.items() if k != "seconds"} for r in read_metrics(folder / "metrics.jsonl")]
+def assert_same_runs(one: Path, two: Path) -> None:
+    """Weights, average, optimiser, generators, position and every logged number."""
+    for name in ("last.pt", "best.pt"):
+        pair = [load_checkpoint(folder / "checkpoints" / name) for folder in (one, two)]
+        assert differences(*pair) == []
+    logs = [read_metrics(folder / "metrics.jsonl") for folder in (one, two)]
+    for record in logs[0] + logs[1]:
+        record.pop("seconds", None)
+    assert logs[0] == logs[1]
 
 
 def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
     straight, killed = tmp_path / "straight", tmp_path / "killed"
-    epochs = ("--epochs", "4", "--warmup-epochs", "1")
-    process = start("--output", str(killed), *epochs)
-    wait_for(process, 2, killed)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([sys.executable, "-c", WORKER, str(killed)], env=environment, cwd=ROOT)
+    deadline = time.monotonic() + 240
+    while sum(record["kind"] == "epoch" for record in read_metrics(killed / "metrics.jsonl")) < 4:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
-    reached = load_checkpoint(killed / "checkpoints" / "last.pt")["epoch"]
-    assert 2 <= reached < 5
-    out = finish(start("--resume", "--output", str(killed), *epochs))
-    assert "resuming from" in out
-    assert f"epoch   {reached + 1}/5" in out
-    assert f"epoch   {reached}/5" not in out
+    assert process.wait() == -signal.SIGKILL
+    assert 3 <= load_checkpoint(killed / "checkpoints" / "last.pt")["epoch"] < config().total_epochs
 
-    finish(start("--output", str(straight), *epochs))
-    for name in ("last.pt", "best.pt"):
-        one, two = (load_checkpoint(folder / "checkpoints" / name) for folder in (straight, killed))
-        # The configuration names the run folder.
-        one["config"].pop("output"), two["config"].pop("output")
-        assert differences(one, two) == []
-    assert without_times(straight) == without_times(killed)
-    assert (straight / "detections.json").read_bytes() == (killed / "detections.json").read_bytes()
-    scores = [json.loads((folder / "evaluation.json").read_text()) for folder in (straight, killed)]
-    assert scores[0] == scores[1]
+    resumed, expected = run_in(killed, resume=True), run_in(straight)
+    assert_same_runs(killed, straight)
+    for column in ("video", "segments", "labels", "scores"):
+        np.testing.assert_array_equal(resumed.predictions[column], expected.predictions[column])
+
+
+@pytest.mark.parametrize("moment", ["step", "best.pt", "last.pt", "metrics"])
+def test_whatever_the_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    """The process ends in the fourth epoch: in a step, before either checkpoint, or before the log."""
+
+    owner, name, fatal = {
+        "step": (loop, "ragged_targets", 11),
+        "best.pt": (loop, "save_checkpoint", 1),
+        "last.pt": (loop, "save_checkpoint", 4),
+        "metrics": (loop.MetricsLog, "append", 4),
+    }[moment]
+    original = getattr(owner, name)
+    calls = 0
+
+    def dying(*args: Any) -> Any:
+        nonlocal calls
+        calls += not moment.endswith(".pt") or args[0].name == moment
+        if calls == fatal:
+            raise Killed
+        return original(*args)
+
+    monkeypatch.setattr(owner, name, dying)
+    with pytest.raises(Killed):
+        run_in(tmp_path / "killed")
+    monkeypatch.undo()
+    run_in(tmp_path / "killed", resume=True)
+    run_in(tmp_path / "straight")
+    assert_same_runs(tmp_path / "killed", tmp_path / "straight")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
-def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
+def test_ctrl_c_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save = loop.save_checkpoint
+
+    def save_then_press(*args: Any) -> None:
+        save(*args)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(loop, "save_checkpoint", save_then_press)
     folder = tmp_path / "run"
-    process = start("--output", str(folder), "--epochs", "50")
-    wait_for(process, 1, folder)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    words = ["--dataset", "thumos14", *TINY_OPTIONS, "--epochs", "3", "--output", str(folder)]
+    assert main(words) == 130
+    err = capsys.readouterr().err
     assert f"continue with: python -m asl_fast.train --resume --output {folder}" in err
     assert "Traceback" not in err
-    assert load_checkpoint(folder / "checkpoints" / "last.pt")["epoch"] >= 1
+    monkeypatch.undo()
+    assert load_checkpoint(folder / "checkpoints" / "last.pt")["epoch"] == 1
+    assert main(["--resume", "--output", str(folder)]) == 0
+    assert load_checkpoint(folder / "checkpoints" / "last.pt")["epoch"] == 4

@@ -3,22 +3,26 @@
 
 from __future__ import annotations
 
+import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from asl_fast.data import Annotations, DatasetBundle, DetectionDataset, FeatureGrid, InMemoryFeatureStore, Video
 from asl_fast.models import DetectorConfig
 from asl_fast.training.config import DataConfig, EvaluationConfig, OptimizerConfig, TrainConfig
-from asl_fast.training.distributed import Processes, start_processes
+from asl_fast.training.distributed import Processes
 
-CPU: Processes = start_processes("cpu")
+CPU = Processes(torch.device("cpu"))
 DIM, CLASSES = 6, 2
 # Options of the command line that make the smoke twin train in a few seconds.
 TINY_OPTIONS = [
     *("--preset", "smoke", "--model.width", "16", "--model.num-levels", "3", "--model.attention-windows", "5"),
     *("--model.num-heads", "2", "--threads", "1", "--epochs", "1", "--warmup-epochs", "1"),
+    *("--precision", "fp32"),
 ]
 
 
@@ -63,6 +67,7 @@ def tiny_config(output: Path | None = None, **changes: object) -> TrainConfig:
         warmup_epochs=1,
         batch_size=2,
         device="cpu",
+        precision="fp32",
         data=DataConfig(max_length=48, pad_multiple=16),
         model=DetectorConfig(
             feature_dim=DIM, num_classes=CLASSES, width=16, num_levels=2, num_heads=2, attention_windows=(5,)
@@ -71,3 +76,25 @@ def tiny_config(output: Path | None = None, **changes: object) -> TrainConfig:
         evaluation=EvaluationConfig(every=0),
     )
     return replace(config, **changes)  # type: ignore[arg-type]
+
+
+def small_hapt(source: Path, folder: Path) -> Path:
+    """A copy of the HAPT download with two training and two test recordings."""
+    with zipfile.ZipFile(next(source.glob("*.zip"))) as archive:
+        names = archive.namelist()
+
+        def copy(suffix: str, keep: Callable[[str], bool] = lambda line: True) -> None:
+            name = next(name for name in names if name.endswith(suffix))
+            lines = [line for line in archive.read(name).decode().splitlines() if keep(line)]
+            path = folder / suffix
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("\n".join(lines) + "\n")
+
+        for recording in ("exp01_user01", "exp02_user01", "exp03_user02", "exp04_user02"):
+            copy(f"RawData/acc_{recording}.txt")
+            copy(f"RawData/gyro_{recording}.txt")
+        copy("RawData/labels.txt", lambda line: int(line.split()[0]) <= 4)
+        copy("activity_labels.txt")
+        copy("Train/subject_id_train.txt")
+        copy("Test/subject_id_test.txt")
+    return folder
