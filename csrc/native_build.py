@@ -25,10 +25,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # Contraction is off so that a function cloned for a newer processor rounds as the portable one does. Without floating
-# point traps and errno, which nothing reads, a choice between two values becomes a vector instruction; no value changes.
-COMMON_FLAGS = (
-    "-MMD -MF $out.d -std=c++17 -pthread -ffp-contract=off -fno-trapping-math -fno-math-errno -Wall -Wextra"
-)
+# point traps and errno, which nothing reads, a choice between two values becomes one instruction; no value changes.
+COMMON_FLAGS = "-MMD -MF $out.d -std=c++17 -pthread -ffp-contract=off -fno-trapping-math -fno-math-errno -Wall -Wextra"
 CXX_FLAGS = f"{COMMON_FLAGS} -O3 -fPIC -fvisibility=hidden"
 SANITIZE = "-g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all"
 CUDA_ARCHS = ("80", "90", "100")
