@@ -11,7 +11,7 @@ from torch import Tensor
 def local_attention(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, window: int, bias: Tensor | None = None
 ) -> Tensor:
-    """Softmax attention of every position over the ``window`` positions around it; see :mod:`asl_fast.ops.local_attention`."""
+    """Softmax attention of every position over the ``window`` around it; see :mod:`asl_fast.ops.local_attention`."""
     radius = window // 2
     keys = F.pad(k, (0, 0, radius, radius)).unfold(2, window, 1)  # (B, H, T, d, w)
     values = F.pad(v, (0, 0, radius, radius)).unfold(2, window, 1)
