@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from asl_fast.ops.local_attention import local_attention
 from asl_fast.reference.local_attention import local_attention as reference
+from asl_fast.reference.local_attention import local_attention_backward, local_attention_with_lse
+from tests.ops import checks
 
 
 def inputs(batch: int, heads: int, length: int, dim: int, seed: int = 0) -> list[torch.Tensor]:
@@ -72,3 +74,48 @@ def test_bad_arguments() -> None:
         local_attention(q, k[:, :, :5], v, mask, window=3)
     with pytest.raises(ValueError, match="bias must have shape"):
         local_attention(q, k, v, mask, window=3, bias=torch.zeros(2, 5))
+
+
+def test_the_registered_reference_equals_automatic_differentiation() -> None:
+    q, k, v = (x.requires_grad_() for x in inputs(2, 2, 13, 3))
+    bias = torch.randn(2, 5, dtype=torch.float64, requires_grad=True)
+    mask = torch.arange(13)[None] < torch.tensor([[13], [8]])
+    expected = reference(q, k, v, mask, window=5, bias=bias)
+    grad = torch.randn_like(expected)
+    expected_grads = torch.autograd.grad(expected, (q, k, v, bias), grad)
+    plain = [x.detach() for x in (q, k, v)]
+    out, lse = local_attention_with_lse(*plain, mask, bias.detach(), 5)
+    torch.testing.assert_close(out, expected.detach(), **checks.FLOAT64)
+    found = local_attention_backward(grad, *plain, mask, bias.detach(), out, lse, 5)
+    for one, other in zip(found, expected_grads, strict=True):
+        torch.testing.assert_close(one, other, **checks.FLOAT64)
+
+
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_registration(with_bias: bool) -> None:
+    q, k, v = (x.requires_grad_() for x in inputs(1, 2, 7, 3))
+    bias = torch.zeros(2, 3, dtype=torch.float64, requires_grad=True) if with_bias else None
+    mask = torch.arange(7)[None] < 5
+    checks.opcheck(torch.ops.asl_fast.local_attention.default, q, k, v, mask, bias, 3)
+    out, lse = torch.ops.asl_fast.local_attention(q, k, v, mask, bias, 3)
+    arguments = [x.detach() if isinstance(x, torch.Tensor) else x for x in (out, q, k, v, mask, bias, out, lse, 3)]
+    checks.opcheck(torch.ops.asl_fast.local_attention_backward.default, *arguments)
+
+
+@pytest.mark.parametrize("name", checks.implementations("local_attention"))
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_every_implementation_equals_the_reference(name: str, with_bias: bool) -> None:
+    tensors = [x.float().requires_grad_() for x in inputs(2, 2, 45, 8)]
+    if with_bias:
+        tensors.append(torch.randn(2, 7, generator=torch.Generator().manual_seed(1), requires_grad=True))
+    mask = torch.arange(45)[None] < torch.tensor([[45], [20]])
+
+    def run(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *bias: torch.Tensor) -> torch.Tensor:
+        return local_attention(q, k, v, mask, window=7, bias=bias[0] if bias else None)
+
+    with checks.every_call_on(name):
+        value, grads = checks.value_and_grads(run, *tensors)
+    expected, expected_grads = checks.value_and_grads(run, *(x.detach().double().requires_grad_() for x in tensors))
+    for one, other in zip((value, *grads), (expected, *expected_grads), strict=True):
+        # A hundred products of numbers around 1, weighted by factors up to 1.5.
+        torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=2e-5)

@@ -1,0 +1,329 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Windowed self-attention, forward and backward, without storing scores.
+
+A program owns BLOCK positions of one head and walks over the tiles within its window, with running maximum and sum as
+FlashAttention has them (Dao et al., NeurIPS 2022). The backward recomputes the scores, once with programs that own
+queries and once with programs that own keys, so nothing is added atomically. q, k and v are read in place where they
+share strides, as views of one projection do. Tested under Triton's interpreter and compiled for sm_80, sm_90 and
+gfx942; no GPU has run it yet.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from asl_fast.kernels import _launch
+from torch import Tensor
+
+MAX_DIM = 256
+
+
+@triton.jit
+def load_tile(ptr, base, position, stride, dim, valid, UPCAST: tl.constexpr, BLOCK_D: tl.constexpr):
+    """(positions, BLOCK_D) rows, zero where not valid: NaN in the padding does no harm."""
+    d = tl.arange(0, BLOCK_D)
+    at = base + position.to(tl.int64)[:, None] * stride + d[None, :]
+    tile = tl.load(ptr + at, mask=valid[:, None] & (d < dim)[None, :], other=0.0)
+    if UPCAST:
+        tile = tile.to(tl.float32)  # the interpreter has no bfloat16 product
+    return tile
+
+
+@triton.jit
+def store_tile(ptr, base, position, dim, tile, inside, BLOCK_D: tl.constexpr):
+    """Rows of a contiguous output."""
+    d = tl.arange(0, BLOCK_D)
+    at = base + position.to(tl.int64)[:, None] * dim + d[None, :]
+    tl.store(ptr + at, tile, mask=inside[:, None] & (d < dim)[None, :])
+
+
+@triton.jit
+def load_valid(mask_ptr, position, length):
+    """Whether positions exist and are valid."""
+    inside = (position >= 0) & (position < length)
+    return inside & (tl.load(mask_ptr + position, mask=inside, other=0) != 0)
+
+
+@triton.jit
+def window_scores(
+    q, k, m, n, valid_m, valid_n, bias_ptr, scale, RADIUS: tl.constexpr, PRECISION: tl.constexpr
+):  # fmt: skip
+    """(m, n) scores, and where they count."""
+    shift = n[None, :] - m[:, None] + RADIUS
+    allowed = valid_m[:, None] & valid_n[None, :] & (shift >= 0) & (shift <= 2 * RADIUS)
+    scores = tl.dot(q, tl.trans(k), input_precision=PRECISION) * scale
+    if bias_ptr is not None:
+        scores += tl.load(bias_ptr + shift, mask=allowed, other=0.0).to(tl.float32)
+    return scores, allowed, shift
+
+
+@triton.jit
+def local_attention_fwd_kernel(
+    q_ptr,
+    k_ptr,
+    v_ptr,
+    mask_ptr,
+    bias_ptr,
+    out_ptr,
+    lse_ptr,
+    heads,
+    length,
+    dim,
+    stride_b,
+    stride_h,
+    stride_t,
+    scale,
+    RADIUS: tl.constexpr,
+    PRECISION: tl.constexpr,
+    UPCAST: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
+    """BLOCK_M queries of one head; lse (B, H, T) is the log of the sum that normalises each query."""
+    blocks = tl.cdiv(length, BLOCK_M)
+    first, row = (tl.program_id(0) % blocks) * BLOCK_M, (tl.program_id(0) // blocks).to(tl.int64)
+    batch, head = row // heads, row % heads
+    base = batch * stride_b + head * stride_h
+    mask_ptr += batch * length
+    if bias_ptr is not None:
+        bias_ptr += head * (2 * RADIUS + 1)
+    m = first + tl.arange(0, BLOCK_M)
+    valid_m = load_valid(mask_ptr, m, length)
+    q = load_tile(q_ptr, base, m, stride_t, dim, valid_m, UPCAST, BLOCK_D)
+    highest = tl.full((BLOCK_M,), -float("inf"), tl.float32)
+    total = tl.zeros((BLOCK_M,), tl.float32)
+    acc = tl.zeros((BLOCK_M, BLOCK_D), tl.float32)
+    for step in range(0, BLOCK_M + 2 * RADIUS, BLOCK_N):
+        n = first - RADIUS + step + tl.arange(0, BLOCK_N)
+        valid_n = load_valid(mask_ptr, n, length)
+        k = load_tile(k_ptr, base, n, stride_t, dim, valid_n, UPCAST, BLOCK_D)
+        v = load_tile(v_ptr, base, n, stride_t, dim, valid_n, UPCAST, BLOCK_D)
+        scores, allowed, _ = window_scores(q, k, m, n, valid_m, valid_n, bias_ptr, scale, RADIUS, PRECISION)
+        scores = tl.where(allowed, scores, -float("inf"))
+        higher = tl.maximum(highest, tl.max(scores, 1))
+        origin = tl.where(higher == -float("inf"), 0.0, higher)  # no key so far
+        p = tl.exp(scores - origin[:, None])
+        shrink = tl.exp(highest - origin)
+        total = total * shrink + tl.sum(p, 1)
+        acc = acc * shrink[:, None] + tl.dot(p.to(v.dtype), v, input_precision=PRECISION)
+        highest = higher
+    some = total > 0
+    acc = tl.where(some[:, None], acc / tl.where(some, total, 1.0)[:, None], 0.0)
+    store_tile(out_ptr, row * length * dim, m, dim, acc, m < length, BLOCK_D)
+    lse = tl.where(some, highest + tl.log(tl.where(some, total, 1.0)), 0.0)
+    tl.store(lse_ptr + row * length + m, lse, mask=m < length)
+
+
+@triton.jit
+def local_attention_bwd_query_kernel(
+    grad_ptr,
+    q_ptr,
+    k_ptr,
+    v_ptr,
+    mask_ptr,
+    bias_ptr,
+    out_ptr,
+    lse_ptr,
+    delta_ptr,
+    grad_q_ptr,
+    grad_bias_ptr,
+    heads,
+    length,
+    dim,
+    stride_b,
+    stride_h,
+    stride_t,
+    scale,
+    RADIUS: tl.constexpr,
+    PRECISION: tl.constexpr,
+    UPCAST: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    BLOCK_W: tl.constexpr,
+):
+    """Gradient of BLOCK_M queries, delta = sum(grad * out) for the other kernel, and one row of bias gradients."""
+    blocks = tl.cdiv(length, BLOCK_M)
+    first, row = (tl.program_id(0) % blocks) * BLOCK_M, (tl.program_id(0) // blocks).to(tl.int64)
+    batch, head = row // heads, row % heads
+    base, own = batch * stride_b + head * stride_h, row * length * dim
+    mask_ptr += batch * length
+    if bias_ptr is not None:
+        bias_ptr += head * (2 * RADIUS + 1)
+    m = first + tl.arange(0, BLOCK_M)
+    valid_m = load_valid(mask_ptr, m, length)
+    q = load_tile(q_ptr, base, m, stride_t, dim, valid_m, UPCAST, BLOCK_D)
+    grad = load_tile(grad_ptr, own, m, dim, dim, valid_m, UPCAST, BLOCK_D)
+    out = load_tile(out_ptr, own, m, dim, dim, valid_m, UPCAST, BLOCK_D)
+    lse = tl.load(lse_ptr + row * length + m, mask=valid_m, other=0.0)
+    delta = tl.sum(grad.to(tl.float32) * out.to(tl.float32), 1)
+    tl.store(delta_ptr + row * length + m, delta, mask=m < length)
+    grad_q = tl.zeros((BLOCK_M, BLOCK_D), tl.float32)
+    grad_bias = tl.zeros((BLOCK_W,), tl.float32)
+    for step in range(0, BLOCK_M + 2 * RADIUS, BLOCK_N):
+        n = first - RADIUS + step + tl.arange(0, BLOCK_N)
+        valid_n = load_valid(mask_ptr, n, length)
+        k = load_tile(k_ptr, base, n, stride_t, dim, valid_n, UPCAST, BLOCK_D)
+        v = load_tile(v_ptr, base, n, stride_t, dim, valid_n, UPCAST, BLOCK_D)
+        scores, allowed, shift = window_scores(q, k, m, n, valid_m, valid_n, bias_ptr, scale, RADIUS, PRECISION)
+        p = tl.where(allowed, tl.exp(tl.where(allowed, scores - lse[:, None], 0.0)), 0.0)
+        slope = p * (tl.dot(grad, tl.trans(v), input_precision=PRECISION) - delta[:, None])
+        grad_q += tl.dot(slope.to(k.dtype), k, input_precision=PRECISION)
+        if bias_ptr is not None:
+            for w in range(0, 2 * RADIUS + 1):
+                on_diagonal = tl.sum(tl.sum(tl.where(shift == w, slope, 0.0), 1), 0)
+                grad_bias += tl.where(tl.arange(0, BLOCK_W) == w, on_diagonal, 0.0)
+    store_tile(grad_q_ptr, own, m, dim, grad_q * scale, m < length, BLOCK_D)
+    if bias_ptr is not None:
+        w = tl.arange(0, BLOCK_W)
+        at = tl.program_id(0).to(tl.int64) * (2 * RADIUS + 1) + w
+        tl.store(grad_bias_ptr + at, grad_bias, mask=w < 2 * RADIUS + 1)
+
+
+@triton.jit
+def local_attention_bwd_key_kernel(
+    grad_ptr,
+    q_ptr,
+    k_ptr,
+    v_ptr,
+    mask_ptr,
+    bias_ptr,
+    lse_ptr,
+    delta_ptr,
+    grad_k_ptr,
+    grad_v_ptr,
+    heads,
+    length,
+    dim,
+    stride_b,
+    stride_h,
+    stride_t,
+    scale,
+    RADIUS: tl.constexpr,
+    PRECISION: tl.constexpr,
+    UPCAST: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
+    """Gradients of BLOCK_M keys and values, from tiles of BLOCK_N queries."""
+    blocks = tl.cdiv(length, BLOCK_M)
+    first, row = (tl.program_id(0) % blocks) * BLOCK_M, (tl.program_id(0) // blocks).to(tl.int64)
+    batch, head = row // heads, row % heads
+    base, own = batch * stride_b + head * stride_h, row * length * dim
+    mask_ptr += batch * length
+    if bias_ptr is not None:
+        bias_ptr += head * (2 * RADIUS + 1)
+    n = first + tl.arange(0, BLOCK_M)
+    valid_n = load_valid(mask_ptr, n, length)
+    k = load_tile(k_ptr, base, n, stride_t, dim, valid_n, UPCAST, BLOCK_D)
+    v = load_tile(v_ptr, base, n, stride_t, dim, valid_n, UPCAST, BLOCK_D)
+    grad_k = tl.zeros((BLOCK_M, BLOCK_D), tl.float32)
+    grad_v = tl.zeros((BLOCK_M, BLOCK_D), tl.float32)
+    for step in range(0, BLOCK_M + 2 * RADIUS, BLOCK_N):
+        m = first - RADIUS + step + tl.arange(0, BLOCK_N)
+        valid_m = load_valid(mask_ptr, m, length)
+        q = load_tile(q_ptr, base, m, stride_t, dim, valid_m, UPCAST, BLOCK_D)
+        grad = load_tile(grad_ptr, own, m, dim, dim, valid_m, UPCAST, BLOCK_D)
+        lse = tl.load(lse_ptr + row * length + m, mask=valid_m, other=0.0)
+        delta = tl.load(delta_ptr + row * length + m, mask=valid_m, other=0.0)
+        scores, allowed, _ = window_scores(q, k, m, n, valid_m, valid_n, bias_ptr, scale, RADIUS, PRECISION)
+        p = tl.where(allowed, tl.exp(tl.where(allowed, scores - lse[:, None], 0.0)), 0.0)
+        slope = p * (tl.dot(grad, tl.trans(v), input_precision=PRECISION) - delta[:, None])
+        grad_v += tl.dot(tl.trans(p.to(grad.dtype)), grad, input_precision=PRECISION)
+        grad_k += tl.dot(tl.trans(slope.to(q.dtype)), q, input_precision=PRECISION)
+    store_tile(grad_k_ptr, own, n, dim, grad_k * scale, n < length, BLOCK_D)
+    store_tile(grad_v_ptr, own, n, dim, grad_v, n < length, BLOCK_D)
+
+
+def _alike(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The three with equal strides and contiguous channels."""
+    if q.stride(-1) == 1 and q.stride() == k.stride() == v.stride():
+        return q, k, v
+    return q.contiguous(), k.contiguous(), v.contiguous()
+
+
+def _options(q: Tensor, window: int, owned: int) -> dict[str, object]:
+    """Tiles of 32 positions to walk over; 8 warps for float32 or from 128 channels on, so that nothing spills."""
+    block_d = max(16, triton.next_power_of_2(q.shape[-1]))
+    precision = "ieee"
+    if q.dtype == torch.float32 and not _launch.is_hip():
+        # Three products of 10 bits each come within a few units of float32 and run on the matrix units.
+        precision = "tf32" if torch.backends.cuda.matmul.allow_tf32 else "tf32x3"
+    return {
+        "RADIUS": window // 2,
+        "PRECISION": precision,
+        "UPCAST": _launch.INTERPRETED and q.dtype == torch.bfloat16,
+        "BLOCK_M": owned,
+        "BLOCK_N": 32,
+        "BLOCK_D": block_d,
+        "num_warps": 8 if q.dtype == torch.float32 or block_d >= 128 else 4,
+        "num_stages": 1 if q.dtype == torch.float32 else 2,
+        "enable_fp_fusion": True,
+    }
+
+
+def _owned(q: Tensor) -> int:
+    """Positions of a program: fewer where its operands and two accumulators would not fit in registers."""
+    return 32 if q.dtype == torch.float32 or q.shape[-1] > 128 else 64
+
+
+def local_attention(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor, bias: Tensor | None, window: int
+) -> tuple[Tensor, Tensor]:
+    """The op's schema: out (B, H, T, d) in the dtype of q, lse (B, H, T) float32. float16, bfloat16 or float32."""
+    batch, heads, length, dim = q.shape
+    if q.dtype == torch.float64 or dim > MAX_DIM:
+        raise ValueError(f"the Triton kernel takes up to {MAX_DIM} channels of 32 bits, got {dim} of {q.dtype}")
+    out = _launch.empty(q.shape, q.dtype, q.device)
+    lse = _launch.empty(q.shape[:-1], torch.float32, q.device)
+    if out.numel() == 0:
+        return out, lse.zero_()
+    q, k, v = _alike(q, k, v)
+    owned = _owned(q)
+    with _launch.on_device_of(q):
+        local_attention_fwd_kernel[(triton.cdiv(length, owned) * batch * heads,)](
+            q, k, v, mask.contiguous().view(torch.uint8), None if bias is None else bias.contiguous(), out, lse,
+            heads, length, dim, *q.stride()[:3], dim**-0.5, **_options(q, window, owned),
+        )  # fmt: skip
+    return out, lse
+
+
+def local_attention_backward(
+    grad: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor,
+    bias: Tensor | None,
+    out: Tensor,
+    lse: Tensor,
+    window: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The op's schema: gradients of q, k, v, and of bias (0,) where there is none."""
+    batch, heads, length, dim = q.shape
+    grads = [_launch.empty(q.shape, q.dtype, q.device) for _ in range(3)]
+    if q.numel() == 0:
+        like = q.new_zeros(0) if bias is None else torch.zeros_like(bias)
+        return grads[0], grads[1], grads[2], like
+    q, k, v = _alike(q, k, v)
+    owned = _owned(q)
+    programs = triton.cdiv(length, owned)
+    parts = _launch.empty((batch, heads, programs, 0 if bias is None else window), torch.float32, q.device)
+    delta = _launch.empty((batch, heads, length), torch.float32, q.device)
+    options = _options(q, window, owned)
+    grad, out, lse = grad.to(q.dtype).contiguous(), out.contiguous(), lse.contiguous()
+    valid, bias_values = mask.contiguous().view(torch.uint8), None if bias is None else bias.contiguous()
+    sizes = (heads, length, dim, *q.stride()[:3], dim**-0.5)
+    with _launch.on_device_of(q):
+        local_attention_bwd_query_kernel[(programs * batch * heads,)](
+            grad, q, k, v, valid, bias_values, out, lse, delta, grads[0], None if bias is None else parts, *sizes,
+            BLOCK_W=triton.next_power_of_2(window), **options,
+        )  # fmt: skip
+        local_attention_bwd_key_kernel[(programs * batch * heads,)](
+            grad, q, k, v, valid, bias_values, lse, delta, grads[1], grads[2], *sizes, **options
+        )
+    grad_bias = q.new_zeros(0) if bias is None else parts.sum((0, 2)).to(bias.dtype)
+    return grads[0], grads[1], grads[2], grad_bias

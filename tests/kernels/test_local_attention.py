@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Triton windowed attention, forward and backward, equals the float64 reference and stays within its buffers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+pytest.importorskip("triton")
+
+from asl_fast.kernels import local_attention as kernels
+
+from asl_fast.reference.local_attention import local_attention as reference
+from tests.kernels.fences import fenced
+
+
+def inputs(batch: int, heads: int, length: int, dim: int, dtype: torch.dtype, seed: int = 0) -> list[Tensor]:
+    """q, k, v and the gradient of the result."""
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(batch, heads, length, dim, generator=generator).to(dtype) for _ in range(4)]
+
+
+def compare(tensors: list[Tensor], mask: Tensor, bias: Tensor | None, window: int, slack: float = 1.0) -> None:
+    """Results and gradients against float64; a half result is rounded once, its probabilities once more."""
+    q, k, v, grad = tensors
+    with fenced():
+        out, lse = kernels.local_attention(q, k, v, mask, bias, window)
+    with fenced():
+        grads = kernels.local_attention_backward(grad, q, k, v, mask, bias, out, lse, window)
+    # Zero under the mask, where the kernel must not look: what is NaN there may not matter.
+    valid = mask[:, None, :, None]
+    wide = [torch.where(valid, x.double(), 0).requires_grad_() for x in (q, k, v)]
+    leaves = wide if bias is None else [*wide, bias.double().requires_grad_()]
+    expected = reference(*wide, mask, window=window, bias=None if bias is None else leaves[3])
+    expected_grads = torch.autograd.grad(expected, leaves, torch.where(valid, grad.double(), 0))
+    eps = slack * max(torch.finfo(q.dtype).eps, 1e-6)
+    for one, other in zip((out, *grads), (expected.detach(), *expected_grads), strict=False):
+        assert one.shape == other.shape and one.is_contiguous()
+        scale = float(other.abs().max()) if other.numel() else 0.0
+        torch.testing.assert_close(one.double(), other, rtol=4 * eps, atol=4 * eps * max(scale, 1.0))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_equals_the_reference(dtype: torch.dtype, with_bias: bool) -> None:
+    tensors = inputs(2, 2, 83, 20, dtype)
+    mask = torch.arange(83)[None] < torch.tensor([[83], [51]])
+    for tensor in tensors:
+        tensor[1, :, 51:] = math.nan
+    bias = torch.randn(2, 9, generator=torch.Generator().manual_seed(1)) if with_bias else None
+    compare(tensors, mask, bias, 9)
+
+
+@given(
+    length=st.integers(1, 70),
+    dim=st.sampled_from([1, 3, 16, 33]),
+    radius=st.sampled_from([0, 1, 5, 40]),
+    seed=st.integers(0, 100),
+)
+@settings(max_examples=12, deadline=None)
+def test_drawn_shapes(length: int, dim: int, radius: int, seed: int) -> None:
+    mask = torch.rand(1, length, generator=torch.Generator().manual_seed(seed)) > 0.2  # holes as well as tails
+    compare(inputs(1, 2, length, dim, torch.float32, seed), mask, None, 2 * radius + 1)
+
+
+def test_large_scores_do_not_overflow() -> None:
+    q, k, v, grad = inputs(1, 1, 40, 8, torch.float32)
+    # Scores reach some thousands, so their last digit changes a probability by some thousand times epsilon.
+    compare([30 * q, 30 * k, v, grad], torch.ones(1, 40, dtype=torch.bool), None, 11, slack=1000)
+
+
+def test_views_of_one_projection_are_read_in_place() -> None:
+    packed = torch.randn(2, 30, 3, 2, 8, generator=torch.Generator().manual_seed(0))  # (B, T, 3, H, d)
+    q, k, v = packed.permute(2, 0, 3, 1, 4)
+    mask = torch.arange(30)[None] < torch.tensor([[30], [11]])
+    compare([q, k, v, torch.ones(2, 2, 30, 8)], mask, None, 5)
+    mixed = [q, k.contiguous(), v, torch.ones(2, 2, 30, 8).transpose(2, 3).contiguous().transpose(2, 3)]
+    compare(mixed, mask, None, 5)
+
+
+def test_nothing_valid_and_nothing_at_all() -> None:
+    compare(inputs(1, 1, 6, 2, torch.float32), torch.zeros(1, 6, dtype=torch.bool), torch.zeros(1, 3), 3)
+    compare(inputs(0, 2, 6, 4, torch.float32), torch.zeros(0, 6, dtype=torch.bool), None, 3)
+
+
+def test_what_the_kernel_does_not_take_is_refused() -> None:
+    q = torch.zeros(1, 1, 2, 4, dtype=torch.float64)
+    with pytest.raises(ValueError, match="float64"):
+        kernels.local_attention(q, q, q, torch.ones(1, 2, dtype=torch.bool), None, 3)
