@@ -137,8 +137,14 @@ def test_whatever_the_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mo
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
 def test_ctrl_c_says_how_to_go_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ) -> None:
+    # A shell starts its background jobs with the signal ignored, and the tests with them.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     save = loop.save_checkpoint
 
     def save_then_press(*args: Any) -> None:
