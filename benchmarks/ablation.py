@@ -125,7 +125,11 @@ def collect(ablation: Ablation, options: Sequence[str]) -> dict[str, Any]:
             folder = run_folder(ablation, variant, seed)
             evaluation = json.loads((folder / "evaluation.json").read_text())
             environment = json.loads((folder / "environment.json").read_text())
-            rows.setdefault(variant, []).append({"seed": seed, "scores": evaluation["measures"]})
+            scores = {
+                name: {key: measure[key] for key in ("tiou_thresholds", "map", "average_map")}
+                for name, measure in evaluation["measures"].items()
+            }
+            rows.setdefault(variant, []).append({"seed": seed, "scores": scores})
             lines = (json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines())
             seconds.append(sum(line["seconds"] for line in lines if line["kind"] == "epoch"))
     command = f"python -m benchmarks.ablation --dataset {ablation.dataset}"
@@ -138,6 +142,7 @@ def collect(ablation: Ablation, options: Sequence[str]) -> dict[str, Any]:
         "environment": {key: environment[key] for key in ("git", "versions", "python", "platform", "processors")},
         "training_seconds_median": statistics.median(seconds),
         "jobs": ablation.jobs,
+        "threads": environment["threads"],
         "rows": rows,
     }
 
@@ -163,8 +168,8 @@ def format_table(report: dict[str, Any]) -> str:
     lines += [
         "",
         f"{report['dataset']}, {kind}, seeds {seeds}: mean ± standard deviation over seeds. `{report['command']}`, "
-        f"{report['date']}, CPU, median training time {report['training_seconds_median']:.0f} s with {report['jobs']} "
-        f"run{'s' if report['jobs'] > 1 else ''} at a time.",
+        f"{report['date']}, CPU, {report['jobs']} run(s) at a time with {report['threads']} thread(s) each, median "
+        f"training time {report['training_seconds_median']:.0f} s.",
     ]
     return "\n".join(lines) + "\n"
 
