@@ -19,6 +19,9 @@ from torch import Tensor
 # Triton reads the variable when it decorates, so it is settled once this package is imported.
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"
 
+# Options of the kernels that stream: fused multiply-adds by name, as the default changes from Triton 3.10 on.
+FUSED = {"num_warps": 4, "enable_fp_fusion": True}
+
 
 def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
     """An uninitialised output or scratch buffer; every launcher gets its buffers here, so that tests can fence them."""
@@ -46,8 +49,8 @@ def unit_gradient_dtype(tensor: Tensor) -> torch.dtype:
     return torch.float32 if tensor.dtype == torch.float16 else tensor.dtype
 
 
-def row_tile(columns: int, elements: int = 2048) -> tuple[int, int]:
-    """(rows, columns) of a tile over rows of ``columns`` contiguous values, powers of two.
+def row_tile(columns: int, elements: int) -> tuple[int, int]:
+    """(rows, columns) of a tile of ``elements`` over rows of ``columns`` contiguous values, powers of two.
 
     The widest tile that processes at most a quarter more lanes than the best width would: 20 columns take one step of
     32, 65 three of 32, 300 five of 64. Nothing below 16, so that a step touches whole sectors of memory.

@@ -26,5 +26,5 @@ def total(parts: Tensor) -> Tensor:
     if parts.numel() == 1:
         return parts.view(())
     result = _launch.empty((), parts.dtype, parts.device)
-    sum_kernel[(1,)](parts, result, parts.numel(), BLOCK=BLOCK)
+    sum_kernel[(1,)](parts, result, parts.numel(), BLOCK=BLOCK, **_launch.FUSED)
     return result

@@ -124,6 +124,6 @@ def diou_loss(
             MEAN=reduction == "mean",
             COMPUTE=compute,
             BLOCK=BLOCK,
-            num_warps=4,
+            **_launch.FUSED,
         )
         return loss if elementwise else _reduction.total(loss), grad_pred, grad_target, grad_weights

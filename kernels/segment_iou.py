@@ -185,13 +185,20 @@ def segment_iou(a: Tensor, b: Tensor, aligned: bool, distance: bool) -> Tensor:
     with _launch.on_device_of(out):
         if aligned:
             segment_iou_aligned_fwd_kernel[(triton.cdiv(out.numel(), BLOCK_ROWS),)](
-                a, b, out, out.numel(), DISTANCE=distance, COMPUTE=compute, BLOCK=BLOCK_ROWS, num_warps=4
+                a,
+                b,
+                out,
+                out.numel(),
+                DISTANCE=distance,
+                COMPUTE=compute,
+                BLOCK=BLOCK_ROWS,
+                **_launch.FUSED,
             )
             return out
         tiles = triton.cdiv(rows, BLOCK_N) * triton.cdiv(columns, BLOCK_M) * math.prod(leading)
         segment_iou_pairwise_fwd_kernel[(tiles,)](
             a, b, out, rows, columns, a_batch, b_batch,
-            DISTANCE=distance, COMPUTE=compute, BLOCK_N=BLOCK_N, BLOCK_M=BLOCK_M, num_warps=4,
+            DISTANCE=distance, COMPUTE=compute, BLOCK_N=BLOCK_N, BLOCK_M=BLOCK_M, **_launch.FUSED,
         )  # fmt: skip
     return out
 
@@ -211,7 +218,7 @@ def segment_iou_backward(grad: Tensor, a: Tensor, b: Tensor, aligned: bool, dist
         if aligned and grad.numel():
             segment_iou_aligned_bwd_kernel[(triton.cdiv(grad.numel(), BLOCK_ROWS),)](
                 grad, wide_a, wide_b, *grads, grad.numel(),
-                DISTANCE=distance, COMPUTE=compute, BLOCK=BLOCK_ROWS, num_warps=4,
+                DISTANCE=distance, COMPUTE=compute, BLOCK=BLOCK_ROWS, **_launch.FUSED,
             )  # fmt: skip
         elif not aligned:
             sides = (
@@ -222,7 +229,7 @@ def segment_iou_backward(grad: Tensor, a: Tensor, b: Tensor, aligned: bool, dist
                 if out.numel():
                     segment_iou_pairwise_bwd_kernel[(triton.cdiv(own, BLOCK_N) * batch,)](
                         grad, mine, other, out, own, others, own_batch, other_batch, grad_row, grad_column,
-                        DISTANCE=distance, COMPUTE=compute, BLOCK_N=BLOCK_N, BLOCK_M=BLOCK_M_BACKWARD, num_warps=4,
+                        DISTANCE=distance, COMPUTE=compute, BLOCK_N=BLOCK_N, BLOCK_M=BLOCK_M_BACKWARD, **_launch.FUSED,
                     )  # fmt: skip
     grad_a, grad_b = (g.sum_to_size(x.shape).to(x.dtype) for g, x in zip(grads, (a, b), strict=True))
     return grad_a, grad_b

@@ -160,7 +160,7 @@ def sensitivity_focal_loss(
     if rows == 0:
         loss = output(logits.shape if elementwise else (), dtype).zero_()
         return loss, grad_logits, grad_weights.zero_()
-    block_rows, block_classes = _launch.row_tile(classes)
+    block_rows, block_classes = _launch.row_tile(classes, 512 if dtype == torch.float64 else 2048)  # registers
     programs = triton.cdiv(rows, block_rows)
     loss = output(logits.shape if elementwise else (programs,), dtype)
     mean = reduction == "mean"
@@ -188,6 +188,6 @@ def sensitivity_focal_loss(
             COMPUTE=compute,
             BLOCK_ROWS=block_rows,
             BLOCK_CLASSES=block_classes,
-            num_warps=4,
+            **_launch.FUSED,
         )
         return loss if elementwise else _reduction.total(loss), grad_logits, grad_weights
