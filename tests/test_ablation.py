@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ablation command: its table, its section of a README, and what it does with a wrong word."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.ablation import format_table, main, replace_section
+
+
+def report(**rows: list[float]) -> dict[str, Any]:
+    def run(seed: int, value: float) -> dict[str, Any]:
+        return {"seed": seed, "scores": {"mAP": {"tiou_thresholds": [0.3, 0.4, 0.5], "average_map": value}}}
+
+    return {
+        "dataset": "hapt",
+        "synthetic": False,
+        "command": "python -m benchmarks.ablation",
+        "date": "2026-01-01",
+        "training_seconds_median": 12.3,
+        "jobs": 1,
+        "threads": 2,
+        "rows": {name: [run(i, value) for i, value in enumerate(values, 1)] for name, values in rows.items()},
+    }
+
+
+def test_table_has_mean_and_spread() -> None:
+    table = format_table(report(plain=[0.5, 0.7], asl=[0.8, 0.8]))
+    assert "| average mAP, tIoU 0.3:0.1:0.5 |" in table
+    assert "| plain detector (ActionFormer's loss) | 0.6000 ± 0.1414 |" in table
+    assert "| p + q + contrastive (ASL) | 0.8000 ± 0.0000 |" in table
+    assert "real data, seeds 1, 2" in table
+
+
+def test_one_seed_has_no_spread() -> None:
+    assert "0.5000 |" in format_table(report(plain=[0.5]))
+
+
+def test_section_of_a_readme_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    path.write_text("a\n<!-- ablation hapt -->\nold\n<!-- end -->\nb\n")
+    replace_section(path, "ablation hapt", "new\n")
+    assert path.read_text() == "a\n<!-- ablation hapt -->\nnew\n<!-- end -->\nb\n"
+    with pytest.raises(ValueError, match="no section"):
+        replace_section(path, "ablation thumos14", "new\n")
+
+
+def test_unknown_variant(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--variants", "plane"]) == 2
+    assert "unknown variant 'plane'" in capsys.readouterr().err
