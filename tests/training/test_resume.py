@@ -50,7 +50,7 @@ class Killed(BaseException):
 
 def config() -> TrainConfig:
     """Enough epochs to be caught in the middle."""
-    return tiny_config(epochs=11, evaluation=EvaluationConfig(every=2))
+    return tiny_config(epochs=7, evaluation=EvaluationConfig(every=2))
 
 
 def run_in(path: Path, *, resume: bool = False) -> Result:
@@ -87,8 +87,19 @@ def assert_same_runs(one: Path, two: Path) -> None:
     assert logs[0] == logs[1]
 
 
-def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
-    straight, killed = tmp_path / "straight", tmp_path / "killed"
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """A run that was left alone."""
+    path = tmp_path_factory.mktemp("straight")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    result = run_in(path)
+    torch.set_num_threads(before)
+    return path, result
+
+
+def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path, straight: tuple[Path, Result]) -> None:
+    killed = tmp_path / "killed"
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen([sys.executable, "-c", WORKER, str(killed)], env=environment, cwd=ROOT)
     deadline = time.monotonic() + 240
@@ -100,14 +111,16 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
     assert process.wait() == -signal.SIGKILL
     assert 3 <= load_checkpoint(killed / "checkpoints" / "last.pt")["epoch"] < config().total_epochs
 
-    resumed, expected = run_in(killed, resume=True), run_in(straight)
-    assert_same_runs(killed, straight)
+    resumed, expected = run_in(killed, resume=True), straight[1]
+    assert_same_runs(killed, straight[0])
     for column in ("video", "segments", "labels", "scores"):
         np.testing.assert_array_equal(resumed.predictions[column], expected.predictions[column])
 
 
 @pytest.mark.parametrize("moment", ["step", "best.pt", "last.pt", "metrics"])
-def test_whatever_the_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+def test_whatever_the_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, straight: tuple[Path, Result], moment: str
+) -> None:
     """The process ends in the fourth epoch: in a step, before either checkpoint, or before the log."""
 
     owner, name, fatal = {
@@ -131,8 +144,7 @@ def test_whatever_the_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mo
         run_in(tmp_path / "killed")
     monkeypatch.undo()
     run_in(tmp_path / "killed", resume=True)
-    run_in(tmp_path / "straight")
-    assert_same_runs(tmp_path / "killed", tmp_path / "straight")
+    assert_same_runs(tmp_path / "killed", straight[0])
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
