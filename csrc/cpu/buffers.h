@@ -79,6 +79,17 @@ void load(const Source& from, std::int64_t first, std::int64_t count, Real* to) 
     }
 }
 
+template <class Real>
+constexpr Dtype kDtypeOf = sizeof(Real) == sizeof(double) ? Dtype::kFloat64 : Dtype::kFloat32;
+
+/// Elements [first, first + count) where they lie if they are of this type, else converted into `scratch`.
+template <class Real>
+const Real* view_or_load(const Source& from, std::int64_t first, std::int64_t count, Real* scratch) {
+    if (from.dtype == kDtypeOf<Real>) return static_cast<const Real*>(from.data) + first;
+    load(from, first, count, scratch);
+    return scratch;
+}
+
 /// The reverse of load, rounding to the nearest. float16 is never written: gradients wait in float32.
 template <class Real>
 void store(const Real* from, std::int64_t count, const Sink& to, std::int64_t first) {

@@ -53,6 +53,13 @@ struct FocalLoop {
 };
 
 template <class Real>
+struct MultiplyLoop {
+    static ASL_HOST_DEVICE void run(Real* __restrict values, const Real* __restrict by, std::int64_t count) {
+        for (std::int64_t i = 0; i < count; ++i) values[i] *= by[i];
+    }
+};
+
+template <class Real>
 class FocalLoss {
   public:
     FocalLoss(const FocalInput& input, const FocalOptions& options, const FocalOutput& output)
@@ -101,58 +108,73 @@ class FocalLoss {
     /// Writes `rows` rows from `row` on and returns the sum of their losses.
     double evaluate(std::int64_t row, std::int64_t rows, const Block& block) const {
         const std::int64_t count = rows * in_.classes, first = row * in_.classes;
-        load(in_.logits, first, count, block.x);
-        load_targets(row, rows, block.t);
+        const Real* x = load_logits(row, rows, block.x);
+        const Real* t = load_targets(row, rows, block.t);
         if (in_.weights) load_weights(row, rows, block.weight, block.loss);
-        if (in_.mask) clear_masked(row, rows, {block.x, block.t, block.weight});
-        evaluate_elements(count, block);
-        if (in_.mask) clear_masked(row, rows, {block.loss, block.slope});
+        const bool direct = out_.grad_logits && out_.grad_logits.dtype == kDtypeOf<Real>;
+        Real* slope = direct ? static_cast<Real*>(out_.grad_logits.data) + first : block.slope;
+        evaluate_elements(x, t, count, block.loss, slope);
+        if (in_.mask) clear_masked(row, rows, {block.loss, slope});
 
         if (out_.grad_weights) store_grad_weights(row, rows, block.loss, block.x);
         if (in_.weights) {
             multiply(block.loss, block.weight, count);
-            multiply(block.slope, block.weight, count);
+            multiply(slope, block.weight, count);
         }
         if (out_.grad_logits) {
-            scale(block.slope, count);
-            store(block.slope, count, out_.grad_logits, first);
+            scale(slope, count);
+            if (!direct) store(slope, count, out_.grad_logits, first);
         }
         if (options_.reduction != Reduction::kNone) return lane_sum(block.loss, count);
         store(block.loss, count, out_.loss, first);
         return 0.0;
     }
 
-    void evaluate_elements(std::int64_t count, const Block& block) const {
+    void evaluate_elements(const Real* x, const Real* t, std::int64_t count, Real* loss, Real* slope) const {
         if constexpr (std::is_same_v<Real, float>) {
             if (options_.gamma == 2.0)
-                return simd_call<FocalLoop<true, Real>>(simd_level(), block.x, block.t, count, rule_, block.loss,
-                                                        block.slope);
+                return simd_call<FocalLoop<true, Real>>(simd_level(), x, t, count, rule_, loss, slope);
         }
-        FocalLoop<false, Real>::run(block.x, block.t, count, rule_, block.loss, block.slope);
+        FocalLoop<false, Real>::run(x, t, count, rule_, loss, slope);
     }
 
-    void load_targets(std::int64_t row, std::int64_t rows, Real* t) const {
-        const std::int64_t count = rows * in_.classes;
+    const Real* load_logits(std::int64_t row, std::int64_t rows, Real* scratch) const {
+        const std::int64_t count = rows * in_.classes, first = row * in_.classes;
+        if (!in_.mask) return view_or_load(in_.logits, first, count, scratch);
+        load(in_.logits, first, count, scratch);
+        clear_masked(row, rows, {scratch});
+        return scratch;
+    }
+
+    const Real* load_targets(std::int64_t row, std::int64_t rows, Real* scratch) const {
+        const std::int64_t count = rows * in_.classes, first = row * in_.classes;
         const Real keep = keep_, add = add_;
         if (in_.targets) {
-            load(in_.targets, row * in_.classes, count, t);
-            if (options_.label_smoothing == 0.0) return;
-            for (std::int64_t i = 0; i < count; ++i) t[i] = t[i] * keep + add;
-            return;
+            if (!in_.mask && options_.label_smoothing == 0.0) return view_or_load(in_.targets, first, count, scratch);
+            load(in_.targets, first, count, scratch);
+            if (options_.label_smoothing != 0.0)
+                for (std::int64_t i = 0; i < count; ++i) scratch[i] = scratch[i] * keep + add;
+        } else {
+            std::fill(scratch, scratch + count, add);
+            for (std::int64_t r = 0; r < rows; ++r) {
+                const std::int64_t id = in_.ids[row + r];
+                if (id >= 0 && id < in_.classes) scratch[r * in_.classes + id] = keep + add;
+            }
         }
-        std::fill(t, t + count, add);
-        for (std::int64_t r = 0; r < rows; ++r) {
-            const std::int64_t id = in_.ids[row + r];
-            if (id >= 0 && id < in_.classes) t[r * in_.classes + id] = keep + add;
-        }
+        if (in_.mask) clear_masked(row, rows, {scratch});
+        return scratch;
     }
 
     /// `scratch` is overwritten.
     void load_weights(std::int64_t row, std::int64_t rows, Real* weight, Real* scratch) const {
-        if (!in_.row_weights) return load(in_.weights, row * in_.classes, rows * in_.classes, weight);
-        load(in_.weights, row, rows, scratch);
-        for (std::int64_t r = 0; r < rows; ++r)
-            std::fill(weight + r * in_.classes, weight + (r + 1) * in_.classes, scratch[r]);
+        if (in_.row_weights) {
+            const Real* of_row = view_or_load(in_.weights, row, rows, scratch);
+            for (std::int64_t r = 0; r < rows; ++r)
+                std::fill(weight + r * in_.classes, weight + (r + 1) * in_.classes, of_row[r]);
+        } else {
+            load(in_.weights, row * in_.classes, rows * in_.classes, weight);
+        }
+        if (in_.mask) clear_masked(row, rows, {weight});
     }
 
     void clear_masked(std::int64_t row, std::int64_t rows, std::initializer_list<Real*> arrays) const {
@@ -175,8 +197,8 @@ class FocalLoss {
         store(scratch, rows, out_.grad_weights, row);
     }
 
-    static void multiply(Real* __restrict values, const Real* __restrict by, std::int64_t count) {
-        for (std::int64_t i = 0; i < count; ++i) values[i] *= by[i];
+    static void multiply(Real* values, const Real* by, std::int64_t count) {
+        simd_call<MultiplyLoop<Real>>(simd_level(), values, by, count);
     }
 
     void scale(Real* values, std::int64_t count) const {

@@ -7,18 +7,28 @@
 #include <vector>
 
 #include "cpu/parallel.h"
+#include "cpu/simd.h"
 
 namespace asl {
 
+constexpr std::int64_t kSumLanes = 16;
+
+struct LaneSum {
+    template <class Real>
+    static ASL_HOST_DEVICE void run(const Real* __restrict values, std::int64_t count, double* __restrict lanes) {
+        double local[kSumLanes] = {};
+        std::int64_t i = 0;
+        for (; i + kSumLanes <= count; i += kSumLanes)
+            for (std::int64_t lane = 0; lane < kSumLanes; ++lane) local[lane] += static_cast<double>(values[i + lane]);
+        for (; i < count; ++i) local[i % kSumLanes] += static_cast<double>(values[i]);
+        for (std::int64_t lane = 0; lane < kSumLanes; ++lane) lanes[lane] = local[lane];
+    }
+};
+
 template <class Real>
 double lane_sum(const Real* values, std::int64_t count) {
-    constexpr std::int64_t kLanes = 8;
-    double lanes[kLanes] = {};
-    std::int64_t i = 0;
-    for (; i + kLanes <= count; i += kLanes)
-        for (std::int64_t lane = 0; lane < kLanes; ++lane) lanes[lane] += static_cast<double>(values[i + lane]);
-    for (; i < count; ++i) lanes[i % kLanes] += static_cast<double>(values[i]);
-    double total = 0.0;
+    double lanes[kSumLanes], total = 0.0;
+    simd_call<LaneSum>(simd_level(), values, count, static_cast<double*>(lanes));
     for (const double lane : lanes) total += lane;
     return total;
 }
