@@ -46,7 +46,14 @@ class Timing:
     rounds: int
 
 
-def measure(case: Case, *, device: str = "cpu", seconds: float = 3.0, min_rounds: int = 5) -> dict[str, Timing]:
+def measure(
+    case: Case,
+    *,
+    device: str = "cpu",
+    seconds: float = 3.0,
+    min_rounds: int = 5,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, Timing]:
     """Times ``run`` (under the name "run") and the baselines in turn, so that disturbances meet all of them.
 
     Args:
@@ -54,6 +61,7 @@ def measure(case: Case, *, device: str = "cpu", seconds: float = 3.0, min_rounds
         device: "cuda" waits for the device around every call.
         seconds: to spend in all, once each has run ``min_rounds`` times.
         min_rounds: at least this many calls of each, after one that is not counted.
+        clock: ``time.process_time`` counts the processor's work of all threads, where other programs share the machine.
     """
     inputs = case.make_inputs()
     functions = {"run": case.run, **case.baselines}
@@ -62,19 +70,23 @@ def measure(case: Case, *, device: str = "cpu", seconds: float = 3.0, min_rounds
     while len(taken["run"]) <= min_rounds or time.perf_counter() < deadline:
         for name, function in functions.items():
             _wait(device)
-            start = time.perf_counter()
+            start = clock()
             function(*inputs)
             _wait(device)
-            taken[name].append(time.perf_counter() - start)
+            taken[name].append(clock() - start)
         deadline = deadline or time.perf_counter() + seconds
     return {name: _timing(times[1:]) for name, times in taken.items()}
 
 
 def report(cases: Sequence[Case], *, device: str = "cpu") -> None:
-    """Prints one line per case: median, rate, and how many times longer each baseline takes."""
-    print(f"{device}, {torch.get_num_threads()} threads")
+    """Prints one line per case: median, rate, and how many times longer each baseline takes.
+
+    ``--cpu-time`` on the command line counts processor time instead of time.
+    """
+    clock = time.process_time if "--cpu-time" in sys.argv else time.perf_counter
+    print(f"{device}, {torch.get_num_threads()} threads, {clock.__name__}")
     for case in cases:
-        timings = measure(case, device=device)
+        timings = measure(case, device=device, clock=clock)
         own = timings.pop("run")
         ratios = ", ".join(f"{timing.median / own.median:.1f}x {name}" for name, timing in timings.items())
         rate = f"{case.bytes_moved / own.median / 1e9:6.1f} GB/s" if case.bytes_moved else ""
