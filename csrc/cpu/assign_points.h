@@ -142,7 +142,7 @@ void assign_points(const AssignInput<Real>& input, const ClaimRule<Real>& rule, 
                    int threads) {
     const std::vector<Level> levels = find_levels(input.points, input.num_points);
     const std::int64_t values = input.videos * input.num_points * (input.classes + 4);
-    const int useful = worthwhile_threads(values, 100000, threads);
+    const int useful = worthwhile_threads(values, 1000000, threads);
     parallel_for(input.videos, 1, useful, [&](std::int64_t begin, std::int64_t end) {
         PointAssigner<Real> assigner(input, rule, levels, output);
         for (std::int64_t video = begin; video < end; ++video) assigner.run(video);

@@ -65,7 +65,7 @@ class DiouLoss {
   private:
     static constexpr std::int64_t kBlock = 256;  // rows
     static constexpr std::int64_t kBlocksPerChunk = 64;
-    static constexpr std::int64_t kWorthAThread = 32768;
+    static constexpr std::int64_t kWorthAThread = 250000;
 
     double evaluate(std::int64_t row, std::int64_t rows) const {
         Real pred[2 * kBlock], target[2 * kBlock], grad_pred[2 * kBlock], grad_target[2 * kBlock];

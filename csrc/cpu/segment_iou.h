@@ -89,7 +89,7 @@ template <bool kDistance, class Real>
 class SegmentIou {
   public:
     SegmentIou(const SegmentPairs<Real>& pairs, bool aligned, int threads) : in_(pairs), aligned_(aligned) {
-        threads_ = worthwhile_threads(in_.batch * in_.n * in_.m, kPairsPerChunk, threads);
+        threads_ = worthwhile_threads(in_.batch * in_.n * in_.m, kWorthAThread, threads);
     }
 
     /// out: (batch, n, m), or (batch, n) if aligned.
@@ -159,6 +159,7 @@ class SegmentIou {
 
   private:
     static constexpr std::int64_t kPairsPerChunk = 32768;
+    static constexpr std::int64_t kWorthAThread = 500000;
     static constexpr std::int64_t kMaxParts = 16;
 
     const SegmentPairs<Real> in_;

@@ -93,7 +93,7 @@ class FocalLoss {
   private:
     static constexpr std::int64_t kBlock = 1024;  // elements: five arrays of them in the first-level cache
     static constexpr std::int64_t kBlocksPerChunk = 16;
-    static constexpr std::int64_t kWorthAThread = 32768;
+    static constexpr std::int64_t kWorthAThread = 400000;  // elements
 
     struct Block {
         Real *x, *t, *weight, *loss, *slope;

@@ -46,7 +46,10 @@ double parallel_sum(std::int64_t count, std::int64_t grain, int threads, const B
     return total;
 }
 
-/// Threads for `work` units where less than `enough` per thread is not worth starting one (some 20 microseconds).
+/// Threads for `work` units where less than `enough` per thread is not worth starting one.
+///
+/// That is half a millisecond: a thread starts in some 20 microseconds on an idle processor, but PyTorch's own threads
+/// spin for a while after each of its operations and hold the processors meanwhile.
 inline int worthwhile_threads(std::int64_t work, std::int64_t enough, int threads) {
     const int wanted = threads > 0 ? threads : default_threads();
     return static_cast<int>(std::max<std::int64_t>(1, std::min<std::int64_t>(wanted, work / enough)));

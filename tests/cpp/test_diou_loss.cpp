@@ -103,7 +103,7 @@ TEST(diou_loss_weights_reduces_and_differentiates) {
 
 TEST(diou_loss_is_the_same_for_any_number_of_threads) {
     compare::Random random(7);
-    const std::int64_t rows = 70001;
+    const std::int64_t rows = 510001;
     const auto pred = random.values<float>(2 * rows, 0.0, 4.0), target = random.values<float>(2 * rows, 0.0, 4.0);
     const auto weights = random.values<float>(rows, 0.0, 2.0);
     const Result expected = run(pred, target, weights, asl::Reduction::kSum, 1);

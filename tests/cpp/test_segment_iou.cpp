@@ -102,7 +102,7 @@ TEST(segment_iou_of_pairs_rows_and_batches) {
 
 TEST(segment_iou_is_the_same_for_any_number_of_threads) {
     compare::Random random(10);
-    const std::int64_t n = 400, m = 500;
+    const std::int64_t n = 1000, m = 1100;
     const auto a = segments(random, n), b = segments(random, m);
     const auto grad = random.values<float>(n * m, -1.0, 1.0);
     std::vector<std::vector<float>> results;

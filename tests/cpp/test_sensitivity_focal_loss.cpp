@@ -165,11 +165,11 @@ TEST(focal_loss_ignores_what_is_masked) {
 }
 
 TEST(focal_loss_is_the_same_for_any_number_of_threads_and_any_number_of_classes) {
-    for (const std::int64_t classes : {1, 7, 20, 1024, 5000}) {
+    for (const std::int64_t classes : {1, 20, 5000}) {
         Problem problem;
         compare::Random random(4);
         problem.classes = classes;
-        problem.rows = std::max<std::int64_t>(3, 150000 / classes);
+        problem.rows = std::max<std::int64_t>(3, 850000 / classes);
         problem.logits = random.values<float>(problem.rows * classes, -9.0, 9.0);
         problem.ids.assign(problem.rows, 0);
         problem.row_weights = random.values<float>(problem.rows, 0.0, 2.0);

@@ -63,13 +63,13 @@ def pyramid(length: int = 2304) -> Tensor:
 
 def large_problems() -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
     """Every op on inputs large enough for several threads and for chunks that do not divide them."""
-    logits = (4 * torch.randn(5003, 21, generator=generator(0))).requires_grad_()
-    ids = torch.randint(-1, 21, (5003,), generator=generator(1))
-    weights = torch.rand(5003, generator=generator(2)).requires_grad_()
-    mask = torch.rand(5003, generator=generator(3)) < 0.8
-    pred, target = (4 * torch.rand(70001, 2, generator=generator(seed)) for seed in (4, 5))
-    rows = torch.rand(70001, generator=generator(6)).requires_grad_()
-    a, b = (segments(300, seed=seed).requires_grad_() for seed in (7, 9))
+    logits = (4 * torch.randn(40009, 21, generator=generator(0))).requires_grad_()
+    ids = torch.randint(-1, 21, (40009,), generator=generator(1))
+    weights = torch.rand(40009, generator=generator(2)).requires_grad_()
+    mask = torch.rand(40009, generator=generator(3)) < 0.8
+    pred, target = (4 * torch.rand(1000001, 2, generator=generator(seed)) for seed in (4, 5))
+    rows = torch.rand(1000001, generator=generator(6)).requires_grad_()
+    a, b = (segments(1100, seed=seed).requires_grad_() for seed in (7, 9))
     return {
         "focal mean": (lambda x, w: sensitivity_focal_loss(x, ids, w, mask, reduction="mean"), (logits, weights)),
         "focal none": (lambda x, w: sensitivity_focal_loss(x, ids, w, mask), (logits, weights)),
@@ -80,7 +80,7 @@ def large_problems() -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
         "pairs": (segment_diou, (a, b)),
         "aligned": (lambda x, y: segment_iou(x, y, aligned=True), (pred, target)),
         "assign": (
-            lambda p: torch.cat([part.flatten().double() for part in assign_points(p, targets(11), 20)]),
+            lambda p: torch.cat([part.flatten().double() for part in assign_points(p, targets(11, (40,) * 21), 20)]),
             (pyramid(),),
         ),
     }
