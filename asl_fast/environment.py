@@ -12,15 +12,12 @@ import torch
 
 from asl_fast import __version__, native
 
-PACKAGES = ("torch", "numpy", "tyro", "tqdm", "triton", "h5py", "tensorboard", "matplotlib", "jinja2", "pandas")
+PACKAGES = ("torch", "numpy", "tyro", "tqdm", "triton", "h5py", "tensorboard")
 REQUIRED = ("torch", "numpy", "tyro", "tqdm")
 EXTRAS = {
     "triton": ("triton", "the Triton kernels are not available"),
     "h5py": ("h5", "features in .h5 files cannot be read"),
     "tensorboard": ("tensorboard", "training writes no TensorBoard log"),
-    "matplotlib": ("report", "reports have no plots"),
-    "jinja2": ("report", "reports have no HTML page"),
-    "pandas": ("pandas", "results come as dictionaries of arrays only"),
 }
 
 

@@ -19,11 +19,11 @@ from asl_fast.evaluation.epic import class_ids, evaluate_verbs_and_nouns, read_e
 from asl_fast.evaluation.files import write_json, write_text
 from asl_fast.evaluation.mean_ap import MeanAveragePrecision
 from asl_fast.evaluation.protocols import (
-    PROTOCOLS,
     Measure,
     Protocol,
     evaluate_protocol,
     get_protocol,
+    run_protocol,
     select_videos,
     thresholds,
 )
@@ -156,16 +156,15 @@ def _run_protocol(path: Path) -> Protocol:
         raise ValueError(f"{path}: not valid JSON: {error}") from error
     try:
         settings = config["evaluation"]
-        name = str(config["dataset"])
-        measures = [Measure("mAP", tuple(settings["tiou_thresholds"]))]
-        if settings.get("strict_thresholds"):
-            measures.append(Measure("strict mAP", tuple(settings["strict_thresholds"])))
-        convention = get_convention(settings.get("convention", "default"))
+        return run_protocol(
+            str(config["dataset"]),
+            settings["tiou_thresholds"],
+            settings.get("strict_thresholds") or (),
+            settings.get("convention", "default"),
+            f"run {path.parent}",
+        )
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: has no usable 'dataset' and 'evaluation.tiou_thresholds' ({error!r})") from error
-    if name in PROTOCOLS:
-        measures += [measure for measure in PROTOCOLS[name].measures if measure.ks]
-    return Protocol(name, f"run {path.parent}", tuple(measures), convention=convention)
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,6 @@ INTERNAL: dict[str, set[str]] = {
     "data": set(),
     "evaluation": {"native"},
     "training": {"models", "losses", "sensitivity", "data", "evaluation", "environment"},
-    "report": {"evaluation"},
 }
 # Layer -> packages from outside it may import, beyond the standard library.
 EXTERNAL: dict[str, set[str]] = {
@@ -50,7 +49,6 @@ EXTERNAL: dict[str, set[str]] = {
     "data": {"numpy", "torch", "h5py", "tqdm"},
     "evaluation": {"numpy"},
     "training": {"numpy", "torch", "tqdm", "tyro", "tensorboard"},
-    "report": {"numpy", "matplotlib", "jinja2"},
 }
 CPP_HEADERS = re.compile(r"<(pybind11/\w+\.h|cuda\w*\.h|(imm|emm)intrin\.h|arm_neon\.h|[a-z_]+)>")
 

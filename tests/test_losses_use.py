@@ -264,3 +264,11 @@ def test_mismatched_inputs_are_named() -> None:
         loss(*data[:4], data.points[:2], data.targets)
     with pytest.raises(ValueError, match=r"features\[2\] must begin with \(2, 16\)"):
         loss(data.logits, data.offsets, [*data.features[:2], data.features[1]], *data[3:])
+
+
+@pytest.mark.parametrize(("options", "expected"), [({}, True), ({"class_level": False}, False), (PLAIN, False)])
+def test_parameters_that_must_not_decay_are_the_trained_gaussians(options: dict[str, Any], expected: bool) -> None:
+    loss = asl_loss(**options)
+    trained = set(loss.gaussians.parameters()) if expected and loss.gaussians is not None else set()
+    assert set(loss.no_weight_decay_parameters()) == trained
+    assert bool(trained) == expected

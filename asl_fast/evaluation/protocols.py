@@ -188,6 +188,26 @@ def get_protocol(name: str) -> Protocol:
     return PROTOCOLS[name]
 
 
+def run_protocol(
+    dataset: str,
+    tiou_thresholds: Iterable[float],
+    strict_thresholds: Iterable[float] = (),
+    convention: str | Convention = "default",
+    description: str = "",
+) -> Protocol:
+    """How a training run is scored: its own thresholds and convention, and what its benchmark reports beside mAP.
+
+    Raises:
+        ValueError: for an unknown convention.
+    """
+    measures = [Measure("mAP", tuple(tiou_thresholds))]
+    if strict := tuple(strict_thresholds):
+        measures.append(Measure("strict mAP", strict))
+    if dataset in PROTOCOLS:
+        measures += [measure for measure in PROTOCOLS[dataset].measures if measure.ks]
+    return Protocol(dataset, description, tuple(measures), convention=get_convention(convention))
+
+
 def evaluate_protocol(
     protocol: str | Protocol,
     ground_truth: Mapping[str, Any],

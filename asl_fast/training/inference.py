@@ -11,9 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from asl_fast.data import Batch, DetectionDataset, Video
-from asl_fast.evaluation.conventions import get_convention
 from asl_fast.evaluation.mean_ap import MeanAveragePrecision
-from asl_fast.evaluation.protocols import PROTOCOLS, Measure, Protocol, ProtocolResult
+from asl_fast.evaluation.protocols import Protocol, ProtocolResult, run_protocol
 from asl_fast.models import ActionDetector
 from asl_fast.models.inference import Detections, InferenceConfig, detect
 from asl_fast.training.config import TrainConfig
@@ -84,15 +83,10 @@ def predict(
     return prediction_columns((video.id, merged[video.id]) for video in dataset.videos)
 
 
-def run_protocol(config: TrainConfig) -> Protocol:
-    """How a run is scored: its own thresholds and convention, and what its benchmark reports beside mAP."""
+def configured_protocol(config: TrainConfig) -> Protocol:
+    """How a run is scored."""
     evaluation = config.evaluation
-    measures = [Measure("mAP", evaluation.tiou_thresholds)]
-    if evaluation.strict_thresholds:
-        measures.append(Measure("strict mAP", evaluation.strict_thresholds))
-    if config.dataset in PROTOCOLS:
-        measures += [measure for measure in PROTOCOLS[config.dataset].measures if measure.ks]
-    return Protocol(config.dataset, "", tuple(measures), convention=get_convention(evaluation.convention))
+    return run_protocol(config.dataset, evaluation.tiou_thresholds, evaluation.strict_thresholds, evaluation.convention)
 
 
 def summary(result: ProtocolResult) -> dict[str, float]:

@@ -22,7 +22,7 @@ from asl_fast.training.checkpoint import (
 )
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.distributed import Processes
-from asl_fast.training.inference import Columns, ground_truth_columns, predict, run_protocol
+from asl_fast.training.inference import Columns, configured_protocol, ground_truth_columns, predict
 from asl_fast.training.loader import TrainLoader
 from asl_fast.training.metrics_log import MetricsLog
 from asl_fast.training.precision import uses_bf16
@@ -210,7 +210,9 @@ def _evaluate(
     )
     videos = bundle.test.videos
     names = [video.id for video in videos]
-    return predictions, evaluate_protocol(run_protocol(config), ground_truth_columns(videos), predictions, videos=names)
+    return predictions, evaluate_protocol(
+        configured_protocol(config), ground_truth_columns(videos), predictions, videos=names
+    )
 
 
 def _save(
