@@ -43,12 +43,12 @@ lint: $(VENV)/.dev
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 	$(PYTHON) -m codespell_lib
-	$(VENV)/bin/clang-format --dry-run -Werror $$(find csrc tests/cpp -name '*.cpp' -o -name '*.h' -o -name '*.cu')
+	$(VENV)/bin/clang-format --dry-run -Werror $$(find csrc tests/cpp tests/cuda_on_host -name '*.cpp' -o -name '*.h' -o -name '*.cu')
 
 format: $(VENV)/.dev
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
-	$(VENV)/bin/clang-format -i $$(find csrc tests/cpp -name '*.cpp' -o -name '*.h' -o -name '*.cu')
+	$(VENV)/bin/clang-format -i $$(find csrc tests/cpp tests/cuda_on_host -name '*.cpp' -o -name '*.h' -o -name '*.cu')
 
 cpp-test: $(VENV)/.runtime
 	$(PYTHON) csrc/native_build.py
@@ -56,11 +56,12 @@ cpp-test: $(VENV)/.runtime
 test-gpu: $(VENV)/.dev build
 	$(PYTHON) -m pytest -q -m gpu
 
-# The C++ operators under the address and undefined-behaviour sanitizers, driven by the Python tests.
+# C++ operators and, on the CPU, CUDA kernels under the address and undefined-behaviour sanitizers, driven by the tests.
 sanitize: $(VENV)/.dev
 	ASL_FAST_SANITIZE=1 $(PYTHON) setup.py -q build_ext --inplace --strict
 	LD_PRELOAD="$$($${CXX:-g++} -print-file-name=libasan.so) $$($${CXX:-g++} -print-file-name=libstdc++.so)" \
-		ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q tests/ops tests/evaluation; \
+		ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 ASL_FAST_SANITIZE=1 \
+		$(PYTHON) -m pytest -q tests/ops tests/evaluation $(wildcard tests/kernels/test_cuda_*.py); \
 		status=$$?; $(MAKE) --no-print-directory build && exit $$status
 
 env: $(VENV)/.runtime

@@ -7,7 +7,8 @@ Both modules are optional. What was built, with which compiler, and why somethin
 Environment: ``CXX`` and ``NVCC`` name the compilers; ``ASL_FAST_NATIVE`` and ``ASL_FAST_CUDA`` are 0 (do not build) or
 1 (an error unless built); ``ASL_FAST_CUDA_ARCHS`` replaces the list of architectures, for example ``"80,90"``;
 ``ASL_FAST_SANITIZE=1`` puts the address and undefined-behaviour sanitizers into the C++ module (make sanitize);
-``MAX_JOBS`` limits how many compilers run at once. Run as a program it builds and runs the C++ tests.
+``MAX_JOBS`` limits how many compilers run at once. Run as a program it builds and runs the C++ tests. The kernels for
+the CPU (``cuda_on_host``) are built by the tests that use them.
 """
 
 from __future__ import annotations
@@ -160,6 +161,47 @@ def cpp_tests() -> Module:
         compile={".cpp": f"{cxx} {COMMON_FLAGS} -O1 -Werror {SANITIZE} -I{ROOT / 'csrc'} -c $in -o $out"},
         link=f"{cxx} -pthread {SANITIZE} $in -o $out",
     )
+
+
+def cuda_on_host_module() -> Module:
+    """csrc/cuda for the CPU, over tests/cuda_on_host in the place of the CUDA runtime; for tests, never installed.
+
+    With ``ASL_FAST_SANITIZE=1`` under the address and undefined-behaviour sanitizers; otherwise only alignment and the
+    bounds of arrays are checked, by the module itself. CUDA code reads a row of floats as float4, so aliasing is not
+    strict.
+    """
+    cxx, stand_in = find_cxx(), ROOT / "tests" / "cuda_on_host"
+    if sys.platform != "linux":
+        raise NotBuilt("CUDA kernels run on the CPU only under Linux")
+    sanitize = bool(_setting("ASL_FAST_SANITIZE"))
+    compile = f"{cxx} {COMMON_FLAGS} -Wno-unknown-pragmas -O1 -fPIC -fvisibility=hidden -fno-strict-aliasing"
+    compile += f" {SANITIZE if sanitize else ''} -I{stand_in} {_includes()}"
+    define = "-DASL_CUDA_MODULE=_native_cuda_on_host -DASL_CUDA_ARCHS='\"host\"'"
+    checks = "" if sanitize else "-fsanitize=alignment,bounds -fno-sanitize-recover=all"
+    sources = [path for folder in (ROOT / "csrc" / "cuda", stand_in) for path in folder.iterdir()]
+    return Module(
+        name="cuda_on_host-sanitized" if sanitize else "cuda_on_host",
+        sources=sorted(path for path in sources if path.suffix in (".cpp", ".cu")),
+        file=f"_native_cuda_on_host{SUFFIX}",
+        compile={
+            ".cpp": f"{compile} {define} -c $in -o $out",
+            ".cu": f"{compile} {checks} -x c++ -c $in -o $out",
+        },
+        link=f"{cxx} -shared {SANITIZE if sanitize else ''} -pthread $in -o $out",
+    )
+
+
+def build_cuda_on_host(module: Module) -> Path:
+    """Compiles what changed of :func:`cuda_on_host_module`; one process at a time, the others wait."""
+    import fcntl
+
+    folder = ROOT / "build" / module.name
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        library = _write_ninja(module, folder)
+        _ninja(folder)
+    return library
 
 
 def _escape(path: Path) -> str:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 
 import torch
@@ -12,6 +14,8 @@ from asl_fast import native
 
 DTYPES = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3}
 REDUCTIONS = {"none": 0, "sum": 1, "mean": 2}
+
+_counters: dict[tuple[torch.device, int], Tensor] = {}
 
 
 def cpu_module() -> ModuleType:
@@ -29,3 +33,40 @@ def address(tensor: Tensor | None) -> int:
 def view(tensor: Tensor | None) -> tuple[int, int]:
     """Address and dtype code of a contiguous floating-point tensor."""
     return (0, 0) if tensor is None else (tensor.data_ptr(), DTYPES[tensor.dtype])
+
+
+def cuda_module() -> ModuleType:
+    """The CUDA module; the dispatch table has asked whether it is there."""
+    module = native.cuda_module()
+    assert module is not None
+    return module
+
+
+def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """An uninitialised output or scratch buffer; CUDA wrappers get theirs here, so that tests can fence them."""
+    return torch.empty(tuple(shape), dtype=dtype, device=device)
+
+
+def on_device_of(tensor: Tensor) -> AbstractContextManager[object]:
+    """Launches go to the current device: makes it the tensor's."""
+    return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
+
+
+def stream(tensor: Tensor) -> int:
+    """The stream that work on the tensor's device is queued on, as the launchers take it."""
+    return int(torch.cuda.current_stream(tensor.device).cuda_stream) if tensor.is_cuda else 0
+
+
+def counter(tensor: Tensor) -> Tensor:
+    """(1,) int32 zero on the tensor's device, by which the last block of a launch knows itself; the kernel resets it.
+
+    Launches on one stream follow each other and share one. A launch that is being captured into a CUDA graph may be
+    replayed beside them on any stream: it gets its own, which the graph sets to zero.
+    """
+    if tensor.is_cuda and torch.cuda.is_current_stream_capturing():
+        return torch.zeros(1, dtype=torch.int32, device=tensor.device)
+    key = (tensor.device, stream(tensor))
+    found = _counters.get(key)
+    return (
+        _counters.setdefault(key, torch.zeros(1, dtype=torch.int32, device=tensor.device)) if found is None else found
+    )

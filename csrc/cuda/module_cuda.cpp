@@ -23,7 +23,11 @@ py::list devices() {
 
 }  // namespace
 
-PYBIND11_MODULE(_native_cuda, m, py::mod_gil_not_used()) {
+#if !defined(ASL_CUDA_MODULE)
+#define ASL_CUDA_MODULE _native_cuda
+#endif
+
+PYBIND11_MODULE(ASL_CUDA_MODULE, m, py::mod_gil_not_used()) {
     m.doc() = "Compiled CUDA operators of asl_fast; called through asl_fast.ops, which checks the arguments.";
     m.attr("runtime_version") = asl::cuda::runtime_version();
     m.attr("architectures") = ASL_CUDA_ARCHS;

@@ -3,38 +3,49 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
 import torch
-from asl_fast.kernels import _launch
 from torch import Tensor
 
 BAND = 64  # elements on each side; keeps the alignment of the buffer
 SENTINEL = -7777
+TRITON, CUDA = "asl_fast.kernels._launch", "asl_fast.ops._buffers"  # whose ``empty`` the launchers call
+
+
+def _sentinel(dtype: torch.dtype) -> float | int | bool:
+    if dtype.is_floating_point:
+        return math.nan
+    return True if dtype == torch.bool else SENTINEL % 251 if dtype == torch.uint8 else SENTINEL
 
 
 @contextmanager
-def fenced() -> Iterator[list[Tensor]]:
-    """Buffers taken inside are poisoned (NaN, or a sentinel) with a band on both sides, which must not change."""
+def fenced(owner: str = TRITON, *, some: bool = True) -> Iterator[list[Tensor]]:
+    """Buffers taken inside are poisoned (NaN, or a sentinel) with a band on both sides, which must not change.
+
+    Args:
+        owner: module that hands out the buffers.
+        some: whether it is an error that none was taken.
+    """
     buffers: list[tuple[Tensor, int]] = []
 
     def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
         size = math.prod(shape)
-        poison = math.nan if dtype.is_floating_point else SENTINEL
-        buffer = torch.full((size + 2 * BAND,), poison, dtype=dtype, device=device)
+        buffer = torch.full((size + 2 * BAND,), _sentinel(dtype), dtype=dtype, device=device)
         buffers.append((buffer, size))
         return buffer[BAND : BAND + size].view(tuple(shape))
 
     views: list[Tensor] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_launch, "empty", empty)
+        patch.setattr(importlib.import_module(owner), "empty", empty)
         yield views
-    assert buffers, "the launcher took no buffer from _launch.empty"
+    assert buffers or not some, f"the launcher took no buffer from {owner}.empty"
     for buffer, size in buffers:
         for band in (buffer[:BAND], buffer[BAND + size :]):
-            untouched = band.isnan() if band.is_floating_point() else band == SENTINEL
+            untouched = band.isnan() if band.is_floating_point() else band == _sentinel(band.dtype)
             assert bool(untouched.all()), f"a kernel wrote outside of its buffer of {size} {buffer.dtype}"
         views.append(buffer[BAND : BAND + size])

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the CUDA kernels without a GPU: csrc/cuda compiled for the CPU over tests/cuda_on_host.
+
+A test takes the fixture ``cuda_device``, puts its tensors there and calls ``_dispatch.load(op, "cuda")``, or the public
+function under ``with backend("cuda")``. It runs twice: on the CPU, where the wrappers find the stand-in instead of the
+CUDA module, and under the marker ``gpu`` on a real device. Output buffers are poisoned and fenced in both.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from asl_fast import native
+from asl_fast.ops import _dispatch
+from tests.kernels import fences
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _import(name: str, path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@cache
+def build() -> ModuleType | str:
+    """The kernels' module for the CPU, compiled if need be, or why this machine cannot have it."""
+    native_build = _import("native_build", ROOT / "csrc" / "native_build.py")
+    try:
+        module = native_build.cuda_on_host_module()
+    except native_build.NotBuilt as reason:
+        return str(reason)
+    return _import("_native_cuda_on_host", native_build.build_cuda_on_host(module))
+
+
+def module() -> ModuleType:
+    """Likewise; skips the test where there is none."""
+    built = build()
+    if isinstance(built, str):
+        pytest.skip(f"CUDA kernels on the CPU: {built}")
+    return built
+
+
+def library() -> ctypes.CDLL:
+    """The same module for what is not bound to Python: ``cuda_on_host_set_order``, ``cuda_on_host_launches``."""
+    path = module().__file__
+    assert path is not None
+    opened = ctypes.CDLL(path)
+    opened.cuda_on_host_set_order.argtypes = [ctypes.c_uint64]
+    opened.cuda_on_host_set_order.restype = None
+    opened.cuda_on_host_launches.restype = ctypes.c_uint64
+    return opened
+
+
+@pytest.fixture(params=["on-host", pytest.param("cuda", marks=pytest.mark.gpu)])
+def cuda_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
+    """Where a CUDA wrapper takes its tensors in this test: the CPU, or a CUDA device where there is one."""
+    if request.param == "cuda":
+        if native.cuda_device_count() == 0 or not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device and the CUDA module")
+        device = torch.device("cuda")
+    else:
+        stand_in = module()
+        device = torch.device("cpu")
+        monkeypatch.setattr(native, "cuda_module", lambda: stand_in)
+        for implementations in _dispatch._implementations.values():
+            if "cuda" in implementations:
+                entry = implementations["cuda"]._replace(why_not=lambda device: None)
+                monkeypatch.setitem(implementations, "cuda", entry)
+        monkeypatch.setattr(_dispatch, "_resolved", {})
+    with fences.fenced(fences.CUDA, some=False):
+        yield device
