@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # make demo     train, evaluate and print a table on synthetic recordings       make test   everything CI runs
 # make build    compile what changed in csrc            make lint    ruff, mypy, spelling, C++ format
-# make format   write what lint checks                  make test-gpu, make sanitize, make env, make clean
+# make format   write what lint checks                  make bench   every op and job against other ways, quickly
+# make test-gpu, make gpu (builds, tests, sanitizes and measures on a GPU), make sanitize, make env, make clean
 #
 # Each works alone on a fresh clone with python3 (3.10 to 3.13), pip and a C++ compiler, and writes nothing outside it.
 # PYTHON3 picks the interpreter that .venv is made with; pip's own variables (PIP_INDEX_URL, ...) are honoured.
@@ -25,7 +26,7 @@ export TRITON_CACHE_DIR := $(SCRATCH)/triton
 export TORCHINDUCTOR_CACHE_DIR := $(SCRATCH)/inductor
 export CUDA_CACHE_PATH := $(SCRATCH)/cuda
 
-.PHONY: demo test build lint format cpp-test test-gpu sanitize env clean
+.PHONY: demo test build lint format cpp-test bench test-gpu gpu sanitize env clean
 
 demo: $(VENV)/.runtime
 	$(PYTHON) -m asl_fast.train --dataset multithumos --preset smoke
@@ -55,6 +56,17 @@ cpp-test: $(VENV)/.runtime
 
 test-gpu: $(VENV)/.dev build
 	$(PYTHON) -m pytest -q -m gpu
+	benchmarks/sanitize_gpu.sh $(PYTHON)
+
+# Everything a machine with a GPU can tell, in one call of at most ten minutes.
+gpu: $(VENV)/.dev
+	PYTHON=$(PYTHON) benchmarks/gpu.sh
+
+# The quick table (BENCH="--op soft_nms" picks from it), then pytest-benchmark's statistics of the smallest cases.
+bench: $(VENV)/.dev build
+	$(PYTHON) benchmarks/run.py --quick $(BENCH)
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q --benchmark-enable --benchmark-only --benchmark-columns=min,median,rounds \
+		tests/test_benchmarks_cases.py
 
 # C++ operators and, on the CPU, CUDA kernels under the address and undefined-behaviour sanitizers, driven by the tests.
 sanitize: $(VENV)/.dev

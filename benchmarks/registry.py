@@ -1,20 +1,53 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a benchmark of an op declares, and how its runs are timed side by side.
+"""What a benchmark declares, and where the benchmarks are found.
 
-A file ``benchmarks/ops/bench_<op>.py`` has ``def cases(device: str) -> list[Case]``. ``python -m
-benchmarks.ops.bench_<op>`` prints its table.
+A file ``benchmarks/ops/bench_<op>.py`` or ``benchmarks/jobs/bench_<job>.py`` has ``def cases(device: str) ->
+list[Case]``. ``python benchmarks/run.py --op <op>`` prints its table.
 """
 
 from __future__ import annotations
 
-import statistics
-import sys
-import time
+import importlib
+import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from torch import Tensor
+
+Scale = Literal["small", "real", "large"]
+Agree = Callable[[Any, Any], None]
+
+
+class Leaves(list[Any]):
+    """Tensors of a result in the order met."""
+
+
+def flatten(value: Any) -> Leaves:
+    """All tensors and numbers of nested tuples, lists and dictionaries, in order; None counts for nothing."""
+    if value is None:
+        return Leaves()
+    if isinstance(value, Tensor):
+        return Leaves([value.detach()])
+    if isinstance(value, Mapping):
+        return Leaves(leaf for key in sorted(value) for leaf in flatten(value[key]))
+    if isinstance(value, (tuple, list)):
+        return Leaves(leaf for item in value for leaf in flatten(item))
+    return Leaves([torch.as_tensor(value)])
+
+
+def close(rtol: float = 1e-4, atol: float = 1e-5) -> Agree:
+    """Results agree when all their tensors do, within tolerances meant for float32 sums in another order."""
+
+    def agree(ours: Any, theirs: Any) -> None:
+        left, right = flatten(ours), flatten(theirs)
+        if not left or len(left) != len(right):
+            raise AssertionError(f"nothing to compare: {len(left)} and {len(right)} tensors")
+        for a, b in zip(left, right, strict=True):
+            torch.testing.assert_close(a, b, rtol=rtol, atol=atol, check_dtype=False)
+
+    return agree
 
 
 @dataclass(frozen=True)
@@ -22,11 +55,19 @@ class Case:
     """One measurement.
 
     Attributes:
-        name: sizes and options in a few words.
+        name: sizes and options in a few words; unique in its file.
         make_inputs: makes the arguments of ``run`` and of the baselines; not timed.
-        run: what is measured, called with the inputs.
-        baselines: name -> the same work done another way.
-        bytes_moved: the least that ``run`` has to read and write.
+        run: what is measured, called with the inputs; returns what it computed.
+        baselines: name -> the same work done another way, returning the same.
+        bytes_moved: the least that ``run`` has to read and write; 0 where memory is not what bounds it.
+        flops: floating-point operations, where arithmetic is; 0 otherwise.
+        items: samples, videos or predictions per call, shown as a rate; 0 for none.
+        scale: "small" runs in the tests, "real" has the size of a benchmark, "large" fills the chip.
+        compiled: the baseline that ``torch.compile`` is also tried on.
+        threads: processors and threads that all sides get; None leaves the process as it is.
+        prepare: called with the inputs before each call, not timed.
+        agree: raises AssertionError unless two results are the same; None where a baseline is other work, which
+            ``run`` is only set beside.
     """
 
     name: str
@@ -34,71 +75,48 @@ class Case:
     run: Callable[..., Any]
     baselines: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     bytes_moved: int = 0
+    flops: int = 0
+    items: int = 0
+    scale: Scale = "real"
+    compiled: str | None = "eager"
+    threads: int | None = None
+    prepare: Callable[..., None] | None = None
+    agree: Agree | None = field(default_factory=close)
 
 
-@dataclass(frozen=True)
-class Timing:
-    """Seconds per call: median and the quantiles 20 % and 80 %."""
+def discover() -> dict[str, Callable[[str], list[Case]]]:
+    """Name of every op and job -> its ``cases``, sorted, ops first.
 
-    median: float
-    low: float
-    high: float
-    rounds: int
-
-
-def measure(
-    case: Case,
-    *,
-    device: str = "cpu",
-    seconds: float = 3.0,
-    min_rounds: int = 5,
-    clock: Callable[[], float] = time.perf_counter,
-) -> dict[str, Timing]:
-    """Times ``run`` (under the name "run") and the baselines in turn, so that disturbances meet all of them.
-
-    Args:
-        case: what to time.
-        device: "cuda" waits for the device around every call.
-        seconds: to spend in all, once each has run ``min_rounds`` times.
-        min_rounds: at least this many calls of each, after one that is not counted.
-        clock: ``time.process_time`` counts the processor's work of all threads, where other programs share the machine.
+    Raises:
+        TypeError: naming the file, for one without ``cases``.
     """
-    inputs = case.make_inputs()
-    functions = {"run": case.run, **case.baselines}
-    taken: dict[str, list[float]] = {name: [] for name in functions}
-    deadline = 0.0
-    while len(taken["run"]) <= min_rounds or time.perf_counter() < deadline:
-        for name, function in functions.items():
-            _wait(device)
-            start = clock()
-            function(*inputs)
-            _wait(device)
-            taken[name].append(clock() - start)
-        deadline = deadline or time.perf_counter() + seconds
-    return {name: _timing(times[1:]) for name, times in taken.items()}
+    found = {}
+    for package in ("benchmarks.ops", "benchmarks.jobs"):
+        folder = importlib.import_module(package)
+        for module in sorted(pkgutil.iter_modules(folder.__path__), key=lambda module: module.name):
+            if not module.name.startswith("bench_"):
+                continue
+            loaded = importlib.import_module(f"{package}.{module.name}")
+            if not callable(getattr(loaded, "cases", None)):
+                raise TypeError(f"{loaded.__file__} needs a function cases(device) -> list[Case]")
+            found[module.name.removeprefix("bench_")] = loaded.cases
+    return found
+
+
+def small_cases(cases: Sequence[Case]) -> list[Case]:
+    """Those for the tests: marked "small", or else the one that moves the fewest bytes."""
+    return [case for case in cases if case.scale == "small"] or sorted(cases, key=lambda c: c.bytes_moved)[:1]
 
 
 def report(cases: Sequence[Case], *, device: str = "cpu") -> None:
-    """Prints one line per case: median, rate, and how many times longer each baseline takes.
+    """Prints the table of one file: what ``python -m benchmarks.ops.bench_<op>`` does.
 
     ``--cpu-time`` on the command line counts processor time instead of time.
     """
-    clock = time.process_time if "--cpu-time" in sys.argv else time.perf_counter
-    print(f"{device}, {torch.get_num_threads()} threads, {clock.__name__}")
-    for case in cases:
-        timings = measure(case, device=device, clock=clock)
-        own = timings.pop("run")
-        ratios = ", ".join(f"{timing.median / own.median:.1f}x {name}" for name, timing in timings.items())
-        rate = f"{case.bytes_moved / own.median / 1e9:6.1f} GB/s" if case.bytes_moved else ""
-        print(f"{case.name:<52} {own.median * 1e3:9.3f} ms ({own.low * 1e3:.3f}-{own.high * 1e3:.3f}) {rate}  {ratios}")
-        sys.stdout.flush()
+    import sys
 
+    from benchmarks.measuring import Options, measure_case
+    from benchmarks.table import rows, text
 
-def _wait(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
-
-
-def _timing(times: list[float]) -> Timing:
-    low, *_, high = statistics.quantiles(times, n=5)
-    return Timing(statistics.median(times), low, high, len(times))
+    options = Options(device=device, cpu_time="--cpu-time" in sys.argv)
+    print(text(rows([measure_case("", case, options) for case in cases])))

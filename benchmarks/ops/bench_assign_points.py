@@ -1,28 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Label assignment of training batches, against dense tensors video by video and against the reference."""
+"""Label assignment of training batches, against dense tensors video by video, the reference, and ActionFormer."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from asl_fast import RaggedTargets, assign_points, backend
-from benchmarks.registry import Case, report
+from benchmarks import actionformer
+from benchmarks.registry import Case, Scale, close, report
+from benchmarks.shapes import Shape, shape, shapes, small_shape
 
-# name, finest level, instances of each video, classes. MultiTHUMOS has 97 instances a video, the fullest has 1,235.
-BATCHES = (
-    ("MultiTHUMOS, 2 videos", 2_304, (97, 302), 65),
-    ("MultiTHUMOS, 2 full videos", 2_304, (1_235, 622), 65),
-    ("MultiTHUMOS, 8 videos", 2_304, (89, 302, 163, 43, 14, 17, 22, 35), 65),
-    ("THUMOS14, 2 videos", 2_304, (15, 20), 20),
-    ("EPIC-Kitchens nouns, 2 videos", 4_608, (120, 400), 300),
-)
-RANGES = (0.0, 4.0, 8.0, 16.0, 32.0, 64.0, 10_000.0)
+Result = tuple[Tensor, Tensor]
+FULLEST = (1_235, 622)  # instances of the two fullest videos of MultiTHUMOS
 
 
-def eager(points: Tensor, targets: RaggedTargets, classes: int) -> list[tuple[Tensor, Tensor]]:
+def eager(points: Tensor, targets: RaggedTargets, classes: int) -> Result:
     """Every point against every instance of its video, video by video, as detection code usually does it."""
     bounds = targets.offsets.tolist()
     results = []
@@ -44,48 +42,71 @@ def eager(points: Tensor, targets: RaggedTargets, classes: int) -> list[tuple[Te
         rows = torch.arange(len(points), device=points.device)
         offsets = torch.stack((left[rows, chosen], right[rows, chosen]), dim=-1) / points[:, 3:]
         results.append((class_targets, offsets))
-    return results
+    return torch.stack([result[0] for result in results]), torch.stack([result[1] for result in results])
 
 
-def fused(points: Tensor, targets: RaggedTargets, classes: int) -> object:
+def fused(points: Tensor, targets: RaggedTargets, classes: int) -> Result:
     """The op, whichever implementation is in force."""
-    return assign_points(points, targets, classes)
+    assigned = assign_points(points, targets, classes)
+    return assigned.class_targets, assigned.offsets
 
 
-def reference(points: Tensor, targets: RaggedTargets, classes: int) -> object:
+def reference(points: Tensor, targets: RaggedTargets, classes: int) -> Result:
     """The op's plain PyTorch implementation."""
     with backend("reference"):
         return fused(points, targets, classes)
 
 
+def theirs(points: Tensor, targets: RaggedTargets, classes: int) -> Result:
+    """ActionFormer's own."""
+    bounds = list(pairwise(targets.offsets.tolist()))
+    labels, offsets = actionformer.labeller(classes).label_points(
+        [points],
+        [targets.segments[first:last] for first, last in bounds],
+        [targets.labels[first:last] for first, last in bounds],
+    )
+    return torch.stack(labels), torch.stack(offsets)
+
+
 def cases(device: str) -> list[Case]:
-    """Batches with the instance counts of real videos; lengths are log-normal around 10 grid steps."""
-    return [_case(device, *batch) for batch in BATCHES]
+    """Batches of every benchmark with the instances of its median video, and two extremes."""
+    real = [_case(device, each.name, each, each.targets(device), "real") for each in shapes()]
+    crowded = shape("multithumos")
+    full = [replace(crowded, instances=count).targets("cpu") for count in FULLEST]
+    videos = [(each.segments[:count], each.labels[:count]) for each, count in zip(full, FULLEST, strict=True)]
+    many = replace(shape("thumos14"), config=replace(shape("thumos14").config, batch_size=64))
+    small = small_shape()
+    return [
+        _case(device, small.name, small, small.targets(device), "small"),
+        *real,
+        _case(device, "multithumos, fullest videos", crowded, RaggedTargets.from_list(videos, device=device), "real"),
+        _case(device, "thumos14, 64 videos", many, many.targets(device), "large"),
+    ]
 
 
-def _case(device: str, name: str, length: int, counts: tuple[int, ...], classes: int) -> Case:
-    def make_inputs() -> tuple[Tensor, RaggedTargets, int]:
-        generator = torch.Generator().manual_seed(0)
-        videos = []
-        for count in counts:
-            start = torch.rand(count, generator=generator) * (length - 60)
-            size = 10 * torch.exp(torch.randn(count, generator=generator))
-            labels = torch.randint(classes, (count,), generator=generator)
-            videos.append((torch.stack((start, start + size), dim=-1), labels))
-        return pyramid(length).to(device), RaggedTargets.from_list(videos, device=device), classes
+def _case(device: str, name: str, each: Shape, targets: RaggedTargets, scale: Scale) -> Case:
+    baselines: dict[str, Callable[..., Any]] = {"eager": eager, "reference": reference}
+    if actionformer.load() is not None:
+        baselines["ActionFormer"] = theirs
+    rows, instances = targets.batch_size * each.num_points, len(targets.segments)
+    return Case(
+        f"{name}: {targets.batch_size} x {each.num_points:,} points, {instances} instances, {each.classes} classes",
+        lambda: (torch.cat(each.points(device)), targets, each.classes),
+        fused,
+        baselines,
+        bytes_moved=rows * (4 * each.classes + 8 + 8 + 4) + each.num_points * 16 + instances * 16,
+        scale=scale,
+        agree=_agree,
+    )
 
-    rows = len(counts) * len(pyramid(length))
-    moved = rows * (4 * classes + 8 + 8 + 4) + len(pyramid(length)) * 16 + sum(counts) * 16
-    return Case(name, make_inputs, fused, {"eager": eager, "reference": reference}, moved)
 
-
-def pyramid(length: int) -> Tensor:
-    """(P, 4) points of six levels, as ActionFormer's configuration for THUMOS14 has them."""
-    levels = []
-    for level, (low, high) in enumerate(pairwise(RANGES)):
-        time = torch.arange(0, length, 2**level, dtype=torch.float32)
-        levels.append(torch.stack((time, *(torch.full_like(time, v) for v in (low, high, 2**level))), dim=-1))
-    return torch.cat(levels)
+def _agree(ours: Result, theirs: Result) -> None:
+    """Equal classes everywhere, equal offsets on positives: elsewhere they mean nothing."""
+    close(0, 0)(ours[0], theirs[0])
+    positive = ours[0].sum(-1) > 0
+    if not positive.any():
+        raise AssertionError("no point is positive, so nothing was compared")
+    close(1e-5, 1e-5)(ours[1][positive], theirs[1][positive])
 
 
 if __name__ == "__main__":

@@ -8,33 +8,37 @@ from torch import Tensor
 
 from asl_fast import backend, diou_loss
 from asl_fast.reference import diou_loss as formula
-from benchmarks.registry import Case, report
+from benchmarks.registry import Case, Scale, close, report
+from benchmarks.shapes import shapes
 
-SIZES = (1_000_000, 9_072, 1_500)
+Result = tuple[Tensor, Tensor]
+MANY_POINTS = 1_000_000
 
 
-def eager(pred: Tensor, target: Tensor, weights: Tensor) -> None:
+def eager(pred: Tensor, target: Tensor, weights: Tensor) -> Result:
     """Elementwise operations and their automatic derivatives."""
-    _backward(pred, (formula.diou(pred, target, 1e-8) * weights).sum())
+    return _backward(pred, (formula.diou(pred, target, 1e-8) * weights).sum())
 
 
-def fused(pred: Tensor, target: Tensor, weights: Tensor) -> None:
+def fused(pred: Tensor, target: Tensor, weights: Tensor) -> Result:
     """The op, whichever implementation is in force."""
-    _backward(pred, diou_loss(pred, target, weights, reduction="sum"))
+    return _backward(pred, diou_loss(pred, target, weights, reduction="sum"))
 
 
-def reference(pred: Tensor, target: Tensor, weights: Tensor) -> None:
+def reference(pred: Tensor, target: Tensor, weights: Tensor) -> Result:
     """The op's plain PyTorch implementation."""
     with backend("reference"):
-        fused(pred, target, weights)
+        return fused(pred, target, weights)
 
 
 def cases(device: str) -> list[Case]:
-    """Weighted rows; the target needs no gradient."""
-    return [_case(device, rows) for rows in SIZES]
+    """All points of a batch of each benchmark, and many; the target needs no gradient."""
+    sizes: list[tuple[str, int, Scale]] = [("small", 300, "small")]
+    sizes += [(each.name, each.batch * each.num_points, "real") for each in shapes()]
+    return [_case(device, *size) for size in (*sizes, ("large", MANY_POINTS, "large"))]
 
 
-def _case(device: str, rows: int) -> Case:
+def _case(device: str, name: str, rows: int, scale: Scale) -> Case:
     def make_inputs() -> tuple[Tensor, Tensor, Tensor]:
         generator = torch.Generator().manual_seed(0)
         pred, target = (4 * torch.rand(rows, 2, generator=generator) for _ in range(2))
@@ -43,12 +47,22 @@ def _case(device: str, rows: int) -> Case:
 
     # Forward reads both sides and the weights and writes the derivative; backward reads and writes it scaled.
     moved = rows * (5 * 8 + 4)
-    return Case(f"{rows:,} rows", make_inputs, fused, {"eager": eager, "reference": reference}, moved)
+    return Case(
+        f"{name}: {rows:,} rows",
+        make_inputs,
+        fused,
+        {"eager": eager, "reference": reference},
+        moved,
+        scale=scale,
+        agree=close(1e-3, 1e-4),
+    )
 
 
-def _backward(pred: Tensor, loss: Tensor) -> None:
+def _backward(pred: Tensor, loss: Tensor) -> Result:
     pred.grad = None
     loss.backward()
+    assert pred.grad is not None
+    return loss.detach(), pred.grad
 
 
 if __name__ == "__main__":

@@ -8,12 +8,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from asl_fast import backend, sensitivity_focal_loss
-from benchmarks.registry import Case, report
+from benchmarks.registry import Case, Scale, close, report
+from benchmarks.shapes import shapes
 
-SIZES = ((1_000_000, 20), (9_072, 65), (9_072, 20), (9_072, 300))  # points of a batch of 2 x 4,536, and many
+Result = tuple[Tensor, Tensor]
+MANY_POINTS = 1_000_000
 
 
-def eager(logits: Tensor, targets: Tensor, weights: Tensor) -> None:
+def eager(logits: Tensor, targets: Tensor, weights: Tensor) -> Result:
     """As detection code writes it: elementwise operations and their automatic derivatives."""
     if not targets.is_floating_point():
         targets = F.one_hot(targets + 1, logits.shape[-1] + 1)[..., 1:].to(logits.dtype)
@@ -21,26 +23,29 @@ def eager(logits: Tensor, targets: Tensor, weights: Tensor) -> None:
     cross_entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     p_t = p * targets + (1 - p) * (1 - targets)
     alpha_t = 0.25 * targets + 0.75 * (1 - targets)
-    _backward(logits, (alpha_t * cross_entropy * (1 - p_t) ** 2 * weights.unsqueeze(-1)).sum())
+    return _backward(logits, (alpha_t * cross_entropy * (1 - p_t) ** 2 * weights.unsqueeze(-1)).sum())
 
 
-def fused(logits: Tensor, targets: Tensor, weights: Tensor) -> None:
+def fused(logits: Tensor, targets: Tensor, weights: Tensor) -> Result:
     """The op, whichever implementation is in force."""
-    _backward(logits, sensitivity_focal_loss(logits, targets, weights, reduction="sum"))
+    return _backward(logits, sensitivity_focal_loss(logits, targets, weights, reduction="sum"))
 
 
-def reference(logits: Tensor, targets: Tensor, weights: Tensor) -> None:
+def reference(logits: Tensor, targets: Tensor, weights: Tensor) -> Result:
     """The op's plain PyTorch implementation."""
     with backend("reference"):
-        fused(logits, targets, weights)
+        return fused(logits, targets, weights)
 
 
 def cases(device: str) -> list[Case]:
-    """Dense and sparse targets at every size; weights per point."""
-    return [_case(device, rows, classes, dense) for rows, classes in SIZES for dense in (True, False)]
+    """All points of a batch of each benchmark, and many; dense and sparse targets; weights per point."""
+    sizes: list[tuple[str, int, int, Scale]] = [("small", 300, 7, "small")]
+    sizes += [(each.name, each.batch * each.num_points, each.classes, "real") for each in shapes()]
+    sizes += [("large", MANY_POINTS, 20, "large")]
+    return [_case(device, *size, dense) for size in sizes for dense in (True, False)]
 
 
-def _case(device: str, rows: int, classes: int, dense: bool) -> Case:
+def _case(device: str, name: str, rows: int, classes: int, scale: Scale, dense: bool) -> Case:
     def make_inputs() -> tuple[Tensor, Tensor, Tensor]:
         generator = torch.Generator().manual_seed(0)
         logits = 3 * torch.randn(rows, classes, generator=generator) - 3
@@ -51,13 +56,22 @@ def _case(device: str, rows: int, classes: int, dense: bool) -> Case:
 
     # Forward reads logits, targets, weights and writes the derivative; backward reads and writes it scaled.
     per_row = classes * 4 * (5 if dense else 4) + (4 if dense else 12)
-    name = f"{rows:,} x {classes}, {'dense' if dense else 'sparse'} targets"
-    return Case(name, make_inputs, fused, {"eager": eager, "reference": reference}, rows * per_row)
+    return Case(
+        f"{name}: {rows:,} x {classes}, {'dense' if dense else 'sparse'} targets",
+        make_inputs,
+        fused,
+        {"eager": eager, "reference": reference},
+        rows * per_row,
+        scale=scale,
+        agree=close(1e-3, 1e-5),  # sums of millions of float32
+    )
 
 
-def _backward(logits: Tensor, loss: Tensor) -> None:
+def _backward(logits: Tensor, loss: Tensor) -> Result:
     logits.grad = None
     loss.backward()
+    assert logits.grad is not None
+    return loss.detach(), logits.grad
 
 
 if __name__ == "__main__":

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One epoch of the training loader over feature files, beside the training steps that use its batches.
+
+The files are written for the occasion, in the layout of users' feature folders. "cold" drops them from the system's
+page cache before each epoch, "warm" reads them from there. The ratio says how many times longer training takes: the
+loader is no bottleneck while it stays above 1.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asl_fast.data import Batch, DetectionDataset, FeatureGrid, Video
+from asl_fast.data.file_store import FolderFeatureStore
+from asl_fast.training.loader import TrainLoader
+from asl_fast.training.state import ragged_targets
+from benchmarks.jobs.bench_training_step import Trainer
+from benchmarks.registry import Case, Scale, report
+from benchmarks.shapes import Shape, shape, small_shape
+
+SCRATCH = Path(__file__).resolve().parents[2] / "build"
+FPS, STRIDE, WINDOW = 30.0, 4, 16
+
+
+def cases(device: str) -> list[Case]:
+    """Videos as long as the training crop; cold where the system can be told to forget a file."""
+    states = ("warm", "cold") if hasattr(os, "posix_fadvise") else ("warm",)
+    sizes: list[tuple[Shape, int, Scale]] = [(small_shape(), 4, "small"), (shape("multithumos"), 12, "large")]
+    return [_case(device, each, videos, state, scale) for each, videos, scale in sizes for state in states]
+
+
+def _case(device: str, each: Shape, videos: int, state: str, scale: Scale) -> Case:
+    def make_inputs() -> tuple[Any, ...]:
+        loader = _loader(each, videos)
+        batch = next(loader.epoch(0)).to(device)
+        return loader, Trainer(each, device), batch
+
+    def prepare(loader: TrainLoader, *_: object) -> None:
+        if state == "cold":
+            forget(loader)
+
+    length, dim = each.config.data.max_length, each.config.model.feature_dim
+    return Case(
+        f"{each.name}, {state}: {videos} files of {length} x {dim}",
+        make_inputs,
+        epoch,
+        {"training steps": steps},
+        bytes_moved=videos * length * dim * 4,
+        items=videos,
+        scale=scale,
+        compiled=None,
+        prepare=prepare,
+        agree=None,
+    )
+
+
+def epoch(loader: TrainLoader, trainer: Trainer, batch: Batch) -> int:
+    """Reads, crops and pads every video once."""
+    return sum(len(each) for each in loader.epoch(0))
+
+
+def steps(loader: TrainLoader, trainer: Trainer, batch: Batch) -> float:
+    """As many training steps as an epoch has batches, all on one batch that is there already."""
+    losses = [trainer(batch.features, batch.mask, ragged_targets(batch)) for _ in range(len(loader))]
+    return float(losses[-1])  # waits for the device
+
+
+def forget(loader: TrainLoader) -> None:
+    """Writes back and drops the pages of every feature file."""
+    store = loader.dataset.store
+    assert isinstance(store, FolderFeatureStore)
+    for video in store.video_ids:
+        descriptor = os.open(store.path(video), os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(descriptor)
+
+
+@lru_cache(maxsize=1)
+def _files(videos: int, length: int, dim: int) -> tempfile.TemporaryDirectory[str]:
+    """A folder of .npy files, removed when other sizes are asked for or Python ends."""
+    SCRATCH.mkdir(exist_ok=True)
+    folder = tempfile.TemporaryDirectory(prefix="loader-", dir=SCRATCH)
+    generator = np.random.default_rng(0)
+    for index in range(videos):
+        np.save(Path(folder.name) / f"video_{index:04}.npy", generator.standard_normal((length, dim), dtype=np.float32))
+    return folder
+
+
+def _loader(each: Shape, videos: int) -> TrainLoader:
+    length, model = each.config.data.max_length, each.config.model
+    store = FolderFeatureStore(_files(videos, length, model.feature_dim).name)
+    targets = replace(each, config=replace(each.config, batch_size=1)).targets("cpu")
+    grid = FeatureGrid(FPS, STRIDE, WINDOW)
+    duration = grid.covered_sec(length)
+    segments = (targets.segments.double() * STRIDE / FPS).clamp(max=duration).numpy()
+    made = [Video(name, "train", duration, segments, targets.labels.numpy(), FPS) for name in store.video_ids]
+    data = each.config.data
+    dataset = DetectionDataset(
+        made,
+        store,
+        grid,
+        training=True,
+        max_length=data.max_length,
+        crop_ratio=data.crop_ratio,
+        truncation_threshold=data.truncation_threshold,
+    )
+    return TrainLoader(dataset, data, each.batch, seed=0, length_multiple=2 ** (model.num_levels - 1))
+
+
+if __name__ == "__main__":
+    report(cases("cpu"))

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One whole training step: detector, assignment, losses, backward, clipping, optimiser and weight average."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from asl_fast import RaggedTargets, backend
+from asl_fast.training.precision import uses_bf16
+from asl_fast.training.state import TrainingState, TrainingStep
+from benchmarks.registry import Case, Scale, close, report
+from benchmarks.shapes import Shape, shapes, small_shape
+
+
+def cases(device: str) -> list[Case]:
+    """Every benchmark at its own size, against the reference of every op in the same detector."""
+    found: list[tuple[Shape, Scale]] = [(small_shape(), "small"), *((each, "large") for each in shapes())]
+    return [_case(device, each, scale) for each, scale in found]
+
+
+def _case(device: str, each: Shape, scale: Scale) -> Case:
+    def make_inputs() -> tuple[Any, ...]:
+        length, dim = each.config.data.max_length, each.config.model.feature_dim
+        features = torch.randn(each.batch, length, dim, generator=torch.Generator().manual_seed(0))
+        mask = torch.ones(each.batch, length, dtype=torch.bool)
+        return Trainer(each, device), features.to(device), mask.to(device), each.targets(device)
+
+    return Case(
+        f"{each.name}: {each.batch} x {each.config.data.max_length} x {each.config.model.feature_dim}",
+        make_inputs,
+        fused,
+        {"reference": reference},
+        items=each.batch,
+        scale=scale,
+        compiled=None,
+        agree=close(5e-2, 1e-3),  # both walk on from the other's weights, one step apart
+    )
+
+
+class Trainer:
+    """What the loop of ``asl_fast.training.loop`` does with a batch, without its log."""
+
+    def __init__(self, each: Shape, device: str) -> None:
+        torch.manual_seed(0)
+        self.config = each.config
+        self.state = TrainingState(each.config, torch.device(device))
+        autocast = uses_bf16(each.config.precision, torch.device(device))
+        self.step = TrainingStep(self.state.detector, self.state.loss, autocast=autocast).train()
+        for group in self.state.optimizer.param_groups:
+            group["lr"] = 1e-6  # the first steps of the warm-up: weights stay where they are but for rounding
+        self.parameters = [parameter for group in self.state.optimizer.param_groups for parameter in group["params"]]
+
+    def __call__(self, features: Tensor, mask: Tensor, targets: RaggedTargets) -> Tensor:
+        """One step; returns the total loss."""
+        losses = self.step(features, mask, targets)
+        losses["total"].backward()
+        nn.utils.clip_grad_norm_(self.parameters, self.config.optimizer.clip_norm or float("inf"))
+        self.state.optimizer.step()
+        self.state.optimizer.zero_grad(set_to_none=True)
+        self.state.average.update()
+        total: Tensor = losses["total"].detach()
+        return total
+
+
+def fused(trainer: Trainer, features: Tensor, mask: Tensor, targets: RaggedTargets) -> Tensor:
+    """The step, whichever implementations are in force."""
+    return trainer(features, mask, targets)
+
+
+def reference(trainer: Trainer, features: Tensor, mask: Tensor, targets: RaggedTargets) -> Tensor:
+    """The step with plain PyTorch for every op."""
+    with backend("reference"):
+        return trainer(features, mask, targets)
+
+
+if __name__ == "__main__":
+    report(cases("cpu"))

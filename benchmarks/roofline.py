@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this machine can do at most, measured: copying memory, and multiplying matrices."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from benchmarks.timing import measure
+
+
+class Ceilings(NamedTuple):
+    """Rates per second.
+
+    Attributes:
+        copy_bytes: read and written by a large copy.
+        matrix_flops: float32 on the CPU, bfloat16 on CUDA, of a large square product.
+    """
+
+    copy_bytes: float
+    matrix_flops: float
+
+
+def ceilings(device: str, *, quick: bool = False) -> Ceilings:
+    """Measures both, on random numbers: zeros are faster to multiply on a GPU.
+
+    The best fifth of the rounds counts, not the median: a ceiling that a disturbance lowers would flatter everything.
+    """
+    count = (16 if quick else 64) << 20
+    source, destination = torch.randn(count, device=device), torch.empty(count, device=device)
+    seconds = 0.2 if quick else 2.0
+    copy = measure({"copy": torch.Tensor.copy_}, (destination, source), device=device, seconds=seconds)["copy"]
+    size, dtype = (8192, torch.bfloat16) if device == "cuda" else (1024, torch.float32)
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    product = measure({"product": torch.mm}, (a, b), device=device, seconds=seconds)["product"]
+    return Ceilings(2 * source.nbytes / copy.low, 2 * size**3 / product.low)

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``python benchmarks/run.py``: every op and job, against what else does the same work.
+
+Columns: median and the 20 % and 80 % quantiles of the time of a call; the rate at which it moves the least bytes it has
+to (or does its arithmetic, or its samples); that rate as a share of what a large copy (a matrix product) reaches on
+this machine in the same run, which what fits into a cache exceeds; the peak of the memory that a call needs on top of
+its inputs; and how many times longer each other way takes, both measured in turn. A side that cannot run shows "-", and
+the JSON file says why.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+if __package__ in (None, ""):  # started as a file: the checkout, not its folder benchmarks, holds the modules
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import torch
+
+from benchmarks import actionformer, record, table
+from benchmarks.measuring import Options, Record, measure_case
+from benchmarks.registry import Case, discover
+from benchmarks.roofline import ceilings
+
+QUICK_SCALES = ("small", "real")
+FULL_SCALES = ("real", "large")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measures, prints and writes; returns the exit status: 0, or 2 for a request that cannot be carried out."""
+    found = discover()
+    parser = _parser(list(found))
+    asked = parser.parse_args(arguments)
+    problem = _problem(asked, list(found))
+    if problem:
+        print(f"benchmarks/run.py: {problem}", file=sys.stderr)
+        return 2
+    if asked.threads:
+        torch.set_num_threads(asked.threads)
+    try:
+        cases = {name: _selected(found[name](asked.device), asked) for name in asked.op or found}
+        actionformer.load()
+    except actionformer.ActionFormerError as error:
+        print(f"benchmarks/run.py: {error}", file=sys.stderr)
+        return 2
+    if not any(cases.values()):
+        print("benchmarks/run.py: no case is left; --list shows their names", file=sys.stderr)
+        return 2
+    if asked.list:
+        print("\n".join(f"{op}: {case.name} ({case.scale})" for op, chosen in cases.items() for case in chosen))
+        return 0
+    measured = ceilings(asked.device, quick=asked.quick)
+    options = Options(
+        device=asked.device,
+        seconds=asked.seconds or (0.3 if asked.quick else 3.0),
+        min_rounds=3 if asked.quick else 5,
+        cpu_time=asked.cpu_time,
+        check=not asked.no_check,
+        compile_seconds=0.0 if asked.quick or asked.no_compile else asked.compile_seconds,
+        memory=True,
+        case_seconds=asked.case_seconds,
+        ceilings=measured,
+    )
+    clock = "processor time" if asked.cpu_time else "time"
+    print(f"{record.device_name(asked.device)}, {torch.get_num_threads()} threads, {clock}; ", end="")
+    print(f"copy {measured.copy_bytes / 1e9:.1f} GB/s, matrix product {measured.matrix_flops / 1e9:,.0f} GFLOP/s")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    records: list[Record] = []
+    try:
+        for op, chosen in cases.items():
+            for case in chosen:
+                _progress(f"{op}: {case.name}")
+                records.append(measure_case(op, case, options))
+                if asked.json:
+                    record.write(asked.json, record.make(records, options, arguments))
+    finally:  # an interrupted run shows what it measured
+        _progress("")
+        rows = table.rows(records)
+        print(table.markdown(rows) if asked.markdown else table.text(rows))
+    return 0
+
+
+def _progress(text: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python benchmarks/run.py", description=__doc__.partition("\n")[0])
+    parser.add_argument("--op", action="append", metavar="NAME", help=f"only this one, repeatable: {', '.join(names)}")
+    parser.add_argument("--case", metavar="TEXT", help="only cases whose name contains TEXT")
+    parser.add_argument("--quick", action="store_true", help="small and real sizes, short, without torch.compile")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to FILE")
+    parser.add_argument("--markdown", action="store_true", help="print the table in Markdown")
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="PyTorch threads; 0 leaves its own choice")
+    parser.add_argument("--seconds", type=float, default=0.0, metavar="S", help="of each case (3; quick: 0.3)")
+    parser.add_argument("--cpu-time", action="store_true", help="processor time, where other programs use the machine")
+    parser.add_argument("--compile-seconds", type=float, default=60.0, metavar="S", help="for torch.compile of a case")
+    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
+    parser.add_argument("--case-seconds", type=float, default=0.0, metavar="S", help="give a case up after S; 0: never")
+    parser.add_argument("--no-check", action="store_true", help="do not first compare the results of all sides")
+    parser.add_argument("--list", action="store_true", help="print the names of the cases and stop")
+    return parser
+
+
+def _problem(asked: argparse.Namespace, names: Sequence[str]) -> str | None:
+    for name in asked.op or ():
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            return f"no benchmark {name!r}; {hint}There are {', '.join(names)}"
+    if asked.device == "cuda" and not torch.cuda.is_available():
+        return "--device cuda needs a GPU and a CUDA build of torch; python -m asl_fast.env says what is missing"
+    if asked.device == "cuda" and asked.cpu_time:
+        return "--cpu-time says nothing about a GPU; leave it out"
+    if min(asked.threads, asked.seconds, asked.case_seconds) < 0 or asked.compile_seconds <= 0:
+        return "--threads, --seconds and --case-seconds must not be negative, --compile-seconds must be positive"
+    return None
+
+
+def _selected(cases: Sequence[Case], asked: argparse.Namespace) -> list[Case]:
+    scales = QUICK_SCALES if asked.quick else FULL_SCALES
+    if asked.list or asked.case:
+        scales = ("small", "real", "large")
+    return [case for case in cases if case.scale in scales and (not asked.case or asked.case in case.name)]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

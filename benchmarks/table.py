@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Records as a table for the terminal, or in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+COLUMNS = ("case", "median", "20 %", "80 %", "rate", "of peak", "memory", "against")
+Rows = list[tuple[str, ...]]
+
+
+def rows(records: Sequence[dict[str, Any]]) -> Rows:
+    """Header and one row per record."""
+    return [COLUMNS, *(_row(record) for record in records)]
+
+
+def text(table: Rows) -> str:
+    """Aligned columns: the first and the last to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    last = len(widths) - 1
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if index in (0, last) else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in table
+    )
+
+
+def markdown(table: Rows) -> str:
+    """The same as a Markdown table."""
+    head, *body = table
+    ruler = ("---", *("---:" for _ in head[1:-1]), "---")
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ruler, *body))
+
+
+def seconds(value: float) -> str:
+    """A time in the unit that leaves one to three digits before the point."""
+    for factor, unit in ((1.0, "s"), (1e3, "ms")):
+        if value * factor >= 1:
+            return f"{value * factor:.3g} {unit}" if value * factor < 999.5 else f"{value * factor:.0f} {unit}"
+    return f"{value * 1e6:.3g} µs"
+
+
+def _row(record: dict[str, Any]) -> tuple[str, ...]:
+    name = f"{record['op']}: {record['case']}" if record["op"] else record["case"]
+    if "missing" in record:
+        return (name, *("-" for _ in COLUMNS[1:-1]), record["missing"])
+    return (
+        name,
+        seconds(record["median_sec"]),
+        seconds(record["low_sec"]),
+        seconds(record["high_sec"]),
+        _rate(record),
+        _share(record),
+        _memory(record),
+        ", ".join(_baseline(name, values) for name, values in record["baselines"].items()) or "-",
+    )
+
+
+def _rate(record: dict[str, Any]) -> str:
+    if "items_per_sec" in record:
+        return f"{record['items_per_sec']:,.0f} /s"
+    if "bytes_per_sec" in record:
+        return f"{record['bytes_per_sec'] / 1e9:.1f} GB/s"
+    return f"{record['flops_per_sec'] / 1e9:,.1f} GFLOP/s" if "flops_per_sec" in record else "-"
+
+
+def _share(record: dict[str, Any]) -> str:
+    share = record.get("percent_of_copy", record.get("percent_of_matrix"))
+    return "-" if share is None else f"{share:.0f} %"
+
+
+def _memory(record: dict[str, Any]) -> str:
+    peak = record.get("peak_memory_bytes")
+    launched = f", {record['kernels']} kernels" if "kernels" in record else ""
+    return ("-" if peak is None else f"{peak / 2**20:.1f} MiB") + launched
+
+
+def _baseline(name: str, values: dict[str, Any]) -> str:
+    if "missing" in values:
+        return f"- {name}"
+    ratio = values["ratio"]
+    return f"{ratio:.0f}x {name}" if ratio >= 99.5 else f"{ratio:.3g}x {name}"
