@@ -22,7 +22,7 @@ class Ceilings(NamedTuple):
     matrix_flops: float
 
 
-def ceilings(device: str, *, quick: bool = False) -> Ceilings:
+def ceilings(device: str, *, quick: bool = False, cpu_time: bool = False) -> Ceilings:
     """Measures both, on random numbers: zeros are faster to multiply on a GPU.
 
     The best fifth of the rounds counts, not the median: a ceiling that a disturbance lowers would flatter everything.
@@ -30,8 +30,10 @@ def ceilings(device: str, *, quick: bool = False) -> Ceilings:
     count = (16 if quick else 64) << 20
     source, destination = torch.randn(count, device=device), torch.empty(count, device=device)
     seconds = 0.2 if quick else 2.0
-    copy = measure({"copy": torch.Tensor.copy_}, (destination, source), device=device, seconds=seconds)["copy"]
+    copy = measure(
+        {"copy": torch.Tensor.copy_}, (destination, source), device=device, seconds=seconds, cpu_time=cpu_time
+    )["copy"]
     size, dtype = (8192, torch.bfloat16) if device == "cuda" else (1024, torch.float32)
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    product = measure({"product": torch.mm}, (a, b), device=device, seconds=seconds)["product"]
+    product = measure({"product": torch.mm}, (a, b), device=device, seconds=seconds, cpu_time=cpu_time)["product"]
     return Ceilings(2 * source.nbytes / copy.low, 2 * size**3 / product.low)

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     if asked.list:
         print("\n".join(f"{op}: {case.name} ({case.scale})" for op, chosen in cases.items() for case in chosen))
         return 0
-    measured = ceilings(asked.device, quick=asked.quick)
+    measured = ceilings(asked.device, quick=asked.quick, cpu_time=asked.cpu_time)
     options = Options(
         device=asked.device,
         seconds=asked.seconds or (0.3 if asked.quick else 3.0),
