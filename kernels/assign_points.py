@@ -158,7 +158,7 @@ def assign_points(
             BLOCK_POINTS=BLOCK_POINTS,
             BLOCK_SEGMENTS=BLOCK_SEGMENTS,
             BLOCK_ZEROS=BLOCK_ZEROS,
-            num_warps=4,
+            num_warps=8 if dtype == torch.float64 else 4,  # 4 would spill
             enable_fp_fusion=False,
         )
     return classes, regression, instance, distance

@@ -246,10 +246,7 @@ def _alike(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _options(q: Tensor, window: int, owned: int) -> dict[str, object]:
-    """Tiles of 32 or 16 positions to walk over; 8 warps for float32 or from 128 channels on.
-
-    On sm_90 the float32 backward of 128 channels still spills 120 bytes a thread; that of half types spills nothing.
-    """
+    """Tiles of 32 or 16 positions to walk over; 8 warps for float32 or from 128 channels on."""
     block_d = max(16, triton.next_power_of_2(q.shape[-1]))
     precision = "ieee"
     if q.dtype == torch.float32 and not _launch.is_hip():
@@ -268,9 +265,11 @@ def _options(q: Tensor, window: int, owned: int) -> dict[str, object]:
     }
 
 
-def _owned(q: Tensor) -> int:
-    """Positions of a program: fewer where its operands and two accumulators would not fit in registers."""
-    return 32 if q.dtype == torch.float32 or q.shape[-1] > 128 else 64
+def _owned(q: Tensor, *, backward: bool = False) -> int:
+    """Positions of a program: fewer where its operands and its accumulators would not fit in registers."""
+    if q.dtype == torch.float32:
+        return 16 if backward and q.shape[-1] > 64 else 32
+    return 32 if q.shape[-1] > 128 else 64
 
 
 def local_attention(
@@ -312,7 +311,7 @@ def local_attention_backward(
         like = q.new_zeros(0) if bias is None else torch.zeros_like(bias)
         return grads[0], grads[1], grads[2], like
     q, k, v = _alike(q, k, v)
-    owned = _owned(q)
+    owned = _owned(q, backward=True)
     programs = triton.cdiv(length, owned)
     parts = _launch.empty((batch, heads, programs, 0 if bias is None else window), torch.float32, q.device)
     delta = _launch.empty((batch, heads, length), torch.float32, q.device)

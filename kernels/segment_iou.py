@@ -19,7 +19,7 @@ from asl_fast.kernels._maths import load_pairs, maximum, minimum, share, store_p
 from torch import Tensor
 
 BLOCK_N, BLOCK_M, BLOCK_ROWS = 16, 128, 512
-BLOCK_M_BACKWARD = 64  # two accumulators and the slopes must stay in registers
+BLOCK_M_BACKWARD = 64  # two accumulators and the slopes must stay in registers; half for float64
 
 
 @triton.jit
@@ -214,6 +214,7 @@ def segment_iou_backward(grad: Tensor, a: Tensor, b: Tensor, aligned: bool, dist
     (wide_a, a_batch), (wide_b, b_batch) = (_batched(x, leading, not aligned) for x in (a, b))
     grad = grad.contiguous()
     batch = math.prod(leading)
+    block_m = BLOCK_M_BACKWARD // (2 if dtype == torch.float64 else 1)
     with _launch.on_device_of(grad):
         if aligned and grad.numel():
             segment_iou_aligned_bwd_kernel[(triton.cdiv(grad.numel(), BLOCK_ROWS),)](
@@ -229,7 +230,7 @@ def segment_iou_backward(grad: Tensor, a: Tensor, b: Tensor, aligned: bool, dist
                 if out.numel():
                     segment_iou_pairwise_bwd_kernel[(triton.cdiv(own, BLOCK_N) * batch,)](
                         grad, mine, other, out, own, others, own_batch, other_batch, grad_row, grad_column,
-                        DISTANCE=distance, COMPUTE=compute, BLOCK_N=BLOCK_N, BLOCK_M=BLOCK_M_BACKWARD, **_launch.FUSED,
+                        DISTANCE=distance, COMPUTE=compute, BLOCK_N=BLOCK_N, BLOCK_M=block_m, **_launch.FUSED,
                     )  # fmt: skip
     grad_a, grad_b = (g.sum_to_size(x.shape).to(x.dtype) for g, x in zip(grads, (a, b), strict=True))
     return grad_a, grad_b

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compiles what the launchers launch, for GPUs that need not be here: ``python -m tests.kernels.ahead_of_time``.
+"""Compiles what the launchers launch, for GPUs that need not be here: ``python -m tests.kernels.ahead_of_time CALLS``.
+
+CALLS is a part of the names of calls, 1/4 for the first of four shares of them all, or nothing for all.
 
 The launchers run on CPU tensors with Triton's driver replaced by one that names a target and never launches, so every
 kernel is compiled with exactly the dtypes, block sizes and options of its real calls. One JSON line per compilation.
@@ -23,7 +25,7 @@ from asl_fast.kernels import _launch
 from triton.backends.compiler import GPUTarget
 from triton.runtime import JITFunction, driver
 
-from tests.kernels.calls import CALLS
+from tests.kernels.calls import CALLS, Call
 
 TARGETS = {
     "sm_80": GPUTarget("cuda", 80, 32),
@@ -86,10 +88,15 @@ def compilations(name: str, call: Callable[[], Any]) -> Iterator[dict[str, Any]]
             yield entry
 
 
+def chosen(which: str) -> list[Call]:
+    """The calls that ``which`` selects."""
+    if share := re.fullmatch(r"(\d+)/(\d+)", which):
+        return CALLS[int(share[1]) - 1 :: int(share[2])]
+    return [call for call in CALLS if which in call[0]]
+
+
 if __name__ == "__main__":
-    wanted = sys.argv[1] if len(sys.argv) > 1 else ""
-    for call_name, function, arguments in CALLS:
-        if wanted in call_name:
-            torch.manual_seed(0)
-            for line in compilations(call_name, partial(function, *arguments)):
-                print(json.dumps(line), flush=True)
+    for call_name, function, arguments in chosen(sys.argv[1] if len(sys.argv) > 1 else ""):
+        torch.manual_seed(0)
+        for line in compilations(call_name, partial(function, *arguments)):
+            print(json.dumps(line), flush=True)
