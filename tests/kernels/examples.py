@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One realistic call of every op that has a kernel: positional arguments of its schema, for tests over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Arguments = tuple[Any, ...]
+
+VIDEOS, POINTS, CLASSES, INSTANCES = 2, 96, 7, 9
+# Ties broken, ranges left open and NaN in the padding are for the tests of each op.
+
+
+def _segments(generator: torch.Generator, count: int, longest: float = 40.0) -> Tensor:
+    start = torch.rand(count, generator=generator) * (POINTS - longest)
+    return torch.stack((start, start + 2 + torch.rand(count, generator=generator) * (longest - 2)), -1)
+
+
+def _points() -> Tensor:
+    """(P, 4): time, regression range, stride of two pyramid levels."""
+    levels = []
+    for stride, low, high in ((1.0, 0.0, 16.0), (2.0, 8.0, 1e4)):
+        time = torch.arange(0, POINTS, stride)
+        levels.append(torch.stack((time, *(torch.full_like(time, value) for value in (low, high, stride))), -1))
+    return torch.cat(levels)
+
+
+def focal(generator: torch.Generator) -> Arguments:
+    """Sparse targets, weights and a mask."""
+    logits = torch.randn(VIDEOS, POINTS, CLASSES, generator=generator).requires_grad_()
+    ids = torch.randint(-1, CLASSES, (VIDEOS, POINTS), generator=generator)
+    weights = torch.rand(VIDEOS, POINTS, generator=generator).requires_grad_()
+    mask = torch.rand(VIDEOS, POINTS, generator=generator) < 0.8
+    return logits, ids, weights, mask, 0.25, 2.0, 0.0, "sum", True, True
+
+
+def diou(generator: torch.Generator) -> Arguments:
+    """Weighted mean."""
+    pred, target = (torch.rand(POINTS, 2, generator=generator) * 9 for _ in range(2))
+    weights = torch.rand(POINTS, generator=generator)
+    return pred.requires_grad_(), target, weights.requires_grad_(), "mean", 1e-8, True, False, True
+
+
+def iou(generator: torch.Generator) -> Arguments:
+    """All pairs, with the distance term."""
+    return _segments(generator, 33).requires_grad_(), _segments(generator, 17).requires_grad_(), False, True
+
+
+def iou_backward(generator: torch.Generator) -> Arguments:
+    """Of the same."""
+    grad = torch.randn(33, 17, generator=generator)
+    return grad, _segments(generator, 33), _segments(generator, 17), False, True
+
+
+def assign(generator: torch.Generator) -> Arguments:
+    """Two videos, the second without instances."""
+    labels = torch.randint(0, CLASSES, (INSTANCES,), generator=generator)
+    bounds = torch.tensor([0, INSTANCES, INSTANCES])
+    return _points(), _segments(generator, INSTANCES), labels, bounds, CLASSES, 1.5, 1e-3
+
+
+def nms(generator: torch.Generator) -> Arguments:
+    """Three classes of two videos, voting."""
+    count = 90
+    segments, scores = _segments(generator, count), torch.rand(count, generator=generator)
+    labels, video = (torch.randint(0, high, (count,), generator=generator) for high in (3, 2))
+    return segments, scores, labels, video.sort().values, 2, 0.5, 0.1, 0.001, 20, 0.7, True
+
+
+def contrastive(generator: torch.Generator) -> Arguments:
+    """Two videos of 64 channels."""
+    features = torch.randn(VIDEOS, POINTS, 64, generator=generator).requires_grad_()
+    mask = torch.arange(POINTS) < torch.tensor([[POINTS], [POINTS - 20]])
+    labels = torch.randint(0, 3, (INSTANCES,), generator=generator)
+    mu = (torch.tensor([0.0, -0.5, 0.5]) + 0.2 * torch.randn(CLASSES, 3, generator=generator)).requires_grad_()
+    sigma = (0.3 + torch.rand(CLASSES, 3, generator=generator)).requires_grad_()
+    bounds = torch.tensor([0, INSTANCES - 4, INSTANCES])
+    return features, mask, _segments(generator, INSTANCES), labels, bounds, mu, sigma, 0.2, 0.07, True
+
+
+def attention(generator: torch.Generator) -> Arguments:
+    """Window 9 over two sequences, one of them padded."""
+    q, k, v = (torch.randn(VIDEOS, 2, POINTS, 16, generator=generator).requires_grad_() for _ in range(3))
+    mask = torch.arange(POINTS) < torch.tensor([[POINTS], [POINTS - 31]])
+    return q, k, v, mask, torch.randn(2, 9, generator=generator).requires_grad_(), 9
+
+
+def attention_backward(generator: torch.Generator) -> Arguments:
+    """Of the same."""
+    q, k, v, mask, bias, window = attention(generator)
+    q, k, v, bias = (x.detach() for x in (q, k, v, bias))
+    out, lse = torch.ops.asl_fast.local_attention.default(q, k, v, mask, bias, window)
+    return torch.randn(q.shape, generator=generator), q, k, v, mask, bias, out, lse, window
+
+
+EXAMPLES: dict[str, Callable[[torch.Generator], Arguments]] = {
+    "sensitivity_focal_loss": focal,
+    "diou_loss": diou,
+    "segment_iou": iou,
+    "segment_iou_backward": iou_backward,
+    "assign_points": assign,
+    "soft_nms": nms,
+    "contrastive_similarity_loss": contrastive,
+    "local_attention": attention,
+    "local_attention_backward": attention_backward,
+}
+
+
+def arguments(op: str, device: torch.device | str = "cpu", seed: int = 0) -> Arguments:
+    """The arguments of one call of ``op`` on ``device``; the same values on every device."""
+
+    def placed(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        return value.detach().to(device).requires_grad_(value.requires_grad)
+
+    return tuple(placed(value) for value in EXAMPLES[op](torch.Generator().manual_seed(seed)))
