@@ -166,23 +166,33 @@ def load_annotations(name: str, path: str | Path, *, strict: bool = False) -> An
         ValueError: when the file has another number of classes than the benchmark.
     """
     benchmark = VIDEO_BENCHMARKS[name]
-    path = Path(path)
-    if path.is_file():
-        candidates = [(path, benchmark.readers.get(path.name, next(iter(benchmark.readers.values()))))]
-    else:
-        folders = (path / "annotations", path)
-        candidates = [(folder / file, reader) for file, reader in benchmark.readers.items() for folder in folders]
-    found = next(((file, reader) for file, reader in candidates if file.is_file()), None)
-    if found is None:
-        looked = ", ".join(benchmark.readers)
-        raise FileNotFoundError(f"{name}: no annotations in {path} or {path / 'annotations'}; looked for {looked}")
-    annotations = found[1](found[0], strict)
+    file = annotation_file(name, path)
+    read = benchmark.readers.get(file.name, next(iter(benchmark.readers.values())))
+    annotations = read(file, strict)
     if len(annotations.class_names) > benchmark.num_classes:
         raise ValueError(
-            f"{found[0]}: {len(annotations.class_names)} classes, but {name} has {benchmark.num_classes}; "
+            f"{file}: {len(annotations.class_names)} classes, but {name} has {benchmark.num_classes}; "
             "is this the right annotation file?"
         )
     # Rare classes may be missing from a split (EPIC nouns); their ids are part of the benchmark all the same.
     missing = range(len(annotations.class_names), benchmark.num_classes)
     names = annotations.class_names + tuple(f"unused_{index}" for index in missing)
     return replace(annotations, class_names=names)
+
+
+def annotation_file(name: str, path: str | Path) -> Path:
+    """The annotation file of a benchmark that `load_annotations` reads.
+
+    Raises:
+        FileNotFoundError: listing the files looked for.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    files = VIDEO_BENCHMARKS[name].readers
+    candidates = (folder / file for file in files for folder in (path / "annotations", path))
+    found = next((file for file in candidates if file.is_file()), None)
+    if found is None:
+        looked = ", ".join(files)
+        raise FileNotFoundError(f"{name}: no annotations in {path} or {path / 'annotations'}; looked for {looked}")
+    return found

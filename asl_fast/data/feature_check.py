@@ -45,8 +45,7 @@ def check_videos(
     kept, ratios = [], []
     for video in videos:
         try:
-            steps = len(store.load(video.id)) if verify else store.length(video.id)
-            layout.extracted_grid(video, steps)
+            steps = count_steps(video, store, layout, verify=verify)
         except FileNotFoundError as error:
             problems.skip(video.id, "video without features", error)
             continue
@@ -60,6 +59,18 @@ def check_videos(
             _check_length(video, steps, layout, problems)
     _check_scale(ratios, layout, problems)
     return kept
+
+
+def count_steps(video: Video, store: FeatureStore, layout: FeatureManifest, *, verify: bool) -> int:
+    """Feature vectors of a video.
+
+    Raises:
+        FileNotFoundError: when it has none.
+        ValueError, OSError: when they cannot be used; when they are not finite only with ``verify``, which reads them.
+    """
+    steps = len(store.load(video.id)) if verify else store.length(video.id)
+    layout.extracted_grid(video, steps)
+    return steps
 
 
 def _check_length(video: Video, steps: int, layout: FeatureManifest, problems: Problems) -> None:

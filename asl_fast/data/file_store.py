@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asl_fast.data.array_files import EXTENSIONS, choose_key, open_hdf5, read_array, read_shape, squeezed
-from asl_fast.data.store import FeatureStore, check_features
+from asl_fast.data.store import NamedFeatureStore, check_features
 
 
 class FolderFeatureStore:
@@ -68,6 +68,11 @@ class FolderFeatureStore:
             shape = read_shape(self.folder / (min(self._stems) + self.extension), self.key)
             self._dim = shape[0] if self.transposed else shape[-1]
         return self._dim
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the files without extension, whether or not they begin with the prefix."""
+        return tuple(sorted(self._stems))
 
     @property
     def video_ids(self) -> tuple[str, ...]:
@@ -154,6 +159,11 @@ class Hdf5FeatureStore:
         return self._dim
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the entries, whether or not they begin with the prefix."""
+        return tuple(sorted(self._names))
+
+    @property
     def video_ids(self) -> tuple[str, ...]:
         """Ids of the videos that have an entry."""
         fits = (name for name in self._names if name.startswith(self.prefix) and name.endswith(self.suffix))
@@ -213,7 +223,7 @@ class ConcatenatedFeatureStore:
         ValueError: when no store is given.
     """
 
-    def __init__(self, stores: Sequence[FeatureStore], *, tolerance: int = 4) -> None:
+    def __init__(self, stores: Sequence[NamedFeatureStore], *, tolerance: int = 4) -> None:
         if not stores:
             raise ValueError("ConcatenatedFeatureStore: no stores")
         self.stores = tuple(stores)
@@ -223,6 +233,16 @@ class ConcatenatedFeatureStore:
     def dim(self) -> int:
         """Width of a feature vector, all extractors together."""
         return sum(store.dim for store in self.stores)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the first extractor's files or entries."""
+        return self.stores[0].names
+
+    @property
+    def video_ids(self) -> tuple[str, ...]:
+        """Ids of the videos that every extractor has."""
+        return tuple(sorted(set.intersection(*(set(store.video_ids) for store in self.stores))))
 
     def load(self, video_id: str) -> NDArray[np.float32]:
         """Features (T, dim) float32; raises ValueError when the extractors disagree on the length."""

@@ -30,6 +30,21 @@ class FeatureStore(Protocol):
     def __contains__(self, video_id: object) -> bool: ...
 
 
+@runtime_checkable
+class NamedFeatureStore(FeatureStore, Protocol):
+    """Features of videos that the store can list."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names that the features are stored by, sorted: video ids, with a prefix where there is one."""
+        ...
+
+    @property
+    def video_ids(self) -> tuple[str, ...]:
+        """Ids of the videos that have features, sorted."""
+        ...
+
+
 class InMemoryFeatureStore:
     """Features held in a dictionary.
 
@@ -55,6 +70,16 @@ class InMemoryFeatureStore:
     def dim(self) -> int:
         """Width of a feature vector."""
         return self._dim
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Ids of the videos that are held, sorted."""
+        return tuple(sorted(self._features))
+
+    @property
+    def video_ids(self) -> tuple[str, ...]:
+        """The same as ``names``: they have no prefix here."""
+        return self.names
 
     def load(self, video_id: str) -> NDArray[np.float32]:
         """Features (T, dim) of one video, not copied."""

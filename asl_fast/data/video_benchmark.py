@@ -14,13 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from asl_fast.data.benchmarks import VIDEO_BENCHMARKS, load_annotations
-from asl_fast.data.dataset import DetectionDataset
-from asl_fast.data.feature_check import check_videos
+from asl_fast.data.benchmarks import VIDEO_BENCHMARKS, annotation_file, load_annotations
 from asl_fast.data.file_store import ConcatenatedFeatureStore, open_store
 from asl_fast.data.manifest import MANIFESTS, FeatureManifest
-from asl_fast.data.problems import Problems
-from asl_fast.data.store import FeatureStore
+from asl_fast.data.manifest_file import read_manifest
+from asl_fast.data.source import DataSource
+from asl_fast.data.store import NamedFeatureStore
 from asl_fast.data.types import DatasetBundle
 
 
@@ -43,8 +42,8 @@ def load_video_benchmark(
         data_root: Folder with annotations and features, see the layout above.
         annotations: Annotation file, where it is not at its usual place.
         features: Feature folder or ``.h5`` file, or several to concatenate, where they are not at their usual place.
-        manifest: Name in ``MANIFESTS`` (several joined by ``+``) or a manifest of one's own; None takes the
-            benchmark's, and among several the one whose width fits.
+        manifest: Name in ``MANIFESTS`` (several joined by ``+``), a ``.json`` file (see `read_manifest`) or a manifest
+            of one's own; None takes the benchmark's, and among several the one whose width fits.
         store: Options of `open_store` (``prefix``, ``suffix``, ``extension``, ``key``, ``transposed``).
         verify: Read every feature file once, so that damaged ones are found before training begins.
         seed: Seed of the training crops.
@@ -56,60 +55,71 @@ def load_video_benchmark(
             video.
     """
     benchmark = VIDEO_BENCHMARKS[name]
+    source = open_video_benchmark(
+        name,
+        data_root,
+        annotations=annotations,
+        features=features,
+        manifest=manifest,
+        store=store,
+        strict=strict,
+    )
+    return source.bundle(
+        max_length=benchmark.max_length,
+        truncation_threshold=benchmark.truncation_threshold,
+        verify=verify,
+        seed=seed,
+        strict=strict,
+        place=Path(data_root),
+    )
+
+
+def open_video_benchmark(
+    name: str,
+    data_root: str | Path,
+    *,
+    annotations: str | Path | None = None,
+    features: str | Path | Sequence[str | Path] | None = None,
+    manifest: str | FeatureManifest | None = None,
+    store: Mapping[str, Any] | None = None,
+    strict: bool = False,
+) -> DataSource:
+    """Annotations, split and features of a video benchmark, unchecked; arguments as of `load_video_benchmark`.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_video_benchmark`, but for single videos.
+    """
+    benchmark = VIDEO_BENCHMARKS[name]
     root = Path(data_root)
     if not root.is_dir():
         raise FileNotFoundError(f"{name}: data root {root} is not a folder")
     read = load_annotations(name, annotations or root, strict=strict)
-    layout, source = _features(name, root, features, manifest, dict(store or {}))
-    problems = Problems(name, strict=strict)
-    wanted = [
+    paths = _feature_paths(name, root, features)
+    layout, source = _features(name, paths, manifest, dict(store or {}))
+    train, test = (
         read.subset(next((subset for subset in read.subsets if subset.lower() in names), names[0]))
         for names in (benchmark.train, benchmark.test)
-    ]
-    kept = {
-        video.id: video for video in check_videos([*wanted[0], *wanted[1]], source, layout, problems, verify=verify)
-    }
-    skipped = problems.summarise()
-    train, test = ([video for video in split if video.id in kept] for split in wanted)
-    training = DetectionDataset(
-        train,
-        source,
-        layout,
-        training=True,
-        max_length=benchmark.max_length,
-        truncation_threshold=benchmark.truncation_threshold,
-        seed=seed,
     )
-    first = training.videos[0]
-    return DatasetBundle(
-        name=name,
-        annotations=replace(read, videos=kept),
-        train=training,
-        test=DetectionDataset(test, source, layout),
-        class_names=read.class_names,
-        grid=layout.grid(first, source.length(first.id)),
-        feature_dim=source.dim,
-        synthetic=False,
-        description=f"{name}, {layout.name} features: {len(train)} videos to train on, {len(test)} to test on ({root})",
-        metadata={"manifest": layout.name, "problems": skipped, "skipped": dict(problems.skipped)},
-    )
+    file = annotation_file(name, annotations or root)
+    return DataSource(name, read, train, test, source, layout, file, tuple(paths))
+
+
+def _feature_paths(name: str, root: Path, features: str | Path | Sequence[str | Path] | None) -> list[Path]:
+    if features is not None:
+        return [Path(features)] if isinstance(features, (str, Path)) else [Path(path) for path in features]
+    paths = find_features(root)
+    if not paths:
+        raise FileNotFoundError(
+            f"{name}: no features in {root}; looked for features/, features.h5 and folders named *_features"
+        )
+    return paths
 
 
 def _features(
-    name: str,
-    root: Path,
-    features: str | Path | Sequence[str | Path] | None,
-    manifest: str | FeatureManifest | None,
-    options: dict[str, Any],
-) -> tuple[FeatureManifest, FeatureStore]:
-    if features is not None:
-        paths = [Path(features)] if isinstance(features, (str, Path)) else [Path(path) for path in features]
-    else:
-        paths = find_features(root)
-        if not paths:
-            raise FileNotFoundError(
-                f"{name}: no features in {root}; looked for features/, features.h5 and folders named *_features"
-            )
+    name: str, paths: Sequence[Path], manifest: str | FeatureManifest | None, options: dict[str, Any]
+) -> tuple[FeatureManifest, NamedFeatureStore]:
+    if isinstance(manifest, str) and manifest.endswith(".json"):
+        manifest = read_manifest(manifest, sum(open_store(path, **options).dim for path in paths))
     known = [manifest] if manifest is not None else list(VIDEO_BENCHMARKS[name].manifests)
     candidates = [entry if isinstance(entry, FeatureManifest) else combined_manifest(entry) for entry in known]
     options.setdefault("prefix", candidates[0].prefix)
@@ -118,7 +128,7 @@ def _features(
         # Concatenated in the manifest's order, not the folders'.
         order = [MANIFESTS[part].dim for part in known[0].split("+")] if isinstance(known[0], str) else []
         stores.sort(key=lambda store: order.index(store.dim) if store.dim in order else len(order))
-    source: FeatureStore = stores[0] if len(stores) == 1 else ConcatenatedFeatureStore(stores)
+    source: NamedFeatureStore = stores[0] if len(stores) == 1 else ConcatenatedFeatureStore(stores)
     fitting = next((candidate for candidate in candidates if candidate.dim == source.dim), None)
     if fitting is None:
         widths = ", ".join(f"{candidate.name} ({candidate.dim})" for candidate in candidates)

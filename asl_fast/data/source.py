@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A data set that has been found but not yet checked: annotations, split, features, and how they lie in time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from asl_fast.data.dataset import DetectionDataset
+from asl_fast.data.feature_check import check_videos
+from asl_fast.data.manifest import FeatureManifest
+from asl_fast.data.problems import Problems
+from asl_fast.data.store import NamedFeatureStore
+from asl_fast.data.types import Annotations, DatasetBundle, Video
+
+
+@dataclass(frozen=True, eq=False)
+class DataSource:
+    """Where a data set's parts come from, and the parts themselves.
+
+    Args:
+        name: Name of the data set.
+        annotations: All of its videos, whether in a split or not.
+        train: Videos to train on.
+        test: Videos to score on.
+        store: Features.
+        layout: How they were extracted.
+        annotation_path: File or folder that the annotations were read from.
+        feature_paths: Folders or files that the features come from.
+    """
+
+    name: str
+    annotations: Annotations
+    train: tuple[Video, ...]
+    test: tuple[Video, ...]
+    store: NamedFeatureStore
+    layout: FeatureManifest
+    annotation_path: Path
+    feature_paths: tuple[Path, ...]
+
+    @property
+    def videos(self) -> tuple[Video, ...]:
+        """Videos of both splits."""
+        return (*self.train, *self.test)
+
+    def bundle(
+        self,
+        *,
+        max_length: int | None,
+        truncation_threshold: float,
+        verify: bool,
+        seed: int,
+        strict: bool,
+        place: Path,
+    ) -> DatasetBundle:
+        """The data set ready for training, without the videos whose features cannot be used.
+
+        Args:
+            max_length, truncation_threshold: Of the training crops, see `DetectionDataset`.
+            verify: Read every feature file once, so that damaged ones are found before training begins.
+            seed: Seed of the training crops.
+            strict: Stop at the first unusable video instead of skipping it with a counted warning.
+            place: What the description names as the data set's place.
+
+        Raises:
+            ValueError: when no video is left, or the features as a whole do not fit the layout; when strict, for any
+                bad video.
+        """
+        problems = Problems(self.name, strict=strict)
+        kept = {
+            video.id: video for video in check_videos(self.videos, self.store, self.layout, problems, verify=verify)
+        }
+        skipped = problems.summarise()
+        train, test = ([video for video in split if video.id in kept] for split in (self.train, self.test))
+        training = DetectionDataset(
+            train,
+            self.store,
+            self.layout,
+            training=True,
+            max_length=max_length,
+            truncation_threshold=truncation_threshold,
+            seed=seed,
+        )
+        first = training.videos[0]
+        return DatasetBundle(
+            name=self.name,
+            annotations=replace(self.annotations, videos=kept),
+            train=training,
+            test=DetectionDataset(test, self.store, self.layout),
+            class_names=self.annotations.class_names,
+            grid=self.layout.grid(first, self.store.length(first.id)),
+            feature_dim=self.store.dim,
+            synthetic=False,
+            description=f"{self.name}, {self.layout.name} features: {len(train)} videos to train on, "
+            f"{len(test)} to test on ({place})",
+            metadata={"manifest": self.layout.name, "problems": skipped, "skipped": dict(problems.skipped)},
+        )
