@@ -35,8 +35,8 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         nargs="+",
         required=True,
-        help="feature file (.npy, .npz, .pt, .h5) or a folder of them; several are extractors to be put side by side, "
-        "in training order. For hapt also raw recordings: the zip, its folder, or one acc_*.txt",
+        help="feature file (.npy, .npz, .pt, .h5), a folder of them or a packed store; several are extractors "
+        "to be put side by side, in training order. For hapt also raw recordings: the zip, a folder or one acc_*.txt",
     )
     parser.add_argument("--output", type=Path, required=True, help="detections as ActivityNet-style JSON, in seconds")
     parser.add_argument("--batch-size", type=int, default=4, help="recordings per batch (default: 4)")

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asl_fast.data.array_files import EXTENSIONS, choose_key, open_hdf5, read_array, read_shape, squeezed
+from asl_fast.data.packed_store import PackedFeatureStore, is_packed
 from asl_fast.data.store import NamedFeatureStore, check_features
 
 
@@ -267,14 +268,20 @@ class ConcatenatedFeatureStore:
         return min(steps)
 
 
-def open_store(path: str | Path, **options: Any) -> FolderFeatureStore | Hdf5FeatureStore:
-    """The store at a path: a folder of files, or one HDF5 file. Options are those of the store.
+def open_store(path: str | Path, **options: Any) -> FolderFeatureStore | Hdf5FeatureStore | PackedFeatureStore:
+    """The store at a path: a packed store, a folder of files, or one HDF5 file. Options are those of the store.
 
     Raises:
         FileNotFoundError: when the path does not exist.
-        ValueError: for a file of another format.
+        ValueError: for a file of another format, or options about files with a packed store.
     """
     path = Path(path)
+    if is_packed(path):
+        # A prefix that the data set's files have is nothing to tell: videos are packed under their ids.
+        dim, unused = options.pop("dim", None), sorted(key for key in options if key != "prefix" and options[key])
+        if unused:
+            raise ValueError(f"{path} is a packed store, which has no {' and '.join(unused)}: leave it out")
+        return PackedFeatureStore(path, dim=dim)
     if path.is_dir():
         return FolderFeatureStore(path, **options)
     if not path.exists():

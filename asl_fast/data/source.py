@@ -9,6 +9,7 @@ from pathlib import Path
 from asl_fast.data.dataset import DetectionDataset
 from asl_fast.data.feature_check import check_videos
 from asl_fast.data.manifest import FeatureManifest
+from asl_fast.data.packed_store import store_note
 from asl_fast.data.problems import Problems
 from asl_fast.data.store import NamedFeatureStore
 from asl_fast.data.types import Annotations, DatasetBundle, Video
@@ -91,7 +92,7 @@ class DataSource:
             grid=self.layout.grid(first, self.store.length(first.id)),
             feature_dim=self.store.dim,
             synthetic=False,
-            description=f"{self.name}, {self.layout.name} features: {len(train)} videos to train on, "
-            f"{len(test)} to test on ({place})",
+            description=f"{self.name}, {self.layout.name} features{store_note(self.store)}: "
+            f"{len(train)} videos to train on, {len(test)} to test on ({place})",
             metadata={"manifest": self.layout.name, "problems": skipped, "skipped": dict(problems.skipped)},
         )

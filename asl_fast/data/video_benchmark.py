@@ -5,6 +5,7 @@ Layout, the one that ActionFormer's archives unpack to (``annotations`` and ``fe
 
     DATA_ROOT/annotations/<one of the benchmark's annotation files>    or the file in DATA_ROOT itself
     DATA_ROOT/features/<one file per video>                            or DATA_ROOT/<extractor>_features/, or one .h5
+    DATA_ROOT/<any name>/packed.json                                   a packed store, used in their place
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from asl_fast.data.benchmarks import VIDEO_BENCHMARKS, annotation_file, load_ann
 from asl_fast.data.file_store import ConcatenatedFeatureStore, open_store
 from asl_fast.data.manifest import MANIFESTS, FeatureManifest
 from asl_fast.data.manifest_file import read_manifest
+from asl_fast.data.packed_store import PackedFeatureStore, find_packed, is_packed
 from asl_fast.data.source import DataSource
 from asl_fast.data.store import NamedFeatureStore
 from asl_fast.data.types import DatasetBundle
@@ -39,7 +41,7 @@ def load_video_benchmark(
 
     Args:
         name: One of ``VIDEO_BENCHMARKS``.
-        data_root: Folder with annotations and features, see the layout above.
+        data_root: Folder with annotations and features, see the layout above; or a packed store beside the annotations.
         annotations: Annotation file, where it is not at its usual place.
         features: Feature folder or ``.h5`` file, or several to concatenate, where they are not at their usual place.
         manifest: Name in ``MANIFESTS`` (several joined by ``+``), a ``.json`` file (see `read_manifest`) or a manifest
@@ -93,6 +95,8 @@ def open_video_benchmark(
     root = Path(data_root)
     if not root.is_dir():
         raise FileNotFoundError(f"{name}: data root {root} is not a folder")
+    if is_packed(root):
+        features, root = features or root, root.absolute().parent
     read = load_annotations(name, annotations or root, strict=strict)
     paths = _feature_paths(name, root, features)
     layout, source = _features(name, paths, manifest, dict(store or {}))
@@ -110,7 +114,8 @@ def _feature_paths(name: str, root: Path, features: str | Path | Sequence[str | 
     paths = find_features(root)
     if not paths:
         raise FileNotFoundError(
-            f"{name}: no features in {root}; looked for features/, features.h5 and folders named *_features"
+            f"{name}: no features in {root}; looked for features/, features.h5, folders named *_features and "
+            "packed stores"
         )
     return paths
 
@@ -129,6 +134,13 @@ def _features(
         order = [MANIFESTS[part].dim for part in known[0].split("+")] if isinstance(known[0], str) else []
         stores.sort(key=lambda store: order.index(store.dim) if store.dim in order else len(order))
     source: NamedFeatureStore = stores[0] if len(stores) == 1 else ConcatenatedFeatureStore(stores)
+    if isinstance(source, PackedFeatureStore) and source.manifest is not None:
+        if manifest is not None and candidates[0] != source.manifest:
+            raise ValueError(
+                f"{name}: {source.folder} was packed with {source.manifest}, asked for is {candidates[0]}; leave the "
+                "manifest out, or pack again"
+            )
+        return source.manifest, source
     fitting = next((candidate for candidate in candidates if candidate.dim == source.dim), None)
     if fitting is None:
         widths = ", ".join(f"{candidate.name} ({candidate.dim})" for candidate in candidates)
@@ -157,10 +169,16 @@ def combined_manifest(name: str) -> FeatureManifest:
 
 
 def find_features(root: Path) -> list[Path]:
-    """Feature folders or files of a data root: ``features``, else ``features.h5``, else every ``*_features``.
+    """Feature folders or files of a data root: a packed store, else ``features``, an .h5, every ``*_features``.
 
     A ``features`` folder that holds only folders stands for these, one per extractor.
+
+    Raises:
+        ValueError: when there are several packed stores.
     """
+    packed = find_packed(root)
+    if packed is not None:
+        return [packed]
     folder = root / "features"
     if folder.is_dir():
         inside = sorted(folder.iterdir())

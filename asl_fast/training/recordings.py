@@ -17,6 +17,7 @@ from asl_fast.data.array_files import EXTENSIONS, read_array
 from asl_fast.data.file_store import ConcatenatedFeatureStore, open_store
 from asl_fast.data.hapt import read_signals
 from asl_fast.data.manifest import FeatureManifest
+from asl_fast.data.packed_store import is_packed
 from asl_fast.data.store import check_features
 
 Array = NDArray[np.float32]
@@ -48,9 +49,9 @@ def open_recordings(
     """Finds the recordings at the given paths.
 
     Args:
-        paths: one feature file, one folder of feature files, or one .h5 with an entry per recording; several paths are
-            extractors to be put side by side, in training order. Runs on raw signals (hapt) also take the recordings as
-            downloaded: their folder, the zip, or one ``acc_*.txt``.
+        paths: one feature file, one folder of feature files, one .h5 with an entry per recording, or one packed store;
+            several paths are extractors to be put side by side, in training order. Runs on raw signals (hapt) also take
+            the recordings as downloaded: their folder, the zip, or one ``acc_*.txt``.
         dataset: what the run knows of its data set.
         fps: frames per second of the recordings; None means those of the training data.
         durations_sec: lengths by name; None derives them from the number of feature vectors.
@@ -77,7 +78,7 @@ def _raw_signals(
 ) -> tuple[Sequence[str], Callable[[str], Array]] | None:
     """Recordings as downloaded, normalised as in training; None where the path holds arrays instead."""
     path = paths[0]
-    if path.suffix.lower() in EXTENSIONS or (path.is_dir() and _arrays_in(path)):
+    if path.suffix.lower() in EXTENSIONS or is_packed(path) or (path.is_dir() and _arrays_in(path)):
         return None
     transform = FeatureTransform.from_state(dataset["transform"])
     single = path.is_file() and path.suffix.lower() == ".txt"
@@ -105,7 +106,7 @@ def _features(paths: Sequence[Path], dataset: Mapping[str, Any]) -> tuple[Sequen
     if len(paths) == 1 and paths[0].is_file() and paths[0].suffix.lower() not in (".h5", ".hdf5"):
         path = paths[0]
         return (path.stem.removeprefix(prefix),), lambda name: checked(read_array(path), str(path))
-    if len(paths) == 1 and paths[0].is_dir():
+    if len(paths) == 1 and paths[0].is_dir() and not is_packed(paths[0]):
         files = {path.stem.removeprefix(prefix): path for path in _arrays_in(paths[0])}
         return tuple(files), lambda name: checked(read_array(files[name]), str(files[name]))
     stores = [open_store(path) for path in paths]

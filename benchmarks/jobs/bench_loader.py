@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One epoch of the training loader over feature files, beside the training steps that use its batches.
+"""One epoch of the training loader over features on disk, beside the training steps that use its batches.
 
-The files are written for the occasion, in the layout of users' feature folders. "cold" drops them from the system's
-page cache before each epoch, "warm" reads them from there. The ratio says how many times longer training takes: the
-loader is no bottleneck while it stays above 1.
+The features are written for the occasion: one .npy a video, as in users' folders, or packed as float32 or float16.
+"cold" drops them from the system's page cache before each epoch, "warm" reads them from there. The ratio says how many
+times longer training takes: the loader is no bottleneck while it stays above 1.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import numpy as np
 
 from asl_fast.data import Batch, DetectionDataset, FeatureGrid, Video
 from asl_fast.data.file_store import FolderFeatureStore
+from asl_fast.data.packed_store import DATA, PackedFeatureStore
+from asl_fast.data.packing import pack_features
 from asl_fast.training.loader import TrainLoader
 from asl_fast.training.state import ragged_targets
 from benchmarks.jobs.bench_training_step import Trainer
@@ -27,18 +29,24 @@ from benchmarks.shapes import Shape, shape, small_shape
 
 SCRATCH = Path(__file__).resolve().parents[2] / "build"
 FPS, STRIDE, WINDOW = 30.0, 4, 16
+FORMS = {"files": "float32", "packed float32": "float32", "packed float16": "float16"}
 
 
 def cases(device: str) -> list[Case]:
     """Videos as long as the training crop; cold where the system can be told to forget a file."""
     states = ("warm", "cold") if hasattr(os, "posix_fadvise") else ("warm",)
     sizes: list[tuple[Shape, int, Scale]] = [(small_shape(), 4, "small"), (shape("multithumos"), 12, "large")]
-    return [_case(device, each, videos, state, scale) for each, videos, scale in sizes for state in states]
+    return [
+        _case(device, each, videos, form, state, scale)
+        for each, videos, scale in sizes
+        for form in FORMS
+        for state in states
+    ]
 
 
-def _case(device: str, each: Shape, videos: int, state: str, scale: Scale) -> Case:
+def _case(device: str, each: Shape, videos: int, form: str, state: str, scale: Scale) -> Case:
     def make_inputs() -> tuple[Any, ...]:
-        loader = _loader(each, videos)
+        loader = _loader(each, videos, form)
         batch = next(loader.epoch(0)).to(device)
         return loader, Trainer(each, device), batch
 
@@ -48,11 +56,11 @@ def _case(device: str, each: Shape, videos: int, state: str, scale: Scale) -> Ca
 
     length, dim = each.config.data.max_length, each.config.model.feature_dim
     return Case(
-        f"{each.name}, {state}: {videos} files of {length} x {dim}",
+        f"{each.name}, {form}, {state}: {videos} videos of {length} x {dim}",
         make_inputs,
         epoch,
         {"training steps": steps},
-        bytes_moved=videos * length * dim * 4,
+        bytes_moved=videos * length * dim * np.dtype(FORMS[form]).itemsize,
         items=videos,
         scale=scale,
         compiled=None,
@@ -75,9 +83,13 @@ def steps(loader: TrainLoader, trainer: Trainer, batch: Batch) -> float:
 def forget(loader: TrainLoader) -> None:
     """Writes back and drops the pages of every feature file."""
     store = loader.dataset.store
-    assert isinstance(store, FolderFeatureStore)
-    for video in store.video_ids:
-        descriptor = os.open(store.path(video), os.O_RDONLY)
+    assert isinstance(store, (FolderFeatureStore, PackedFeatureStore))
+    for path in (
+        [store.folder / DATA]
+        if isinstance(store, PackedFeatureStore)
+        else [store.path(video) for video in store.video_ids]
+    ):
+        descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -87,18 +99,22 @@ def forget(loader: TrainLoader) -> None:
 
 @lru_cache(maxsize=1)
 def _files(videos: int, length: int, dim: int) -> tempfile.TemporaryDirectory[str]:
-    """A folder of .npy files, removed when other sizes are asked for or Python ends."""
+    """A folder of .npy files and their packed stores, removed when other sizes are asked for or Python ends."""
     SCRATCH.mkdir(exist_ok=True)
     folder = tempfile.TemporaryDirectory(prefix="loader-", dir=SCRATCH)
     generator = np.random.default_rng(0)
     for index in range(videos):
         np.save(Path(folder.name) / f"video_{index:04}.npy", generator.standard_normal((length, dim), dtype=np.float32))
+    files = FolderFeatureStore(folder.name)
+    for form in ("packed float32", "packed float16"):
+        pack_features(files, files.video_ids, Path(folder.name) / form, dtype=FORMS[form])
     return folder
 
 
-def _loader(each: Shape, videos: int) -> TrainLoader:
+def _loader(each: Shape, videos: int, form: str) -> TrainLoader:
     length, model = each.config.data.max_length, each.config.model
-    store = FolderFeatureStore(_files(videos, length, model.feature_dim).name)
+    folder = Path(_files(videos, length, model.feature_dim).name)
+    store = FolderFeatureStore(folder) if form == "files" else PackedFeatureStore(folder / form)
     targets = replace(each, config=replace(each.config, batch_size=1)).targets("cpu")
     grid = FeatureGrid(FPS, STRIDE, WINDOW)
     duration = grid.covered_sec(length)
