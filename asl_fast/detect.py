@@ -7,18 +7,19 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 from tqdm import tqdm
 
+from asl_fast.data import Sample
 from asl_fast.evaluation.activitynet_json import write_detections
 from asl_fast.models.inference import Detections
 from asl_fast.training.distributed import start_processes
 from asl_fast.training.inference import prediction_columns
-from asl_fast.training.recordings import open_recordings
+from asl_fast.training.recordings import Recordings, open_recordings
 from asl_fast.training.trained import TrainedDetector, load_trained
 
 
@@ -43,6 +44,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", choices=("last", "best"), default="last", help="default: last")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--fps", type=float, help="frames per second of the recordings (default: as in training)")
+    parser.add_argument(
+        "--strict", action="store_true", help="stop at a recording that cannot be used instead of leaving it out"
+    )
     parser.add_argument("--durations", type=Path, help='JSON {"name": seconds}; default: from the number of features')
     return parser
 
@@ -60,13 +64,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         recordings = open_recordings(
             options.features, trained.dataset, fps=options.fps, durations_sec=_durations(options.durations)
         )
-        samples = (recordings.load(name) for name in recordings.names)
+        skipped: dict[str, Exception] = {}
+        samples = _usable(recordings, skipped, strict=options.strict)
         found = {}
         durations = {}
         bar = tqdm(trained.detect(samples, batch_size=options.batch_size), total=len(recordings), disable=None)
         for sample, detections in bar:
             found[sample.video_id] = detections
             durations[sample.video_id] = sample.duration_sec
+        if not found:
+            raise next(iter(skipped.values()))
         columns = prediction_columns(found.items())
         columns["labels"] = np.asarray(trained.class_names)[columns["labels"]]
         source = {"checkpoint": str(trained.path), "epoch": trained.epoch, "synthetic": trained.dataset["synthetic"]}
@@ -78,7 +85,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\nstopped; nothing was written", file=sys.stderr)
         return 130
     _report(found, durations, trained, options.output)
+    if skipped:
+        first = next(iter(skipped.values()))
+        count = f"{len(skipped)} of {len(recordings)} recordings are left out"
+        print(f"warning: {count}, the first: {first}; --strict stops there", file=sys.stderr)
     return 0
+
+
+def _usable(recordings: Recordings, skipped: dict[str, Exception], *, strict: bool) -> Iterator[Sample]:
+    """Samples of the recordings that can be read; the others are kept in ``skipped`` with the error, by name."""
+    for name in recordings.names:
+        try:
+            yield recordings.load(name)
+        except (ValueError, OSError) as error:
+            if strict:
+                raise
+            skipped[name] = error
 
 
 def _check_output(path: Path) -> None:

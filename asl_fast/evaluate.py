@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tyro
 
-from asl_fast.evaluation.activitynet_json import SegmentFile, read_detections, read_ground_truth
+from asl_fast.evaluation.activitynet_json import read_detections, read_ground_truth
 from asl_fast.evaluation.analysis import analyse
 from asl_fast.evaluation.conventions import get_convention
 from asl_fast.evaluation.epic import class_ids, evaluate_verbs_and_nouns, read_epic_csv, read_epic_detections
@@ -185,8 +186,8 @@ def _read_json(arguments: Arguments, protocol: Protocol, ground_truth: Path, pre
     subset = arguments.subset or (protocol.subset if arguments.run is None else None)
     truth = read_ground_truth(ground_truth, subset=subset, strict=arguments.strict, keep_reversed=keep)
     found = read_detections(predictions, strict=arguments.strict, keep_reversed=keep)
-    _warn(truth, "left out on both sides")
-    _warn(found, "counted as without detections")
+    _warn(truth.skipped, "left out on both sides")
+    _warn(found.skipped, "counted as without detections")
     annotations, detections = dict(truth.columns), dict(found.columns)
     integer_ids = detections["labels"].dtype.kind in "iu"
     if len(detections["labels"]) and integer_ids and annotations["labels"].dtype.kind == "U":
@@ -201,25 +202,34 @@ def _read_json(arguments: Arguments, protocol: Protocol, ground_truth: Path, pre
 
 
 def _read_epic(arguments: Arguments, protocol: Protocol, ground_truth: Path, predictions: Path) -> _Inputs:
-    truth = read_epic_csv(ground_truth)
+    skipped: dict[str, dict[str, str]] = {"ground_truth": {}, "predictions": {}}
+    truth = read_epic_csv(ground_truth, skipped=None if arguments.strict else skipped["ground_truth"])
+    _warn(skipped["ground_truth"], "left out on both sides")
     videos = sorted(set(truth["video"].tolist()))
+    left_out: dict[str, Any] = {"excluded": tuple(skipped["ground_truth"]), "skipped": skipped}
 
     def labelled(path: Path, task: str) -> dict[str, Any]:
         found = read_detections(path, strict=arguments.strict)
-        _warn(found, "counted as without detections")
-        return {**found.columns, "labels": class_ids(found.columns["labels"], ground_truth.parent, task)}
+        _warn(found.skipped, "counted as without detections")
+        skipped["predictions"] |= found.skipped
+        columns = _without(found.columns, skipped["ground_truth"])
+        return {**columns, "labels": class_ids(columns["labels"], ground_truth.parent, task)}
 
     task = protocol.name.removeprefix("epic100-")
     if task in ("verb", "noun"):
-        inputs = _Inputs({**truth, "labels": truth[task]}, labelled(predictions, task), videos)
+        inputs = _Inputs({**truth, "labels": truth[task]}, labelled(predictions, task), videos, **left_out)
     elif protocol.name != "epic100":
         raise ValueError(f"{ground_truth} is scored with --protocol epic100, epic100-verb or epic100-noun")
     elif arguments.nouns is not None:
         nouns = labelled(arguments.nouns, "noun")
-        inputs = _Inputs({**truth, "labels": truth["verb"]}, labelled(predictions, "verb"), videos, nouns=nouns)
+        inputs = _Inputs(
+            {**truth, "labels": truth["verb"]}, labelled(predictions, "verb"), videos, nouns=nouns, **left_out
+        )
     else:
-        found = read_epic_detections(predictions)
-        inputs = _Inputs({**truth, "labels": truth["verb"]}, {**found, "labels": found["verb"]}, videos)
+        found = read_epic_detections(predictions, skipped=None if arguments.strict else skipped["predictions"])
+        _warn(skipped["predictions"], "counted as without detections")
+        found = _without(found, skipped["ground_truth"])
+        inputs = _Inputs({**truth, "labels": truth["verb"]}, {**found, "labels": found["verb"]}, videos, **left_out)
     _check_videos(inputs.detections["video"].tolist(), predictions, videos, ground_truth)
     return inputs
 
@@ -232,12 +242,17 @@ def _check_videos(predicted: Sequence[str], predictions: Path, videos: Sequence[
         )
 
 
-def _warn(file: SegmentFile, consequence: str) -> None:
-    if file.skipped:
-        first = next(iter(file.skipped.values()))
-        more = f" (and {len(file.skipped) - 1} more)" if len(file.skipped) > 1 else ""
+def _without(columns: dict[str, Any], videos: Iterable[str]) -> dict[str, Any]:
+    kept = ~np.isin(columns["video"], list(videos))
+    return {name: column[kept] for name, column in columns.items()}
+
+
+def _warn(skipped: dict[str, str], consequence: str) -> None:
+    if skipped:
+        first = next(iter(skipped.values()))
+        more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
         print(
-            f"warning: {len(file.skipped)} videos {consequence}: {first}{more}; --strict stops there",
+            f"warning: {len(skipped)} videos {consequence}: {first}{more}; --strict stops there",
             file=sys.stderr,
         )
 

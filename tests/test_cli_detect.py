@@ -229,8 +229,11 @@ def test_a_truncated_file_and_a_truncated_checkpoint(
     path = features / "video6.npy"
     path.write_bytes(path.read_bytes()[:200])
     words = ("--features", str(features), "--output", str(tmp_path / "out.json"))
-    error = failure(capsys, "--run", str(run.path), *words)
+    error = failure(capsys, "--run", str(run.path), *words, "--strict")
     assert "video6.npy" in error and "truncated" in error
+    assert detect(run, tmp_path / "out.json", "--features", str(features)).videos == ("video7", "video8")
+    error = capsys.readouterr().err
+    assert error.startswith("warning: 1 of 3 recordings are left out, the first: ") and "video6.npy" in error
     half = tmp_path / "half.pt"
     half.write_bytes(run.last.read_bytes()[:1000])
     error = failure(capsys, "--run", str(half), *words)

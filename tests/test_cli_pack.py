@@ -111,6 +111,22 @@ def test_damage_is_reported_by_verify_and_skipped_by_training(root: Path, capsys
         load_dataset("thumos14", root, strict=True)
 
 
+def test_training_says_what_it_left_out_and_strict_stops(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = min((root / "features").iterdir())
+    bad.write_bytes(bad.read_bytes()[:-1])
+    words = ["--dataset", "thumos14", "--data-root", str(root), "--output", str(tmp_path / "run"), *TINY_OPTIONS]
+    assert train([*words, "--strict"]) == 2
+    assert f"{bad.name}: truncated" in capsys.readouterr().err
+    assert train(words) == 0
+    expected = "1 videos are left out: 1 x video with unusable features; --strict stops at the first"
+    assert expected in capsys.readouterr().out
+    assert json.loads((tmp_path / "run" / "dataset.json").read_text())["metadata"]["skipped"] == {
+        bad.stem: "video with unusable features"
+    }
+
+
 def test_a_folder_without_a_benchmark(root: Path, tmp_path: Path) -> None:
     assert main(["--features", str(root / "features"), "--output", str(tmp_path / "mine")]) == 0
     store = PackedFeatureStore(tmp_path / "mine")

@@ -8,7 +8,7 @@ from 1 to 65, Charades from 0 to 156. About a third of the Charades segments end
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ def read_action_lists(
             action that is not three numbers.
     """
     content = read_json(path)
-    if not isinstance(content, dict) or not all(isinstance(entry, dict) for entry in content.values()):
+    if not isinstance(content, dict):
         raise ValueError(f"{path}: expected {{video: {{'subset', 'duration', 'actions'}}}}")
     names = tuple(class_names) if class_names else tuple(f"class_{first_id + k}" for k in range(num_classes))
     if len(names) != num_classes:
@@ -83,16 +83,16 @@ def read_action_lists(
                 video_id, entry, first_id, num_classes, fps and fps(video_id), f"{path}, video {video_id!r}"
             )
         except ValueError as error:
-            problems.skip(video_id, "bad annotation", error)
+            problems.skip(video_id, "bad annotation", error, path)
     problems.summarise()
     if not videos:
         raise ValueError(f"{path}: no usable video ({len(content)} in the file)")
-    return Annotations(name, names, videos)
+    return Annotations(name, names, videos, problems.skipped)
 
 
-def _video(
-    video_id: str, entry: Mapping[str, Any], first_id: int, num_classes: int, fps: float | None, where: str
-) -> Video:
+def _video(video_id: str, entry: Any, first_id: int, num_classes: int, fps: float | None, where: str) -> Video:
+    if not isinstance(entry, dict):
+        raise ValueError(f"{where}: expected {{'subset', 'duration', 'actions'}}, found {entry!r:.80}")
     for key, kind in (("subset", str), ("duration", (int, float)), ("actions", list)):
         if not isinstance(entry.get(key), kind):
             raise ValueError(f"{where}: {key!r} is missing or of the wrong kind, found {entry.get(key)!r:.80}")
@@ -111,7 +111,7 @@ def _video(
     return Video(
         id=video_id,
         subset=entry["subset"],
-        duration_sec=entry["duration"],
+        duration_sec=number(entry["duration"], f"{where}, 'duration'"),
         segments_sec=table[:, 1:],
         labels=table[:, 0].astype(np.int64),
         fps=fps,

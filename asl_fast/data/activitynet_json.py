@@ -48,8 +48,10 @@ def read_activitynet_json(
             also for a video with an unknown class, no duration or subset, or a segment that is not two numbers.
     """
     content = read_json(path)
-    database = content.get("database", content) if isinstance(content, dict) else None
-    if not isinstance(database, dict) or not all(isinstance(entry, dict) for entry in database.values()):
+    wrapped = isinstance(content, dict) and "database" in content
+    database = content["database"] if wrapped else content
+    # Without "database" around them, entries of another kind say that this is another format.
+    if not isinstance(database, dict) or not (wrapped or all(isinstance(entry, dict) for entry in database.values())):
         raise ValueError(f"{path}: expected {{'database': {{video: {{...}}}}}}; is this an ActivityNet-style file?")
     name = name or Path(path).name.split(".")[0]
     names = tuple(class_names) if class_names is not None else _class_names(database, path)
@@ -62,11 +64,11 @@ def read_activitynet_json(
                 video_id, entry, ids, f"{path}, video {video_id!r}", (durations_sec or {}), (fps or {})
             )
         except ValueError as error:
-            problems.skip(video_id, "bad annotation", error)
+            problems.skip(video_id, "bad annotation", error, path)
     problems.summarise()
     if not videos:
         raise ValueError(f"{path}: no usable video ({len(database)} in the file)")
-    return Annotations(name, names, videos)
+    return Annotations(name, names, videos, problems.skipped)
 
 
 def write_activitynet_json(annotations: Annotations, path: str | Path) -> None:
@@ -97,13 +99,14 @@ def _class_names(database: Mapping[str, Any], path: str | Path) -> tuple[str, ..
     by_id: dict[int, str] = {}
     for video_id, entry in database.items():
         where = f"{path}, video {video_id!r}"
-        for instance in entry.get("annotations") or []:
+        found = entry.get("annotations") if isinstance(entry, dict) else None
+        for instance in found if isinstance(found, list) else []:
             # Entries that are no instance at all are reported with their video, later.
             if not isinstance(instance, dict) or not isinstance(instance.get("label"), str):
                 continue
             label, label_id = instance["label"], instance.get("label_id")
-            if label_id is not None and (not isinstance(label_id, int) or label_id < 0):
-                raise ValueError(f"{where}: label_id of {label!r} must be a whole number, found {label_id!r}")
+            if label_id is not None and not _is_id(label_id):
+                continue
             if by_label.setdefault(label, label_id) != label_id:
                 raise ValueError(f"{where}: {label!r} has label_id {label_id}, elsewhere {by_label[label]}")
             if label_id is not None and by_id.setdefault(label_id, label) != label:
@@ -113,14 +116,20 @@ def _class_names(database: Mapping[str, Any], path: str | Path) -> tuple[str, ..
     return tuple(sorted(by_label))
 
 
+def _is_id(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
 def _video(
     video_id: str,
-    entry: Mapping[str, Any],
+    entry: Any,
     ids: Mapping[str, int],
     where: str,
     durations_sec: Mapping[str, float],
     rates: Mapping[str, float],
 ) -> Video:
+    if not isinstance(entry, dict):
+        raise ValueError(f"{where}: expected {{'subset', 'duration', 'annotations'}}, found {entry!r:.80}")
     duration = entry.get("duration", durations_sec.get(video_id))
     if duration is None:
         raise ValueError(f"{where}: no 'duration'; add it, or give durations_sec")
@@ -133,6 +142,8 @@ def _video(
         segment, label = instance.get("segment"), instance.get("label")
         if not isinstance(segment, list) or len(segment) != 2:
             raise ValueError(f"{here}: 'segment' must be [start, end] in seconds, found {segment!r}")
+        if instance.get("label_id") is not None and not _is_id(instance["label_id"]):
+            raise ValueError(f"{here}: label_id of {label!r} must be a whole number, found {instance['label_id']!r}")
         if not isinstance(label, str) or label not in ids:
             known = f"{len(ids)} classes, e.g. {', '.join(map(repr, list(ids)[:3]))}"
             raise ValueError(f"{here}: unknown class {label!r}; known are {known}")

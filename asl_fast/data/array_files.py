@@ -57,7 +57,7 @@ def read_shape(path: Path, key: str | None = None) -> tuple[int, ...]:
             return squeezed(_npz_shape(path, key))
         if suffix in _HDF5:
             with open_hdf5(path) as file:
-                return squeezed(tuple(file[choose_key(file, key)].shape))
+                return squeezed(tuple(hdf5_array(file, key).shape))
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} does not exist") from None
     except _Unusable as error:
@@ -96,6 +96,19 @@ def open_hdf5(path: Path) -> Any:
         raise ValueError(f"{path} is not a complete HDF5 file ({error}); copy it again") from error
 
 
+def hdf5_array(group: Any, key: str | None) -> Any:
+    """The data set to read of an HDF5 file or group, chosen as `choose_key` does.
+
+    Raises:
+        ValueError: listing the entries when that is not clear, or when it is a group.
+    """
+    name = choose_key(group, key)
+    if not hasattr(group[name], "shape"):
+        inside = ", ".join(map(repr, list(group[name])[:8])) or "nothing"
+        raise _Unusable(f"entry {name!r} is a group with {inside} inside, not an array; set key to {name}/NAME")
+    return group[name]
+
+
 def choose_key(entries: Mapping[str, Any], key: str | None) -> str:
     """Entry to read: the one asked for, the only one, or one with a usual name.
 
@@ -104,7 +117,7 @@ def choose_key(entries: Mapping[str, Any], key: str | None) -> str:
     """
     names = list(entries)
     if key is not None:
-        if key not in names:
+        if key not in entries:
             raise _Unusable(f"no entry {key!r}, found {', '.join(map(repr, names[:8])) or 'nothing'}")
         return key
     if len(names) == 1:
@@ -131,7 +144,7 @@ def _read(path: Path, key: str | None) -> NDArray[Any]:
         return _read_tensor(path, key)
     if suffix in _HDF5:
         with open_hdf5(path) as file:
-            return np.asarray(file[choose_key(file, key)][()])
+            return np.asarray(hdf5_array(file, key)[()])
     raise _Unusable(f"unknown format {suffix!r}; features can be {', '.join(EXTENSIONS)}")
 
 

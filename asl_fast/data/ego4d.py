@@ -7,7 +7,7 @@ Times are relative to the clip; annotators of a clip are not merged, so instance
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,40 +39,59 @@ def read_ego4d_moments(
         ValueError: when a file is of another form; when strict, also for a bad clip or a clip that occurs twice.
     """
     problems = Problems("ego4d-mq", strict=strict)
-    clips: dict[str, tuple[Mapping[str, Any], Mapping[str, Any], list[tuple[str, float, float]]]] = {}
+    clips: dict[str, tuple[str | Path, Mapping[str, Any], Mapping[str, Any], list[tuple[str, float, float]]]] = {}
     for path in paths:
         content = read_json(path)
         if not isinstance(content, dict) or not isinstance(content.get("videos"), list):
             raise ValueError(f"{path}: expected {{'videos': [...]}}; is this the official moments file?")
-        for video in content["videos"]:
-            for clip in video.get("clips", ()):
-                clip_id = str(clip.get("clip_uid"))
-                where = f"{path}, clip {clip_id!r}"
-                try:
-                    if clip_id in clips:
-                        raise ValueError(f"{where} occurs twice")
-                    clips[clip_id] = (video, clip, _instances(clip, primary_only, where))
-                except ValueError as error:
-                    problems.skip(clip_id, "bad annotation", error)
+        for video, clip, clip_id in _clips(content["videos"], path, problems):
+            where = f"{path}, clip {clip_id!r}"
+            try:
+                if clip_id in clips:
+                    del clips[clip_id]
+                    raise ValueError(f"{where} occurs twice")
+                clips[clip_id] = (path, video, clip, _instances(clip, primary_only, where))
+            except ValueError as error:
+                problems.skip(clip_id, "bad annotation", error)
     if class_names is None:
-        class_names = sorted({label for _, _, found in clips.values() for label, _, _ in found})
+        class_names = sorted({label for *_, found in clips.values() for label, _, _ in found})
     ids = {label: index for index, label in enumerate(class_names)}
     videos = {}
-    for clip_id, (video, clip, found) in clips.items():
+    for clip_id, (path, video, clip, found) in clips.items():
         try:
             videos[clip_id] = _clip(clip_id, video, clip, found, ids)
         except ValueError as error:
-            problems.skip(clip_id, "bad annotation", error)
+            problems.skip(clip_id, "bad annotation", error, path)
     problems.summarise()
     if not videos:
         raise ValueError(f"ego4d-mq: no usable clip in {', '.join(map(str, paths))}")
-    return Annotations("ego4d-mq", tuple(class_names), videos)
+    return Annotations("ego4d-mq", tuple(class_names), videos, problems.skipped)
+
+
+def _clips(
+    videos: Sequence[Any], path: str | Path, problems: Problems
+) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any], str]]:
+    """Every clip with its video and id; what is no clip is skipped under its place in the file."""
+    for index, video in enumerate(videos):
+        found = video.get("clips", []) if isinstance(video, dict) else None
+        if not isinstance(found, list):
+            place = f"videos[{index}]"
+            error = ValueError(f"{path}, {place}: expected {{'video_uid', 'split', 'clips'}}, found {video!r:.80}")
+            problems.skip(place, "bad annotation", error)
+            continue
+        for number_of_clip, clip in enumerate(found):
+            if isinstance(clip, dict) and isinstance(clip.get("clip_uid"), str):
+                yield video, clip, clip["clip_uid"]
+            else:
+                place = f"videos[{index}].clips[{number_of_clip}]"
+                error = ValueError(f"{path}, {place}: expected a clip with a 'clip_uid', found {clip!r:.80}")
+                problems.skip(place, "bad annotation", error)
 
 
 def _instances(clip: Mapping[str, Any], primary_only: bool, where: str) -> list[tuple[str, float, float]]:
     rows = []
-    for annotation in clip.get("annotations") or ():
-        for label in annotation.get("labels") or ():
+    for annotation in _objects(clip, "annotations", where):
+        for label in _objects(annotation, "labels", where):
             if primary_only and not label.get("primary"):
                 continue
             if not isinstance(label.get("label"), str):
@@ -80,6 +99,13 @@ def _instances(clip: Mapping[str, Any], primary_only: bool, where: str) -> list[
             times = [number(label.get(key), f"{where}, {key!r}") for key in ("start_time", "end_time")]
             rows.append((label["label"], times[0], times[1]))
     return rows
+
+
+def _objects(entry: Mapping[str, Any], key: str, where: str) -> list[Mapping[str, Any]]:
+    found = entry.get(key) or []
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        raise ValueError(f"{where}: {key!r} must be a list of objects, found {found!r:.80}")
+    return found
 
 
 def _clip(

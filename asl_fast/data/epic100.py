@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -46,11 +46,12 @@ class EpicVideo:
 
 @dataclass(frozen=True, eq=False)
 class EpicAnnotations:
-    """Verbs and nouns of all videos; `task` makes the annotations of one detection task from them."""
+    """Verbs and nouns of all usable videos, and why others are not; `task` makes annotations of one task from them."""
 
     videos: Mapping[str, EpicVideo]
     verb_names: tuple[str, ...]
     noun_names: tuple[str, ...]
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
     def actions(self) -> NDArray[np.int64]:
         """(A, 2) pairs of verb and noun that occur, in order; the classes of the action task."""
@@ -86,7 +87,7 @@ class EpicAnnotations:
                 fps=video.fps,
                 extra={"participant": video.participant},
             )
-        return Annotations(f"epic100-{task}", names, videos)
+        return Annotations(f"epic100-{task}", names, videos, self.skipped)
 
 
 def parse_timestamp(text: str, where: str) -> float:
@@ -132,11 +133,13 @@ def read_epic100(
 
     Raises:
         FileNotFoundError: when a file is missing.
-        ValueError: for missing columns or a video in two splits; when strict, also for a bad time, an unknown class, or
-            a video that ``video_info`` does not know.
+        ValueError: for missing columns; when strict, also for a bad time, an unknown class, a video in two splits, or
+            one that ``video_info`` lists not once.
     """
     verb_names, noun_names = read_class_names(verb_classes), read_class_names(noun_classes)
-    info = {row["video_id"]: row for row in read_csv(video_info, ("video_id", "duration", "fps"))}
+    info: dict[str, list[dict[str, str]]] = {}
+    for row in read_csv(video_info, ("video_id", "duration", "fps")):
+        info.setdefault(row["video_id"], []).append(row)
     problems = Problems("epic100", strict=strict)
     videos: dict[str, EpicVideo] = {}
     for subset, path in splits.items():
@@ -144,20 +147,23 @@ def read_epic100(
         for row in read_csv(path, _COLUMNS):
             by_video.setdefault(row["video_id"], []).append(row)
         for video_id, rows in by_video.items():
-            if video_id in videos:
-                raise ValueError(f"{path}: video {video_id!r} is in subset {videos[video_id].subset!r} as well")
             try:
-                if video_id not in info:
-                    raise ValueError(f"{video_info} does not list video {video_id!r} of {path}")
+                if video_id in videos:
+                    other = videos.pop(video_id).subset
+                    raise ValueError(f"{path}, video {video_id!r}: it is in subset {other!r} as well")
+                listed = info.get(video_id, [])
+                if len(listed) != 1:
+                    fault = "lists twice" if listed else "does not list"
+                    raise ValueError(f"{video_info} {fault} video {video_id!r} of {path}")
                 videos[video_id] = _video(
-                    rows, subset, info[video_id], (len(verb_names), len(noun_names)), f"{path}, video {video_id!r}"
+                    rows, subset, listed[0], (len(verb_names), len(noun_names)), f"{path}, video {video_id!r}"
                 )
             except ValueError as error:
-                problems.skip(video_id, "bad annotation", error)
+                problems.skip(video_id, "bad annotation", error, path)
     problems.summarise()
     if not videos:
         raise ValueError(f"epic100: no usable video in {', '.join(map(str, splits.values()))}")
-    return EpicAnnotations(videos, verb_names, noun_names)
+    return EpicAnnotations(videos, verb_names, noun_names, problems.skipped)
 
 
 def _video(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from asl_fast.data.array_files import EXTENSIONS, choose_key, open_hdf5, read_array, read_shape, squeezed
+from asl_fast.data.array_files import EXTENSIONS, hdf5_array, open_hdf5, read_array, read_shape, squeezed
 from asl_fast.data.packed_store import PackedFeatureStore, is_packed
 from asl_fast.data.store import NamedFeatureStore, check_features
 
@@ -66,9 +66,19 @@ class FolderFeatureStore:
     def dim(self) -> int:
         """Width of a feature vector."""
         if self._dim is None:
-            shape = read_shape(self.folder / (min(self._stems) + self.extension), self.key)
+            shape = self._first_shape()
             self._dim = shape[0] if self.transposed else shape[-1]
         return self._dim
+
+    def _first_shape(self) -> tuple[int, ...]:
+        """Shape in the first file that can be read: a damaged one is a matter of its own video."""
+        first: ValueError | None = None
+        for stem in sorted(self._stems):
+            try:
+                return read_shape(self.folder / (stem + self.extension), self.key)
+            except ValueError as error:
+                first = first or error
+        raise first or ValueError(f"feature folder {self.folder} holds no {self.extension} file")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -208,7 +218,7 @@ class Hdf5FeatureStore:
         if hasattr(entry, "shape"):
             return entry
         try:
-            return entry[choose_key(entry, self.key)]
+            return hdf5_array(entry, self.key)
         except ValueError as error:
             raise ValueError(f"{self.path}, entry {name!r}: {error}") from None
 

@@ -136,13 +136,18 @@ def read_hapt(data_root: str | Path, *, strict: bool = False) -> HaptRecordings:
         name = f"{subset.capitalize()}/subject_id_{subset}.txt"
         table = parse_columns(archive.read(name), 1, archive.where(name))
         # One row per window, so the set of ids is what counts.
-        subsets |= {int(user): subset for user in np.unique(table)}
+        users_here = {int(user): subset for user in np.unique(table)}
+        both = sorted(subsets.keys() & users_here.keys())
+        if both:
+            raise ValueError(f"{archive.where(name)}: user {both[0]} is in subject_id_train.txt as well")
+        subsets |= users_here
 
     where = archive.where("RawData/labels.txt")
     table = parse_columns(archive.read("RawData/labels.txt"), 5, where)
     labels = table.astype(np.int64)
     if (labels != table).any():
-        raise ValueError(f"{where}: every value must be an integer")
+        bad = table[(labels != table).any(axis=1)][0]
+        raise ValueError(f"{where}: every value must be an integer, found {' '.join(f'{value:g}' for value in bad)!r}")
     known = {_video_id(int(row[0]), int(row[1])) for row in labels}
     for missing in sorted(known - signals.keys() - problems.skipped.keys()):
         problems.skip(
@@ -171,7 +176,9 @@ def read_hapt(data_root: str | Path, *, strict: bool = False) -> HaptRecordings:
             fps=SAMPLE_RATE_HZ,
         )
     problems.summarise()
-    return HaptRecordings({key: signals[key] for key in videos}, Annotations("hapt", class_names, videos), users)
+    return HaptRecordings(
+        {key: signals[key] for key in videos}, Annotations("hapt", class_names, videos, problems.skipped), users
+    )
 
 
 def _class_names(archive: Archive) -> tuple[str, ...]:
@@ -273,5 +280,6 @@ def hapt_bundle(
             "num_channels": NUM_CHANNELS,
             "fold": fold,
             "num_folds": num_folds,
+            "skipped": dict(recordings.annotations.skipped),
         },
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +26,13 @@ class Problems:
         self.skipped: dict[str, str] = {}
         self.counts: Counter[str] = Counter()
 
-    def skip(self, video_id: str, kind: str, error: Exception) -> None:
-        """The video cannot be used. Raises ``error`` when strict, otherwise counts and logs it."""
+    def skip(self, video_id: str, kind: str, error: Exception, source: str | Path | None = None) -> None:
+        """The video cannot be used. Raises ``error`` when strict, otherwise counts and logs it.
+
+        ``source``: the file that is to blame, put before a message that does not name it.
+        """
+        if source is not None and str(source) not in str(error):
+            error = type(error)(f"{source}, {error}")
         if self.strict:
             raise error
         self.skipped[video_id] = kind

@@ -71,7 +71,10 @@ class DataSource:
         kept = {
             video.id: video for video in check_videos(self.videos, self.store, self.layout, problems, verify=verify)
         }
-        skipped = problems.summarise()
+        counts = problems.summarise()
+        if self.annotations.skipped:
+            counts["video with unusable annotations"] = len(self.annotations.skipped)
+        skipped = {**self.annotations.skipped, **problems.skipped}
         train, test = ([video for video in split if video.id in kept] for split in (self.train, self.test))
         training = DetectionDataset(
             train,
@@ -94,5 +97,5 @@ class DataSource:
             synthetic=False,
             description=f"{self.name}, {self.layout.name} features{store_note(self.store)}: "
             f"{len(train)} videos to train on, {len(test)} to test on ({place})",
-            metadata={"manifest": self.layout.name, "problems": skipped, "skipped": dict(problems.skipped)},
+            metadata={"manifest": self.layout.name, "problems": counts, "skipped": skipped},
         )

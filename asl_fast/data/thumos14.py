@@ -47,13 +47,32 @@ def thumos14_fps(video_id: str) -> float:
     return _RATE_BY_VIDEO.get(video_id, 30.0)
 
 
-def read_video_info(path: str | Path) -> tuple[dict[str, float], dict[str, float]]:
-    """Duration in seconds and frame rate by video, from a ``*_video_info.csv`` (columns ``video, fps, count``)."""
-    durations, rates = {}, {}
+def read_video_info(path: str | Path, problems: Problems | None = None) -> tuple[dict[str, float], dict[str, float]]:
+    """Duration in seconds and frame rate by video, from a ``*_video_info.csv`` (columns ``video, fps, count``).
+
+    Args:
+        path: The file.
+        problems: Collects videos with an impossible or second row; None raises on the first.
+
+    Raises:
+        FileNotFoundError: when the file is missing.
+        ValueError: for a missing column; without ``problems``, also for a bad row.
+    """
+    problems = problems or Problems(str(path), strict=True)
+    durations: dict[str, float] = {}
+    rates: dict[str, float] = {}
     for row in read_csv(path, _VIDEO_COLUMNS):
-        where = f"{path}, video {row['video']!r}"
-        rates[row["video"]] = number(row["fps"], where)
-        durations[row["video"]] = number(row["count"], where) / rates[row["video"]]
+        video_id = row["video"]
+        where = f"{path}, video {video_id!r}"
+        try:
+            if video_id in rates:
+                raise ValueError(f"{where}: listed twice; remove one of the rows")
+            fps, count = (number(row[key], f"{where}, {key!r}") for key in ("fps", "count"))
+            if not (fps > 0 and count > 0):
+                raise ValueError(f"{where}: 'fps' and 'count' must be positive, found {row['fps']} and {row['count']}")
+            rates[video_id], durations[video_id] = fps, count / fps
+        except ValueError as error:
+            problems.skip(video_id, "bad video info", error)
     return durations, rates
 
 
@@ -78,20 +97,32 @@ def read_thumos14_csv(folder: str | Path, *, strict: bool = False) -> Annotation
     durations: dict[str, float] = {}
     rates: dict[str, float] = {}
     for prefix, subset in (("val", "Validation"), ("test", "Test")):
-        more_durations, more_rates = read_video_info(folder / f"{prefix}_video_info.csv")
+        more_durations, more_rates = read_video_info(folder / f"{prefix}_video_info.csv", problems)
         durations |= more_durations
         rates |= more_rates
-        for row in read_csv(folder / f"{prefix}_Annotation.csv", _INSTANCE_COLUMNS):
-            rows[row["video"]].append(row)
-            subsets[row["video"]] = subset
-    class_names = tuple(sorted({row["type"] for found in rows.values() for row in found} - {AMBIGUOUS}))
+        file = folder / f"{prefix}_Annotation.csv"
+        for row in read_csv(file, _INSTANCE_COLUMNS):
+            video_id = row["video"]
+            if subsets.setdefault(video_id, subset) != subset and video_id not in problems.skipped:
+                error = ValueError(f"{file}, video {video_id!r}: it is in subset {subsets[video_id]!r} as well")
+                problems.skip(video_id, "video in two subsets", error)
+            rows[video_id].append(row)
+    class_names = tuple(sorted({row["type"] for found in rows.values() for row in found} - {AMBIGUOUS, ""}))
     videos = {}
     for video_id, found in rows.items():
-        where = f"{folder}, video {video_id!r}"
+        if video_id in problems.skipped:
+            continue
+        file = folder / f"{'val' if subsets[video_id] == 'Validation' else 'test'}_Annotation.csv"
+        where = f"{file}, video {video_id!r}"
         try:
+            if not all(row["type"] for row in found):
+                raise ValueError(f"{where}: 'type' must name a class, found ''")
             if video_id not in durations:
                 raise ValueError(f"{where}: not in the video_info.csv files, so its duration is unknown")
-            table = [(row["type"], number(row["start"], where), number(row["end"], where)) for row in found]
+            table = [
+                (row["type"], number(row["start"], f"{where}, 'start'"), number(row["end"], f"{where}, 'end'"))
+                for row in found
+            ]
             clear = [row for row in table if row[0] != AMBIGUOUS]
             videos[video_id] = Video(
                 id=video_id,
@@ -103,6 +134,8 @@ def read_thumos14_csv(folder: str | Path, *, strict: bool = False) -> Annotation
                 extra={"ambiguous_sec": [list(row[1:]) for row in table if row[0] == AMBIGUOUS]},
             )
         except ValueError as error:
-            problems.skip(video_id, "bad annotation", error)
+            problems.skip(video_id, "bad annotation", error, file)
     problems.summarise()
-    return Annotations("thumos14", class_names, videos)
+    if not videos:
+        raise ValueError(f"{folder}: no usable video ({len(rows)} in the files)")
+    return Annotations("thumos14", class_names, videos, problems.skipped)

@@ -67,6 +67,12 @@ class Video:
 class Annotations:
     """All videos of a data set, with the names that their labels index.
 
+    Args:
+        name: Name of the data set.
+        class_names: Names by label.
+        videos: By id.
+        skipped: Videos that the files list but that cannot be used: id -> what is wrong.
+
     Raises:
         ValueError: when a label lies outside ``class_names``, or a key differs from its video's id.
     """
@@ -74,6 +80,7 @@ class Annotations:
     name: str
     class_names: tuple[str, ...]
     videos: Mapping[str, Video]
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for key, video in self.videos.items():

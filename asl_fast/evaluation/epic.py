@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,10 +22,14 @@ NUM_VERBS, NUM_NOUNS = 97, 300
 _COLUMNS = ("video_id", "start_timestamp", "stop_timestamp", "verb_class", "noun_class")
 
 
-def read_epic_csv(path: str | Path) -> dict[str, Array]:
+def read_epic_csv(path: str | Path, *, skipped: dict[str, str] | None = None) -> dict[str, Array]:
     """Columns ``video``, ``segments`` (N, 2) seconds, ``verb``, ``noun`` of an EPIC_100_*.csv file.
 
     Times are the timestamps, not the frame numbers, which are counted at a nominal rate.
+
+    Args:
+        path: The file.
+        skipped: Takes up the videos with an unusable row and why; they are left out. None raises on the first.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -42,12 +47,13 @@ def read_epic_csv(path: str | Path) -> dict[str, Array]:
         if missing:
             raise AnnotationError(f"{path}: has no column {missing[0]!r}; found {list(reader.fieldnames or ())}")
         for row in reader:
-            where = f"{path}: line {reader.line_num} (video {row['video_id']})"
-            start, stop = (_seconds(row[column], where, column) for column in _COLUMNS[1:3])
-            if stop < start:
-                raise AnnotationError(f"{where}: stop_timestamp {row['stop_timestamp']} lies before start_timestamp")
-            verb, noun = (_class(row[column], where, column) for column in _COLUMNS[3:])
-            rows.append((row["video_id"], start, stop, verb, noun))
+            try:
+                rows.append(_annotation(row, f"{path}: line {reader.line_num} (video {row['video_id']})"))
+            except AnnotationError as error:
+                if skipped is None:
+                    raise
+                skipped.setdefault(row["video_id"], str(error))
+    rows = [row for row in rows if not skipped or row[0] not in skipped]
     video, start_sec, stop_sec, verbs, nouns = zip(*rows, strict=True) if rows else ((),) * 5
     return {
         "video": np.array(video, dtype=str),
@@ -57,11 +63,16 @@ def read_epic_csv(path: str | Path) -> dict[str, Array]:
     }
 
 
-def read_epic_detections(path: str | Path) -> dict[str, Array]:
+def read_epic_detections(path: str | Path, *, skipped: dict[str, str] | None = None) -> dict[str, Array]:
     """Columns ``video``, ``segments``, ``verb``, ``noun``, ``scores`` of a challenge file.
 
     ``{"results": {video: [{"verb": 1, "noun": 2, "action": "1,2", "score": 0.5, "segment": [0.0, 1.5]}]}}``; ``action``
     may be left out.
+
+    Args:
+        path: The file.
+        skipped: Takes up the videos with an unusable entry and why; they count as without detections. None raises on
+            the first.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -74,16 +85,15 @@ def read_epic_detections(path: str | Path) -> dict[str, Array]:
     video: list[str] = []
     numbers: list[tuple[float, float, int, int, float]] = []
     for name, entries in results.items():
-        for index, entry in enumerate(entries):
-            try:
-                start, end = (float(value) for value in entry["segment"])
-                verb, noun = int(entry["verb"]), int(entry["noun"])
-                if "action" in entry and entry["action"] != f"{verb},{noun}":
-                    raise ValueError(f"action {entry['action']!r} is not {verb},{noun}")
-                numbers.append((start, end, verb, noun, float(entry["score"])))
-            except (KeyError, TypeError, ValueError) as error:
-                raise AnnotationError(f"{path}: video {name}: [{index}] cannot be used ({error!r}): {entry}") from error
-            video.append(name)
+        try:
+            found = _detections(entries, f"{path}: video {name}")
+        except AnnotationError as error:
+            if skipped is None:
+                raise
+            skipped[name] = str(error)
+            continue
+        numbers += found
+        video += [name] * len(found)
     table = np.array(numbers, dtype=np.float64).reshape(-1, 5)
     return {
         "video": np.array(video, dtype=str),
@@ -146,16 +156,47 @@ def evaluate_verbs_and_nouns(
     return replace(parts[0], protocol=replace(parts[0].protocol, measures=protocol.measures), measures=merged)
 
 
+def _annotation(row: Mapping[str, str], where: str) -> tuple[str, float, float, int, int]:
+    start, stop = (_seconds(row[column], where, column) for column in _COLUMNS[1:3])
+    if stop < start:
+        raise AnnotationError(f"{where}: stop_timestamp {row['stop_timestamp']} lies before start_timestamp")
+    verb, noun = (_class(row[column], where, column) for column in _COLUMNS[3:])
+    return row["video_id"], start, stop, verb, noun
+
+
+def _detections(entries: Any, where: str) -> list[tuple[float, float, int, int, float]]:
+    if not isinstance(entries, list):
+        raise AnnotationError(f"{where}: must be a list of detections, found {entries!r:.80}")
+    rows = []
+    for index, entry in enumerate(entries):
+        try:
+            start, end = (float(value) for value in entry["segment"])
+            verb, noun, score = int(entry["verb"]), int(entry["noun"]), float(entry["score"])
+            if not all(map(math.isfinite, (start, end, score))):
+                raise ValueError("segment and score must be finite")
+            if (verb, noun) != (float(entry["verb"]), float(entry["noun"])):
+                raise ValueError("verb and noun must be whole numbers")
+            if "action" in entry and entry["action"] != f"{verb},{noun}":
+                raise ValueError(f"action {entry['action']!r} is not {verb},{noun}")
+        except (KeyError, TypeError, ValueError) as error:
+            raise AnnotationError(f"{where}: [{index}] cannot be used ({error!r}): {entry}") from error
+        rows.append((start, end, verb, noun, score))
+    return rows
+
+
 def _seconds(text: str, where: str, column: str) -> float:
     try:
         hours, minutes, seconds = map(float, text.split(":"))
     except (ValueError, AttributeError):
-        raise AnnotationError(f"{where}: {column} is {text!r}; it must be HH:MM:SS.ss") from None
-    return hours * 3600 + minutes * 60 + seconds
+        hours = minutes = seconds = math.nan
+    found = hours * 3600 + minutes * 60 + seconds
+    if not math.isfinite(found):
+        raise AnnotationError(f"{where}: {column} is {text!r}; it must be HH:MM:SS.ss")
+    return found
 
 
 def _class(text: str, where: str, column: str) -> int:
     limit = NUM_VERBS if column == "verb_class" else NUM_NOUNS
-    if not text.isdecimal() or int(text) >= limit:
+    if not isinstance(text, str) or not text.isdecimal() or int(text) >= limit:
         raise AnnotationError(f"{where}: {column} is {text!r}; it must be an integer below {limit}")
     return int(text)

@@ -53,7 +53,7 @@ class DataConfig:
     speed_range: float = 0.0
     fold: int | None = None
     num_folds: int = 5
-    strict: bool = False
+    strict: Annotated[bool, tyro.conf.arg(aliases=("--strict",))] = False
 
 
 @dataclass(frozen=True)

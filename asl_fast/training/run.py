@@ -8,6 +8,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,10 @@ def _announce(request: Request, config: TrainConfig, bundle: DatasetBundle, proc
         f"  run folder {request.folder.path}, {len(bundle.train)} training and {len(bundle.test)} test videos, "
         f"{config.total_epochs} epochs on {processes.world_size} x {processes.device}, seed {config.seed}"
     )
+    left_out = Counter(bundle.metadata.get("skipped", {}).values())
+    if left_out:
+        kinds = ", ".join(f"{count} x {kind}" for kind, count in left_out.items())
+        print(f"  {sum(left_out.values())} videos are left out: {kinds}; --strict stops at the first")
     if request.resume:
         found = request.folder.last.exists()
         print(

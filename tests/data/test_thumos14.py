@@ -112,7 +112,7 @@ def test_bad_csv(tmp_path: Path) -> None:
             f"video,type,start,end\n{name}1,Jump,1.0,x\n{name}2,Run,1.0,2.0\n"
         )
     assert list(read_thumos14_csv(tmp_path).videos) == ["val2", "test2"]
-    with pytest.raises(ValueError, match=r"'val1': expected a number, found 'x'"):
+    with pytest.raises(ValueError, match=r"'val1', 'end': expected a number, found 'x'"):
         read_thumos14_csv(tmp_path, strict=True)
     (tmp_path / "val_Annotation.csv").write_text("video,type,begin,end\n")
     with pytest.raises(ValueError, match=r"val_Annotation\.csv: no column 'start'"):

@@ -104,3 +104,31 @@ def test_unusable_detection_is_named(tmp_path: Path, entry: Any) -> None:
     (tmp_path / "d.json").write_text(json.dumps({"results": {"P01_01": [ENTRY], "P01_02": []}}))
     found = read_epic_detections(tmp_path / "d.json")
     assert (found["verb"].tolist(), found["noun"].tolist(), found["scores"].tolist()) == ([1], [2], [0.5])
+
+
+def test_unusable_videos_are_left_out_unless_strict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = "P01,0:0:0,0:0:1,1,2\nP02,0:0:0,0:0:1,1,2\nP02,0:0:0,soon,1,2\nP03,0:0:0,0:0:1,1,2\n"
+    (tmp_path / "v.csv").write_text(HEADER + rows)
+    results = {"P01": [ENTRY], "P02": [ENTRY], "P03": [ENTRY, {**ENTRY, "verb": 1.5}]}
+    (tmp_path / "d.json").write_text(json.dumps({"results": results}))
+    words = ["--ground-truth", str(tmp_path / "v.csv"), "--predictions", str(tmp_path / "d.json")]
+    words += ["--protocol", "epic100", "--json", str(tmp_path / "out.json")]
+    assert evaluate(words) == 0
+    captured = capsys.readouterr()
+    assert "warning: 1 videos left out on both sides: " in captured.err and "stop_timestamp is 'soon'" in captured.err
+    assert "warning: 1 videos counted as without detections: " in captured.err and "whole numbers" in captured.err
+    assert "2 videos, 2 annotations, 1 predictions" in captured.out
+    written = json.loads((tmp_path / "out.json").read_text())["skipped"]
+    assert list(written["ground_truth"]) == ["P02"] and list(written["predictions"]) == ["P03"]
+    assert evaluate([*words, "--strict"]) == 2
+    assert "error: " in (error := capsys.readouterr().err) and "v.csv: line 4 (video P02)" in error
+
+
+@pytest.mark.parametrize("entries", [3, {"segment": [0, 1]}, [{**ENTRY, "score": float("nan")}]])
+def test_entries_of_the_wrong_kind(tmp_path: Path, entries: Any) -> None:
+    (tmp_path / "d.json").write_text(json.dumps({"results": {"P01_01": entries}}))
+    with pytest.raises(AnnotationError, match=r"d.json: video P01_01"):
+        read_epic_detections(tmp_path / "d.json")
+    skipped: dict[str, str] = {}
+    assert len(read_epic_detections(tmp_path / "d.json", skipped=skipped)["scores"]) == 0
+    assert list(skipped) == ["P01_01"]
