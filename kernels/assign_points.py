@@ -43,6 +43,25 @@ def claimed_lengths(
 
 
 @triton.jit
+def shortest_claim(
+    time, low, high, stride, segments_ptr, first, last, RADIUS: tl.constexpr, COMPUTE: tl.constexpr,
+    BLOCK_POINTS: tl.constexpr, BLOCK_SEGMENTS: tl.constexpr,
+):  # fmt: skip
+    """(points,) length and row of the first of the shortest segments that claim each point; infinity and -1 if none."""
+    shortest = tl.full((BLOCK_POINTS,), float("inf"), COMPUTE)
+    chosen = tl.full((BLOCK_POINTS,), -1, tl.int64)
+    for g in range(first, last, BLOCK_SEGMENTS):
+        index = g + tl.arange(0, BLOCK_SEGMENTS)
+        length = claimed_lengths(time, low, high, stride, segments_ptr, index, last, RADIUS, COMPUTE)
+        best = tl.min(length, 1)
+        earliest = tl.min(tl.where(length == best[:, None], index[None, :], last), 1)
+        better = best < shortest  # an equal one of a later tile is not the first
+        chosen = tl.where(better, earliest, chosen)
+        shortest = tl.where(better, best, shortest)
+    return shortest, chosen
+
+
+@triton.jit
 def assign_points_kernel(
     points_ptr,
     segments_ptr,
@@ -84,17 +103,9 @@ def assign_points_kernel(
     first = tl.load(bounds_ptr + video)
     last = tl.load(bounds_ptr + video + 1)
 
-    shortest = tl.full((BLOCK_POINTS,), float("inf"), COMPUTE)
-    chosen = tl.full((BLOCK_POINTS,), -1, tl.int64)
-    for g in range(first, last, BLOCK_SEGMENTS):
-        index = g + tl.arange(0, BLOCK_SEGMENTS)
-        length = claimed_lengths(time, low, high, stride, segments_ptr, index, last, RADIUS, COMPUTE)
-        best = tl.min(length, 1)
-        earliest = tl.min(tl.where(length == best[:, None], index[None, :], last), 1)
-        better = best < shortest  # an equal one of a later tile is not the first
-        chosen = tl.where(better, earliest, chosen)
-        shortest = tl.where(better, best, shortest)
-
+    shortest, chosen = shortest_claim(
+        time, low, high, stride, segments_ptr, first, last, RADIUS, COMPUTE, BLOCK_POINTS, BLOCK_SEGMENTS
+    )
     positive = chosen >= 0
     own = tl.where(positive, chosen, 0)
     start = tl.load(segments_ptr + own * 2, mask=positive, other=0.0).to(COMPUTE)

@@ -17,6 +17,16 @@ BLOCK = 512
 
 
 @triton.jit
+def diou(p_0, p_1, t_0, t_1, EPS: tl.constexpr):
+    """The loss, the intersection, and the union before its lower bound."""
+    intersection = tl.minimum(p_0, t_0) + tl.minimum(p_1, t_1)
+    raw = tl.maximum(p_0, t_0) + tl.maximum(p_1, t_1)
+    union = tl.maximum(raw, EPS)
+    ratio = 0.5 * ((p_1 - t_1) - (p_0 - t_0)) / union
+    return 1.0 - intersection / union + ratio * ratio, intersection, raw
+
+
+@triton.jit
 def one_side(mine_0, mine_1, other_0, other_1, intersection, raw, EPS: tl.constexpr):
     """d diou / d mine; half to each side at a tie, and 0 for two segments of length zero."""
     union = tl.maximum(raw, EPS)
@@ -53,11 +63,7 @@ def diou_loss_fwd_kernel(
     inside = row < rows
     p_0, p_1 = load_pairs(pred_ptr, row, inside, COMPUTE)
     t_0, t_1 = load_pairs(target_ptr, row, inside, COMPUTE)
-    intersection = tl.minimum(p_0, t_0) + tl.minimum(p_1, t_1)
-    raw = tl.maximum(p_0, t_0) + tl.maximum(p_1, t_1)
-    union = tl.maximum(raw, EPS)
-    ratio = 0.5 * ((p_1 - t_1) - (p_0 - t_0)) / union
-    loss = 1.0 - intersection / union + ratio * ratio
+    loss, intersection, raw = diou(p_0, p_1, t_0, t_1, EPS)
 
     scale = tl.full((), 1.0, COMPUTE)
     if MEAN:

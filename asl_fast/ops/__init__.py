@@ -4,6 +4,7 @@
 from asl_fast.ops._dispatch import backends
 from asl_fast.ops.assign_points import PointAssignment, assign_points
 from asl_fast.ops.contrastive_similarity import contrastive_similarity_loss
+from asl_fast.ops.detection_loss import DetectionLoss, RawGaussians, detection_loss
 from asl_fast.ops.diou_loss import diou_loss
 from asl_fast.ops.local_attention import local_attention
 from asl_fast.ops.ragged import RaggedTargets
@@ -12,12 +13,15 @@ from asl_fast.ops.sensitivity_focal_loss import sensitivity_focal_loss
 from asl_fast.ops.soft_nms import SoftNMSResult, soft_nms
 
 __all__ = [
+    "DetectionLoss",
     "PointAssignment",
     "RaggedTargets",
+    "RawGaussians",
     "SoftNMSResult",
     "assign_points",
     "backends",
     "contrastive_similarity_loss",
+    "detection_loss",
     "diou_loss",
     "local_attention",
     "segment_diou",

@@ -7,7 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from asl_fast.kernels import assign_points, diou_loss, local_attention, segment_iou, sensitivity_focal_loss
+from asl_fast.kernels import (
+    assign_points,
+    detection_loss,
+    detection_loss_backward,
+    diou_loss,
+    local_attention,
+    segment_iou,
+    sensitivity_focal_loss,
+)
 
 Call = tuple[str, Callable[..., Any], tuple[Any, ...]]
 
@@ -25,6 +33,7 @@ def _of(dtype: torch.dtype, rows: int = ROWS, classes: int = CLASSES) -> list[Ca
     window = 19
     bounds = torch.tensor([0, rows])
     iou, iou_backward = segment_iou.segment_iou, segment_iou.segment_iou_backward
+    forward, backward = _detection(dtype, rows, classes)
     calls: list[Call] = [
         (f"focal-mean-sparse-{name}", focal, (logits, ids, weights, mask, 0.25, 2.0, 0.1, "mean", True, True)),
         (f"focal-none-dense-{name}", focal, (logits, logits, logits, None, 0.25, 1.5, 0.0, "none", True, True)),
@@ -34,6 +43,10 @@ def _of(dtype: torch.dtype, rows: int = ROWS, classes: int = CLASSES) -> list[Ca
         (f"iou-pairs-backward-{name}", iou_backward, (square, pairs, pairs, False, True)),
         (f"iou-aligned-backward-{name}", iou_backward, (weights, pairs, pairs, True, True)),
         (f"assign-{name}", assign_points.assign_points, (points, pairs, ids, bounds, classes, 1.5, 1e-3)),
+    ]
+    calls += [(f"{kind}-{name}", detection_loss.detection_loss, given) for kind, given in forward.items()]
+    calls += [
+        (f"{kind}-{name}", detection_loss_backward.detection_loss_backward, given) for kind, given in backward.items()
     ]
     if dtype == torch.float64:
         return calls  # attention is computed in float32
@@ -45,6 +58,47 @@ def _of(dtype: torch.dtype, rows: int = ROWS, classes: int = CLASSES) -> list[Ca
         arguments = (q, q, q, q, valid, bias, q, lse, window)
         calls.append((f"attention-{channels}-backward-{name}", attention_backward, arguments))
     return calls
+
+
+FORM = [0.0, -0.5, 0.5, 0.3, 1.0, 1.4, 1.0]
+
+
+def _detection(dtype: torch.dtype, rows: int, classes: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Arguments of the forward and of the backward pass, for ActionFormer's loss and with all of ASL."""
+    logits, pairs = torch.zeros(2, rows, classes, dtype=dtype), torch.ones(2, rows, 2, dtype=dtype)
+    mask, points, raw = torch.ones(2, rows, dtype=torch.bool), torch.ones(rows, 4), torch.zeros(classes, 3)
+    truth = (torch.ones(rows, 2), torch.zeros(rows, dtype=torch.int64), torch.tensor([0, rows, rows]))
+    end = (1.5, 1e-3, 0.25, 2.0)
+    plain = (logits, pairs, None, mask, points, *truth, None, None, torch.tensor(1.0), [], False, [False] * 2)
+    plain = (*plain, [-1, -1], [1.0, 1.0], False, *end, 0.1, 1.0, 0.0, [True] * 3 + [False])
+    asl = (logits, pairs, pairs, mask, points, *truth, raw, raw, torch.tensor(1.0), FORM, True, [True] * 2)
+    asl = (*asl, [0, 1], [1.0, 1.0], True, *end, 0.0, 0.9, 1.0, [True] * 4)
+    compute = torch.float64 if dtype == torch.float64 else torch.float32
+    wait = torch.float32 if dtype == torch.float16 else dtype
+    logits, pairs, one = logits.to(wait), pairs.to(wait), torch.ones((), dtype=compute)
+    kept = (torch.zeros(2, rows, dtype=torch.int32), torch.zeros(3, 2, rows, dtype=compute))
+    kept = (*kept, torch.ones(7, dtype=compute))
+    table = torch.zeros(classes, 3, dtype=compute)
+    if dtype != torch.float32:  # the variants differ in what is left out, not in types
+        return {"detection-asl": asl}, {
+            "detection-backward-asl": (
+                *[one] * 4,
+                table,
+                table,
+                logits,
+                pairs,
+                pairs,
+                *kept,
+                raw,
+                raw,
+                FORM,
+                [True] * 2,
+            )
+        }
+    return {"detection-plain": plain, "detection-asl": asl}, {
+        "detection-backward-plain": (one, *[None] * 5, logits, pairs, pairs[:0], *kept, None, None, [], [False] * 2),
+        "detection-backward-asl": (*[one] * 4, table, table, logits, pairs, pairs, *kept, raw, raw, FORM, [True] * 2),
+    }
 
 
 # Triton compiles a size of 1 as a constant, which its interpreter does not show.

@@ -97,6 +97,33 @@ def attention_backward(generator: torch.Generator) -> Arguments:
     return torch.randn(q.shape, generator=generator), q, k, v, mask, bias, out, lse, window
 
 
+FORM = [0.0, -0.5, 0.5, 0.3183, 1.0, 1.466, 1.025]
+
+
+def detection(generator: torch.Generator) -> Arguments:
+    """Everything on; the second video without instances."""
+    points, segments, labels, bounds, *_ = assign(generator)
+    rows = (VIDEOS, len(points))
+    logits = (torch.randn(*rows, CLASSES, generator=generator) - 2).requires_grad_()
+    offsets = (3 * torch.rand(*rows, 2, generator=generator)).requires_grad_()
+    quality = torch.rand(*rows, 2, generator=generator).requires_grad_()
+    mask = torch.rand(rows, generator=generator) < 0.8
+    raw_mu, raw_sigma = (torch.randn(CLASSES, 3, generator=generator).requires_grad_() for _ in range(2))
+    settings = (FORM, True, [True, True], [0, 1], [1.0, 1.0], True, 1.5, 1e-3, 0.25, 2.0, 0.0, 0.9, 1.0, [True] * 4)
+    tensors = (logits, offsets, quality, mask, points, segments, labels, bounds, raw_mu, raw_sigma)
+    return *tensors, torch.tensor(90.0), *settings
+
+
+def detection_backward(generator: torch.Generator) -> Arguments:
+    """Of the same, from all six gradients."""
+    given = detection(generator)
+    with torch.no_grad():
+        outputs = torch.ops.asl_fast.detection_loss.default(*given)
+    grads = (torch.randn(x.shape, generator=generator) for x in (*outputs[:4], *outputs[6:8]))
+    raws = (x.detach() for x in given[8:10])
+    return *grads, *outputs[9:], *raws, FORM, [True, True]
+
+
 EXAMPLES: dict[str, Callable[[torch.Generator], Arguments]] = {
     "sensitivity_focal_loss": focal,
     "diou_loss": diou,
@@ -105,6 +132,8 @@ EXAMPLES: dict[str, Callable[[torch.Generator], Arguments]] = {
     "assign_points": assign,
     "soft_nms": nms,
     "contrastive_similarity_loss": contrastive,
+    "detection_loss": detection,
+    "detection_loss_backward": detection_backward,
     "local_attention": attention,
     "local_attention_backward": attention_backward,
 }

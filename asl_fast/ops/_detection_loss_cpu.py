@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""asl_fast::detection_loss by the C++ kernels of its three parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from asl_fast.ops._assign_points_cpu import assign_points
+from asl_fast.ops._diou_loss_cpu import diou_loss
+from asl_fast.ops._sensitivity_focal_loss_cpu import sensitivity_focal_loss
+from asl_fast.reference.detection_loss import Parts, compose
+
+_PARTS = Parts(assign_points, sensitivity_focal_loss, diou_loss)
+
+
+def detection_loss(*arguments: Any) -> tuple[Tensor, ...]:
+    """The op's schema."""
+    return compose(_PARTS, *arguments)

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Backward pass of ``detection_loss`` in one launch.
+
+The gradients of logits, offsets and quality wait for one factor each; programs of one kind multiply them. Programs of
+another kind own a class each: they read the classes of all points and add up, in order, what reaches its Gaussians.
+Tested under Triton's interpreter and compiled for sm_80, sm_90 and gfx942; no GPU has run it yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import triton
+import triton.language as tl
+from asl_fast.kernels import _launch
+from asl_fast.kernels._sensitivity import gaussian_at
+from torch import Tensor
+
+BLOCK = 1024
+
+
+@triton.jit
+def incoming(total_ptr, own_ptr, factor, zero):
+    """Gradient of one loss: its own, and that of the total times its factor there."""
+    if total_ptr is not None:
+        zero += tl.load(total_ptr) * factor
+    if own_ptr is not None:
+        zero += tl.load(own_ptr)
+    return zero
+
+
+@triton.jit
+def to_raw(sum_mu, sum_sigma, grad_mu_ptr, grad_sigma_ptr, out_mu_ptr, out_sigma_ptr, at, slope_mu, slope_sigma):
+    """Adds what comes from other users of mu and sigma, and goes on to the raw parameters."""
+    if grad_mu_ptr is not None:
+        sum_mu += tl.load(grad_mu_ptr + at)
+    if grad_sigma_ptr is not None:
+        sum_sigma += tl.load(grad_sigma_ptr + at)
+    tl.store(out_mu_ptr + at, sum_mu * slope_mu)
+    tl.store(out_sigma_ptr + at, sum_sigma * slope_sigma)
+
+
+@triton.jit
+def one_column(
+    excess, distance, mine, raw_mu_ptr, raw_sigma_ptr, label, COLUMN: tl.constexpr, FORM: tl.constexpr,
+    COMPUTE: tl.constexpr,
+):  # fmt: skip
+    """Gradients in mu and sigma of ``excess`` times the profile, per point."""
+    mu, sigma, _, _ = gaussian_at(raw_mu_ptr, raw_sigma_ptr, label, True, COLUMN, FORM, COMPUTE)
+    away = (distance - mu) / sigma
+    by_mu = tl.where(mine, excess * tl.exp(-0.5 * away * away) * away / sigma, 0.0)
+    return by_mu, by_mu * away
+
+
+@triton.jit
+def detection_loss_bwd_kernel(
+    grad_total_ptr,
+    grad_cls_ptr,
+    grad_loc_ptr,
+    grad_sensitivity_ptr,
+    grad_mu_ptr,
+    grad_sigma_ptr,
+    unit_logits_ptr,
+    unit_offsets_ptr,
+    unit_quality_ptr,
+    label_ptr,
+    rows_ptr,
+    factors_ptr,
+    raw_mu_ptr,
+    raw_sigma_ptr,
+    out_logits_ptr,
+    out_offsets_ptr,
+    out_quality_ptr,
+    out_mu_ptr,
+    out_sigma_ptr,
+    num_rows,
+    num_classes,
+    num_logits,
+    num_offsets,
+    num_quality,
+    FORM: tl.constexpr,
+    CLS_LEARNS: tl.constexpr,
+    LOC_LEARNS: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Programs: blocks of the gradients of logits, then of offsets, then of quality, then one per class."""
+    program = tl.program_id(0)
+    lane = tl.arange(0, BLOCK).to(tl.int64)
+    zero = tl.load(factors_ptr) * 0.0
+    for_logits = tl.cdiv(num_logits, BLOCK)
+    for_offsets = for_logits + tl.cdiv(num_offsets, BLOCK)
+    for_quality = for_offsets + tl.cdiv(num_quality, BLOCK)
+    if program < for_logits:
+        element = program.to(tl.int64) * BLOCK + lane
+        inside = element < num_logits
+        grad = incoming(grad_total_ptr, grad_cls_ptr, 1.0, zero)
+        label = tl.load(label_ptr + element // num_classes, mask=inside, other=-1)
+        factor = tl.where(label >= 0, tl.load(factors_ptr), tl.load(factors_ptr + 1)) * grad
+        unit = tl.load(unit_logits_ptr + element, mask=inside, other=0.0).to(COMPUTE)
+        tl.store(out_logits_ptr + element, unit * factor, mask=inside)
+    elif program < for_offsets:
+        element = (program - for_logits).to(tl.int64) * BLOCK + lane
+        inside = element < num_offsets
+        factor = incoming(grad_total_ptr, grad_loc_ptr, tl.load(factors_ptr + 4), zero) * tl.load(factors_ptr + 2)
+        unit = tl.load(unit_offsets_ptr + element, mask=inside, other=0.0).to(COMPUTE)
+        tl.store(out_offsets_ptr + element, unit * factor, mask=inside)
+    elif program < for_quality:
+        element = (program - for_offsets).to(tl.int64) * BLOCK + lane
+        inside = element < num_quality
+        factor = incoming(grad_total_ptr, grad_sensitivity_ptr, 1.0, zero) * tl.load(factors_ptr + 3)
+        unit = tl.load(unit_quality_ptr + element, mask=inside, other=0.0).to(COMPUTE)
+        tl.store(out_quality_ptr + element, unit * factor, mask=inside)
+    elif out_mu_ptr is not None:
+        own = program - for_quality
+        mean_cls, mean_loc = tl.load(factors_ptr + 5), tl.load(factors_ptr + 6)
+        cls_mu = tl.zeros((BLOCK,), COMPUTE)
+        cls_sigma, start_mu, start_sigma, end_mu, end_sigma = cls_mu, cls_mu, cls_mu, cls_mu, cls_mu
+        stop = num_rows if CLS_LEARNS or LOC_LEARNS else 0
+        for at in range(0, stop, BLOCK):
+            row = at + lane
+            mine = tl.load(label_ptr + row, mask=row < num_rows, other=-1) == own
+            distance = tl.load(rows_ptr + 2 * num_rows + row, mask=mine, other=0.0)
+            if CLS_LEARNS:
+                excess = tl.load(rows_ptr + row, mask=mine, other=0.0) - mean_cls
+                by_mu, by_sigma = one_column(excess, distance, mine, raw_mu_ptr, raw_sigma_ptr, own, 0, FORM, COMPUTE)
+                cls_mu += by_mu
+                cls_sigma += by_sigma
+            if LOC_LEARNS:
+                excess = tl.load(rows_ptr + num_rows + row, mask=mine, other=0.0) - mean_loc
+                by_mu, by_sigma = one_column(excess, distance, mine, raw_mu_ptr, raw_sigma_ptr, own, 1, FORM, COMPUTE)
+                start_mu += by_mu
+                start_sigma += by_sigma
+                by_mu, by_sigma = one_column(excess, distance, mine, raw_mu_ptr, raw_sigma_ptr, own, 2, FORM, COMPUTE)
+                end_mu += by_mu
+                end_sigma += by_sigma
+        f_cls = incoming(grad_total_ptr, grad_cls_ptr, 1.0, zero) * tl.load(factors_ptr)
+        f_loc = incoming(grad_total_ptr, grad_loc_ptr, tl.load(factors_ptr + 4), zero) * tl.load(factors_ptr + 2)
+        _, _, slope_mu, slope_sigma = gaussian_at(raw_mu_ptr, raw_sigma_ptr, own, True, 0, FORM, COMPUTE)
+        to_raw(tl.sum(cls_mu, 0) * f_cls, tl.sum(cls_sigma, 0) * f_cls, grad_mu_ptr, grad_sigma_ptr, out_mu_ptr,
+               out_sigma_ptr, own * 3, slope_mu, slope_sigma)  # fmt: skip
+        _, _, slope_mu, slope_sigma = gaussian_at(raw_mu_ptr, raw_sigma_ptr, own, True, 1, FORM, COMPUTE)
+        to_raw(tl.sum(start_mu, 0) * f_loc, tl.sum(start_sigma, 0) * f_loc, grad_mu_ptr, grad_sigma_ptr, out_mu_ptr,
+               out_sigma_ptr, own * 3 + 1, slope_mu, slope_sigma)  # fmt: skip
+        _, _, slope_mu, slope_sigma = gaussian_at(raw_mu_ptr, raw_sigma_ptr, own, True, 2, FORM, COMPUTE)
+        to_raw(tl.sum(end_mu, 0) * f_loc, tl.sum(end_sigma, 0) * f_loc, grad_mu_ptr, grad_sigma_ptr, out_mu_ptr,
+               out_sigma_ptr, own * 3 + 2, slope_mu, slope_sigma)  # fmt: skip
+
+
+def detection_loss_backward(
+    grad_total: Tensor | None,
+    grad_cls: Tensor | None,
+    grad_loc: Tensor | None,
+    grad_sensitivity: Tensor | None,
+    grad_mu: Tensor | None,
+    grad_sigma: Tensor | None,
+    unit_logits: Tensor,
+    unit_offsets: Tensor,
+    unit_quality: Tensor,
+    label: Tensor,
+    rows: Tensor,
+    factors: Tensor,
+    raw_mu: Tensor | None,
+    raw_sigma: Tensor | None,
+    form: Sequence[float],
+    learns: Sequence[bool],
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The op's schema, in one launch."""
+    dtype, compute = _launch.compute_type(factors)
+    block = BLOCK // 4 if dtype == torch.float64 else BLOCK  # registers
+    device = factors.device
+    units = (unit_logits, unit_offsets, unit_quality)
+    found = tuple(_launch.empty(unit.shape, unit.dtype, device) for unit in units)
+    raws = tuple(
+        _launch.empty((0,) if raw is None else raw.shape, factors.dtype if raw is None else raw.dtype, device)
+        for raw in (raw_mu, raw_sigma)
+    )
+    classes = unit_logits.shape[-1] if raw_mu is None else raw_mu.shape[0]
+    owners = 0 if raw_mu is None else classes
+    programs = sum(triton.cdiv(unit.numel(), block) for unit in units) + owners
+
+    def address(tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else tensor.contiguous()
+
+    if programs:
+        with _launch.on_device_of(factors):
+            detection_loss_bwd_kernel[(programs,)](
+                *(address(grad) for grad in (grad_total, grad_cls, grad_loc, grad_sensitivity, grad_mu, grad_sigma)),
+                *units,
+                label,
+                rows,
+                factors,
+                address(raw_mu),
+                address(raw_sigma),
+                *found,
+                *(raw if owners else None for raw in raws),
+                label.numel(),
+                classes,
+                *(unit.numel() for unit in units),
+                FORM=tuple(float(value) for value in form),
+                CLS_LEARNS=learns[0],
+                LOC_LEARNS=learns[1],
+                COMPUTE=compute,
+                BLOCK=block,
+                **_launch.FUSED,
+            )
+    return (*found, *raws)  # type: ignore[return-value]

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Triton detection loss equals the float64 reference, within its buffers, in one launch each way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+pytest.importorskip("triton")
+
+from asl_fast.kernels import _launch
+from asl_fast.kernels import detection_loss as forward
+from asl_fast.kernels import detection_loss_backward as backward
+
+from asl_fast.backend import backend as forced
+from asl_fast.ops.detection_loss import detection_loss
+from asl_fast.reference import detection_loss as reference
+from tests.detection_scene import INIT, MU_SCALE, SIGMA_SCALES, scene
+from tests.kernels.fences import fenced
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+FORM = [*INIT, MU_SCALE, 1.0, *SIGMA_SCALES]
+VIEWS = {"view", "detach", "alias", "empty", "empty_strided", "_unsafe_view", "expand", "as_strided", "unsqueeze"}
+
+
+def compare(found: Any, expected: Any, names: str) -> None:
+    for name, one, other in zip(names.split(), found, expected, strict=True):
+        assert one.shape == other.shape and one.is_contiguous(), name
+        if not one.is_floating_point():
+            assert torch.equal(one, other), name
+            continue
+        eps = 2 * torch.finfo(one.dtype).eps  # what waits for its factor may be bfloat16
+        size = max(1.0, float(other.abs().max())) if other.numel() else 1.0
+        torch.testing.assert_close(
+            one.double(), other.double(), rtol=2e-5 + eps, atol=2e-6 * size, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+@pytest.mark.parametrize(("classes", "dtype"), [(1, torch.float32), (20, torch.bfloat16), (33, torch.float16),
+                                                (5, torch.float64)])  # fmt: skip
+def test_equals_the_reference(classes: int, dtype: torch.dtype) -> None:
+    data = scene(classes, 24)
+    leaves = [leaf.detach().to(dtype) for leaf in data[:3]]
+    raws = [leaf.detach() for leaf in data[3:5]]
+    settings = (FORM, True, [True] * 2, [0, 1], [1.0] * 2, True, 1.5, 1e-3, 0.25, 2.0, 0.1, 0.9, -1.0, [True] * 4)
+    rest = (data.mask, data.points, *data.targets)
+    with fenced():
+        found = forward.detection_loss(*leaves, *rest, *raws, torch.tensor(90.0), *settings)
+    wide = ([x.double() for x in some] for some in (leaves, raws))
+    leaves, raws = wide
+    expected = reference.detection_loss(*leaves, *rest, *raws, torch.tensor(90.0), *settings)
+    names = "total cls loc sensitivity count updated mu sigma frames logits offsets quality label rows factors"
+    compare(found, expected, names)
+    grads = [torch.full((), value, dtype=torch.float64) for value in (0.5, -1.0, 2.0, 3.0)]
+    grads += [torch.linspace(-1, 1, classes * 3, dtype=torch.float64).view(classes, 3)] * 2
+    narrow = [grad.to(found[0].dtype) for grad in grads]
+    with fenced():
+        found = backward.detection_loss_backward(*narrow, *found[9:], *raws, FORM, [True] * 2)
+    expected = reference.detection_loss_backward(*grads, *expected[9:], *raws, FORM, [True] * 2)
+    compare(found, expected, "logits offsets quality raw_mu raw_sigma")
+
+
+def test_arc_tangent_of_raw_parameters_of_any_size() -> None:
+    raw = torch.tensor([0.0, 1e-30, 1e-4, 0.1, 0.4, 0.41, 1.0, 30.0, 1e4, 1e30]).repeat_interleave(2)
+    raw[1::2] *= -1
+    data = scene(len(raw), 8, counts=(1, 1))
+    data = data._replace(raw_mu=raw[:, None].repeat(1, 3), raw_sigma=raw[:, None].repeat(1, 3))
+    wide = reference.gaussian_tables(data.raw_mu.detach(), data.raw_sigma.detach(), FORM, torch.float64)
+    with forced("triton"):
+        found = data.to(DEVICE).call()
+    for ours, theirs in zip((found.mu, found.sigma), wide, strict=False):
+        torch.testing.assert_close(ours.cpu().double(), theirs, rtol=3e-7, atol=1e-7)
+
+
+class Operators(TorchDispatchMode):
+    """Records the operators that would launch a kernel of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func._schema.name
+        if name.removeprefix("aten::") not in VIEWS:
+            self.seen.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def launches(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Names of the Triton kernels that are launched."""
+    seen: list[str] = []
+    for module, name in ((forward, "detection_loss_fwd_kernel"), (backward, "detection_loss_bwd_kernel")):
+        kernel = getattr(module, name)
+
+        class Counting:
+            def __getitem__(self, grid: Any, kernel: Any = kernel, name: str = name) -> Any:
+                seen.append(name)
+                return kernel[grid]
+
+        monkeypatch.setattr(module, name, Counting())
+    yield seen
+
+
+@pytest.mark.parametrize("asl", [False, True])
+def test_one_launch_forward_one_backward_and_no_other_operator(asl: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, (normalizer, seed) = scene().to(DEVICE), torch.tensor([90.0, 1.0], device=DEVICE)
+    _launch.counter(data.logits)  # made once for each stream
+    quality, gaussians = (data.quality, data.gaussians()) if asl else (None, None)
+    with forced("triton"), launches(monkeypatch) as launched, Operators() as operators:
+        found = detection_loss(
+            data.logits, data.offsets, data.mask, data.points, data.targets, normalizer,
+            quality=quality, gaussians=gaussians, momentum=0.9,
+        )  # fmt: skip
+        ours = ["asl_fast::detection_loss"]
+        assert operators.seen == ours
+        leaves = data[:5] if asl else data[:2]
+        grads = torch.autograd.grad(found.total, leaves, seed)
+        assert operators.seen == [*ours, "asl_fast::detection_loss_backward"]
+    assert launched == ["detection_loss_fwd_kernel", "detection_loss_bwd_kernel"]
+    assert all(bool(grad.any()) for grad in grads)
+
+
+def test_the_counter_is_ready_for_the_next_launch_and_bits_repeat() -> None:
+    data = scene(20).to(DEVICE)
+    with torch.no_grad(), forced("triton"):
+        first, second = data.call(), data.call()
+    assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+    assert _launch.counter(data.logits).item() == 0
+
+
+def test_an_unknown_label_counts_as_no_class() -> None:
+    """On a GPU nobody looks at the labels; a wrong one must not write or read elsewhere."""
+    data = scene(5, 24)
+    labels = torch.full_like(data.targets.labels, 77)
+    tensors = [x.detach() for x in (*data[:3], data.mask, data.points, data.targets.segments)]
+    settings = (FORM, True, [True] * 2, [0, 1], [1.0] * 2, True, 1.5, 1e-3, 0.25, 2.0, 0.0, 0.9, 1.0, [True] * 4)
+    raws: list[Tensor] = [data.raw_mu.detach(), data.raw_sigma.detach()]
+    with fenced():
+        found = forward.detection_loss(*tensors, labels, data.targets.offsets, *raws, torch.tensor(90.0), *settings)
+    assert found[0].isfinite() and int(found[4]) > 0
