@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from asl_fast.evidence import FrameEvidence
 from asl_fast.ops.assign_points import PointAssignment, assign_points
 from asl_fast.ops.contrastive_similarity import contrastive_similarity_loss
 from asl_fast.ops.diou_loss import diou_loss
@@ -26,7 +27,7 @@ from asl_fast.sensitivity import (
 )
 
 Normalization = Literal["none", "batch", "instance"]
-Signal = Literal["loss", "likelihood"]
+Signal = Literal["loss", "likelihood", "evidence"]
 Branch = Literal["cls", "loc"]
 
 
@@ -82,6 +83,7 @@ class ASLLoss(nn.Module):
         self,
         num_classes: int,
         feature_dim: int,
+        frame_dim: int | None = None,
         *,
         class_level: bool = True,
         instance_level: bool = True,
@@ -107,8 +109,10 @@ class ASLLoss(nn.Module):
         super().__init__()
         if normalization not in ("none", "batch", "instance"):
             raise ValueError(f'normalization must be "none", "batch" or "instance", got {normalization!r}')
-        if signal not in ("loss", "likelihood"):
-            raise ValueError(f'signal must be "loss" or "likelihood", got {signal!r}')
+        if signal not in ("loss", "likelihood", "evidence"):
+            raise ValueError(f'signal must be "loss", "likelihood" or "evidence", got {signal!r}')
+        if signal == "evidence" and class_level and frame_dim is None:
+            raise ValueError('signal="evidence" learns from the input frames: give their number of channels, frame_dim')
         if not set(branches) <= {"cls", "loc"}:
             raise ValueError(f'branches may hold "cls" and "loc", got {tuple(branches)!r}')
         if constant_weights is not None and (class_level or instance_level):
@@ -139,6 +143,9 @@ class ASLLoss(nn.Module):
             self.evaluator = InstanceEvaluator(
                 feature_dim, len(self.branches), hidden_dim=evaluator_dim, kernel_size=evaluator_kernel_size
             )
+        self.evidence: FrameEvidence | None = None
+        if signal == "evidence" and class_level and frame_dim is not None:
+            self.evidence = FrameEvidence(frame_dim, num_classes)
         self.register_buffer("loss_normalizer", torch.tensor(float(init_loss_norm)))
         self.loss_normalizer: Tensor
 
@@ -181,6 +188,7 @@ class ASLLoss(nn.Module):
         masks: Sequence[Tensor],
         points: Sequence[Tensor] | Tensor,
         targets: RaggedTargets | Sequence[tuple[Tensor, Tensor]],
+        frames: tuple[Tensor, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Loss of one batch; static shapes, no transfer to the host.
 
@@ -191,6 +199,8 @@ class ASLLoss(nn.Module):
             masks: per level (B, T_l) bool, True where valid.
             points: per level (T_l, 4) or concatenated (P, 4): time, range low, range high, stride, in grid units.
             targets: ground truth in feature-grid units, ragged or a list of (segments (G_b, 2), labels (G_b,)).
+            frames: the detector's input (B, T, frame_dim) and its mask (B, T), one frame per step of the feature grid;
+                used with ``signal="evidence"`` only.
 
         Returns:
             Scalars ``total``, ``cls``, ``loc``, ``sensitivity``, ``fit``, ``contrastive`` with gradient (before their
@@ -237,6 +247,12 @@ class ASLLoss(nn.Module):
         location_weight = self.location_weight if self.location_weight > 0 else (cls / loc.clamp(min=0.01)).detach()
 
         fit = self._fit(points, targets, masks, all_logits, torch.cat(list(offsets), 1).to(dtype))
+        if self.evidence is not None and self.gaussians is not None:
+            if frames is None:
+                raise ValueError(
+                    'signal="evidence" needs the input frames and their mask: pass frames=(features, mask)'
+                )
+            fit = fit + sum(self.evidence.losses(*frames, targets, self.gaussians))
         contrast = self._contrast(features[0], masks[0], points, targets).to(dtype)
         total = cls + location_weight * loc + sensitivity + fit + self.contrastive_weight * contrast
         return {
@@ -279,7 +295,7 @@ class ASLLoss(nn.Module):
                 assigned.distance.to(ones.dtype), instance_labels(targets.labels, assigned.instance)
             )
             p = {"cls": p_cls, "loc": p_start + p_end}
-            h = {branch: h[branch] + (p[branch].detach() if self.signal == "likelihood" else p[branch]) for branch in h}
+            h = {branch: h[branch] + (p[branch] if self.signal == "loss" else p[branch].detach()) for branch in h}
         sensitivity = zero
         if self.evaluator is not None:
             q = self.evaluator(features, masks).to(ones.dtype)
@@ -295,7 +311,7 @@ class ASLLoss(nn.Module):
     def _fit(
         self, points: Tensor, targets: RaggedTargets, masks: Sequence[Tensor], logits: Tensor, offsets: Tensor
     ) -> Tensor:
-        """The likelihood signal of mu and sigma; 0 where they learn from the loss."""
+        """The likelihood signal of mu and sigma; 0 where they learn from something else."""
         fit = logits.new_zeros(())
         if self.signal != "likelihood" or not self.class_level or self.gaussians is None:
             return fit
@@ -326,7 +342,7 @@ class ASLLoss(nn.Module):
         # Grid units to frames of the finest level.
         targets = targets._replace(segments=targets.segments / points[0, 3])
         mu, sigma = self.gaussians.mu, self.gaussians.sigma
-        if self.signal == "likelihood":
+        if self.signal != "loss":
             mu, sigma = mu.detach(), sigma.detach()
         return contrastive_similarity_loss(
             features, mask, targets, mu, sigma, delta=self.delta, temperature=self.temperature

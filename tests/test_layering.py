@@ -30,10 +30,11 @@ INTERNAL: dict[str, set[str]] = {
     "ops": {"reference", "kernels", "native", "backend"},
     "models": {"ops", "backend"},
     "sensitivity": {"ops", "backend"},
-    "losses": {"ops", "backend", "sensitivity"},
+    "evidence": {"ops", "backend", "sensitivity"},
+    "losses": {"ops", "backend", "sensitivity", "evidence"},
     "data": set(),
     "evaluation": {"native"},
-    "training": {"models", "losses", "sensitivity", "data", "evaluation", "environment"},
+    "training": {"models", "losses", "sensitivity", "evidence", "data", "evaluation", "environment"},
 }
 # Layer -> packages from outside it may import, beyond the standard library.
 EXTERNAL: dict[str, set[str]] = {
@@ -45,6 +46,7 @@ EXTERNAL: dict[str, set[str]] = {
     "ops": {"torch"},
     "models": {"torch"},
     "sensitivity": {"torch"},
+    "evidence": {"torch"},
     "losses": {"torch"},
     "data": {"numpy", "torch", "h5py", "tqdm"},
     "evaluation": {"numpy"},

@@ -67,8 +67,8 @@ class LossConfig:
         branches: sub-tasks whose positives are weighted by sensitivity, "cls" and "loc".
         constant_weights: fixed (classification, localisation) weights of positives, instead of p and q; a control.
         normalization: how sensitivities are scaled; "none" is the paper's form.
-        signal: what the Gaussians learn from: the weighted "loss" as in the paper, or the "likelihood" of prediction
-            quality.
+        signal: what the Gaussians learn from: the weighted "loss" as in the paper, the "likelihood" of prediction
+            quality, or the "evidence" in single input frames.
         center_sampling_radius: points within this many strides of an action's centre are positive; None takes all of
             the action.
         label_smoothing: share of the classification target spread over all classes.
@@ -91,7 +91,7 @@ class LossConfig:
     branches: tuple[Literal["cls", "loc"], ...] = ("cls", "loc")
     constant_weights: tuple[float, float] | None = None
     normalization: Literal["batch", "instance", "none"] = "batch"
-    signal: Literal["loss", "likelihood"] = "loss"
+    signal: Literal["loss", "likelihood", "evidence"] = "loss"
     center_sampling_radius: float | None = 1.5
     label_smoothing: float = 0.0
     init_loss_norm: float = 100.0
@@ -118,6 +118,9 @@ class OptimizerConfig:
         eps: of AdamW.
         clip_norm: largest norm of the gradient; 0 does not clip.
         loss_lr_multiplier: learning rate of the loss's own parameters (Gaussians, evaluators), relative to lr.
+        gaussian_lr: learning rate of the Gaussians alone, in instance lengths per step: Adam moves a parameter by about
+            its rate whatever the size of the gradient, and mu has up to 0.35 to go, far for the rate of a network.
+            None trains them like the rest of the loss.
         min_lr: learning rate at the end of the cosine.
         ema_decay: decay of the averaged weights, min(ema_decay, (1 + n) / (10 + n)) after n updates; 0 is no average.
     """
@@ -128,6 +131,7 @@ class OptimizerConfig:
     eps: float = 1e-8
     clip_norm: float = 1.0
     loss_lr_multiplier: float = 1.0
+    gaussian_lr: float | None = None
     min_lr: float = 1e-8
     ema_decay: float = 0.999
 
@@ -226,6 +230,8 @@ class TrainConfig:
             raise ValueError("epochs and warmup_epochs are both 0, so there is nothing to train")
         if not self.optimizer.lr > 0:
             raise ValueError(f"optimizer.lr must be positive, found {self.optimizer.lr}")
+        if self.optimizer.gaussian_lr is not None and not self.optimizer.gaussian_lr > 0:
+            raise ValueError(f"optimizer.gaussian_lr must be positive or None, found {self.optimizer.gaussian_lr}")
         if not isinstance(self.data.synthetic_scale, str) and not self.data.synthetic_scale > 0:
             raise ValueError(f"data.synthetic_scale must be positive, found {self.data.synthetic_scale}")
         if not 0 <= self.optimizer.ema_decay < 1:

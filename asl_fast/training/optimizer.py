@@ -6,6 +6,7 @@ from __future__ import annotations
 from torch import nn
 from torch.optim import AdamW
 
+from asl_fast.evidence import FrameEvidence
 from asl_fast.models.layers import TemporalConv
 from asl_fast.sensitivity import ClassGaussians
 from asl_fast.training.config import OptimizerConfig
@@ -45,12 +46,19 @@ def make_optimizer(detector: nn.Module, loss: nn.Module, config: OptimizerConfig
 
     Args:
         detector: trained at ``config.lr``.
-        loss: trained at ``config.lr * config.loss_lr_multiplier``.
+        loss: trained at ``config.lr * config.loss_lr_multiplier``, its Gaussians at ``config.gaussian_lr`` if that is
+            given.
         config: rates, momenta and weight decay.
     """
     groups = []
-    for module, lr in ((detector, config.lr), (loss, config.lr * config.loss_lr_multiplier)):
+    loss_lr = config.lr * config.loss_lr_multiplier
+    class_level = (m for m in loss.modules() if isinstance(m, (ClassGaussians, FrameEvidence)))
+    gaussians = {id(p) for m in class_level for p in m.parameters()}
+    for module, lr in ((detector, config.lr), (loss, loss_lr)):
         for parameters, weight_decay in zip(split_parameters(module), (config.weight_decay, 0.0), strict=True):
-            if parameters:
-                groups.append({"params": parameters, "weight_decay": weight_decay, "lr": lr, "base_lr": lr})
+            alone = [p for p in parameters if config.gaussian_lr is not None and id(p) in gaussians]
+            rest = [p for p in parameters if not any(p is other for other in alone)]
+            for members, rate in ((rest, lr), (alone, config.gaussian_lr or lr)):
+                if members:
+                    groups.append({"params": members, "weight_decay": weight_decay, "lr": rate, "base_lr": rate})
     return AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)

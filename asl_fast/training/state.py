@@ -21,7 +21,7 @@ from asl_fast.training.optimizer import make_optimizer
 def make_loss(config: TrainConfig) -> ASLLoss:
     """The training loss of a configuration whose model knows its data set."""
     width = config.model.neck_width or config.model.width
-    return ASLLoss(config.model.num_classes, width, **asdict(config.loss))
+    return ASLLoss(config.model.num_classes, width, frame_dim=config.model.feature_dim, **asdict(config.loss))
 
 
 class TrainingStep(nn.Module):
@@ -49,6 +49,7 @@ class TrainingStep(nn.Module):
             output.masks,
             output.points,
             targets,
+            (features.float(), mask),
         )
         return losses
 

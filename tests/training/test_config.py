@@ -55,7 +55,9 @@ def test_full_presets_are_the_papers(name: str, lr: float, batch_size: int, epoc
 
 def test_loss_config_is_the_losses_signature() -> None:
     """A new argument of ASLLoss must become a field here."""
-    parameters = list(inspect.signature(ASLLoss.__init__).parameters.values())[3:]
+    parameters = list(inspect.signature(ASLLoss.__init__).parameters.values())[
+        4:
+    ]  # the rest are sizes of data and model
     assert [entry.name for entry in fields(LossConfig)] == [parameter.name for parameter in parameters]
     for parameter in parameters:
         assert getattr(LossConfig(), parameter.name) == parameter.default, parameter.name
