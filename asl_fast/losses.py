@@ -47,6 +47,7 @@ class ASLLoss(nn.Module):
     Args:
         num_classes: C.
         feature_dim: D of the pyramid features.
+        frame_dim: channels of the detector's input frames; ``signal="evidence"`` alone needs it.
         class_level: use the per-class Gaussians p.
         instance_level: use the evaluator networks q.
         contrastive: add the Action Sensitive Contrastive Loss on the finest level.
@@ -55,13 +56,14 @@ class ASLLoss(nn.Module):
             the evaluator has to beat. Needs ``class_level`` and ``instance_level`` off.
         normalization: w(h). "none" is the paper's h; "batch" scales the positives of a batch to mean 1, "instance"
             those of each instance, so that the loss cannot be lowered by shrinking every weight.
-        signal: what mu and sigma learn from. "loss" is the paper: the gradient of the weighted losses through h.
-            "likelihood" cuts that gradient (also that of the contrastive loss) and fits the Gaussians to the detached
-            quality of the predictions: ``fit`` is the share of the quality's variation within instances that p leaves
-            unexplained (:func:`asl_fast.sensitivity.profile_misfit`). p_cls is fit to sigmoid(s_x[c]) of the finest
-            level's points inside each instance, whatever its length: coarser features have seen all of it, so their
-            quality does not say where the evidence was. p_start + p_end is fit to the tIoU of all points inside on the
-            levels whose range admits the instance. The Gaussians then want a learning rate of about 0.01 of their own.
+        signal: what mu and sigma learn from; all but "loss" cut the gradient through h and the contrastive loss, report
+            theirs as ``fit`` and want a learning rate of 0.01 to 0.03 of their own. :mod:`asl_fast.sensitivity` says
+            what each finds. "loss" is the paper: the gradient of the weighted losses through h. "likelihood" fits the
+            Gaussians to the detached quality of the predictions (:func:`asl_fast.sensitivity.profile_misfit`): p_cls to
+            sigmoid(s_x[c]) of the finest level's points inside each instance, whatever its length, p_start + p_end to
+            the tIoU of all points inside on the levels whose range admits the instance. "evidence" fits them to what a
+            linear classifier of single input frames finds (:class:`asl_fast.evidence.FrameEvidence`), which is trained
+            along; it needs ``frame_dim`` and the frames.
         center_sampling_radius: in strides; None makes every point inside an instance a candidate.
         label_smoothing: of the focal loss's targets, y (1 - s) + s / (C + 1).
         init_loss_norm: initial N.

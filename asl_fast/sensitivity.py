@@ -3,6 +3,17 @@
 
 The class level holds learnable Gaussians over the position inside an instance, the instance level two small networks on
 the features. :class:`asl_fast.ASLLoss` combines them into the weights of the classification and localisation losses.
+
+What the Gaussians learn from is a choice, ``signal``:
+
+- "loss", the paper's: the gradient of the weighted losses. A loss is lower where its weights are large on points that
+  are easy already, so mu and sigma move to where the loss is small: towards the middle, which centre sampling trains
+  best, and not to where the action shows.
+- "likelihood": a fit to the quality of the predictions at each point. Nothing can run away, but a point's prediction
+  rests on all that its receptive field has seen, so the profile is nearly flat, with the middle a little higher.
+- "evidence" (:mod:`asl_fast.evidence`): a fit to how sure a linear classifier of single input frames is of the class,
+  and of the half of the action, for start and end. It asks where the evidence is and not where the detector does well.
+  On the synthetic twin of MultiTHUMOS it alone recovers the planted values: see tests/training/test_recovery.py.
 """
 
 from __future__ import annotations

@@ -118,9 +118,9 @@ class OptimizerConfig:
         eps: of AdamW.
         clip_norm: largest norm of the gradient; 0 does not clip.
         loss_lr_multiplier: learning rate of the loss's own parameters (Gaussians, evaluators), relative to lr.
-        gaussian_lr: learning rate of the Gaussians alone, in instance lengths per step: Adam moves a parameter by about
-            its rate whatever the size of the gradient, and mu has up to 0.35 to go, far for the rate of a network.
-            None trains them like the rest of the loss.
+        gaussian_lr: learning rate of the class level alone, the Gaussians and the frame classifier they are fit to. In
+            action lengths per step: Adam moves a parameter by about its rate whatever the size of the gradient, and mu
+            has up to 0.5 to go, far for the rate of a network. None trains them like the rest of the loss.
         min_lr: learning rate at the end of the cosine.
         ema_decay: decay of the averaged weights, min(ema_decay, (1 + n) / (10 + n)) after n updates; 0 is no average.
     """

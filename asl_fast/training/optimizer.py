@@ -46,17 +46,17 @@ def make_optimizer(detector: nn.Module, loss: nn.Module, config: OptimizerConfig
 
     Args:
         detector: trained at ``config.lr``.
-        loss: trained at ``config.lr * config.loss_lr_multiplier``, its Gaussians at ``config.gaussian_lr`` if that is
-            given.
+        loss: trained at ``config.lr * config.loss_lr_multiplier``, its Gaussians and frame
+            classifier at ``config.gaussian_lr`` if that is given.
         config: rates, momenta and weight decay.
     """
     groups = []
     loss_lr = config.lr * config.loss_lr_multiplier
     class_level = (m for m in loss.modules() if isinstance(m, (ClassGaussians, FrameEvidence)))
-    gaussians = {id(p) for m in class_level for p in m.parameters()}
+    own_rate = {id(p) for m in class_level for p in m.parameters()}
     for module, lr in ((detector, config.lr), (loss, loss_lr)):
         for parameters, weight_decay in zip(split_parameters(module), (config.weight_decay, 0.0), strict=True):
-            alone = [p for p in parameters if config.gaussian_lr is not None and id(p) in gaussians]
+            alone = [p for p in parameters if config.gaussian_lr is not None and id(p) in own_rate]
             rest = [p for p in parameters if not any(p is other for other in alone)]
             for members, rate in ((rest, lr), (alone, config.gaussian_lr or lr)):
                 if members:

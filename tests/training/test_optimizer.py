@@ -56,6 +56,18 @@ def test_gaussians_do_not_decay_and_have_their_own_rate() -> None:
     assert {group["weight_decay"] for group in optimizer.param_groups} == {0.0, 0.05}
 
 
+def test_class_level_has_a_rate_apart_from_the_loss() -> None:
+    config = tiny_config()
+    loss = make_loss(replace(config, loss=replace(config.loss, signal="evidence")))
+    optimizer = make_optimizer(ActionDetector(config.model), loss, replace(config.optimizer, gaussian_lr=0.02))
+    groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+    assert loss.gaussians is not None and loss.evidence is not None and loss.evaluator is not None
+    rates = {name: {groups[id(p)]["base_lr"] for p in part.parameters()} for name, part in loss.named_children()}
+    assert rates == {"gaussians": {0.02}, "evidence": {0.02}, "evaluator": {config.optimizer.lr}}
+    assert all(groups[id(p)]["weight_decay"] == 0.0 for p in loss.gaussians.parameters())
+    assert groups[id(loss.evidence.classifier.weight)]["weight_decay"] == config.optimizer.weight_decay
+
+
 def test_frozen_gaussians_are_left_out() -> None:
     config = tiny_config()
     loss = make_loss(replace(config, loss=replace(config.loss, class_level=False)))
