@@ -6,16 +6,22 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import tyro
 
 from asl_fast.data.data_report import DataReport, check_data
+from asl_fast.data.decision import Decision
+from asl_fast.data.load import BENCHMARKS
 from asl_fast.data.open_source import open_source
 from asl_fast.data.report_text import report_text
+from asl_fast.data.source import DataSource
 from asl_fast.data.text_files import write_json
+from asl_fast.training.config import DataConfig, TrainConfig
+from asl_fast.training.own_preset import open_configured, own_data_name, own_preset
 from asl_fast.training.presets import preset
+from asl_fast.training.serialization import to_dict
 
 
 @dataclass(frozen=True)
@@ -23,16 +29,24 @@ class Arguments:
     """Check a data set before training: what is there, what is missing, and whether features fit annotations. The exit
     status is 0 where all is fine, 1 where problems were found, and 2 where the check could not be carried out."""
 
-    dataset: str
-    """Benchmark: thumos14, multithumos, charades, ego4d-mq, epic100-verb, epic100-noun, activitynet13 or hapt."""
-    data_root: Path
-    """Its folder, as for training."""
+    dataset: str | None = None
+    """Benchmark: thumos14, multithumos, charades, ego4d-mq, epic100-verb, epic100-noun, activitynet13 or hapt; without
+    it, --annotations and --features are your own data."""
+    data_root: Path | None = None
+    """The benchmark's folder, as for training."""
     annotations: Path | None = None
-    """Annotation file, where it is not at its usual place in the data root."""
+    """Annotation file: of your own data, or of a benchmark where it is not at its usual place in the data root."""
     features: tuple[Path, ...] = ()
-    """Feature folders or .h5 files, where they are not at their usual place in the data root."""
+    """Feature folders or .h5 files: of your own data, or of a benchmark where they are not at their usual place."""
     manifest: str | None = None
-    """How the features were extracted: a known name such as thumos14-i3d, or a JSON file; default: the benchmark's."""
+    """How the features were extracted: a known name such as thumos14-i3d, or a JSON file; default: the benchmark's, or
+    derived from your own data."""
+    train_subset: str | None = None
+    """Subset of your own data to train on; default: found by its name."""
+    test_subset: str | None = None
+    """Subset of your own data to score on; default: found by its name."""
+    save_preset: Path | None = None
+    """Also write the training configuration that was derived from your own data here, for train --preset."""
     headers_only: bool = False
     """Do not read the features themselves: quick, but values that are not finite are not found."""
     json: Path | None = None
@@ -44,26 +58,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = tyro.cli(Arguments, args=arguments, prog="python -m asl_fast.check_data", description=Arguments.__doc__)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
-        report = check(chosen)
+        report, decisions = check(chosen)
         if chosen.json is not None:
-            write_json(chosen.json, report.as_dict())
+            words = [asdict(decision) for decision in decisions]
+            write_json(chosen.json, report.as_dict() | ({"decisions": words} if words else {}))
     except (OSError, ValueError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130
-    print(report_text(report))
+    for decision in decisions:
+        print(decision)
+    print("\n" * bool(decisions) + report_text(report))
     return report.status
 
 
-def check(arguments: Arguments) -> DataReport:
-    """Checks what the arguments name against the pyramid of its preset.
+def check(arguments: Arguments) -> tuple[DataReport, tuple[Decision, ...]]:
+    """Checks what the arguments name against the pyramid of its preset; with what was derived from one's own data.
 
     Raises:
         OSError, ValueError, ImportError: Naming the file or argument because of which nothing can be checked.
     """
+    decisions: tuple[Decision, ...] = ()
+    if arguments.annotations is not None and arguments.dataset not in BENCHMARKS:
+        config, source, decisions = _own_data(arguments, str(arguments.annotations))
+    else:
+        config, source = _benchmark(arguments)
+    model = config.model
+    report = check_data(source, model.ranges_grid, first_level=model.first_level, verify=not arguments.headers_only)
+    return report, decisions
+
+
+def _benchmark(arguments: Arguments) -> tuple[TrainConfig, DataSource]:
+    if arguments.dataset is None:
+        raise ValueError("give --dataset NAME --data-root DIR, or your own data: --annotations FILE --features DIR")
     config = preset(arguments.dataset)
+    if arguments.data_root is None:
+        raise ValueError(f"give --data-root DIR, the folder of {arguments.dataset}")
+    for option in ("train_subset", "test_subset", "save_preset"):
+        if getattr(arguments, option) is not None:
+            raise ValueError(f"--{option.replace('_', '-')} is for your own data; {arguments.dataset} has its own")
     source = open_source(
         arguments.dataset,
         arguments.data_root,
@@ -72,12 +107,21 @@ def check(arguments: Arguments) -> DataReport:
         manifest=arguments.manifest,
         samples_per_step=config.data.samples_per_step,
     )
-    return check_data(
-        source,
-        config.model.ranges_grid,
-        first_level=config.model.first_level,
-        verify=not arguments.headers_only,
+    return config, source
+
+
+def _own_data(arguments: Arguments, annotations: str) -> tuple[TrainConfig, DataSource, tuple[Decision, ...]]:
+    asked = TrainConfig(
+        dataset=arguments.dataset or own_data_name(annotations, BENCHMARKS),
+        annotations=annotations,
+        features=tuple(map(str, arguments.features)),
+        data=DataConfig(train_subset=arguments.train_subset, test_subset=arguments.test_subset),
     )
+    own = open_configured(asked, arguments.manifest)
+    config, decisions = own_preset(own, asked)
+    if arguments.save_preset is not None:
+        write_json(arguments.save_preset, to_dict(config))
+    return config, own.source, decisions
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ def read_activitynet_json(
     class_names: Sequence[str] | None = None,
     durations_sec: Mapping[str, float] | None = None,
     fps: Mapping[str, float] | None = None,
+    default_subset: str | None = None,
     strict: bool = False,
 ) -> Annotations:
     """Read an ActivityNet-style file.
@@ -40,6 +41,7 @@ def read_activitynet_json(
         class_names: Names by id.
         durations_sec: Length by video, for files without ``duration``.
         fps: Frame rate by video, for files without ``fps``.
+        default_subset: Subset of videos without ``subset``; None makes that an error.
         strict: Stop at the first bad video instead of skipping it with a counted warning.
 
     Raises:
@@ -60,6 +62,8 @@ def read_activitynet_json(
     videos = {}
     for video_id, entry in database.items():
         try:
+            if default_subset is not None:
+                entry = {"subset": default_subset} | entry
             videos[video_id] = _video(
                 video_id, entry, ids, f"{path}, video {video_id!r}", (durations_sec or {}), (fps or {})
             )

@@ -17,6 +17,7 @@ OUTSIDE_TOLERANCE_SEC = 0.05
 """What rounding of durations and times explains."""
 _FRAMES_SHARE = 0.2
 _SHORT_SHARE = 0.05
+_LONG_SHARE = 0.05
 
 
 def annotation_findings(
@@ -161,12 +162,14 @@ def _lengths(lengths: NDArray[np.float64], levels: Sequence[LevelCount]) -> Iter
             f"--model.num-levels {used[-1] + 1} would do",
         )
     last = levels[-1]
-    if last.count and len(levels) > 1 and last.count > 0.1 * len(lengths):
+    # Levels double, so what reaches twice the lower end of the open range would have a level of its own.
+    beyond = int((lengths / 2 >= 2 * last.range_grid[0]).sum())
+    if len(levels) > 1 and beyond > _LONG_SHARE * len(lengths):
         yield Finding(
             "instances beyond the last range",
             "note",
-            f"{count(last.count, 'training instance')} of {len(lengths)} in the last, open range "
-            f"(longer than {last.lengths_sec[0]:.3g} s)",
+            f"{count(beyond, 'training instance')} of {len(lengths)} longer than twice what the last range begins with "
+            f"({2 * last.lengths_sec[0]:.3g} s)",
             f"more levels would share them: --model.num-levels {last.level + 2}",
         )
 

@@ -74,7 +74,7 @@ def length_findings(source: DataSource, steps: Mapping[str, int], timing: Timing
             "fixed number of features",
             "problem",
             f"every video has exactly {timing.fixed_steps} feature vectors, whatever its duration, so they were "
-            f"resized; manifest {layout.name!r} says {_says(layout, _rate(layout, videos.values()))}",
+            f"resized; manifest {layout.name!r} says {layout.timing_words()}",
             "give a manifest whose stride_frame is null",
         )
     elif timing.scale_is_wrong:
@@ -82,8 +82,9 @@ def length_findings(source: DataSource, steps: Mapping[str, int], timing: Timing
         yield Finding(
             "wrong stride or fps",
             "problem",
-            f"features are {in_words(timing.scale)} than manifest {layout.name!r} says ({_says(layout, rate)}; median "
-            f"over {count(len(videos), 'video')}: {timing.median:.2f}): {what_would_fit(timing.scale, layout, rate)}?",
+            f"features are {in_words(timing.scale)} than manifest {layout.name!r} says ({layout.timing_words(rate)}; "
+            f"median over {count(len(videos), 'video')}: {timing.median:.2f}): "
+            f"{what_would_fit(timing.scale, layout, rate)}?",
             "every detection would be off by that factor: correct stride or fps with --manifest",
         )
     for group in timing.groups:
@@ -120,12 +121,6 @@ def _group(
         "was the file cut, or is it another version of the video? Its actions are misplaced if so",
         group.videos,
     )
-
-
-def _says(layout: FeatureManifest, rate: float) -> str:
-    window = layout.window_frame if layout.window_frame is not None else layout.stride_frame
-    fps = f"{layout.fps:g}" if layout.fps is not None else f"of each video, usually {rate:g}"
-    return f"stride {layout.stride_frame:g}, window {window:g}, fps {fps}"
 
 
 def _rate(layout: FeatureManifest, videos: Iterable[Video]) -> float:

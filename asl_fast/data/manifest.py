@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -47,6 +47,22 @@ class FeatureManifest:
             value = getattr(self, key)
             if value is not None and not value > 0:
                 raise ValueError(f"feature manifest {self.name!r}: {key} must be positive, got {value!r}")
+
+    @property
+    def is_in_seconds(self) -> bool:
+        """Whether stride and window are counted in seconds: one "frame" a second."""
+        return self.fps == 1
+
+    def timing_words(self, usual_fps: float | None = None) -> str:
+        """``stride 4, window 16, fps 30``, for messages; ``usual_fps`` stands in for rates that differ by video."""
+        if self.stride_frame is None:
+            return "spread evenly over each video"
+        window = self.stride_frame if self.window_frame is None else self.window_frame
+        if self.is_in_seconds:
+            return f"one step every {self.stride_frame:.4g} s, window {window:.3g} s"
+        usual = "" if usual_fps is None else f", usually {usual_fps:g}"
+        fps = f"fps of each video{usual}" if self.fps is None else f"fps {self.fps:g}"
+        return f"stride {self.stride_frame:g}, window {window:g}, {fps}"
 
     def rate(self, video: Video) -> float:
         """Frames per second in one video.
@@ -118,3 +134,20 @@ MANIFESTS: dict[str, FeatureManifest] = {
     )
 }
 """Feature sets in common use, with the settings that ActionFormer and OpenTAD publish for them."""
+
+
+def combined_manifest(name: str) -> FeatureManifest:
+    """The manifest of a name in ``MANIFESTS``, or of several joined by ``+`` and concatenated.
+
+    Raises:
+        ValueError: for an unknown name, or sets of different stride, frame rate or resizing.
+    """
+    parts = name.split("+")
+    unknown = next((part for part in parts if part not in MANIFESTS), None)
+    if unknown is not None:
+        raise ValueError(f"unknown feature manifest {unknown!r}; known are {', '.join(MANIFESTS)}")
+    first, *rest = (MANIFESTS[part] for part in parts)
+    for other in rest:
+        if (other.stride_frame, other.fps, other.resize) != (first.stride_frame, first.fps, first.resize):
+            raise ValueError(f"features {first.name!r} and {other.name!r} differ in stride, fps or resizing")
+    return replace(first, name=name, dim=first.dim + sum(other.dim for other in rest))

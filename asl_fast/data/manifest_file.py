@@ -8,7 +8,7 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-from asl_fast.data.manifest import FeatureManifest
+from asl_fast.data.manifest import FeatureManifest, combined_manifest
 from asl_fast.data.text_files import number, read_json
 
 MANIFEST_NAME = "manifest.json"
@@ -17,13 +17,22 @@ _TEXTS = ("name", "prefix")
 _WHOLE = ("dim", "resize")
 
 
-def read_manifest(path: str | Path, dim: int) -> FeatureManifest:
+def find_manifest(name: str, dim: int | None = None) -> FeatureManifest:
+    """The manifest of a JSON file, of a name in ``MANIFESTS``, or of several names joined by ``+`` and concatenated.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_manifest` and `combined_manifest`.
+    """
+    return read_manifest(name, dim) if name.endswith(".json") else combined_manifest(name)
+
+
+def read_manifest(path: str | Path, dim: int | None = None) -> FeatureManifest:
     """A manifest from JSON: ``{"stride_frame": 4, "window_frame": 16, "fps": 30}`` and the other fields of
     `FeatureManifest`.
 
     Args:
         path: The file.
-        dim: Width of the features, where the file does not say.
+        dim: Width of the features, where the file does not say; None makes that an error.
 
     Raises:
         FileNotFoundError: when there is no such file.
@@ -39,6 +48,8 @@ def read_manifest(path: str | Path, dim: int) -> FeatureManifest:
             raise ValueError(f"{path}: unknown key {key!r}; {hint}")
     if "stride_frame" not in content:
         raise ValueError(f"{path}: no 'stride_frame'; give the frames between feature vectors, or null if they differ")
+    if dim is None and content.get("dim") is None:
+        raise ValueError(f"{path}: no 'dim'; give the width of the features")
     values: dict[str, Any] = {"name": Path(path).stem, "dim": dim}
     for key, value in content.items():
         if key in _TEXTS:

@@ -53,19 +53,13 @@ def histogram(levels: Sequence[LevelCount], step_sec: float | None) -> list[str]
 
 def _found(report: DataReport) -> list[str]:
     source, layout = report.source, report.source.layout
-    if layout.stride_frame is None:
-        timing = "spread evenly over each video"
-    else:
-        window = layout.stride_frame if layout.window_frame is None else layout.window_frame
-        rate = "fps of each video" if layout.fps is None else f"fps {layout.fps:g}"
-        timing = f"stride {layout.stride_frame:g}, window {window:g}, {rate}"
     resized = "" if layout.resize is None else f", resized to {layout.resize} steps"
     annotations = source.annotations
     rows = [
         f"{source.name}: {count(len(annotations.videos), 'video')} with "
         f"{count(len(annotations.class_names), 'class', 'classes')} in {source.annotation_path}",
         f"  features of width {source.store.dim} in {', '.join(map(str, source.feature_paths))}",
-        f"  manifest {layout.name}: {timing}{resized}",
+        f"  manifest {layout.name}: {layout.timing_words()}{resized}",
         "",
         f"  {'split':<24}  {'videos':>7}  {'with features':>13}  {'instances':>9}  {'hours':>6}",
     ]

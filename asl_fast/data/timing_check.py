@@ -148,6 +148,8 @@ def what_would_fit(ratio: float, layout: FeatureManifest, rate: float) -> str:
         rate: Frame rate that the expectation was computed with.
     """
     assert layout.stride_frame is not None
+    if layout.is_in_seconds:
+        return f"one step every {layout.stride_frame / ratio:.3g} s"
     stride = _near(layout.stride_frame / ratio, [float(number) for number in range(1, 129)])
     return f"stride {stride:g} or fps {_near(rate * ratio, _FRAME_RATES):g}"
 

@@ -11,13 +11,12 @@ Layout, the one that ActionFormer's archives unpack to (``annotations`` and ``fe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from asl_fast.data.benchmarks import VIDEO_BENCHMARKS, annotation_file, load_annotations
 from asl_fast.data.file_store import ConcatenatedFeatureStore, open_store
-from asl_fast.data.manifest import MANIFESTS, FeatureManifest
+from asl_fast.data.manifest import MANIFESTS, FeatureManifest, combined_manifest
 from asl_fast.data.manifest_file import read_manifest
 from asl_fast.data.packed_store import PackedFeatureStore, find_packed, is_packed
 from asl_fast.data.source import DataSource
@@ -149,23 +148,6 @@ def _features(
             "give a manifest, or set transposed if the files hold (D, T)"
         )
     return fitting, source
-
-
-def combined_manifest(name: str) -> FeatureManifest:
-    """The manifest of a name in ``MANIFESTS``, or of several joined by ``+`` and concatenated.
-
-    Raises:
-        ValueError: for an unknown name, or sets of different stride, frame rate or resizing.
-    """
-    parts = name.split("+")
-    unknown = next((part for part in parts if part not in MANIFESTS), None)
-    if unknown is not None:
-        raise ValueError(f"unknown feature manifest {unknown!r}; known are {', '.join(MANIFESTS)}")
-    first, *rest = (MANIFESTS[part] for part in parts)
-    for other in rest:
-        if (other.stride_frame, other.fps, other.resize) != (first.stride_frame, first.fps, first.resize):
-            raise ValueError(f"features {first.name!r} and {other.name!r} differ in stride, fps or resizing")
-    return replace(first, name=name, dim=first.dim + sum(other.dim for other in rest))
 
 
 def find_features(root: Path) -> list[Path]:

@@ -21,6 +21,8 @@ FORMAT = 1
 MAY_CHANGE = frozenset(
     {
         "data_root",
+        "annotations",
+        "features",
         "output",
         "device",
         "compile",

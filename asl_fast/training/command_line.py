@@ -7,13 +7,18 @@ import argparse
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from asl_fast.data.decision import Decision
+from asl_fast.data.load import BENCHMARKS
+from asl_fast.data.manifest_file import find_manifest
 from asl_fast.training.checkpoint import CheckpointError, describe_differences
 from asl_fast.training.config import TrainConfig
-from asl_fast.training.presets import preset, with_variant
+from asl_fast.training.own_preset import explain, open_configured, own_data_name, own_preset
+from asl_fast.training.presets import SIZES, preset, with_variant
 from asl_fast.training.run_folder import RunFolder, RunFolderError, existing_runs, next_run
 from asl_fast.training.serialization import read_config
 
@@ -26,11 +31,14 @@ class Command:
 
     Attributes:
         config: the run.
-        preset: size of the run: "full" as published (the default with --data-root), "reduced" for minutes on a CPU (the
-            default without), "smoke" for about a minute.
+        preset: size of the run: "full" as published (the default on real data), "reduced" for minutes on a CPU (the
+            default without), "smoke" for about a minute; or a file that --save-preset wrote.
         variant: loss: "asl", or what an ablation compares it with: "plain", "constant", "p", "q", "p+q".
         resume: continue the run in --output, or the newest one of this data set, from its last checkpoint.
         overwrite: start over in an --output that already holds a run.
+        manifest: how the features were extracted: a known name such as thumos14-i3d, or a JSON file with stride_frame,
+            window_frame, fps, ...; default: the benchmark's, or derived from your own data.
+        save_preset: also write the configuration here, for --preset.
     """
 
     config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
@@ -38,6 +46,8 @@ class Command:
     variant: str | None = None
     resume: bool = False
     overwrite: bool = False
+    manifest: str | None = None
+    save_preset: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -48,13 +58,17 @@ class Request:
         config: checked, ``output`` set.
         folder: the run's.
         resume: whether to continue from its last checkpoint.
-        size: name of the preset's size, None where the configuration of an earlier run was taken up.
+        size: name of the preset's size, None where the configuration comes from a file.
+        explanation: lines that say what was derived from one's own data, and why.
+        save_preset: where the configuration is to be written as a preset.
     """
 
     config: TrainConfig
     folder: RunFolder
     resume: bool
     size: str | None
+    explanation: tuple[str, ...] = ()
+    save_preset: Path | None = None
 
 
 def parse(arguments: Sequence[str]) -> Request:
@@ -66,29 +80,37 @@ def parse(arguments: Sequence[str]) -> Request:
         SystemExit: from tyro, after it has printed help or named an unknown option and its nearest.
     """
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("dataset", "data-root", "output", "preset", "variant"):
+    for name in ("dataset", "data-root", "annotations", "output", "preset", "variant"):
         early.add_argument(f"--{name}", f"--{name.replace('-', '_')}", default=None)
     early.add_argument("--resume", action="store_true")
     chosen, _ = early.parse_known_args(arguments)
 
-    saved, size = None, None
-    folder = _resumed_folder(chosen.dataset, chosen.output) if chosen.resume else None
+    saved, size, own = None, None, None
+    decisions: tuple[Decision, ...] = ()
+    named = chosen.dataset
+    if named is None and chosen.annotations is not None:
+        named = own_data_name(chosen.annotations, BENCHMARKS)
+    folder = _resumed_folder(named, chosen.output) if chosen.resume else None
     if folder is not None and folder.holds_a_run:
         saved = read_config(TrainConfig, folder.config)
     if saved is not None and chosen.preset is None and chosen.dataset in (None, saved.dataset):
         base = saved if chosen.variant is None else with_variant(saved, chosen.variant)
+    elif chosen.preset is not None and chosen.preset not in SIZES and Path(chosen.preset).suffix == ".json":
+        base = _preset_file(Path(chosen.preset), chosen.dataset, chosen.variant)
+    elif chosen.annotations is not None and named not in BENCHMARKS:
+        size = chosen.preset or "full"
+        # Read twice: what was asked for decides what is derived, and may then override single fields of it.
+        asked = _command(arguments, TrainConfig(dataset=named))
+        own = open_configured(asked.config, asked.manifest)
+        base, decisions = own_preset(own, asked.config, size, chosen.variant)
     else:
         dataset = chosen.dataset or "multithumos"
         size = chosen.preset or ("full" if chosen.data_root is not None or dataset == "hapt" else "reduced")
         base = preset(dataset, size, chosen.variant)
-    command = tyro.cli(
-        Command,
-        prog=PROGRAM,
-        args=arguments,
-        default=Command(config=base),
-        config=(tyro.conf.AvoidSubcommands,),
-    )
+    command = _command(arguments, base)
     config = command.config
+    if command.manifest is not None and own is None:
+        config = replace(config, data=replace(config.data, manifest=find_manifest(command.manifest)))
     config.validate()
     if folder is None:
         folder = RunFolder(config.output) if config.output is not None else next_run(config.dataset)
@@ -100,7 +122,25 @@ def parse(arguments: Sequence[str]) -> Request:
     config = replace(config, output=os.fspath(folder.path))
     if saved is not None and (differences := describe_differences(saved, config)):
         raise CheckpointError(f"{folder.path} was started with another configuration: {differences}")
-    return Request(config, folder, command.resume, size)
+    explanation = () if own is None else explain(own, config, decisions)
+    return Request(config, folder, command.resume, size, explanation, command.save_preset)
+
+
+def _command(arguments: Sequence[str], base: TrainConfig) -> Command:
+    return tyro.cli(
+        Command, prog=PROGRAM, args=arguments, default=Command(config=base), config=(tyro.conf.AvoidSubcommands,)
+    )
+
+
+def _preset_file(path: Path, dataset: str | None, variant: str | None) -> TrainConfig:
+    if not path.exists():
+        raise FileNotFoundError(
+            f"preset {path} does not exist; --save-preset writes one, the others are {', '.join(SIZES)}"
+        )
+    config = replace(read_config(TrainConfig, path), output=None)
+    if dataset not in (None, config.dataset):
+        raise ValueError(f"preset {path} is for {config.dataset!r}, not for {dataset!r}; leave out --dataset")
+    return config if variant is None else with_variant(config, variant)
 
 
 def _resumed_folder(dataset: str | None, output: str | None) -> RunFolder:

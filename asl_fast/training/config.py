@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from asl_fast.data.load import BENCHMARKS
+from asl_fast.data.manifest import FeatureManifest
 from asl_fast.models.config import DetectorConfig
 from asl_fast.models.inference import InferenceConfig
 
@@ -36,6 +38,11 @@ class DataConfig:
         fold: hold out this fold of the training users for evaluation (hapt only); None is the official split.
         num_folds: number of folds among the training users (hapt only).
         strict: stop at a video that cannot be used instead of leaving it out with a warning.
+        train_subset: subset of one's own data to train on; None finds it by its name.
+        test_subset: subset of one's own data to score on; the same as train_subset holds videos out of it.
+        holdout_share: share of the videos of one's own data that is held out where there is one subset.
+        split_seed: of the videos held out; it does not follow the run's seed, so that seeds compare on the same data.
+        manifest: how the features were extracted; None takes the benchmark's, or derives it from one's own data.
     """
 
     max_length: int = 2304
@@ -54,6 +61,11 @@ class DataConfig:
     fold: int | None = None
     num_folds: int = 5
     strict: Annotated[bool, tyro.conf.arg(aliases=("--strict",))] = False
+    train_subset: str | None = None
+    test_subset: str | None = None
+    holdout_share: float = 0.2
+    split_seed: int = 0
+    manifest: FeatureManifest | None = None
 
 
 @dataclass(frozen=True)
@@ -160,8 +172,11 @@ class TrainConfig:
     """One training run.
 
     Attributes:
-        dataset: benchmark name.
+        dataset: benchmark name, or a name for one's own data.
         data_root: where the real data lie; None trains on the benchmark's synthetic twin.
+        annotations: annotation file: of one's own data, or of a benchmark where it is not at its usual place.
+        features: feature folders or .h5 files: of one's own data, or of a benchmark where they are not at their usual
+            place; several are put side by side.
         output: run folder; None makes the next free runs/DATASET-NNN.
         seed: of weights, crops, order and drop path.
         epochs: passes over the training split after the warm-up.
@@ -184,6 +199,8 @@ class TrainConfig:
 
     dataset: str = "hapt"
     data_root: str | None = None
+    annotations: str | None = None
+    features: tuple[str, ...] = ()
     output: str | None = None
     seed: int = 0
     epochs: int = 30
@@ -201,6 +218,11 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     inference: InferenceConfig = field(default_factory=InferenceConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    @property
+    def is_own_data(self) -> bool:
+        """Whether this trains on an annotation file and features of one's own, not on a benchmark."""
+        return self.annotations is not None and self.dataset not in BENCHMARKS
 
     @property
     def total_epochs(self) -> int:
@@ -228,6 +250,8 @@ class TrainConfig:
                 raise ValueError(f"{name} must be at least {low}, found {value}")
         if self.total_epochs < 1:
             raise ValueError("epochs and warmup_epochs are both 0, so there is nothing to train")
+        if self.features and self.annotations is None and self.data_root is None:
+            raise ValueError("features need the annotations of your own data, or the data_root of a benchmark")
         if not self.optimizer.lr > 0:
             raise ValueError(f"optimizer.lr must be positive, found {self.optimizer.lr}")
         if self.optimizer.gaussian_lr is not None and not self.optimizer.gaussian_lr > 0:

@@ -194,8 +194,7 @@ def preset(dataset: str, size: str = "full", variant: str | None = None) -> Trai
         if name not in known:
             raise ValueError(f"unknown {kind} {name!r}; {nearest(name, known)}")
     config = BENCHMARK_PRESETS[dataset]()
-    if size != "full":
-        config = _shrunk(config, smoke=size == "smoke")
+    config = with_size(config, size)
     return config if variant is None else with_variant(config, variant)
 
 
@@ -206,8 +205,11 @@ def with_variant(config: TrainConfig, variant: str) -> TrainConfig:
     return replace(config, loss=replace(config.loss, **{"constant_weights": None} | VARIANTS[variant]))
 
 
-def _shrunk(config: TrainConfig, *, smoke: bool) -> TrainConfig:
-    real = config.dataset == "hapt"
+def with_size(config: TrainConfig, size: str) -> TrainConfig:
+    """A full configuration in another of the ``SIZES``."""
+    if size == "full":
+        return config
+    real, smoke = config.dataset == "hapt", size == "smoke"
     model = config.model
     if not real:
         # The small twins have fewer channels than the extractors together, so there is nothing to split.

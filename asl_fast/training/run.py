@@ -18,6 +18,7 @@ import torch
 
 from asl_fast.data import DatasetBundle, FeatureGrid, load_dataset
 from asl_fast.data.augment import SensorAugmentation
+from asl_fast.data.text_files import write_json
 from asl_fast.environment import describe
 from asl_fast.evaluation.activitynet_json import write_detections, write_ground_truth
 from asl_fast.evaluation.table import result_table
@@ -26,6 +27,7 @@ from asl_fast.training.config import TrainConfig
 from asl_fast.training.distributed import Processes, start_processes
 from asl_fast.training.inference import Columns, ground_truth_columns, summary
 from asl_fast.training.loop import NonFiniteLossError, Result, train
+from asl_fast.training.own_preset import open_configured
 from asl_fast.training.run_folder import RunFolder
 from asl_fast.training.serialization import to_dict
 
@@ -49,6 +51,8 @@ def main(arguments: Sequence[str]) -> int:
         config = request.config.with_dataset(feature_dim=bundle.feature_dim, num_classes=bundle.num_classes)
         config.model.validate()
         record = describe_dataset(bundle)
+        if request.save_preset is not None and processes.is_main:
+            write_json(request.save_preset, to_dict(dataclasses.replace(request.config, output=None)))
         if processes.is_main:
             _open_folder(folder, config, record, arguments, processes)
             _announce(request, config, bundle, processes)
@@ -73,7 +77,31 @@ def main(arguments: Sequence[str]) -> int:
 def load(config: TrainConfig) -> DatasetBundle:
     """The data set of a run; its twin's seed is the configuration's, the crops follow the run's own."""
     data = config.data
-    options: dict[str, Any] = {}
+    if config.is_own_data:
+        bundle = open_configured(config).source.bundle(
+            max_length=data.max_length,
+            truncation_threshold=data.truncation_threshold,
+            verify=True,
+            seed=config.seed,
+            strict=data.strict,
+            place=Path(str(config.annotations)),
+        )
+        return dataclasses.replace(bundle, train=bundle.train.with_options(crop_ratio=data.crop_ratio))
+    options: dict[str, Any] = {
+        name: value
+        for name, value in (
+            ("annotations", config.annotations),
+            ("features", config.features or None),
+            ("manifest", data.manifest),
+        )
+        if value is not None
+    }
+    if options and (config.data_root is None or config.dataset == "hapt"):
+        raise ValueError(
+            f"{', '.join(options)} of benchmark {config.dataset!r} need its --data-root"
+            if config.dataset != "hapt"
+            else f"hapt is read from the download as it is and has no option {next(iter(options))}"
+        )
     if config.data_root is None:
         options["synthetic_scale"] = data.synthetic_scale
     else:
@@ -148,6 +176,8 @@ def _git_revision() -> str | None:
 
 def _announce(request: Request, config: TrainConfig, bundle: DatasetBundle, processes: Processes) -> None:
     print(f"asl_fast: {config.dataset}: {'' if bundle.synthetic else 'real data: '}{bundle.description}")
+    for line in request.explanation:
+        print(f"  {line}".rstrip())
     print(
         f"  run folder {request.folder.path}, {len(bundle.train)} training and {len(bundle.test)} test videos, "
         f"{config.total_epochs} epochs on {processes.world_size} x {processes.device}, seed {config.seed}"

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from asl_fast.data.manifest import MANIFESTS, FeatureManifest, resize_linear
-from asl_fast.data.video_benchmark import combined_manifest
+from asl_fast.data.manifest import MANIFESTS, FeatureManifest, combined_manifest, resize_linear
 from tests.data.helpers import ramp, video
 
 SECONDS = np.array([[0.0, 3.2], [17.5, 60.0]])

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A configuration for one's own data, derived from the lengths of its videos and instances.
+
+What cannot be read off the data (learning rate, epochs, width, losses) is as for THUMOS14.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asl_fast.data.decision import Decision
+from asl_fast.data.finding import count, examples
+from asl_fast.data.instance_lengths import count_levels, lengths_grid, typical_step_sec
+from asl_fast.data.own_data import OwnData, open_own_data, own_name
+from asl_fast.data.own_split import SplitRule
+from asl_fast.data.report_text import histogram
+from asl_fast.data.types import Video
+from asl_fast.training.config import TrainConfig
+from asl_fast.training.presets import SIZES, thumos14, with_size, with_variant
+from asl_fast.training.serialization import nearest
+
+MAX_LENGTH_GRID = 2304
+"""Longest training crop of the published configurations on long videos."""
+FIRST_RANGE_GRID = 4.0
+"""Upper end of the finest level's regression range, as published."""
+MAX_LEVELS = 8
+_STEPS_PER_BATCH = 2 * MAX_LENGTH_GRID
+_MIN_BATCHES = 50
+_PAD_MULTIPLE = 256
+
+
+def own_data_name(annotations: str, known: tuple[str, ...]) -> str:
+    """Name of a data set of one's own: the annotation file's, told apart from the benchmarks'."""
+    name = own_name(annotations)
+    return f"own-{name}" if name in known else name
+
+
+def open_configured(config: TrainConfig, manifest: str | None = None) -> OwnData:
+    """The data that a configuration names; ``manifest`` is a name or file that replaces its own.
+
+    Raises:
+        FileNotFoundError, ValueError: as `open_own_data`.
+    """
+    assert config.annotations is not None
+    data = config.data
+    return open_own_data(
+        config.annotations,
+        config.features,
+        name=config.dataset,
+        manifest=manifest or data.manifest,
+        rule=SplitRule(data.train_subset, data.test_subset, data.holdout_share, data.split_seed),
+        strict=data.strict,
+    )
+
+
+def own_preset(
+    own: OwnData, asked: TrainConfig, size: str = "full", variant: str | None = None
+) -> tuple[TrainConfig, tuple[Decision, ...]]:
+    """Configuration and the reasons for what was derived, those of ``own`` first.
+
+    Args:
+        own: The data.
+        asked: Names the data; its ``dataset``, ``annotations``, ``features`` and ``data.strict`` are kept.
+        size: One of ``SIZES``.
+        variant: Of the loss; None is ASL, without its contrastive part where there is one class.
+
+    Raises:
+        ValueError: for an unknown size or variant, or where no training instance is left.
+    """
+    if size not in SIZES:
+        raise ValueError(f"unknown preset {size!r}; {nearest(size, SIZES)}")
+    source = own.source
+    train = [video for video in source.train if video.id in own.steps]
+    lengths = lengths_grid(train, own.steps, source.layout)
+    if not len(lengths):
+        raise ValueError(
+            f"{source.name}: none of the {count(len(train), 'training video')} has an instance inside the "
+            f"video; are the segments of {source.annotation_path} in seconds, and is this the split to train on?"
+        )
+    step_sec = typical_step_sec(train, own.steps, source.layout)
+    steps = np.array([source.layout.resize or own.steps[video.id] for video in train], np.float64)
+    num_levels, first_level, level_reason = _levels(lengths, step_sec)
+    max_length, length_reason = _max_length(steps, lengths, 2 ** (num_levels - 1), step_sec)
+    batch_size = max(1, min(16, _STEPS_PER_BATCH // max_length, max(2, len(train) // _MIN_BATCHES)))
+    rare, class_reasons = _classes(source.annotations.class_names, train)
+    base = thumos14()
+    config = replace(
+        base,
+        dataset=asked.dataset,
+        annotations=asked.annotations,
+        features=asked.features,
+        batch_size=batch_size,
+        data=replace(
+            base.data,
+            max_length=max_length,
+            pad_multiple=min(_PAD_MULTIPLE, max_length),
+            strict=asked.data.strict,
+            train_subset=own.split.train,
+            test_subset=own.split.test,
+            holdout_share=own.split.holdout_share,
+            split_seed=own.split.seed,
+            manifest=source.layout,
+        ),
+        model=replace(
+            base.model,
+            num_levels=num_levels,
+            first_level=first_level,
+            max_length_grid=max_length,
+            rare_classes=rare,
+        ),
+        evaluation=replace(base.evaluation, convention="default"),
+    )
+    decisions = [*own.decisions, *class_reasons, *level_reason, length_reason]
+    if variant is None and len(source.annotations.class_names) == 1:
+        variant = "p+q"
+        decisions.append(Decision("loss", "without its contrastive part", "one class has nothing to contrast with"))
+    config = with_size(config, size)
+    why = (
+        f"up to 16 while a batch has at most {_STEPS_PER_BATCH} grid steps and an epoch {_MIN_BATCHES} batches, else 2"
+        + (f"; no more in preset {size!r}" if config.batch_size < batch_size else "")
+    )
+    decisions.append(Decision("batch", count(config.batch_size, "video"), why))
+    return config if variant is None else with_variant(config, variant), tuple(decisions)
+
+
+def explain(own: OwnData, config: TrainConfig, decisions: tuple[Decision, ...]) -> tuple[str, ...]:
+    """Lines to print: the decisions, and the lengths of instances against the configuration's pyramid."""
+    source, model = own.source, config.model
+    step_sec = typical_step_sec(source.train, own.steps, source.layout)
+    lengths = lengths_grid(source.train, own.steps, source.layout)
+    levels = count_levels(lengths, model.ranges_grid, step_sec, first_level=model.first_level)
+    return ("derived from the data:", *(f"  {decision}" for decision in decisions), *histogram(levels, step_sec))
+
+
+def _levels(lengths: NDArray[np.float64], step_sec: float) -> tuple[int, int, list[Decision]]:
+    """Levels such that the longest instances fall to the last and the shortest to the first.
+
+    Level k of the pyramid is responsible for half lengths from ``4 * 2**(k-1)`` to ``4 * 2**k`` steps.
+    """
+    short, long = (float(value) for value in np.quantile(lengths, (0.01, 0.99)))
+
+    def level(length: float) -> int:
+        return max(0, math.floor(math.log2(length / 2 / FIRST_RANGE_GRID)) + 1) if length > 0 else 0
+
+    num_levels = min(max(level(long) + 1, 2), MAX_LEVELS)
+    first_level = min(level(short), num_levels - 2, 2)
+    decisions = [
+        Decision(
+            "pyramid levels",
+            str(num_levels),
+            f"the longest instances have {long:.0f} grid steps ({long * step_sec:.3g} s, 99th percentile), half of "
+            f"which falls to level {num_levels - 1}",
+        )
+    ]
+    if first_level:
+        decisions.append(
+            Decision(
+                "first level",
+                str(first_level),
+                f"the shortest instances have {short:.0f} grid steps ({short * step_sec:.3g} s, 1st percentile), too "
+                "long for the levels before, which only feed the next ones",
+            )
+        )
+    edges = [0.0, *(FIRST_RANGE_GRID * 2**k for k in range(first_level, num_levels - 1))]
+    words = "-".join(f"{edge:g}" for edge in edges)
+    decisions.append(
+        Decision("regression", f"ranges {words}-unbounded", "doubling with the stride of the levels, see the histogram")
+    )
+    return num_levels, first_level, decisions
+
+
+def _max_length(
+    steps: NDArray[np.float64], lengths: NDArray[np.float64], multiple: int, step_sec: float
+) -> tuple[int, Decision]:
+    """Longest training crop: all of the longest video, unless few are so long or it exceeds ``MAX_LENGTH_GRID``."""
+    longest, most = float(steps.max()), float(np.quantile(steps, 0.95))
+    wanted, which = longest, "the longest training video"
+    if longest > 1.25 * most:
+        wanted, which = max(most, min(float(lengths.max()), longest)), "95 % of the training videos and every instance"
+    if wanted > MAX_LENGTH_GRID:
+        wanted, which = float(MAX_LENGTH_GRID), f"no more than the published {MAX_LENGTH_GRID}"
+    length = max(multiple, math.ceil(wanted / multiple) * multiple)
+    cut = int((steps > length).sum())
+    cropped = f"; {cut} of {len(steps)} videos are longer and cut at random" if cut else ""
+    why = f"{which}, rounded up to a multiple of {multiple} for the coarsest level{cropped}"
+    return length, Decision("maximum length", f"{length} grid steps ({length * step_sec:.0f} s)", why)
+
+
+def _classes(names: Sequence[str], train: Sequence[Video]) -> tuple[tuple[int, ...], list[Decision]]:
+    present = {int(label) for video in train for label in video.labels}
+    rare = tuple(label for label in range(len(names)) if label not in present)
+    if not rare:
+        return (), []
+    value = f"{count(len(rare), 'class', 'classes')} ({examples([names[label] for label in rare])})"
+    return rare, [Decision("rare classes", value, "without a training instance, so their classifiers start near 0")]
