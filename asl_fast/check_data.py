@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -56,7 +55,6 @@ class Arguments:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     chosen = tyro.cli(Arguments, args=arguments, prog="python -m asl_fast.check_data", description=Arguments.__doc__)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
         report, decisions = check(chosen)
         if chosen.json is not None:

@@ -152,6 +152,15 @@ def test_odd_annotations_are_noted(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "only in the test split" in text
 
 
+def test_bad_annotations(tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+    root = thumos_folder(tmp_path / "data")
+    edit(root, lambda videos: videos[min(videos)].update(duration="long"))
+    status, out = check(capsys, root)
+    (problem,) = problems(out)
+    assert status == 1 and "1 video of" in problem and "left out, bad annotation: video_test_" in problem
+    assert "'duration': expected a number, found 'long'" in caplog.text
+
+
 def test_times_in_frames(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = thumos_folder(tmp_path / "data")
 

@@ -62,7 +62,7 @@ def read_activitynet_json(
     videos = {}
     for video_id, entry in database.items():
         try:
-            if default_subset is not None:
+            if default_subset is not None and isinstance(entry, dict):
                 entry = {"subset": default_subset} | entry
             videos[video_id] = _video(
                 video_id, entry, ids, f"{path}, video {video_id!r}", (durations_sec or {}), (fps or {})

@@ -30,6 +30,16 @@ def annotation_findings(
         lengths: Lengths of the training instances in grid steps.
         levels: The same by level of the pyramid.
     """
+    skipped = source.annotations.skipped
+    if skipped:
+        yield Finding(
+            "unusable annotations",
+            "problem",
+            f"{count(len(skipped), 'video')} of {source.annotation_path} left out, {next(iter(skipped.values()))}: "
+            f"{examples(list(skipped))}",
+            "correct what the warnings name",
+            tuple(skipped),
+        )
     yield from _splits(source)
     yield from _classes(source)
     yield from _segments(source)

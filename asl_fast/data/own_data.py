@@ -134,10 +134,9 @@ def read_own_annotations(path: str | Path, name: str, *, strict: bool = False) -
     instances = sum(len(video.labels) for video in read.videos.values())
     database = content.get("database", content)
     numbered = any(
-        "label_id" in each
-        for entry in database.values()
-        for each in entry.get("annotations") or ()
-        if isinstance(each, dict)
+        isinstance(each, dict) and each.get("label_id") is not None
+        for video_id in read.videos
+        for each in database[video_id].get("annotations") or ()
     )
     order = "numbered by label_id" if numbered else "in alphabetical order, there is no label_id"
     value = f"{len(read.class_names)} ({examples(list(read.class_names))})"
@@ -147,10 +146,9 @@ def read_own_annotations(path: str | Path, name: str, *, strict: bool = False) -
 def _action_lists(
     path: Path, name: str, entries: Sequence[dict[str, Any]], *, strict: bool
 ) -> tuple[Annotations, Decision]:
-    actions = [action for entry in entries for action in entry["actions"] or ()]
-    ids = sorted(
-        {int(action[0]) for action in actions if isinstance(action, list) and isinstance(action[0], (int, float))}
-    )
+    lists = [entry["actions"] for entry in entries if isinstance(entry["actions"], list)]
+    actions = [action for found in lists for action in found if isinstance(action, list) and action]
+    ids = sorted({int(action[0]) for action in actions if isinstance(action[0], (int, float))})
     if not ids:
         raise ValueError(f"{path}: no 'actions' of the form [class, start, end], so there are no classes")
     class_file = path.with_name(f"{path.stem}_classes.txt")
