@@ -2,8 +2,9 @@
 """``python -m benchmarks.ablation``: what each part of ASL is worth on one data set, over several seeds.
 
 Trains every variant of the loss with every seed (plain detector, constant-weight control, p, q, p+q, all of ASL), each
-as its own run of ``python -m asl_fast.train``, and writes a table of mean and spread. A finished run is not repeated,
-so an interrupted ablation continues where it stopped.
+as its own run of ``python -m asl_fast.train``, and writes a table of mean and spread, on a synthetic twin also of how
+well the planted sensitivities were found. A finished run is not repeated, so an interrupted ablation continues where it
+stopped.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from typing import Any
 
 import tyro
 
+from asl_fast.training.recovery import recovery
+
 ROWS = {
     "plain": "plain detector (ActionFormer's loss)",
     "constant": "constant-weight control",
@@ -30,6 +33,7 @@ ROWS = {
     "p+q": "p + q (ASE)",
     "asl": "p + q + contrastive (ASL)",
 }
+RECOVERED = {"mu_class": "mu", "mu_start": "mu_start", "mu_end": "mu_end"}
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,7 @@ def collect(ablation: Ablation, options: Sequence[str]) -> dict[str, Any]:
                 name: {key: measure[key] for key in ("tiou_thresholds", "map", "average_map")}
                 for name, measure in evaluation["measures"].items()
             }
-            rows.setdefault(variant, []).append({"seed": seed, "scores": scores})
+            rows.setdefault(variant, []).append({"seed": seed, "scores": scores, "recovery": recovery(folder)})
             lines = (json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines())
             seconds.append(sum(line["seconds"] for line in lines if line["kind"] == "epoch"))
     command = f"python -m benchmarks.ablation --dataset {ablation.dataset}"
@@ -148,10 +152,13 @@ def collect(ablation: Ablation, options: Sequence[str]) -> dict[str, Any]:
 
 
 def format_table(report: dict[str, Any]) -> str:
-    """Markdown: per variant mean and spread over seeds of every average mAP."""
+    """Markdown: per variant mean and spread over seeds of every average mAP and of what was recovered of a twin."""
     sample = next(iter(report["rows"].values()))
     names = list(sample[0]["scores"])
     heads = [f"average mAP, tIoU {_range(sample[0]['scores'][name]['tiou_thresholds'])}" for name in names]
+    twin = any(run["recovery"] for runs in report["rows"].values() for run in runs)
+    if twin:
+        heads += [f"r of {name} with planted" for name in RECOVERED.values()]
     lines = [
         f"| variant | {' | '.join(heads)} |",
         f"| --- | {' | '.join('---' for _ in heads)} |",
@@ -159,9 +166,11 @@ def format_table(report: dict[str, Any]) -> str:
     for variant, runs in report["rows"].items():
         cells = []
         for name in names:
-            values = [run["scores"][name]["average_map"] for run in runs]
-            spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
-            cells.append(f"{statistics.mean(values):.4f}{spread}")
+            cells.append(_mean_and_spread([run["scores"][name]["average_map"] for run in runs], 4))
+        for key in RECOVERED if twin else ():
+            # A variant without the class level has nothing to compare.
+            found = [run["recovery"][key] for run in runs if run["recovery"]]
+            cells.append(_mean_and_spread(found, 2) if found else "")
         lines.append(f"| {ROWS[variant]} | {' | '.join(cells)} |")
     seeds = ", ".join(str(run["seed"]) for run in sample)
     kind = "synthetic twin" if report["synthetic"] else "real data"
@@ -172,6 +181,11 @@ def format_table(report: dict[str, Any]) -> str:
         f"training time {report['training_seconds_median']:.0f} s.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _mean_and_spread(values: Sequence[float], digits: int) -> str:
+    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.{digits}f}{spread}"
 
 
 def _range(thresholds: Sequence[float]) -> str:

@@ -13,7 +13,8 @@ from benchmarks.ablation import format_table, main, replace_section
 
 def report(**rows: list[float]) -> dict[str, Any]:
     def run(seed: int, value: float) -> dict[str, Any]:
-        return {"seed": seed, "scores": {"mAP": {"tiou_thresholds": [0.3, 0.4, 0.5], "average_map": value}}}
+        scores = {"mAP": {"tiou_thresholds": [0.3, 0.4, 0.5], "average_map": value}}
+        return {"seed": seed, "scores": scores, "recovery": None}
 
     return {
         "dataset": "hapt",
@@ -37,6 +38,16 @@ def test_table_has_mean_and_spread() -> None:
 
 def test_one_seed_has_no_spread() -> None:
     assert "0.5000 |" in format_table(report(plain=[0.5]))
+
+
+def test_a_twin_shows_what_was_recovered() -> None:
+    runs = report(plain=[0.5, 0.7], p=[0.8, 0.8])
+    for run, mu in zip(runs["rows"]["p"], (0.8, 0.9), strict=True):
+        run["recovery"] = {"classes": 12, "mu_class": mu, "mu_start": 0.5, "mu_end": 0.25}
+    lines = format_table(runs).splitlines()
+    assert lines[0].endswith("| r of mu with planted | r of mu_start with planted | r of mu_end with planted |")
+    assert lines[2].endswith("| 0.6000 ± 0.1414 |  |  |  |")
+    assert lines[3].endswith("| 0.85 ± 0.07 | 0.50 ± 0.00 | 0.25 ± 0.00 |")
 
 
 def test_section_of_a_readme_is_replaced(tmp_path: Path) -> None:
