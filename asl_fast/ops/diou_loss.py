@@ -73,6 +73,7 @@ _library.differentiable("diou_loss", setup_context=_setup_context, backward=_bac
 _dispatch.register("diou_loss", "reference", reference.diou_loss)
 _dispatch.register("diou_loss", "cpu", "asl_fast.ops._diou_loss_cpu:diou_loss")
 _dispatch.register("diou_loss", "triton", "asl_fast.kernels.diou_loss:diou_loss")
+_dispatch.register("diou_loss", "cuda", "asl_fast.ops._diou_loss_cuda:diou_loss")
 
 
 def diou_loss(

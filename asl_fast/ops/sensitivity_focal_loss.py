@@ -82,6 +82,7 @@ _library.differentiable("sensitivity_focal_loss", setup_context=_setup_context, 
 _dispatch.register("sensitivity_focal_loss", "reference", reference.sensitivity_focal_loss)
 _dispatch.register("sensitivity_focal_loss", "cpu", "asl_fast.ops._sensitivity_focal_loss_cpu:sensitivity_focal_loss")
 _dispatch.register("sensitivity_focal_loss", "triton", "asl_fast.kernels.sensitivity_focal_loss:sensitivity_focal_loss")
+_dispatch.register("sensitivity_focal_loss", "cuda", "asl_fast.ops._sensitivity_focal_loss_cuda:sensitivity_focal_loss")
 
 
 def sensitivity_focal_loss(

@@ -4,24 +4,16 @@
 
 #include <cstdint>
 #include <cstring>
-#include <utility>
 
+#include "common/dtype.h"
 #include "common/elementary.h"
 
 namespace asl {
-
-/// Numbered as in asl_fast/ops/_buffers.py.
-enum class Dtype : int { kFloat32 = 0, kFloat64 = 1, kFloat16 = 2, kBFloat16 = 3 };
-
-enum class Reduction : int { kNone = 0, kSum = 1, kMean = 2 };
 
 template <class T>
 T* pointer(std::uintptr_t address) {
     return reinterpret_cast<T*>(address);
 }
-
-/// Address and dtype as Python passes them; address 0: absent.
-using View = std::pair<std::uintptr_t, int>;
 
 struct Source {
     const void* data = nullptr;

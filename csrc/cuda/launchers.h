@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "common/dtype.h"
+
 namespace asl::cuda {
 
 struct Device {
@@ -30,6 +32,19 @@ std::string device_error();
 /// Every device, in the runtime's order.
 std::vector<Device> devices();
 
-// void <op>(std::uintptr_t input, std::uintptr_t output, std::int64_t count, std::uintptr_t stream);
+/// Blocks that have work, one a tile.
+std::int64_t sensitivity_focal_loss_tiles(std::int64_t rows, std::int64_t classes);
+
+/// Outputs whose address is 0 are not written; `parts` has a place for each block, `counter` is 0.
+void sensitivity_focal_loss(View logits, View targets, std::uintptr_t ids, View weights, bool row_weights,
+                            std::uintptr_t mask, std::uintptr_t kept, std::int64_t rows, std::int64_t classes,
+                            double alpha, double gamma, double label_smoothing, int reduction, std::int64_t blocks,
+                            View loss, std::uintptr_t parts, std::uintptr_t counter, View grad_logits,
+                            View grad_weights, std::uintptr_t stream);
+
+/// Likewise.
+void diou_loss(View pred, View target, View weights, std::int64_t rows, int reduction, double eps, std::int64_t blocks,
+               View loss, std::uintptr_t parts, std::uintptr_t counter, View grad_pred, View grad_target,
+               View grad_weights, std::uintptr_t stream);
 
 }  // namespace asl::cuda

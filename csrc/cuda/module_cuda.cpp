@@ -34,4 +34,14 @@ PYBIND11_MODULE(ASL_CUDA_MODULE, m, py::mod_gil_not_used()) {
     m.def("device_count", &asl::cuda::device_count, "CUDA devices this process can use; 0 where there is no driver.");
     m.def("device_error", &asl::cuda::device_error, "Why there is no device; empty where there is one.");
     m.def("devices", &devices, "Name, compute capability and memory of every device.");
+    m.def("sensitivity_focal_loss_tiles", &asl::cuda::sensitivity_focal_loss_tiles, "Blocks that have work.");
+    m.def("sensitivity_focal_loss", &asl::cuda::sensitivity_focal_loss, py::arg("logits"), py::arg("targets"),
+          py::arg("ids"), py::arg("weights"), py::arg("row_weights"), py::arg("mask"), py::arg("kept"), py::arg("rows"),
+          py::arg("classes"), py::arg("alpha"), py::arg("gamma"), py::arg("label_smoothing"), py::arg("reduction"),
+          py::arg("blocks"), py::arg("out_loss"), py::arg("parts"), py::arg("counter"), py::arg("out_grad_logits"),
+          py::arg("out_grad_weights"), py::arg("stream"), "Focal loss and its derivatives, queued on the stream.");
+    m.def("diou_loss", &asl::cuda::diou_loss, py::arg("pred"), py::arg("target"), py::arg("weights"), py::arg("rows"),
+          py::arg("reduction"), py::arg("eps"), py::arg("blocks"), py::arg("out_loss"), py::arg("parts"),
+          py::arg("counter"), py::arg("out_grad_pred"), py::arg("out_grad_target"), py::arg("out_grad_weights"),
+          py::arg("stream"), "DIoU loss and its derivatives, queued on the stream.");
 }

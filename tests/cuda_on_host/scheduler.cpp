@@ -234,6 +234,18 @@ int lane() { return static_cast<int>(current->number % 32); }
 
 void* dynamic_shared() { return shared.get(); }
 
+/// The module's other thread-local variables, pybind11's among them, lie amid the kernels' and must outlive a launch.
+class Restored {
+  public:
+    explicit Restored(Region region)
+        : begin_(static_cast<unsigned char*>(region.begin)), bytes_(begin_, begin_ + region.bytes) {}
+    ~Restored() { std::memcpy(begin_, bytes_.data(), bytes_.size()); }
+
+  private:
+    unsigned char* begin_;
+    std::vector<unsigned char> bytes_;
+};
+
 void run_grid(const void* kernel, dim3 grid, dim3 block, std::size_t shared_bytes, const std::function<void()>& body) {
     if (!valid(kernel, grid, block, shared_bytes)) return;
     const std::lock_guard<std::mutex> lock(one_launch);
@@ -252,6 +264,7 @@ void run_grid(const void* kernel, dim3 grid, dim3 block, std::size_t shared_byte
     blockDim = block;
     gridDim = grid;
     const Region fixed = static_shared_memory();
+    const Restored rest(fixed);
     const std::uint64_t blocks = std::uint64_t{grid.x} * grid.y * grid.z;
     const Order order(blocks, blocks);
     for (std::uint64_t turn = 0; turn < blocks; ++turn) {

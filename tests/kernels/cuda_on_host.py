@@ -65,12 +65,15 @@ def library() -> ctypes.CDLL:
     return opened
 
 
-@pytest.fixture(params=["on-host", pytest.param("cuda", marks=pytest.mark.gpu)])
+WAYS = ["on-host", *([pytest.param("cuda", marks=pytest.mark.gpu)] if torch.cuda.is_available() else [])]
+
+
+@pytest.fixture(params=WAYS)
 def cuda_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
     """Where a CUDA wrapper takes its tensors in this test: the CPU, or a CUDA device where there is one."""
     if request.param == "cuda":
-        if native.cuda_device_count() == 0 or not torch.cuda.is_available():
-            pytest.skip("needs a CUDA device and the CUDA module")
+        if native.cuda_device_count() == 0:
+            pytest.skip("needs the CUDA module, built by make build where nvcc is found")
         device = torch.device("cuda")
     else:
         stand_in = module()

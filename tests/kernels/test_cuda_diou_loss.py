@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The CUDA DIoU loss equals the float64 reference, in one launch, whatever the order of threads."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from asl_fast.ops._diou_loss_cuda import diou_loss
+from asl_fast.reference.diou_loss import diou_loss as reference
+from tests.kernels import cuda_on_host
+
+# About 20 operations of float32, relative to terms of size 1.
+FLOAT32 = {"rtol": 1e-5, "atol": 2e-6}
+
+
+def compare(device: torch.device, pred: Tensor, target: Tensor, weights: Tensor | None, *options: object) -> None:
+    """Loss and three derivatives against float64."""
+    placed = [None if x is None else x.to(device) for x in (pred, target, weights)]
+    found = diou_loss(*placed, *options)  # type: ignore[arg-type]
+    wide = [None if x is None else x.double() for x in (pred, target, weights)]
+    expected = reference(*wide, *options)  # type: ignore[arg-type]
+    for index, (one, other) in enumerate(zip(found, expected, strict=True)):
+        eps = torch.finfo(one.dtype).eps if index else 0.0
+        assert one.shape == other.shape and one.is_contiguous()
+        torch.testing.assert_close(one.cpu().double(), other, rtol=FLOAT32["rtol"] + eps, atol=FLOAT32["atol"])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+def test_equals_the_reference(cuda_device: torch.device, dtype: torch.dtype, reduction: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for rows, weighted in itertools.product((1, 255, 700), (False, True)):
+        pred, target = (1 + 4 * torch.rand(rows, 2, generator=generator).to(dtype) for _ in range(2))
+        weights = torch.rand(rows, generator=generator).to(dtype) if weighted else None
+        compare(cuda_device, pred, target, weights, reduction, 1e-8, True, True, weighted)
+
+
+@given(
+    rows=st.lists(st.tuples(*[st.sampled_from([0.0, 0.5, 1.0, 3.0]) | st.floats(0, 100, width=32)] * 4), max_size=9),
+    reduction=st.sampled_from(["none", "sum", "mean"]),
+)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_drawn_offsets(cuda_device: torch.device, rows: list[tuple[float, ...]], reduction: str) -> None:
+    values = torch.tensor(rows, dtype=torch.float32).reshape(-1, 4)
+    # Slopes are one over a length: what is shorter than a ten-thousandth of a step says nothing about precision.
+    values = torch.where(values < 1e-4, 0.0, values)
+    compare(cuda_device, values[:, :2], values[:, 2:], None, reduction, 1e-8, True, True, False)
+
+
+def test_mixed_types_odd_addresses_and_parts_that_are_not_needed(cuda_device: torch.device) -> None:
+    generator = torch.Generator().manual_seed(1)
+    pred = torch.rand(1 + 2 * 40, generator=generator)[1:].view(40, 2)
+    target, weights = torch.rand(80, 2, generator=generator, dtype=torch.float64)[::2], torch.rand(40).half()
+    compare(cuda_device, pred, target, weights, "sum", 1e-8, True, True, True)
+    for needed in itertools.product((False, True), repeat=3):
+        compare(cuda_device, pred, target.float(), weights, "mean", 1e-8, *needed)
+
+
+def test_one_launch_and_the_same_bits_in_any_order_of_threads(cuda_device: torch.device) -> None:
+    if cuda_device.type == "cuda":
+        pytest.skip("the order of threads is the device's")
+    library = cuda_on_host.library()
+    pred, target = torch.rand(2, 1000, 2, generator=torch.Generator().manual_seed(2)).unbind()
+    runs = []
+    for seed in (1, 2):
+        library.cuda_on_host_set_order(seed)
+        before = library.cuda_on_host_launches()
+        runs.append(diou_loss(pred, target, None, "sum", 1e-8, True, True, False))
+        assert library.cuda_on_host_launches() == before + 1
+    library.cuda_on_host_set_order(1)
+    assert all(map(torch.equal, *runs))

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The CUDA focal loss equals the float64 reference, in one launch, whatever the order of threads."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from asl_fast.ops import _dispatch
+from asl_fast.ops._sensitivity_focal_loss_cuda import sensitivity_focal_loss
+from asl_fast.reference.sensitivity_focal_loss import sensitivity_focal_loss as reference
+from tests.kernels import cuda_on_host
+
+# The derivative adds two terms that may cancel to a tenth; each is 20 operations and two exponentials of float32.
+FLOAT32 = {"rtol": 1e-5, "atol": 1e-6}
+
+
+def compare(device: torch.device, logits: Tensor, targets: Tensor, weights: Tensor | None, *rest: object) -> None:
+    """Loss and both derivatives against float64."""
+    mask, *options = rest
+    placed = [None if x is None else x.to(device) for x in (logits, targets, weights, mask)]
+    found = sensitivity_focal_loss(*placed, *options, True, weights is not None)  # type: ignore[arg-type]
+    dense = targets.double() if targets.is_floating_point() else targets
+    wide = None if weights is None else weights.double()
+    expected = reference(logits.double(), dense, wide, mask, *options, True, weights is not None)  # type: ignore[arg-type]
+    for index, (one, other) in enumerate(zip(found, expected, strict=True)):
+        eps = torch.finfo(one.dtype).eps if index else 0.0  # gradients round to bfloat16, never below float32
+        assert one.shape == other.shape and one.is_contiguous()
+        torch.testing.assert_close(one.cpu().double(), other, rtol=FLOAT32["rtol"] + eps, atol=FLOAT32["atol"])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_equals_the_reference(cuda_device: torch.device, dtype: torch.dtype, reduction: str, sparse: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = (4 * torch.randn(150, 21, generator=generator)).to(dtype)
+    ids = torch.randint(-1, 21, (150,), generator=generator)
+    dense = torch.rand(150, 21, generator=generator).to(dtype)
+    mask = torch.rand(150, generator=generator) > 0.3
+    weights = torch.rand(*((150,) if sparse else (150, 21)), generator=generator).to(dtype)
+    logits[~mask], weights[~mask] = math.nan, math.inf
+    compare(cuda_device, logits, ids if sparse else dense, weights, mask, 0.25, 2.0, 0.1, reduction)
+
+
+@pytest.mark.parametrize(("rows", "classes"), [(1, 1), (3, 300), (64, 65), (205, 20), (2, 4096), (2, 4097)])
+@pytest.mark.parametrize("gamma", [2.0, 1.0])
+def test_tails_of_tiles(cuda_device: torch.device, rows: int, classes: int, gamma: float) -> None:
+    generator = torch.Generator().manual_seed(rows)
+    logits, ids = torch.randn(rows, classes, generator=generator), torch.arange(rows) % (classes + 1) - 1
+    compare(cuda_device, logits, ids, torch.rand(rows, generator=generator), None, 0.25, gamma, 0.0, "sum")
+
+
+@given(
+    rows=st.lists(st.tuples(st.floats(-110, 110, width=32), st.sampled_from([0.0, 1.0, 0.3])), min_size=1, max_size=12),
+    alpha=st.sampled_from([-1.0, 0.0, 0.25, 1.0]),
+    gamma=st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.5]),
+)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_drawn_logits(cuda_device: torch.device, rows: list[tuple[float, float]], alpha: float, gamma: float) -> None:
+    logits, targets = (torch.tensor(column, dtype=torch.float32)[None] for column in zip(*rows, strict=True))
+    compare(cuda_device, logits, targets, None, None, alpha, gamma, 0.0, "none")
+
+
+def test_mixed_types_strided_and_odd_addresses(cuda_device: torch.device) -> None:
+    generator = torch.Generator().manual_seed(3)
+    whole = torch.randn(2, 13, 14, generator=generator)
+    weights = torch.rand(2, 13, generator=generator, dtype=torch.float64)
+    compare(cuda_device, whole[:, ::2, 1::3], torch.rand(2, 7, 5).half(), weights[:, ::2], None, -1.0, 2.0, 0.0, "sum")
+    odd = torch.randn(1 + 9 * 5, generator=generator).half()[1:].view(9, 5)
+    compare(cuda_device, odd, torch.arange(9) % 5, None, None, 0.25, 2.0, 0.0, "mean")
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (2, 0, 5), (3, 0)])
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+def test_nothing_to_do(cuda_device: torch.device, shape: tuple[int, ...], reduction: str) -> None:
+    logits = torch.zeros(shape, device=cuda_device)
+    found = sensitivity_focal_loss(logits, logits, logits, None, 0.25, 2.0, 0.0, reduction, True, True)
+    assert found[0].shape == (shape if reduction == "none" else ()) and not found[0].any()
+    assert found[1].shape == found[2].shape == shape
+
+
+def test_a_mask_that_keeps_nothing_and_ids_out_of_range(cuda_device: torch.device) -> None:
+    logits = torch.full((4, 3), math.nan, device=cuda_device)
+    nothing = torch.zeros(4, dtype=torch.bool, device=cuda_device)
+    ids = torch.tensor([-1, 3, -9, 2**32 + 1], device=cuda_device)
+    loss, slope, _ = sensitivity_focal_loss(logits, ids, None, nothing, 0.25, 2.0, 0.0, "mean", True, False)
+    assert loss == 0 and not slope.any()
+    logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(1)).to(cuda_device)
+    options = (None, None, 0.25, 2.0, 0.0, "none", True, False)
+    background = sensitivity_focal_loss(logits, torch.full_like(ids, -1), *options)
+    assert all(map(torch.equal, sensitivity_focal_loss(logits, ids, *options), background))
+
+
+def test_one_launch_and_the_same_bits_in_any_order_of_threads(cuda_device: torch.device) -> None:
+    if cuda_device.type == "cuda":
+        pytest.skip("the order of threads is the device's")
+    library = cuda_on_host.library()
+    logits, ids = torch.randn(900, 20, generator=torch.Generator().manual_seed(2)), torch.arange(900) % 21 - 1
+    runs = []
+    for seed in (1, 2):
+        library.cuda_on_host_set_order(seed)
+        before = library.cuda_on_host_launches()
+        runs.append(sensitivity_focal_loss(logits, ids, torch.ones(900), None, 0.25, 2.0, 0.0, "sum", True, True))
+        assert library.cuda_on_host_launches() == before + 1
+    library.cuda_on_host_set_order(1)
+    assert all(map(torch.equal, *runs))
+
+
+def test_is_what_the_op_runs_when_asked_for(cuda_device: torch.device) -> None:
+    assert _dispatch.load("sensitivity_focal_loss", "cuda") is sensitivity_focal_loss
