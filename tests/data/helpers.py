@@ -43,3 +43,14 @@ def dataset(count: int = 4, *, training: bool = True, **options: object) -> Dete
     videos = [video(f"v{index}") for index in range(count)]
     store = InMemoryFeatureStore({v.id: ramp() for v in videos})
     return DetectionDataset(videos, store, GRID, training=training, **options)  # type: ignore[arg-type]
+
+
+def overlapping(video: Video) -> tuple[int, int, int]:
+    """Pairs of instances that overlap, instances that overlap an earlier one, and one of their own class."""
+    if len(video.labels) < 2:
+        return 0, 0, 0
+    order = np.argsort(video.segments_sec[:, 0], kind="stable")
+    segments, labels = video.segments_sec[order], video.labels[order]
+    before = np.triu(segments[None, :, 0] < segments[:, None, 1], 1) & (segments[:, None, 0] < segments[None, :, 1])
+    same = before & (labels[:, None] == labels[None])
+    return int(before.sum()), int(before.any(axis=0).sum()), int(same.any(axis=0).sum())

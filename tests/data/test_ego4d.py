@@ -12,6 +12,7 @@ import pytest
 
 from asl_fast.data import Annotations
 from asl_fast.data.activitynet_json import read_activitynet_json, write_activitynet_json
+from asl_fast.data.crop import clean_segments
 from asl_fast.data.ego4d import read_ego4d_moments
 
 
@@ -58,6 +59,15 @@ def test_annotators_are_not_merged(annotations: Annotations) -> None:
     assert first.labels.tolist() == [1, 1, 0]
     assert (first.subset, first.duration_sec) == ("train", 480.0)
     assert annotations.videos["c3"].subset == "val"
+
+
+def test_repeats_and_segments_past_the_clip_are_kept(tmp_path: Path) -> None:
+    odd = [label("cut", 1.0, 5.0), label("cut", 1.0, 5.0), label("cut", 470.0, 487.2), label("cut", 481.0, 483.0)]
+    found = read_ego4d_moments([moments(tmp_path / "m.json", "train", clip("c", odd[:1], odd[1:]))], strict=True)
+    video = found.videos["c"]
+    assert video.segments_sec.tolist() == [[1.0, 5.0], [1.0, 5.0], [470.0, 487.2], [481.0, 483.0]]
+    clean = clean_segments(video.segments_sec, video.labels, video.duration_sec)
+    assert clean.segments_sec.tolist() == [[1.0, 5.0], [1.0, 5.0], [470.0, 480.0]]
 
 
 def test_clips_know_their_place_in_the_video(annotations: Annotations) -> None:

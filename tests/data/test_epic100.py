@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from asl_fast.data.crop import clean_segments
 from asl_fast.data.epic100 import EpicAnnotations, parse_timestamp, read_class_names, read_epic100
 from asl_fast.data.text_files import read_csv
+from tests.data.helpers import overlapping
 from tests.shared import shared_file
 
 FOLDER = "data/annotations/"
@@ -70,8 +72,8 @@ def test_rows_are_put_in_time_order(epic: EpicAnnotations) -> None:
 
 
 def test_one_segment_ends_late(epic: EpicAnnotations) -> None:
-    late = [v.id for v in epic.videos.values() if (v.segments_sec[:, 1] > v.duration_sec).any()]
-    assert "P29_05" in late
+    late = {v.id: float((v.segments_sec[:, 1] - v.duration_sec).max()) for v in epic.videos.values()}
+    assert {key: round(seconds, 2) for key, seconds in late.items() if seconds > 0} == {"P29_05": 0.01}
     clean = [clean_segments(v.segments_sec, v.verbs, v.duration_sec) for v in epic.videos.values()]
     assert sum(c.num_dropped for c in clean) == 0
 
@@ -144,3 +146,53 @@ def test_bad_files(tmp_path: Path) -> None:
     (tmp_path / "verbs.csv").write_text("id,key\n1,take\n")
     with pytest.raises(ValueError, match="ids must run on from 0"):
         read_class_names(tmp_path / "verbs.csv")
+
+
+def test_same_class_overlaps_and_exact_duplicates_are_kept(epic: EpicAnnotations) -> None:
+    for task, train, validation in (("verb", 3828, 648), ("noun", 8542, 1194)):
+        found = epic.task(task)  # type: ignore[arg-type]
+        counts = [sum(overlapping(v)[2] for v in found.subset(name)) for name in ("train", "validation")]
+        assert counts == [train, validation]
+    twice = Counter(
+        (video.id, *segment, verb, noun)
+        for video in epic.videos.values()
+        for segment, verb, noun in zip(
+            video.segments_sec.tolist(), video.verbs.tolist(), video.nouns.tolist(), strict=True
+        )
+    )
+    assert sorted(key[0] for key, count in twice.items() if count > 1) == ["P07_10", "P22_12"]
+    assert {"P07_10_230", "P07_10_231"} <= set(epic.videos["P07_10"].narration_ids)
+
+
+def test_classes_of_one_split_only(epic: EpicAnnotations) -> None:
+    train, validation = (
+        {noun for v in epic.videos.values() if v.subset == name for noun in v.nouns.tolist()}
+        for name in ("train", "validation")
+    )
+    assert sorted(validation - train) == [205, 240, 288, 295]
+    assert sorted(set(range(300)) - train - validation) == [270, 275, 286, 289, 290, 294, 296]
+    assert len(epic.task("noun").class_names) == 300
+
+
+def test_columns_that_must_not_be_used(epic: EpicAnnotations) -> None:
+    rows = read_csv(shared_file(FOLDER + "EPIC_100_validation.csv"), ("start_frame", "all_noun_classes"))
+    assert sum(row["narration_timestamp"] == "" for row in rows) == 70
+    assert all(row["all_noun_classes"].startswith("[") for row in rows)
+    # Frames count at 60, or 50, whatever the video's own rate, and are truncated: seconds come from the timestamps.
+    counted = Counter()
+    for row in rows:
+        video = epic.videos[row["video_id"]]
+        frames = parse_timestamp(row["start_timestamp"], "") * (50 if round(video.fps) == 50 else 60)
+        counted[int(row["start_frame"]) - int(frames + 1e-6)] += 1
+        start = video.segments_sec[video.narration_ids.index(row["narration_id"]), 0]
+        assert start == parse_timestamp(row["start_timestamp"], "")
+    assert counted == {0: 9616, -1: 42, 1: 10}
+    assert {round(video.fps, 2) for video in epic.videos.values()} == {29.97, 47.95, 50.0, 59.94, 90.0}
+
+
+def test_tail_classes(epic: EpicAnnotations) -> None:
+    for task, classes, count in (("verb", 86, 1760), ("noun", 228, 1900)):
+        rows = read_csv(shared_file(f"{FOLDER}EPIC_100_tail_{task}s.csv"), (task,))
+        tail = np.array([int(row[task]) for row in rows])
+        labels = np.concatenate([v.labels for v in epic.task(task).subset("validation")])  # type: ignore[arg-type]
+        assert (len(tail), int(np.isin(labels, tail).sum())) == (classes, count)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import shutil
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -261,3 +262,50 @@ def test_columns() -> None:
     np.testing.assert_array_equal(parse_columns(b"1 2\n\n3 4", 2, "x"), [[1, 2], [3, 4]])
     np.testing.assert_array_equal(parse_columns(b"1e-3 -2\r\n", 2, "x"), [[0.001, -2]])
     np.testing.assert_array_equal(parse_columns(b" 5\n6\n", 1, "x"), [[5], [6]])
+
+
+def test_labels_touch_without_overlap(recordings: HaptRecordings) -> None:
+    touching = labelled = 0
+    for video in recordings.annotations.videos.values():
+        samples = np.rint(video.segments_sec * 50).astype(int)
+        assert (samples[1:, 0] >= samples[:-1, 1]).all() and (samples[:, 1] > samples[:, 0]).all()
+        assert samples[0, 0] >= 0 and samples[-1, 1] <= len(recordings.signals[video.id])
+        touching += int((samples[1:, 0] == samples[:-1, 1]).sum())
+        labelled += int((samples[:, 1] - samples[:, 0]).sum())
+    assert touching == 642
+    assert 1 - labelled / sum(map(len, recordings.signals.values())) == pytest.approx(0.274, abs=5e-4)
+
+
+def test_recordings_that_lack_activities(recordings: HaptRecordings) -> None:
+    activities = set(range(1, 13))
+    lacking = {
+        name: sorted(activities - set((video.labels + 1).tolist()))
+        for name, video in recordings.annotations.videos.items()
+        if len(np.unique(video.labels)) < 12
+    }
+    assert lacking == {
+        "exp16_user08": [12],
+        "exp20_user10": [1, 2, 3],
+        "exp21_user10": [4, 5, 6, 7, 8, 9, 10, 11, 12],
+        "exp45_user22": [12],
+        "exp56_user28": [10, 11],
+        "exp57_user28": [10, 11],
+    }
+
+
+def test_recordings_by_user_length_and_range(recordings: HaptRecordings) -> None:
+    assert {user: count for user, count in Counter(recordings.users.values()).items() if count != 2} == {10: 3}
+    lengths = {name: len(signal) for name, signal in recordings.signals.items()}
+    assert (min(lengths.values()), max(lengths.values())) == (9898, 32089)
+    assert min(lengths, key=lengths.__getitem__).startswith("exp21")
+    assert max(lengths, key=lengths.__getitem__).startswith("exp12")
+    largest = np.max([np.abs(signal).max(axis=0) for signal in recordings.signals.values()], axis=0)
+    np.testing.assert_allclose(largest, [2, 2, 2, 10, 10, 10], rtol=0.02)
+
+
+def test_identical_samples_are_kept(recordings: HaptRecordings) -> None:
+    longest = 0
+    for signal in recordings.signals.values():
+        changes = np.flatnonzero((np.diff(signal[:, :3], axis=0) != 0).any(axis=1))
+        longest = max(longest, int(np.diff(changes).max()) - 1)
+    assert longest == 12

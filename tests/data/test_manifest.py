@@ -6,6 +6,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from asl_fast.data.manifest import MANIFESTS, FeatureManifest, combined_manifest, resize_linear
 from tests.data.helpers import ramp, video
@@ -111,3 +113,37 @@ def test_sizes_are_positive(option: str) -> None:
 
 def test_resize_of_one_step() -> None:
     np.testing.assert_array_equal(resize_linear(np.array([[3.0, 4.0]], np.float32), 3), [[3, 4]] * 3)
+
+
+LAYOUTS = st.builds(
+    FeatureManifest,
+    st.just("mine"),
+    st.just(3),
+    st.one_of(st.none(), st.floats(0.5, 64)),
+    st.one_of(st.none(), st.floats(0.5, 64)),
+    st.floats(1, 120),
+    st.one_of(st.none(), st.floats(-50, 50)),
+    st.one_of(st.none(), st.integers(1, 256)),
+)
+
+
+@given(LAYOUTS, st.integers(1, 2000), st.floats(1, 1000), st.lists(st.floats(0, 1000), min_size=1, max_size=8))
+def test_seconds_to_grid_and_back_whatever_the_layout(
+    layout: FeatureManifest, steps: int, duration_sec: float, seconds: list[float]
+) -> None:
+    grid = layout.grid(video(duration_sec=duration_sec), steps)
+    times = np.array(seconds)
+    # Rounded twice in each direction; a grid of few steps over little time makes large indices of what lies far away.
+    scale = 1e-12 * (1000 + abs(grid.origin_frame) / grid.fps)
+    np.testing.assert_allclose(grid.to_sec(grid.to_grid(times)), times, rtol=0, atol=scale)
+    np.testing.assert_allclose(grid.shifted(7).to_sec(grid.to_grid(times) - 7), times, rtol=0, atol=10 * scale)
+    index = np.arange(min(steps, 50), dtype=np.float64)
+    middle = grid.origin_frame / grid.fps + index * grid.step_sec
+    np.testing.assert_allclose(grid.to_sec(index), middle, rtol=1e-12, atol=scale)
+    np.testing.assert_allclose(grid.to_grid(middle), index, rtol=1e-9, atol=1e-9 + scale / grid.step_sec)
+
+
+@given(LAYOUTS.filter(lambda layout: layout.stride_frame is not None), st.integers(1, 5000))
+def test_expected_steps_are_those_that_were_extracted(layout: FeatureManifest, steps: int) -> None:
+    covered = layout.extracted_grid(video(), steps).covered_sec(steps)
+    assert layout.expected_steps(video(duration_sec=covered)) == steps
