@@ -13,6 +13,8 @@ import tyro
 from tqdm import tqdm
 
 from asl_fast.data import BENCHMARKS, FeatureManifest, FeatureStore, load_dataset, open_store
+from asl_fast.data.file_store import ConcatenatedFeatureStore
+from asl_fast.data.own_data import open_own_data
 from asl_fast.data.packed_store import PackedFeatureStore
 from asl_fast.data.packing import Packed, pack_features
 
@@ -25,8 +27,10 @@ class Arguments:
     """Benchmark whose videos and timing are packed; its extractors are put side by side."""
     data_root: Path | None = None
     """With --dataset: the folder that training takes as --data-root."""
-    features: Path | None = None
-    """Instead of both: a feature folder or .h5 file, every video of it."""
+    features: tuple[Path, ...] = ()
+    """Instead of both: feature folders or .h5 files, several to be put side by side."""
+    annotations: Path | None = None
+    """With --features: annotations of your own data; only their videos are packed, with the timing that fits them."""
     output: Path | None = None
     """The store to write; default: "packed" in the data root, where training finds it."""
     dtype: Literal["float32", "float16"] = "float32"
@@ -62,7 +66,7 @@ def _pack(arguments: Arguments) -> int:
             output,
             dtype=arguments.dtype,
             manifest=manifest,
-            source=str(arguments.features or f"{arguments.dataset}, {arguments.data_root}"),
+            source=", ".join(map(str, arguments.features)) or f"{arguments.dataset}, {arguments.data_root}",
             strict=arguments.strict,
             progress=lambda video_id: bar.update(),
         )
@@ -72,11 +76,17 @@ def _pack(arguments: Arguments) -> int:
 
 def _source(arguments: Arguments) -> tuple[FeatureStore, list[str], FeatureManifest | None, Path | None]:
     """Features, the videos to pack, their timing where it is known, and the data root."""
-    if arguments.features is not None:
+    if arguments.features:
         if arguments.dataset is not None or arguments.data_root is not None:
             raise ValueError("give either --features, or --dataset and --data-root, not both")
-        store = open_store(arguments.features)
+        if arguments.annotations is not None:
+            own = open_own_data(arguments.annotations, arguments.features, strict=arguments.strict).source
+            return own.store, [video.id for video in own.videos], own.layout, None
+        stores = [open_store(path) for path in arguments.features]
+        store = stores[0] if len(stores) == 1 else ConcatenatedFeatureStore(stores)
         return store, list(store.video_ids), None, None
+    if arguments.annotations is not None:
+        raise ValueError("--annotations needs --features, the folders or .h5 files to pack")
     if arguments.dataset == "hapt":
         raise ValueError("hapt is read whole into memory from its zip, there are no feature files to pack")
     if arguments.data_root is None or arguments.dataset is None:
@@ -97,6 +107,8 @@ def _report(packed: Packed, arguments: Arguments) -> None:
         print(f"float16 changed values by at most {packed.rounding:.2g}; results differ slightly from the files'")
     if arguments.dataset is not None:
         print(f"next: python -m asl_fast.train --dataset {arguments.dataset} --data-root {packed.path}")
+    elif arguments.annotations is not None:
+        print(f"next: python -m asl_fast.train --annotations {arguments.annotations} --features {packed.path}")
 
 
 def _verify(path: Path) -> int:

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from asl_fast.data import load_dataset, write_activitynet_json
+from asl_fast.data.own_data import open_own_data
 from asl_fast.data.packed_store import DATA, PackedFeatureStore
 from asl_fast.detect import main as detect
 from asl_fast.pack import main
@@ -133,6 +134,27 @@ def test_a_folder_without_a_benchmark(root: Path, tmp_path: Path) -> None:
     assert len(store.video_ids) == 5 and store.manifest is None
 
 
+def test_own_data_and_several_extractors(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    halves = [tmp_path / "left", tmp_path / "right"]
+    for index, half in enumerate(halves):
+        half.mkdir()
+        for path in (root / "features").iterdir():
+            np.save(half / f"v_{path.name}", np.load(path)[:, 1024 * index : 1024 * (index + 1)])
+    mine, annotations = tmp_path / "mine", root / "thumos14.json"
+    words = ["--annotations", str(annotations), "--features", *map(str, halves), "--output", str(mine)]
+    assert main(words) == 0
+    assert f"next: python -m asl_fast.train --annotations {annotations} --features {mine}" in capsys.readouterr().out
+    from_files, packed = open_own_data(annotations, halves).source, open_own_data(annotations, [mine]).source
+    assert packed.layout == replace(from_files.layout, name=packed.layout.name)
+    assert [v.id for v in packed.train] == [v.id for v in from_files.train]
+    for video in packed.videos:
+        np.testing.assert_array_equal(packed.store.load(video.id), from_files.store.load(video.id))
+    # Packed without annotations, videos keep the names of their files.
+    assert main(["--features", str(halves[0]), "--output", str(tmp_path / "left.packed")]) == 0
+    left = open_own_data(annotations, [tmp_path / "left.packed"]).source
+    assert [v.id for v in left.videos] == [v.id for v in packed.videos] and left.store.dim == 1024
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -141,6 +163,7 @@ def test_a_folder_without_a_benchmark(root: Path, tmp_path: Path) -> None:
         (["--data-root", "."], "give --dataset, one of thumos14, multithumos"),
         (["--features", "nowhere", "--output", "x"], "feature path nowhere does not exist"),
         (["--features", "x", "--dataset", "hapt"], "either --features, or --dataset and --data-root"),
+        (["--annotations", "a.json"], "--annotations needs --features"),
         (["--verify", "nowhere"], "packed.json does not exist"),
     ],
 )

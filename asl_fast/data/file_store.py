@@ -287,11 +287,10 @@ def open_store(path: str | Path, **options: Any) -> FolderFeatureStore | Hdf5Fea
     """
     path = Path(path)
     if is_packed(path):
-        # A prefix that the data set's files have is nothing to tell: videos are packed under their ids.
-        dim, unused = options.pop("dim", None), sorted(key for key in options if key != "prefix" and options[key])
+        unused = sorted(key for key, value in options.items() if key not in ("dim", "prefix") and value)
         if unused:
             raise ValueError(f"{path} is a packed store, which has no {' and '.join(unused)}: leave it out")
-        return PackedFeatureStore(path, dim=dim)
+        return PackedFeatureStore(path, dim=options.get("dim"), prefix=options.get("prefix", ""))
     if path.is_dir():
         return FolderFeatureStore(path, **options)
     if not path.exists():

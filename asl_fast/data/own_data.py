@@ -24,6 +24,7 @@ from asl_fast.data.finding import count, examples
 from asl_fast.data.manifest import FeatureManifest
 from asl_fast.data.manifest_file import MANIFEST_NAME, find_manifest, read_manifest
 from asl_fast.data.own_split import SplitRule, split
+from asl_fast.data.packed_store import PackedFeatureStore, is_packed
 from asl_fast.data.problems import Problems
 from asl_fast.data.source import DataSource
 from asl_fast.data.store import NamedFeatureStore
@@ -69,7 +70,8 @@ def open_own_data(
         features: One or more feature folders or ``.h5`` files; several are put side by side.
         name: Name of the data set; None takes the annotation file's.
         manifest: How the features were extracted: a manifest, a name in ``MANIFESTS`` or a JSON file; None takes
-            ``manifest.json`` in the first feature folder, or derives it from lengths and durations.
+            ``manifest.json`` in the first feature folder or what a packed store holds, or derives it from lengths and
+            durations.
         rule: How to split; None finds out.
         strict: Stop at the first unusable entry of the annotations.
 
@@ -167,6 +169,8 @@ def _given_manifest(manifest: str | FeatureManifest | None, folder: Path, dim: i
         return manifest
     if manifest is not None:
         return find_manifest(manifest, dim)
+    if is_packed(folder):
+        return PackedFeatureStore(folder).manifest
     beside = (folder if folder.is_dir() else folder.parent) / MANIFEST_NAME
     return read_manifest(beside, dim) if beside.is_file() else None
 

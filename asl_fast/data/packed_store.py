@@ -46,13 +46,15 @@ class PackedFeatureStore:
     Args:
         folder: The packed store.
         dim: Width that is expected of it; None takes what it has.
+        prefix: Text before the video id, in a store that was packed from a folder whose files all have it; a data set
+            is packed under its video ids.
 
     Raises:
         FileNotFoundError: when it, or one of its two files, is not there.
         ValueError: naming the file, when it is truncated, of another version, contradicts itself or has another width.
     """
 
-    def __init__(self, folder: str | Path, *, dim: int | None = None) -> None:
+    def __init__(self, folder: str | Path, *, dim: int | None = None, prefix: str = "") -> None:
         self.folder = Path(folder)
         index_path, self._data = self.folder / INDEX, self.folder / DATA
         index = _read_index(index_path)
@@ -60,7 +62,9 @@ class PackedFeatureStore:
         self.dim: int = index["dim"]
         self.source: str = index["source"]
         self.manifest = None if index["manifest"] is None else FeatureManifest(**index["manifest"])
-        self._videos = {name: PackedVideo(*entry) for name, entry in index["videos"].items()}
+        self._names = tuple(sorted(index["videos"]))
+        cut = len(prefix) if all(name.startswith(prefix) for name in self._names) else 0
+        self._videos = {name[cut:]: PackedVideo(*entry) for name, entry in index["videos"].items()}
         self._verified: set[str] = set()
         if dim is not None and dim != self.dim:
             raise ValueError(f"{index_path}: features have width {self.dim}, expected {dim}")
@@ -75,8 +79,8 @@ class PackedFeatureStore:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names that the features are stored by: the video ids."""
-        return self.video_ids
+        """Names that the features are stored by, sorted."""
+        return self._names
 
     @property
     def num_bytes(self) -> int:
@@ -109,7 +113,7 @@ class PackedFeatureStore:
     def _entry(self, video_id: str) -> PackedVideo:
         if video_id not in self._videos:
             alike = [name for name in self._videos if video_id in name]
-            hint = f"{min(alike)!r} is there: pack with --dataset, which knows the prefix" if alike else _REPAIR
+            hint = f"{min(alike)!r} is there: set prefix, or pack with the annotations" if alike else _REPAIR
             raise FileNotFoundError(
                 f"no features for video {video_id!r}: it is not among the {len(self._videos)} of "
                 f"{self.folder / INDEX}; {hint}"

@@ -267,8 +267,14 @@ def test_opening_and_asking(packed: Path) -> None:
         open_store(packed, dim=5)
     with pytest.raises(FileNotFoundError, match="'gone': it is not among the 4"):
         open_store(packed).load("gone")
-    with pytest.raises(FileNotFoundError, match="'video0' is there: pack with --dataset"):
+    with pytest.raises(FileNotFoundError, match="'video0' is there: set prefix"):
         open_store(packed).load("ideo0")
+
+
+def test_names_with_a_prefix(packed: Path) -> None:
+    store = open_store(packed, prefix="video")
+    assert (store.names[0], store.video_ids[0], store.length("0")) == ("video0", "0", 5)
+    np.testing.assert_array_equal(store.load("2"), FEATURES["video2"])
 
 
 def test_other_processes_read_it(packed: Path) -> None:
