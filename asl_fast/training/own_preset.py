@@ -181,7 +181,8 @@ def _max_length(
     longest, most = float(steps.max()), float(np.quantile(steps, 0.95))
     wanted, which = longest, "the longest training video"
     if longest > 1.25 * most:
-        wanted, which = max(most, min(float(lengths.max()), longest)), "95 % of the training videos and every instance"
+        wanted = max(most, min(float(np.quantile(lengths, 0.99)), longest))
+        which = "95 % of the training videos and 99 % of their instances"
     if wanted > MAX_LENGTH_GRID:
         wanted, which = float(MAX_LENGTH_GRID), f"no more than the published {MAX_LENGTH_GRID}"
     length = max(multiple, math.ceil(wanted / multiple) * multiple)

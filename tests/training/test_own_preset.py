@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is derived from lengths: levels, maximum length, batch; and what of it reaches the data set that is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asl_fast.data import Annotations, FeatureManifest, InMemoryFeatureStore, Video
+from asl_fast.data.decision import Decision
+from asl_fast.data.own_data import OwnData
+from asl_fast.data.own_split import SplitRule
+from asl_fast.data.source import DataSource
+from asl_fast.training.config import DataConfig, TrainConfig
+from asl_fast.training.own_preset import explain, own_data_name, own_preset
+from asl_fast.training.run import load
+from tests.data.helpers import video
+from tests.data.layouts import DIM, thumos_folder
+from tests.shared import shared_file
+
+ASKED = TrainConfig(dataset="mine", annotations="mine.json", features=("features",))
+
+
+def own(steps: Sequence[int], lengths: Sequence[float], *, classes: int = 2, used: int = 2) -> OwnData:
+    """Videos of so many steps of one second, every one with instances of the given lengths."""
+    videos: dict[str, Video] = {}
+    for index, number in enumerate(steps):
+        fitting = [length for length in lengths if length <= number]
+        segments = [[0.0, length] for length in fitting]
+        labels = [k % used for k in range(len(fitting))]
+        videos[f"v{index}"] = video(f"v{index}", segments, labels, duration_sec=float(number))
+    read = Annotations("mine", tuple(f"class {k}" for k in range(classes)), videos)
+    store = InMemoryFeatureStore({key: np.zeros((int(v.duration_sec), 4), np.float32) for key, v in videos.items()})
+    layout = FeatureManifest("mine", 4, 1, fps=1)
+    train, path = tuple(videos.values()), Path("mine.json")
+    source = DataSource("mine", read, train, train[:1], store, layout, path, (Path("features"),))
+    return OwnData(source, SplitRule("train", "test"), {key: store.length(key) for key in videos}, ())
+
+
+def decided(decisions: Sequence[Decision], what: str) -> str:
+    (found,) = (str(decision) for decision in decisions if decision.what == what)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("lengths", "num_levels", "first_level"),
+    [
+        ([1.0, 2.0, 3.0], 2, 0),  # the least that is a pyramid
+        ([1.0, 12.0], 2, 0),
+        ([1.0, 17.0], 3, 0),
+        ([1.0, 40.0], 4, 0),
+        ([1.0, 130.0], 6, 0),
+        ([9.0, 130.0], 6, 1),  # nothing for level 0
+        ([20.0, 130.0], 6, 2),
+        ([100.0, 130.0], 6, 2),  # no more than two levels without heads
+        ([1.0, 4000.0], 8, 0),
+    ],
+)
+def test_levels_follow_the_lengths(lengths: list[float], num_levels: int, first_level: int) -> None:
+    data = own([4000, 3000], lengths)
+    config, decisions = own_preset(data, ASKED)
+    assert (config.model.num_levels, config.model.first_level) == (num_levels, first_level)
+    replace(config.model, feature_dim=4, num_classes=2).validate()
+    lines = explain(data, config, decisions)
+    # The histogram: the shortest in the first row, the longest in the last.
+    rows = [line.split() for line in lines if line.split()[0].isdigit()]
+    assert len(rows) == num_levels - first_level
+    if num_levels > 2:
+        assert rows[-1][-1].startswith("█")
+    if min(lengths) < 100:
+        assert rows[0][-1].startswith("█")
+
+
+def test_maximum_length_is_the_longest_video() -> None:
+    config, decisions = own_preset(own([90, 100, 101], [1.0, 40.0]), ASKED)
+    assert config.data.max_length == config.model.max_length_grid == 104
+    assert "the longest training video, rounded up to a multiple of 8" in decided(decisions, "maximum length")
+
+
+def test_one_long_video_among_many_is_cropped() -> None:
+    config, decisions = own_preset(own([*range(80, 120), 1000], [1.0, 40.0]), ASKED)
+    assert config.data.max_length == 120
+    assert "1 of 41 videos are longer and cut at random" in decided(decisions, "maximum length")
+
+
+def test_but_not_its_long_instances() -> None:
+    config, _ = own_preset(own([*[100] * 40, 300], [90.0, 280.0, 281.0]), ASKED)
+    assert config.data.max_length >= 280
+
+
+def test_no_more_than_published() -> None:
+    config, decisions = own_preset(own([5000, 5000, 5000], [1.0, 40.0]), ASKED)
+    assert config.data.max_length == 2304
+    assert "3 of 3 videos are longer" in decided(decisions, "maximum length")
+
+
+def test_batches_grow_with_the_data_set() -> None:
+    assert own_preset(own([100] * 3, [1.0, 40.0]), ASKED)[0].batch_size == 2
+    assert own_preset(own([100] * 400, [1.0, 40.0]), ASKED)[0].batch_size == 8
+    assert own_preset(own([2000] * 400, [1.0, 40.0]), ASKED)[0].batch_size == 2
+    config, decisions = own_preset(own([100] * 400, [1.0, 40.0]), ASKED, "smoke")
+    assert config.batch_size == 4
+    assert "4 videos: up to 16" in decided(decisions, "batch") and "no more in preset 'smoke'" in str(decisions[-1])
+
+
+def test_classes_without_training_instances_start_low() -> None:
+    config, decisions = own_preset(own([100] * 3, [1.0, 40.0], classes=4, used=2), ASKED)
+    assert config.model.rare_classes == (2, 3)
+    assert "2 classes (class 2, class 3)" in decided(decisions, "rare classes")
+
+
+def test_variant_and_size() -> None:
+    one = own([100] * 3, [1.0, 40.0], classes=1, used=1)
+    assert not own_preset(one, ASKED)[0].loss.contrastive
+    assert own_preset(one, ASKED, variant="asl")[0].loss.contrastive
+    config = own_preset(own([100] * 3, [1.0, 40.0]), ASKED, "reduced", "plain")[0]
+    assert (config.model.width, config.loss.class_level, config.loss.contrastive) == (128, False, False)
+    with pytest.raises(ValueError, match="unknown preset 'smok'; did you mean 'smoke'"):
+        own_preset(one, ASKED, "smok")
+
+
+def test_nothing_to_learn_from() -> None:
+    with pytest.raises(ValueError, match="none of the 2 training videos has an instance inside the video"):
+        own_preset(own([100, 100], []), ASKED)
+
+
+def test_names_are_told_apart_from_benchmarks() -> None:
+    assert own_data_name("data/mine.v2.json.gz", ("thumos14",)) == "mine"
+    assert own_data_name("thumos14.json", ("thumos14",)) == "own-thumos14"
+
+
+def test_a_benchmark_with_its_files_elsewhere(tmp_path: Path) -> None:
+    root = thumos_folder(tmp_path / "data", videos=3)
+    (root / "annotations" / "thumos14.json").rename(tmp_path / "other.json")
+    (root / "features").rename(tmp_path / "elsewhere")
+    layout = FeatureManifest("wide", DIM, 4, 24)
+    config = TrainConfig(
+        dataset="thumos14",
+        data_root=str(root),
+        annotations=str(tmp_path / "other.json"),
+        features=(str(tmp_path / "elsewhere"),),
+        data=DataConfig(manifest=layout),
+    )
+    assert not config.is_own_data
+    bundle = load(config)
+    assert (len(bundle.train), bundle.grid.window_frame, bundle.metadata["manifest"]) == (3, 24, "wide")
+    with pytest.raises(
+        ValueError, match=r"annotations, features, manifest of benchmark 'thumos14' need its --data-root"
+    ):
+        load(replace(config, data_root=None))
+
+
+def test_hapt_has_no_other_features() -> None:
+    config = TrainConfig(dataset="hapt", data_root=str(shared_file("data/hapt")), features=("x",))
+    with pytest.raises(ValueError, match="hapt is read from the download as it is and has no option features"):
+        load(config)
