@@ -105,6 +105,7 @@ _op = _library.define(
 
 _dispatch.register("soft_nms", "reference", _reference)
 _dispatch.register("soft_nms", "cpu", "asl_fast.ops._soft_nms_cpu:soft_nms")
+_dispatch.register("soft_nms", "cuda", "asl_fast.ops._soft_nms_cuda:soft_nms")
 
 
 def soft_nms(

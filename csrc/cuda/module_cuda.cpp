@@ -44,4 +44,16 @@ PYBIND11_MODULE(ASL_CUDA_MODULE, m, py::mod_gil_not_used()) {
           py::arg("reduction"), py::arg("eps"), py::arg("blocks"), py::arg("out_loss"), py::arg("parts"),
           py::arg("counter"), py::arg("out_grad_pred"), py::arg("out_grad_target"), py::arg("out_grad_weights"),
           py::arg("stream"), "DIoU loss and its derivatives, queued on the stream.");
+    using asl::cuda::NmsBuffers;
+    py::class_<NmsBuffers>(m, "NmsBuffers", "Addresses of the candidates and selections of soft-NMS.")
+        .def(py::init([](std::uintptr_t segments, std::uintptr_t scores, std::uintptr_t labels, std::uintptr_t rows,
+                         std::uintptr_t starts, std::uintptr_t positions, std::uintptr_t decayed, std::uintptr_t counts,
+                         std::int64_t count, std::int64_t videos) {
+                 return NmsBuffers{segments, scores, labels, rows, starts, positions, decayed, counts, count, videos};
+             }),
+             py::kw_only(), py::arg("segments"), py::arg("scores"), py::arg("labels"), py::arg("rows"),
+             py::arg("starts"), py::arg("positions"), py::arg("decayed"), py::arg("counts"), py::arg("count"),
+             py::arg("videos"));
+    m.def("soft_nms_select", &asl::cuda::soft_nms_select, "Soft-NMS: a block per video.");
+    m.def("soft_nms_collect", &asl::cuda::soft_nms_collect, "The padded result of soft-NMS, with segment voting.");
 }

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// Temporal soft-NMS over many videos in two calls; the wrapper sorts before and sums the counts between them.
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <stdexcept>
+
+#include "cuda/check.h"
+#include "cuda/launch.h"
+#include "cuda/launchers.h"
+#include "cuda/soft_nms_collect.cuh"
+#include "cuda/soft_nms_select.cuh"
+
+namespace asl::cuda {
+namespace {
+
+// How many videos there are only the device knows: enough blocks to fill it, and each takes the next video.
+constexpr std::int64_t kMostBlocks = 1024;
+
+template <class T>
+T* pointer(std::uintptr_t address) {
+    return reinterpret_cast<T*>(address);
+}
+
+NmsCandidates candidates_of(const NmsBuffers& buffers) {
+    if (buffers.count > std::numeric_limits<int>::max() - kNmsThreads)
+        throw std::invalid_argument("soft_nms: more than 2^31 candidates in one call; split it by videos");
+    return {pointer<const float>(buffers.segments),
+            pointer<const float>(buffers.scores),
+            pointer<const std::int64_t>(buffers.labels),
+            pointer<const std::int64_t>(buffers.rows),
+            pointer<const std::int64_t>(buffers.starts),
+            static_cast<int>(buffers.count),
+            static_cast<int>(buffers.videos)};
+}
+
+NmsSelected selected_of(const NmsBuffers& buffers) {
+    return {pointer<int>(buffers.positions), pointer<float>(buffers.decayed), pointer<std::int64_t>(buffers.counts)};
+}
+
+}  // namespace
+
+void soft_nms_select(const NmsBuffers& buffers, std::uintptr_t current, std::uintptr_t best, std::uintptr_t seen,
+                     int method, float sigma, float iou_threshold, float min_score, std::int64_t max_segments,
+                     bool keep_best, std::uintptr_t stream) {
+    const auto blocks = static_cast<unsigned>(std::min(buffers.videos, kMostBlocks));
+    const NmsScratch scratch{pointer<float>(current), pointer<std::uint64_t>(best), pointer<int>(seen)};
+    const NmsRule rule{static_cast<NmsMethod>(method), sigma, iou_threshold, min_score};
+    launch(nms_select, blocks, kNmsThreads, 0, as_stream(stream), candidates_of(buffers), scratch, selected_of(buffers),
+           rule, std::min(max_segments, buffers.count), keep_best);
+    check_launch("soft_nms_select");
+}
+
+void soft_nms_collect(const NmsBuffers& buffers, std::uintptr_t ends, float voting_threshold, std::int64_t rows,
+                      std::uintptr_t indices, std::uintptr_t segments, std::uintptr_t scores, std::uintptr_t count,
+                      std::uintptr_t stream) {
+    const NmsResult result{pointer<std::int64_t>(indices), pointer<float>(segments), pointer<float>(scores),
+                           pointer<std::int64_t>(count), static_cast<int>(rows)};
+    const auto* const sums = pointer<const std::int64_t>(ends);
+    const std::int64_t blocks = (rows + kCollectThreads - 1) / kCollectThreads;
+    launch(nms_collect, static_cast<unsigned>(blocks), kCollectThreads, 0, as_stream(stream), candidates_of(buffers),
+           selected_of(buffers), sums, result);
+    check_launch("soft_nms_collect");
+    if (!(voting_threshold > 0.0f)) return;
+    const std::int64_t rows_per_block = kCollectThreads / 32;
+    const auto voting = static_cast<unsigned>(std::min((rows + rows_per_block - 1) / rows_per_block, 2 * kMostBlocks));
+    launch(nms_vote, voting, kCollectThreads, 0, as_stream(stream), candidates_of(buffers), selected_of(buffers), sums,
+           voting_threshold, result);
+    check_launch("soft_nms_vote");
+}
+
+}  // namespace asl::cuda
