@@ -28,7 +28,11 @@ DEFAULT_ORDER: Mapping[str, tuple[str, ...]] = {
 }
 
 # op -> device type -> order, where a benchmark says other than the default.
-PREFERENCES: Mapping[str, Mapping[str, tuple[str, ...]]] = {}
+PREFERENCES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    # Expected, not measured yet (benchmarks/gpu.sh measures it): a selection is a chain of small dependent steps, which
+    # the warps of a CUDA block take side by side and a Triton program one after the other.
+    "soft_nms": {"cuda": ("cuda", "triton", "reference")},
+}
 
 Function = Callable[..., Any]
 Predicate = Callable[[str], "str | None"]

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import torch
-from asl_fast.kernels.candidate_order import ordered
 from torch import Tensor
 
+from asl_fast.kernels.candidate_order import ordered
 from asl_fast.ops import _buffers
 
 
