@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from asl_fast.evidence import FrameEvidence
+from asl_fast.loss_inputs import Levels, LossInputs, join_levels
 from asl_fast.ops.assign_points import PointAssignment, assign_points
 from asl_fast.ops.contrastive_similarity import contrastive_similarity_loss
+from asl_fast.ops.detection_loss import detection_loss
 from asl_fast.ops.diou_loss import diou_loss
 from asl_fast.ops.ragged import RaggedTargets as RaggedTargets  # what callers pass in
 from asl_fast.ops.sensitivity_focal_loss import sensitivity_focal_loss
@@ -150,6 +152,9 @@ class ASLLoss(nn.Module):
             self.evidence = FrameEvidence(frame_dim, num_classes)
         self.register_buffer("loss_normalizer", torch.tensor(float(init_loss_norm)))
         self.loss_normalizer: Tensor
+        # What a term that is switched off is: made once, as making it is a launch.
+        self.register_buffer("nothing", torch.zeros(()), persistent=False)
+        self.nothing: Tensor
 
     @classmethod
     def from_actionformer(cls, config: Mapping[str, Any]) -> ASLLoss:
@@ -184,18 +189,18 @@ class ASLLoss(nn.Module):
 
     def forward(
         self,
-        logits: Sequence[Tensor],
-        offsets: Sequence[Tensor],
+        logits: Levels,
+        offsets: Levels,
         features: Sequence[Tensor],
-        masks: Sequence[Tensor],
-        points: Sequence[Tensor] | Tensor,
+        masks: Levels,
+        points: Levels,
         targets: RaggedTargets | Sequence[tuple[Tensor, Tensor]],
         frames: tuple[Tensor, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Loss of one batch; static shapes, no transfer to the host.
 
         Args:
-            logits: per level (B, T_l, C).
+            logits: per level (B, T_l, C), or joined (B, P, C), which saves a copy; likewise offsets and masks.
             offsets: per level (B, T_l, 2) >= 0, distances to start and end in strides.
             features: per level (B, T_l, D), finest first.
             masks: per level (B, T_l) bool, True where valid.
@@ -211,32 +216,75 @@ class ASLLoss(nn.Module):
         Raises:
             ValueError: level counts or shapes that do not belong together.
         """
-        points = points if isinstance(points, Tensor) else torch.cat(list(points))
+        given = join_levels(logits, offsets, features, masks, points, self.num_classes)
         if not isinstance(targets, RaggedTargets):
-            targets = RaggedTargets.from_list(list(targets), device=points.device)
-        self._check(logits, offsets, features, masks, points)
-        dtype = torch.float64 if logits[0].dtype == torch.float64 else torch.float32
-        all_logits, all_offsets = torch.cat(list(logits), 1).to(dtype), torch.cat(list(offsets), 1).to(dtype)
-        mask = torch.cat(list(masks), 1)
+            targets = RaggedTargets.from_list(list(targets), device=given.points.device)
+        dtype = torch.float64 if given.logits.dtype == torch.float64 else torch.float32
+        quality = None if self.evaluator is None else self.evaluator(given.features, given.masks)
+        terms = (self._fused if self._is_fused() else self._composed)(given, targets, quality)
+        fit, contrast = self._fit(given, targets, dtype), self._contrast(given, targets, terms)
+        if self.evidence is not None and self.gaussians is not None:
+            if frames is None:
+                raise ValueError(
+                    'signal="evidence" needs the input frames and their mask: pass frames=(features, mask)'
+                )
+            fit = fit + sum(self.evidence.losses(*frames, targets, self.gaussians))
+        total = terms["total"]
+        if self.signal != "loss":
+            total = total + fit
+        if self.contrastive:
+            total = torch.add(total, contrast.to(dtype), alpha=self.contrastive_weight)
+        names = ("cls", "loc", "sensitivity", "num_positives")
+        kept = {name: terms[name] for name in names}
+        return {"total": total, **kept, "fit": fit, "contrastive": contrast.to(dtype)}
 
-        assigned = assign_points(points, targets, self.num_classes, center_sampling_radius=self.center_sampling_radius)
+    def _is_fused(self) -> bool:
+        """Whether one op computes it all but fit and contrastive loss: not where each instance has its own scale."""
+        return self.normalization != "instance"
+
+    def _fused(self, given: LossInputs, targets: RaggedTargets, quality: Tensor | None) -> dict[str, Tensor]:
+        moves = self.training and torch.is_grad_enabled()
+        found = detection_loss(
+            given.logits,
+            given.offsets,
+            given.mask,
+            given.points,
+            targets,
+            self.loss_normalizer,
+            quality=quality,
+            gaussians=None if self.gaussians is None else self.gaussians.raw(learned=self.signal == "loss"),
+            class_level=self.class_level,
+            branches=self.branches,
+            constant_weights=self.constant_weights or (1.0, 1.0),
+            normalize=self.normalization == "batch",
+            center_sampling_radius=self.center_sampling_radius,
+            label_smoothing=self.label_smoothing,
+            momentum=self.loss_norm_momentum if moves else 1.0,
+            location_weight=self.location_weight,
+        )
+        if moves:
+            self.loss_normalizer.copy_(found.normalizer)
+        return found._asdict()
+
+    def _composed(self, given: LossInputs, targets: RaggedTargets, q: Tensor | None) -> dict[str, Tensor]:
+        """The same from the separate ops: every configuration, many launches."""
+        dtype = torch.float64 if given.logits.dtype == torch.float64 else torch.float32
+        logits, offsets, mask = given.logits.to(dtype), given.offsets.to(dtype), given.mask
+        assigned = assign_points(
+            given.points, targets, self.num_classes, center_sampling_radius=self.center_sampling_radius
+        )
         positive = assigned.positive & mask
         num_positives = positive.sum()
         normalizer = self._updated_normalizer(num_positives).to(dtype)
         # Background rows get offsets (1, 1) and weight 0: what the head says there costs nothing and has no gradient.
         target_offsets = torch.where(positive[..., None], assigned.offsets.to(dtype), 1.0)
-        all_offsets = torch.where(positive[..., None], all_offsets, 1.0)
-        quality = torch.stack(
-            [
-                class_probability(all_logits, instance_labels(targets.labels, assigned.instance)),
-                offset_iou(all_offsets, target_offsets),
-            ],
-            -1,
-        ).detach()
+        offsets = torch.where(positive[..., None], offsets, 1.0)
+        label = instance_labels(targets.labels, assigned.instance)
+        quality = torch.stack([class_probability(logits, label), offset_iou(offsets, target_offsets)], -1).detach()
 
-        weights, sensitivity = self._weights(features, masks, targets, assigned, positive, quality)
+        weights, sensitivity = self._weights(q, targets, assigned, positive, quality)
         cls = sensitivity_focal_loss(
-            all_logits,
+            logits,
             assigned.class_targets.to(dtype),
             None if weights is None else torch.where(positive, weights[0], 1.0),
             mask,
@@ -244,28 +292,21 @@ class ASLLoss(nn.Module):
             reduction="sum",
         )
         loc_weight = positive.to(dtype) if weights is None else torch.where(positive, weights[1], 0.0)
-        loc = diou_loss(all_offsets.flatten(0, 1), target_offsets.flatten(0, 1), loc_weight.flatten(), reduction="sum")
+        loc = diou_loss(offsets.flatten(0, 1), target_offsets.flatten(0, 1), loc_weight.flatten(), reduction="sum")
         cls, loc = cls / normalizer, loc / normalizer
-        location_weight = self.location_weight if self.location_weight > 0 else (cls / loc.clamp(min=0.01)).detach()
-
-        fit = self._fit(points, targets, masks, all_logits, torch.cat(list(offsets), 1).to(dtype))
-        if self.evidence is not None and self.gaussians is not None:
-            if frames is None:
-                raise ValueError(
-                    'signal="evidence" needs the input frames and their mask: pass frames=(features, mask)'
-                )
-            fit = fit + sum(self.evidence.losses(*frames, targets, self.gaussians))
-        contrast = self._contrast(features[0], masks[0], points, targets).to(dtype)
-        total = cls + location_weight * loc + sensitivity + fit + self.contrastive_weight * contrast
-        return {
-            "total": total,
+        balance = self.location_weight if self.location_weight > 0 else (cls / loc.clamp(min=0.01)).detach()
+        terms = {
+            "total": cls + balance * loc + sensitivity,
             "cls": cls,
             "loc": loc,
             "sensitivity": sensitivity,
-            "fit": fit,
-            "contrastive": contrast,
             "num_positives": num_positives,
         }
+        if self.gaussians is not None:
+            mu, sigma = self.gaussians.mu, self.gaussians.sigma
+            terms["mu"], terms["sigma"] = (mu, sigma) if self.signal == "loss" else (mu.detach(), sigma.detach())
+            terms["frames"] = targets.segments / given.points[0, 3]
+        return terms
 
     def _updated_normalizer(self, num_positives: Tensor) -> Tensor:
         if not (self.training and torch.is_grad_enabled()):
@@ -277,8 +318,7 @@ class ASLLoss(nn.Module):
 
     def _weights(
         self,
-        features: Sequence[Tensor],
-        masks: Sequence[Tensor],
+        q: Tensor | None,
         targets: RaggedTargets,
         assigned: PointAssignment,
         positive: Tensor,
@@ -289,7 +329,7 @@ class ASLLoss(nn.Module):
         ones = torch.ones_like(quality[..., 0])
         if self.constant_weights is not None:
             return (self.constant_weights[0] * ones, self.constant_weights[1] * ones), zero
-        if not self.class_level and self.evaluator is None:
+        if not self.class_level and q is None:
             return None, zero
         h = {branch: torch.zeros_like(ones) for branch in self.branches}
         if self.class_level and self.gaussians is not None:
@@ -299,8 +339,8 @@ class ASLLoss(nn.Module):
             p = {"cls": p_cls, "loc": p_start + p_end}
             h = {branch: h[branch] + (p[branch] if self.signal == "loss" else p[branch].detach()) for branch in h}
         sensitivity = zero
-        if self.evaluator is not None:
-            q = self.evaluator(features, masks).to(ones.dtype)
+        if q is not None:
+            q = q.to(ones.dtype)
             wanted = quality[..., [("cls", "loc").index(branch) for branch in self.branches]]
             error = torch.where(positive[..., None], (q - wanted) ** 2, 0.0).sum()
             sensitivity = error / positive.sum().clamp(min=1)
@@ -310,13 +350,12 @@ class ASLLoss(nn.Module):
             h = {branch: mean_one(h[branch], positive, groups, len(targets.labels) + 1) for branch in h}
         return (h.get("cls", ones), h.get("loc", ones)), sensitivity
 
-    def _fit(
-        self, points: Tensor, targets: RaggedTargets, masks: Sequence[Tensor], logits: Tensor, offsets: Tensor
-    ) -> Tensor:
+    def _fit(self, given: LossInputs, targets: RaggedTargets, dtype: torch.dtype) -> Tensor:
         """The likelihood signal of mu and sigma; 0 where they learn from something else."""
-        fit = logits.new_zeros(())
         if self.signal != "likelihood" or not self.class_level or self.gaussians is None:
-            return fit
+            return self.nothing.to(dtype)
+        points, masks, logits, offsets = given.points, given.masks, given.logits.to(dtype), given.offsets.to(dtype)
+        fit = self.nothing.to(dtype)
         finest = masks[0].shape[1]
         everything = points[:finest].clone()
         everything[:, 1], everything[:, 2] = 0.0, torch.inf
@@ -324,7 +363,7 @@ class ASLLoss(nn.Module):
             if branch not in self.branches:
                 continue
             assigned = assign_points(where, targets, self.num_classes, center_sampling_radius=None)
-            inside = assigned.positive & torch.cat(list(masks), 1)[:, : len(where)]
+            inside = assigned.positive & given.mask[:, : len(where)]
             instance, label = (
                 instance_groups(targets.labels, assigned.instance),
                 instance_labels(targets.labels, assigned.instance),
@@ -338,43 +377,16 @@ class ASLLoss(nn.Module):
             fit = fit + profile_misfit(p, quality, inside, instance, label, len(targets.labels) + 1, self.num_classes)
         return fit
 
-    def _contrast(self, features: Tensor, mask: Tensor, points: Tensor, targets: RaggedTargets) -> Tensor:
-        if not self.contrastive or self.gaussians is None:
-            return self.loss_normalizer.new_zeros(())
+    def _contrast(self, given: LossInputs, targets: RaggedTargets, terms: dict[str, Tensor]) -> Tensor:
+        if not self.contrastive:
+            return self.nothing
         # Grid units to frames of the finest level.
-        targets = targets._replace(segments=targets.segments / points[0, 3])
-        mu, sigma = self.gaussians.mu, self.gaussians.sigma
-        if self.signal != "loss":
-            mu, sigma = mu.detach(), sigma.detach()
         return contrastive_similarity_loss(
-            features, mask, targets, mu, sigma, delta=self.delta, temperature=self.temperature
+            given.features[0],
+            given.masks[0],
+            targets._replace(segments=terms["frames"]),
+            terms["mu"],
+            terms["sigma"],
+            delta=self.delta,
+            temperature=self.temperature,
         )
-
-    def _check(
-        self,
-        logits: Sequence[Tensor],
-        offsets: Sequence[Tensor],
-        features: Sequence[Tensor],
-        masks: Sequence[Tensor],
-        points: Tensor,
-    ) -> None:
-        levels = len(logits)
-        if not levels or not levels == len(offsets) == len(features) == len(masks):
-            raise ValueError(
-                f"logits, offsets, features and masks need one tensor per level, got {levels}, {len(offsets)}, "
-                f"{len(features)} and {len(masks)}"
-            )
-        for level, mask in enumerate(masks):
-            wanted = {"logits": (*mask.shape, self.num_classes), "offsets": (*mask.shape, 2)}
-            for name, tensor in (("logits", logits[level]), ("offsets", offsets[level])):
-                if tuple(tensor.shape) != wanted[name]:
-                    raise ValueError(
-                        f"{name}[{level}] must be {wanted[name]} to fit its mask, got {tuple(tensor.shape)}"
-                    )
-            if features[level].shape[:2] != mask.shape:
-                raise ValueError(
-                    f"features[{level}] must begin with {tuple(mask.shape)}, got {tuple(features[level].shape)}"
-                )
-        count = sum(mask.shape[1] for mask in masks)
-        if tuple(points.shape) != (count, 4):
-            raise ValueError(f"points of all levels must be ({count}, 4), got {tuple(points.shape)}")

@@ -25,6 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from asl_fast.ops.detection_loss import RawGaussians
+
 MU_INIT = (0.0, -0.5, 0.5)
 _INSIDE = 1.0 - 1e-6
 # Keeps the fit defined where p is constant within every instance of a class.
@@ -37,7 +39,7 @@ def bounded(raw: Tensor, below: float, above: float) -> Tensor:
     An arc tangent: its gradient fades like 1/raw², so an adaptive optimiser can always walk back; the gradients of
     tanh and of a clamp become exactly zero.
     """
-    scale = torch.where(raw < 0, below, above).to(raw.dtype) * (_INSIDE * 2 / math.pi)
+    scale = torch.full_like(raw, above).masked_fill(raw < 0, below) * (_INSIDE * 2 / math.pi)
     return scale * torch.atan(raw / scale)
 
 
@@ -196,6 +198,15 @@ class ClassGaussians(nn.Module):
         """(C, 3) widths [cls, start, end], in instance lengths."""
         below, above = math.log(self.sigma_init / self.sigma_min), math.log(self.sigma_max / self.sigma_init)
         return self.sigma_init * torch.exp(bounded(self.raw_sigma, below, above))
+
+    def raw(self, *, learned: bool) -> RawGaussians:
+        """The parameters as :func:`asl_fast.ops.detection_loss` takes them; without gradient unless ``learned``."""
+        mu, sigma = (self.raw_mu, self.raw_sigma) if learned else (self.raw_mu.detach(), self.raw_sigma.detach())
+        quarter = _INSIDE * 2 / math.pi
+        below, above = math.log(self.sigma_init / self.sigma_min), math.log(self.sigma_max / self.sigma_init)
+        return RawGaussians(
+            mu, sigma, MU_INIT, self.mu_bound * quarter, self.sigma_init, (below * quarter, above * quarter)
+        )
 
     def forward(self, distance: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Sensitivities of points.

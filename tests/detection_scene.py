@@ -106,7 +106,7 @@ def composed(
     sensitivity = data.logits.new_zeros(())
     if p:
         mu = torch.tensor(INIT, dtype=dtype) + MU_SCALE * torch.atan(data.raw_mu / MU_SCALE)
-        scale = torch.where(data.raw_sigma < 0, *SIGMA_SCALES).to(dtype)
+        scale = torch.full_like(data.raw_sigma, SIGMA_SCALES[1]).masked_fill(data.raw_sigma < 0, SIGMA_SCALES[0])
         sigma = torch.exp(scale * torch.atan(data.raw_sigma / scale))
         each = torch.exp(-(((assigned.distance[..., None].to(dtype) - mu[label]) / sigma[label]) ** 2) / 2)
         for branch, own in (("cls", each[..., 0]), ("loc", each[..., 1] + each[..., 2])):

@@ -10,8 +10,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from asl_fast.losses import ASLLoss
 from asl_fast.ops.assign_points import assign_points
 from tests.losses_scene import CLASSES, KEYS, PLAIN, Batch, asl_loss, batch
+
+
+@pytest.fixture(params=["fused", "composed"], autouse=True)
+def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether one op computes the loss, or several."""
+    if request.param == "composed":
+        monkeypatch.setattr(ASLLoss, "_is_fused", lambda self: False)
 
 
 def focal(logits: Tensor, targets: Tensor) -> Tensor:

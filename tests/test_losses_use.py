@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from asl_fast import backend
+from asl_fast.loss_inputs import join_levels
 from asl_fast.losses import ASLLoss
 from tests.losses_scene import CLASSES, DIM, KEYS, PLAIN, asl_loss, batch
 
@@ -59,6 +60,35 @@ def test_switches_leave_out_their_terms_and_train_every_parameter(options: dict[
             assert parameter.grad.abs().sum() > 0, name
     for tensor in (*data.logits, *data.offsets):
         assert tensor.grad is not None and tensor.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("options", [option for option in SWITCHES if option != {"normalization": "instance"}], ids=str)
+def test_one_op_and_several_ops_train_alike(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for fused in (True, False):
+        loss, data = asl_loss(**options, label_smoothing=0.1, location_weight=0.5), batch(grad=True)
+        assert loss._is_fused()
+        monkeypatch.setattr(ASLLoss, "_is_fused", lambda self, fused=fused: fused)
+        terms = loss(*data)
+        terms["total"].backward()
+        leaves = (*loss.parameters(), *data.logits, *data.offsets, *data.features)
+        found.append((terms, loss.loss_normalizer, [leaf.grad for leaf in leaves]))
+        monkeypatch.undo()
+    torch.testing.assert_close(*found, rtol=2e-5, atol=1e-6)
+
+
+def test_joined_levels_are_taken_without_a_copy() -> None:
+    data, loss = batch(), asl_loss().eval()
+    joined = [torch.cat(levels, 1) for levels in (data.logits, data.offsets, data.masks)]
+    wanted, out = (
+        loss(*data),
+        loss(joined[0], joined[1], data.features, joined[2], torch.cat(data.points), data.targets),
+    )
+    assert {name: value.item() for name, value in out.items()} == {name: value.item() for name, value in wanted.items()}
+    given = join_levels(joined[0], joined[1], data.features, joined[2], data.points, CLASSES)
+    for one, other in zip((given.logits, given.offsets, given.mask), joined, strict=True):
+        assert one is other
+    assert [tuple(mask.shape) for mask in given.masks] == [(2, 64), (2, 32), (2, 16)]
 
 
 @pytest.mark.parametrize(
@@ -139,8 +169,8 @@ def test_half_precision_is_computed_in_single(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.slow
-def test_compiles_without_a_graph_break() -> None:
-    options: dict[str, Any] = {"signal": "likelihood", "normalization": "instance"}
+@pytest.mark.parametrize("options", [{}, {"signal": "likelihood", "normalization": "instance"}], ids=str)
+def test_compiles_without_a_graph_break(options: dict[str, Any]) -> None:
     data = batch(grad=True)
     eager, traced = asl_loss(**options), asl_loss(**options)
     compiled = torch.compile(traced, fullgraph=True, backend="aot_eager")
@@ -264,6 +294,10 @@ def test_mismatched_inputs_are_named() -> None:
         loss(*data[:4], data.points[:2], data.targets)
     with pytest.raises(ValueError, match=r"features\[2\] must begin with \(2, 16\)"):
         loss(data.logits, data.offsets, [*data.features[:2], data.features[1]], *data[3:])
+    with pytest.raises(ValueError, match=r"logits of all levels must be \(2, 112, 4\), got \(2, 64, 4\)"):
+        loss(data.logits[0], *data[1:])
+    with pytest.raises(ValueError, match="all joined, 2, 3 and 3"):
+        loss(torch.cat(data.logits, 1), data.offsets[:2], *data[2:])
 
 
 @pytest.mark.parametrize(("options", "expected"), [({}, True), ({"class_level": False}, False), (PLAIN, False)])

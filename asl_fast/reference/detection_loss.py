@@ -49,7 +49,7 @@ def gaussian_tables(
     start = raw_mu.new_tensor(shape[:3])
     mu = start + shape.mu_scale * torch.atan(raw_mu / shape.mu_scale)
     slope_mu = 1 / (1 + (raw_mu / shape.mu_scale) ** 2)
-    scale = torch.where(raw_sigma < 0, shape.sigma_scale_below, shape.sigma_scale_above).to(dtype)
+    scale = torch.full_like(raw_sigma, shape.sigma_scale_above).masked_fill(raw_sigma < 0, shape.sigma_scale_below)
     sigma = shape.sigma_init * torch.exp(scale * torch.atan(raw_sigma / scale))
     return mu, sigma, slope_mu, sigma / (1 + (raw_sigma / scale) ** 2)
 
