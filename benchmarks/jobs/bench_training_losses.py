@@ -51,13 +51,14 @@ def _case(device: str, each: Shape, variant: str, scale: Scale) -> Case:
         def drawn(length: int, channels: int) -> Tensor:
             return torch.randn(each.batch, length, channels, generator=generator)
 
-        logits = [(drawn(length, each.classes) - 3).to(device).requires_grad_() for length in each.lengths]
-        offsets = [drawn(length, 2).abs().to(device).requires_grad_() for length in each.lengths]
+        logits = (drawn(each.num_points, each.classes) - 3).to(device).requires_grad_()
+        offsets = drawn(each.num_points, 2).abs().to(device).requires_grad_()
         features = [drawn(length, width).to(device).requires_grad_() for length in each.lengths]
-        masks = [torch.ones(each.batch, length, dtype=torch.bool, device=device) for length in each.lengths]
+        mask = torch.ones(each.batch, each.num_points, dtype=torch.bool, device=device)
         torch.manual_seed(0)
         loss = make_loss(each.config).to(device).eval()  # eval: the normaliser must not differ from call to call
-        return loss, logits, offsets, features, masks, each.points(device), each.targets(device)
+        points = torch.cat(each.points(device))
+        return loss, logits, offsets, features, mask, points, each.targets(device)
 
     def reference(*inputs: Any) -> Result:
         with backend("reference"):
@@ -107,50 +108,53 @@ def _focal_and_diou(device: str) -> Case:
 
 def fused(
     loss: ASLLoss,
-    logits: list[Tensor],
-    offsets: list[Tensor],
+    logits: Tensor,
+    offsets: Tensor,
     features: list[Tensor],
-    masks: list[Tensor],
-    points: list[Tensor],
+    mask: Tensor,
+    points: Tensor,
     targets: RaggedTargets,
 ) -> Result:
-    """The loss module as training uses it."""
-    _forget(logits, offsets, features)
+    """The loss module as training uses it, on joined levels."""
+    for tensor in (logits, offsets, *features):
+        tensor.grad = None
     loss.zero_grad(set_to_none=True)
-    terms = loss(logits, offsets, features, masks, points, targets)
+    terms = loss(logits, offsets, features, mask, points, targets)
     terms["total"].backward()
-    return terms["total"].detach(), *_gradients(logits, offsets)
+    return terms["total"].detach(), *_gradients(logits, offsets, features)
 
 
 def theirs(
     loss: ASLLoss,
-    logits: list[Tensor],
-    offsets: list[Tensor],
+    logits: Tensor,
+    offsets: Tensor,
     features: list[Tensor],
-    masks: list[Tensor],
-    points: list[Tensor],
+    mask: Tensor,
+    points: Tensor,
     targets: RaggedTargets,
 ) -> Result:
-    """ActionFormer's own ``label_points`` and ``losses``."""
-    _forget(logits, offsets, features)
+    """ActionFormer's own ``label_points`` and ``losses``, on the levels that it takes apart."""
+    levels, pairs = ([x.detach().requires_grad_() for x in _levels(both, features)] for both in (logits, offsets))
     detector = actionformer.labeller(loss.num_classes)
     # Momentum 1 keeps the normaliser where it is, as evaluation mode does in ours.
     detector.loss_normalizer, detector.loss_normalizer_momentum = float(loss.loss_normalizer), 1.0
     bounds = list(pairwise(targets.offsets.tolist()))
     segments, labels = ([column[first:last] for first, last in bounds] for column in (targets.segments, targets.labels))
-    found = detector.losses(masks, logits, offsets, *detector.label_points(points, segments, labels))
+    per_level = list(torch.split(points, [level.shape[1] for level in features]))
+    assigned = detector.label_points(per_level, segments, labels)
+    found = detector.losses(_levels(mask, features), levels, pairs, *assigned)
     found["final_loss"].backward()
-    return found["final_loss"].detach(), *_gradients(logits, offsets)
+    return found["final_loss"].detach(), *(x.grad for x in (*levels, *pairs) if x.grad is not None)
 
 
-def _forget(*groups: list[Tensor]) -> None:
-    for group in groups:
-        for tensor in group:
-            tensor.grad = None
+def _gradients(logits: Tensor, offsets: Tensor, features: list[Tensor]) -> list[Tensor]:
+    grads = [tensor.grad for tensor in (logits, offsets) if tensor.grad is not None]
+    return [level for grad in grads for level in _levels(grad, features)]
 
 
-def _gradients(*groups: list[Tensor]) -> list[Tensor]:
-    return [tensor.grad for group in groups for tensor in group if tensor.grad is not None]
+def _levels(joined: Tensor, features: list[Tensor]) -> list[Tensor]:
+    """Views of each level's part of (B, P, ...)."""
+    return list(torch.split(joined, [level.shape[1] for level in features], 1))
 
 
 if __name__ == "__main__":
