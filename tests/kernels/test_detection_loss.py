@@ -23,10 +23,22 @@ from asl_fast.ops.detection_loss import detection_loss
 from asl_fast.reference import detection_loss as reference
 from tests.detection_scene import INIT, MU_SCALE, SIGMA_SCALES, scene
 from tests.kernels.fences import fenced
+from tests.losses_scene import asl_loss, batch
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 FORM = [*INIT, MU_SCALE, 1.0, *SIGMA_SCALES]
-VIEWS = {"view", "detach", "alias", "empty", "empty_strided", "_unsafe_view", "expand", "as_strided", "unsqueeze"}
+VIEWS = {
+    "view",
+    "split_with_sizes",
+    "detach",
+    "alias",
+    "empty",
+    "empty_strided",
+    "_unsafe_view",
+    "expand",
+    "as_strided",
+    "unsqueeze",
+}
 
 
 def compare(found: Any, expected: Any, names: str) -> None:
@@ -145,3 +157,25 @@ def test_an_unknown_label_counts_as_no_class() -> None:
     with fenced():
         found = forward.detection_loss(*tensors, labels, data.targets.offsets, *raws, torch.tensor(90.0), *settings)
     assert found[0].isfinite() and int(found[4]) > 0
+
+
+@pytest.mark.parametrize("asl", [False, True])
+def test_the_loss_module_adds_no_launch_but_the_contrastive_ones(asl: bool) -> None:
+    data, off = batch(grad=True), {"class_level": False, "instance_level": False, "contrastive": False}
+    loss = asl_loss(**({"instance_level": False} if asl else off)).to(DEVICE)
+    levels = [torch.cat([x.detach() for x in group], 1).to(DEVICE) for group in (data.logits, data.offsets, data.masks)]
+    logits, offsets = (level.requires_grad_() for level in levels[:2])
+    features = [level.detach().to(DEVICE) for level in data.features]
+    points, targets, seed = torch.cat(data.points).to(DEVICE), data.targets.to(DEVICE), torch.ones((), device=DEVICE)
+    with forced(None if asl else "triton"), Operators() as operators:
+        total = loss(logits, offsets, features, levels[2], points, targets)["total"]
+        # The copy of the normaliser is a transfer; the last sum is there for the contrastive loss alone.
+        contrastive = ["asl_fast::contrastive_similarity_loss", "aten::add"] if asl else []
+        assert operators.seen == ["asl_fast::detection_loss", "aten::copy_", *contrastive]
+        operators.seen.clear()
+        torch.autograd.backward(total, seed, inputs=[logits, offsets, *loss.no_weight_decay_parameters()])
+    ours = [name for name in operators.seen if name.startswith("asl_fast::detection_loss")]
+    assert ours == ["asl_fast::detection_loss_backward"]
+    if not asl:
+        assert operators.seen == ours
+    assert logits.grad is not None and offsets.grad is not None
