@@ -74,6 +74,7 @@ _op = _library.define(
 _dispatch.register("assign_points", "reference", reference.assign_points)
 _dispatch.register("assign_points", "cpu", "asl_fast.ops._assign_points_cpu:assign_points")
 _dispatch.register("assign_points", "triton", "asl_fast.kernels.assign_points:assign_points")
+_dispatch.register("assign_points", "cuda", "asl_fast.ops._assign_points_cuda:assign_points")
 
 
 def assign_points(

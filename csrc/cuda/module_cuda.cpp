@@ -56,4 +56,9 @@ PYBIND11_MODULE(ASL_CUDA_MODULE, m, py::mod_gil_not_used()) {
              py::arg("videos"));
     m.def("soft_nms_select", &asl::cuda::soft_nms_select, "Soft-NMS: a block per video.");
     m.def("soft_nms_collect", &asl::cuda::soft_nms_collect, "The padded result of soft-NMS, with segment voting.");
+    m.def("assign_points", &asl::cuda::assign_points, py::arg("points"), py::arg("segments"), py::arg("labels"),
+          py::arg("offsets"), py::arg("num_points"), py::arg("videos"), py::arg("classes"), py::arg("radius"),
+          py::arg("tie_tolerance"), py::arg("is_double"), py::arg("out_class_targets"), py::arg("out_offsets"),
+          py::arg("out_instance"), py::arg("out_distance"), py::arg("stream"),
+          "Point assignment of a ragged batch, queued on the stream.");
 }

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CUDA point assignment gives the reference's bits, in one launch, within its buffers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from asl_fast.ops import _dispatch
+from asl_fast.reference import assign_points as reference
+from tests.kernels import cuda_on_host
+
+
+def assign(device: torch.device, *arguments: object) -> tuple[Tensor, ...]:
+    """What the CUDA implementation makes of CPU tensors, on the CPU again."""
+    given = (x.to(device) if isinstance(x, Tensor) else x for x in arguments)
+    return tuple(x.cpu() for x in _dispatch.load("assign_points", "cuda")(*given))
+
+
+def pyramid(length: int) -> Tensor:
+    """(P, 4) points of three levels."""
+    levels = []
+    for level, (low, high) in enumerate(((0.0, 8.0), (4.0, 16.0), (8.0, 10000.0))):
+        time = torch.arange(0, length, 2**level, dtype=torch.float32)
+        levels.append(torch.stack((time, *(torch.full_like(time, v) for v in (low, high, 2.0**level))), -1))
+    return torch.cat(levels)
+
+
+def compare(
+    device: torch.device, points: Tensor, segments: Tensor, counts: list[int], classes: int, radius: float | None
+) -> None:
+    labels = torch.arange(len(segments)) % classes
+    bounds = torch.tensor([0, *counts]).cumsum(0)
+    found = assign(device, points, segments, labels, bounds, classes, radius, 1e-3)
+    expected = reference.assign_points(points, segments, labels, bounds, classes, radius, 1e-3)
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == other.dtype and one.is_contiguous() and torch.equal(one, other)
+
+
+def drawn(count: int, seed: int = 1) -> Tensor:
+    """Segments of any length; half of them have equal lengths and boundaries on points."""
+    generator = torch.Generator().manual_seed(seed)
+    start, size = torch.rand(2, count, generator=generator) * torch.tensor([[90.0], [40.0]])
+    segments = torch.stack((start, start + size), -1)
+    segments[: count // 2].round_()
+    return segments
+
+
+@pytest.mark.parametrize("radius", [1.5, None])
+@pytest.mark.parametrize("counts", [[0], [1], [70, 0, 17, 32], [0, 128, 129, 0], [300]], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+def test_equals_the_reference(
+    cuda_device: torch.device, radius: float | None, counts: list[int], dtype: torch.dtype
+) -> None:
+    compare(cuda_device, pyramid(100).to(dtype), drawn(sum(counts)).to(dtype), counts, 7, radius)
+
+
+@pytest.mark.parametrize("classes", [1, 16, 65])
+@pytest.mark.parametrize("length", [0, 1, 72, 73, 74])  # 73 of one level are 128 of three
+def test_tails(cuda_device: torch.device, length: int, classes: int) -> None:
+    segments = torch.tensor([[0.0, 3.0], [2.0, 30.0], [2.0, 30.0]])
+    compare(cuda_device, pyramid(length), segments, [3, 0], classes, 1.5)
+
+
+def test_no_video_and_any_layout(cuda_device: torch.device) -> None:
+    compare(cuda_device, pyramid(9), torch.empty(0, 2), [], 3, 1.5)
+    segments = drawn(40).t().contiguous().t()
+    assert not segments.is_contiguous()
+    compare(cuda_device, pyramid(90).t().contiguous().t(), segments, [11, 29], 3, 1.5)
+    compare(cuda_device, pyramid(90).double(), segments, [11, 29], 3, 1.5)
+
+
+def test_segments_without_length_or_with_nan_claim_nothing(cuda_device: torch.device) -> None:
+    segments = torch.tensor([[5.0, 5.0], [9.0, 3.0], [math.nan, 9.0], [2.0, math.nan], [0.0, math.inf]])
+    for radius in (1.5, None):
+        found = assign(cuda_device, pyramid(16), segments, torch.zeros(5).long(), torch.tensor([0, 5]), 1, radius, 1e-3)
+        assert bool((found[2] == -1).all())
+        assert not any(bool(values.any()) for values in (found[0], found[1], found[3]))
+
+
+def test_unknown_labels_are_not_written(cuda_device: torch.device) -> None:
+    segments, labels = torch.tensor([[0.0, 6.0]] * 3), torch.tensor([-1, 4, 2])
+    found = assign(cuda_device, pyramid(8), segments, labels, torch.tensor([0, 3]), 4, None, 1e-3)
+    assert found[0].sum(1).sum(0).nonzero().flatten().tolist() == [2]
+
+
+def test_one_launch_for_the_batch_in_any_order_of_threads() -> None:
+    # Launches can be counted, and the order of threads drawn, only where the CPU runs the kernel.
+    device, library = torch.device("cpu"), cuda_on_host.library()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("asl_fast.native.cuda_module", cuda_on_host.module)
+        for seed in range(3):
+            library.cuda_on_host_set_order(seed)
+            before = library.cuda_on_host_launches()
+            compare(device, pyramid(150), drawn(200), [60, 0, 140], 20, 1.5)
+            assert library.cuda_on_host_launches() - before == 1
+    library.cuda_on_host_set_order(1)
+
+
+ticks = st.integers(0, 24).map(lambda n: n / 2)
+
+
+@given(st.lists(st.tuples(ticks, ticks), max_size=8), st.sampled_from([None, 0.5, 1.0, 1.5]))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_drawn_segments(cuda_device: torch.device, pairs: list[tuple[float, float]], radius: float | None) -> None:
+    segments = torch.tensor(pairs, dtype=torch.float32).view(-1, 2)
+    compare(cuda_device, pyramid(12), segments, [len(pairs)], 3, radius)
