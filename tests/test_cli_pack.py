@@ -115,14 +115,20 @@ def test_damage_is_reported_by_verify_and_skipped_by_training(root: Path, capsys
 def test_training_says_what_it_left_out_and_strict_stops(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bad = min((root / "features").iterdir())
+    content = json.loads((root / "thumos14.json").read_text())
+    video = next(entry for entry in content["database"].values() if entry["subset"] != "Test")
+    video["annotations"][0]["segment"][1] = video["duration"] + 5
+    video["annotations"].append({**video["annotations"][0], "segment": [2.0, 2.0]})
+    (root / "thumos14.json").write_text(json.dumps(content))
+    bad = min((root / "features").glob("*test*"))
     bad.write_bytes(bad.read_bytes()[:-1])
     words = ["--dataset", "thumos14", "--data-root", str(root), "--output", str(tmp_path / "run"), *TINY_OPTIONS]
     assert train([*words, "--strict"]) == 2
     assert f"{bad.name}: truncated" in capsys.readouterr().err
     assert train(words) == 0
-    expected = "1 videos are left out: 1 x video with unusable features; --strict stops at the first"
-    assert expected in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "1 videos are left out: 1 x video with unusable features; --strict stops at the first" in out
+    assert "1 segments are cut at the ends of their video, 1 are empty or outside and not used" in out
     assert json.loads((tmp_path / "run" / "dataset.json").read_text())["metadata"]["skipped"] == {
         bad.stem: "video with unusable features"
     }

@@ -186,6 +186,12 @@ def _announce(request: Request, config: TrainConfig, bundle: DatasetBundle, proc
     if left_out:
         kinds = ", ".join(f"{count} x {kind}" for kind, count in left_out.items())
         print(f"  {sum(left_out.values())} videos are left out: {kinds}; --strict stops at the first")
+    clipped, dropped = bundle.train.num_clipped, bundle.train.num_dropped
+    if clipped or dropped:
+        print(
+            f"  training targets: {clipped} segments are cut at the ends of their video, {dropped} are empty or "
+            "outside and not used; scoring takes them as they are"
+        )
     if request.resume:
         found = request.folder.last.exists()
         print(
