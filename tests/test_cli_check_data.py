@@ -159,6 +159,7 @@ def test_bad_annotations(tmp_path: Path, capsys: pytest.CaptureFixture[str], cap
     (problem,) = problems(out)
     assert status == 1 and "1 video of" in problem and "left out, bad annotation: video_test_" in problem
     assert "'duration': expected a number, found 'long'" in caplog.text
+    assert "without annotation" not in out
 
 
 def test_times_in_frames(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,7 +52,8 @@ def feature_findings(
             "training leaves these videos out and says so",
             tuple(unusable),
         )
-    left_over = tuple(sorted(set(source.store.video_ids) - set(source.annotations.videos)))
+    annotated = source.annotations.videos.keys() | source.annotations.skipped.keys()
+    left_over = tuple(sorted(set(source.store.video_ids) - annotated))
     if left_over and (steps or unusable):
         yield Finding(
             "features without annotation",

@@ -75,8 +75,13 @@ def split(
     if train.lower() == test.lower():
         learning, scored = _hold_out(annotations.name, learning, ids, rule)
         value = f"{count(number(learning), 'video')} to train on, {number(scored)} held out to score on"
+        alone = f"there is one subset, {train!r}"
+        if len(annotations.subsets) > 1:
+            alone = (
+                f"only subset {train!r} has annotations" if len(names) == 1 else f"subset {train!r} was asked for alone"
+            )
         why = (
-            f"there is one subset, {train!r}, so {rule.holdout_share:.0%} of its videos are held out at random "
+            f"{alone}, so {rule.holdout_share:.0%} of its videos are held out at random "
             f"(--data.holdout-share, --data.split-seed {rule.seed})"
         )
         return learning, scored, named, Decision("split", value, why)

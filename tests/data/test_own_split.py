@@ -70,6 +70,14 @@ def test_hold_out_depends_on_the_seed_alone() -> None:
     assert len(train) == len(test) == 10
 
 
+def test_the_reason_says_what_became_of_other_subsets() -> None:
+    data = annotations("train", "test", without=("test",))
+    assert "only subset 'train' has annotations, so 20%" in str(split(data, data.subset("train"), SplitRule())[3])
+    data = annotations("train", "test")
+    asked = SplitRule("test", "test")
+    assert "subset 'test' was asked for alone, so 20%" in str(split(data, list(data.videos.values()), asked)[3])
+
+
 def test_two_videos_are_enough_and_one_is_not() -> None:
     data = annotations("all", each=2)
     train, test, *_ = split(data, list(data.videos.values()), SplitRule())
