@@ -9,6 +9,9 @@ from torch import Tensor
 from asl_fast.kernels.candidate_order import ordered
 from asl_fast.ops import _buffers
 
+# How many videos there are only the device knows: enough blocks to fill it.
+MOST_BLOCKS = 1024
+
 
 def soft_nms(
     segments: Tensor,
@@ -56,7 +59,7 @@ def soft_nms(
         )
         scratch = (current.data_ptr(), best.data_ptr(), seen.data_ptr())
         rule = (method, sigma, iou_threshold, min_score, max_segments, keep_best)
-        module.soft_nms_select(buffers, *scratch, *rule, stream)
+        module.soft_nms_select(buffers, *scratch, *rule, min(videos, MOST_BLOCKS), stream)
         result = (indices.data_ptr(), moved.data_ptr(), decayed.data_ptr(), kept.data_ptr())
         ends = counts.cumsum(0)
         module.soft_nms_collect(buffers, ends.data_ptr(), voting_threshold, rows, *result, stream)

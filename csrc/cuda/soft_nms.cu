@@ -16,8 +16,7 @@
 namespace asl::cuda {
 namespace {
 
-// How many videos there are only the device knows: enough blocks to fill it, and each takes the next video.
-constexpr std::int64_t kMostBlocks = 1024;
+constexpr std::int64_t kVoteBlocks = 2048;  // fill the device; how many rows there are only it knows
 
 template <class T>
 T* pointer(std::uintptr_t address) {
@@ -44,12 +43,11 @@ NmsSelected selected_of(const NmsBuffers& buffers) {
 
 void soft_nms_select(const NmsBuffers& buffers, std::uintptr_t current, std::uintptr_t best, std::uintptr_t seen,
                      int method, float sigma, float iou_threshold, float min_score, std::int64_t max_segments,
-                     bool keep_best, std::uintptr_t stream) {
-    const auto blocks = static_cast<unsigned>(std::min(buffers.videos, kMostBlocks));
+                     bool keep_best, std::int64_t blocks, std::uintptr_t stream) {
     const NmsScratch scratch{pointer<float>(current), pointer<std::uint64_t>(best), pointer<int>(seen)};
     const NmsRule rule{static_cast<NmsMethod>(method), sigma, iou_threshold, min_score};
-    launch(nms_select, blocks, kNmsThreads, 0, as_stream(stream), candidates_of(buffers), scratch, selected_of(buffers),
-           rule, std::min(max_segments, buffers.count), keep_best);
+    launch(nms_select, static_cast<unsigned>(blocks), kNmsThreads, 0, as_stream(stream), candidates_of(buffers),
+           scratch, selected_of(buffers), rule, std::min(max_segments, buffers.count), keep_best);
     check_launch("soft_nms_select");
 }
 
@@ -65,7 +63,7 @@ void soft_nms_collect(const NmsBuffers& buffers, std::uintptr_t ends, float voti
     check_launch("soft_nms_collect");
     if (!(voting_threshold > 0.0f)) return;
     const std::int64_t rows_per_block = kCollectThreads / 32;
-    const auto voting = static_cast<unsigned>(std::min((rows + rows_per_block - 1) / rows_per_block, 2 * kMostBlocks));
+    const auto voting = static_cast<unsigned>(std::min((rows + rows_per_block - 1) / rows_per_block, kVoteBlocks));
     launch(nms_vote, voting, kCollectThreads, 0, as_stream(stream), candidates_of(buffers), selected_of(buffers), sums,
            voting_threshold, result);
     check_launch("soft_nms_vote");
