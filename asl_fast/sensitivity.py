@@ -7,13 +7,18 @@ the features. :class:`asl_fast.ASLLoss` combines them into the weights of the cl
 What the Gaussians learn from is a choice, ``signal``:
 
 - "loss", the paper's: the gradient of the weighted losses. A loss is lower where its weights are large on points that
-  are easy already, so mu and sigma move to where the loss is small: towards the middle, which centre sampling trains
-  best, and not to where the action shows.
+  are easy already, so mu and sigma move to where the loss is small and not to where the action shows; on HAPT, mu_start
+  and mu_end drift to the centre.
 - "likelihood": a fit to the quality of the predictions at each point. Nothing can run away, but a point's prediction
-  rests on all that its receptive field has seen, so the profile is nearly flat, with the middle a little higher.
+  rests on all that its receptive field has seen, so the profile is nearly flat, and higher in the middle, where centre
+  sampling places the positives.
 - "evidence" (:mod:`asl_fast.evidence`): a fit to how sure a linear classifier of single input frames is of the class,
   and of the half of the action, for start and end. It asks where the evidence is and not where the detector does well.
-  On the synthetic twin of MultiTHUMOS it alone recovers the planted values: see tests/training/test_recovery.py.
+
+On the synthetic twin of MultiTHUMOS (smoke preset, 12 classes) the learned mu of the class evidence correlates with the
+planted one to 0.74 under "likelihood" and to 0.90 under "evidence", those of start and end to 0.2 and -0.1 against 0.67
+and 0.76. With 40 classes "evidence" reaches 0.90, 0.47 and 0.56; boundary evidence is planted within 0.2 instance
+lengths, which leaves little to tell apart.
 """
 
 from __future__ import annotations
