@@ -87,6 +87,18 @@ def test_from_files_to_detections(own: list[str], capsys: pytest.CaptureFixture[
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
+def test_two_extractors_side_by_side(own: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    for name, channels in (("left", slice(0, 3)), ("right", slice(3, 8))):
+        Path(name).mkdir()
+        for path in Path("features").iterdir():
+            np.save(Path(name) / path.name, np.load(path)[:, channels])
+    assert train_main([*own[:2], "--features", "left", "right", *SMALL]) == 0
+    assert "width 8, 12 of 12 videos have them: files are named 'v_' + video" in capsys.readouterr().out
+    words = ["--run", "runs/mine-001", "--output", "found.json", "--features"]
+    assert detect_main([*words, "left", "right"]) == 0
+    assert read_detections(Path("found.json")).videos[0] == "clip00"
+
+
 def test_a_saved_preset_gives_the_same_run(own: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert train_main([*own, *SMALL, "--save-preset", "preset.json"]) == 0
     saved = read_config(TrainConfig, Path("preset.json"))

@@ -110,6 +110,8 @@ def _features(paths: Sequence[Path], dataset: Mapping[str, Any]) -> tuple[Sequen
         files = {path.stem.removeprefix(prefix): path for path in _arrays_in(paths[0])}
         return tuple(files), lambda name: checked(read_array(files[name]), str(files[name]))
     stores = [open_store(path) for path in paths]
+    if prefix and any(name.startswith(prefix) for name in stores[0].names):
+        stores = [open_store(path, prefix=prefix) for path in paths]
     joined = stores[0] if len(stores) == 1 else ConcatenatedFeatureStore(stores)
     names = [name for name in stores[0].video_ids if name in joined]
     where = ", ".join(map(str, paths))
