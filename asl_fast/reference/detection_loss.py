@@ -46,7 +46,8 @@ def gaussian_tables(
     """mu = init + s atan(raw / s) and sigma = init exp(s atan(raw / s)), (C, 3), and their slopes in raw."""
     shape = GaussianForm(*form)
     raw_mu, raw_sigma = raw_mu.to(dtype), raw_sigma.to(dtype)
-    start = raw_mu.new_tensor(shape[:3])
+    # Filled on the device: a tensor made from a list would be copied there, and waited for.
+    start = torch.stack([torch.full_like(raw_mu[:, column], shape[column]) for column in range(3)], -1)
     mu = start + shape.mu_scale * torch.atan(raw_mu / shape.mu_scale)
     slope_mu = 1 / (1 + (raw_mu / shape.mu_scale) ** 2)
     scale = torch.full_like(raw_sigma, shape.sigma_scale_above).masked_fill(raw_sigma < 0, shape.sigma_scale_below)
@@ -134,10 +135,10 @@ def compose(
     error = logits.new_zeros((), dtype=dtype)
     unit_quality = logits.new_empty(0, dtype=unit_gradient_dtype(logits if quality is None else quality))
     if quality is not None:
-        wanted = torch.stack(_qualities(logits.to(dtype), label, pred, target), -1)
+        of_branch = _qualities(logits.to(dtype), label, pred, target)
         order = sorted((column, branch) for branch, column in enumerate(columns) if column >= 0)
-        wanted = wanted[..., [branch for _, branch in order]]
-        difference = torch.where(positive.unsqueeze(-1), quality.to(dtype) - wanted, 0)
+        said = [quality[..., column].to(dtype) - of_branch[branch] for column, branch in order]
+        difference = torch.stack([torch.where(positive, each, 0) for each in said], -1)
         error = (difference**2).sum()
         if need[2]:
             unit_quality = (2 * difference).to(unit_quality.dtype).contiguous()
@@ -176,7 +177,8 @@ def _sensitivities(
     """h_cls and h_loc of positive points before normalisation, 0 elsewhere, each (B, P)."""
     found = []
     for branch in range(2):
-        h = torch.full(positive.shape, 0.0 if sensitive[branch] else constants[branch], dtype=dtype).to(positive.device)
+        start = 0.0 if sensitive[branch] else constants[branch]
+        h = torch.full(positive.shape, start, dtype=dtype, device=positive.device)
         if sensitive[branch] and p:
             h = h + p[branch]
         if sensitive[branch] and quality is not None:
