@@ -30,6 +30,8 @@ ROOT = Path(__file__).resolve().parent.parent
 COMMON_FLAGS = "-MMD -MF $out.d -std=c++17 -pthread -ffp-contract=off -fno-trapping-math -fno-math-errno -Wall -Wextra"
 CXX_FLAGS = f"{COMMON_FLAGS} -O3 -fPIC -fvisibility=hidden"
 SANITIZE = "-g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all"
+# Not part of "undefined": no divisor of the scalar maths is zero, and no number that becomes an integer too large.
+FLOAT_CHECKS = "-fsanitize=float-cast-overflow,float-divide-by-zero"
 CUDA_ARCHS = ("80", "90", "100")
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX") or ".so"
 
@@ -152,13 +154,15 @@ def cuda_module() -> Module:
 
 
 def cpp_tests() -> Module:
-    """tests/cpp as one program under the address and undefined-behaviour sanitizers."""
+    """tests/cpp as one program under the sanitizers of addresses, undefined behaviour and floating-point edges."""
     cxx = find_cxx()
     return Module(
         name="cpp_tests",
         sources=sorted((ROOT / "tests" / "cpp").glob("*.cpp")),
         file="cpp_tests",
-        compile={".cpp": f"{cxx} {COMMON_FLAGS} -O1 -Werror {SANITIZE} -I{ROOT / 'csrc'} -c $in -o $out"},
+        compile={
+            ".cpp": f"{cxx} {COMMON_FLAGS} -O1 -Werror {SANITIZE} {FLOAT_CHECKS} -I{ROOT / 'csrc'} -c $in -o $out"
+        },
         link=f"{cxx} -pthread {SANITIZE} $in -o $out",
     )
 
