@@ -47,9 +47,11 @@ _library.differentiable("segment_iou", setup_context=_setup_context, backward=_b
 _dispatch.register("segment_iou", "reference", reference.segment_iou)
 _dispatch.register("segment_iou", "cpu", "asl_fast.ops._segment_iou_cpu:segment_iou")
 _dispatch.register("segment_iou", "triton", "asl_fast.kernels.segment_iou:segment_iou")
+_dispatch.register("segment_iou", "cuda", "asl_fast.ops._segment_iou_cuda:segment_iou")
 _dispatch.register("segment_iou_backward", "reference", reference.segment_iou_backward)
 _dispatch.register("segment_iou_backward", "cpu", "asl_fast.ops._segment_iou_cpu:segment_iou_backward")
 _dispatch.register("segment_iou_backward", "triton", "asl_fast.kernels.segment_iou:segment_iou_backward")
+_dispatch.register("segment_iou_backward", "cuda", "asl_fast.ops._segment_iou_cuda:segment_iou_backward")
 
 
 def segment_iou(a: Tensor, b: Tensor, *, aligned: bool = False) -> Tensor:

@@ -61,4 +61,11 @@ PYBIND11_MODULE(ASL_CUDA_MODULE, m, py::mod_gil_not_used()) {
           py::arg("tie_tolerance"), py::arg("is_double"), py::arg("out_class_targets"), py::arg("out_offsets"),
           py::arg("out_instance"), py::arg("out_distance"), py::arg("stream"),
           "Point assignment of a ragged batch, queued on the stream.");
+    m.def("segment_iou", &asl::cuda::segment_iou, py::arg("a"), py::arg("b"), py::arg("n"), py::arg("m"),
+          py::arg("a_batch"), py::arg("b_batch"), py::arg("batch"), py::arg("aligned"), py::arg("distance"),
+          py::arg("out"), py::arg("stream"), "IoU or distance IoU, queued on the stream.");
+    m.def("segment_iou_backward", &asl::cuda::segment_iou_backward, py::arg("grad"), py::arg("a"), py::arg("b"),
+          py::arg("n"), py::arg("m"), py::arg("a_batch"), py::arg("b_batch"), py::arg("batch"), py::arg("aligned"),
+          py::arg("distance"), py::arg("is_double"), py::arg("out_grad_a"), py::arg("out_grad_b"), py::arg("stream"),
+          "Gradients of segment_iou, queued on the stream.");
 }
