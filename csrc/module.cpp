@@ -12,6 +12,7 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
     m.attr("compiler") = ASL_COMPILER;
     m.def("default_threads", &asl::default_threads, "Threads an operator uses when it is asked for 0.");
     asl::register_assign_points(m);
+    asl::register_contrastive_similarity(m);
     asl::register_diou_loss(m);
     asl::register_match_segments(m);
     asl::register_segment_iou(m);

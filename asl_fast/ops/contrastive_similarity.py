@@ -14,12 +14,20 @@ from asl_fast.reference import contrastive_similarity as reference
 from asl_fast.reference._precision import compute_dtype
 
 
-def _fake(features: Tensor, mask: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    mu, sigma, need_grad = rest[3], rest[4], rest[-1]
-    dtype = compute_dtype(features)
-    shapes = (x.shape if need_grad else (0,) for x in (features, mu, sigma))
-    grad_features, grad_mu, grad_sigma = (features.new_empty(shape, dtype=dtype) for shape in shapes)
-    return features.new_empty((), dtype=dtype), grad_features, grad_mu, grad_sigma
+def _fake(features: Tensor, mask: Tensor, segments: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    dtype, count = compute_dtype(features), segments.shape[0]
+    shapes = ((), (3, count, features.shape[2]), (3, 3, count))
+    loss, vectors, stats = (features.new_empty(shape, dtype=dtype) for shape in shapes)
+    return loss, vectors, stats, features.new_empty((count, 12), dtype=torch.int32), torch.empty_like(loss)
+
+
+def _fake_backward(grad: Tensor, features: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+    mu, sigma, need_features, need_gaussians = rest[4], rest[5], rest[-2], rest[-1]
+    return (
+        features.new_empty(features.shape if need_features else (0,)),
+        mu.new_empty(mu.shape if need_gaussians else (0,)),
+        sigma.new_empty(sigma.shape if need_gaussians else (0,)),
+    )
 
 
 def _check_values(
@@ -38,33 +46,48 @@ def _check_values(
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.dtypes = tuple(inputs[i].dtype for i in (0, 5, 6))
-    ctx.need_grad = inputs[-1]
+    ctx.temperature = inputs[-1]
     ctx.mark_non_differentiable(*output[1:])
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*output[1:])
+    ctx.save_for_backward(*inputs[:7], *output[1:])
 
 
 def _backward(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
     _library.refuse_double_backward("contrastive_similarity")
-    grads: list[Tensor | None] = [None] * 10
-    if grad is not None:
-        for position, unit, dtype in zip((0, 5, 6), ctx.saved_tensors, ctx.dtypes, strict=True):
-            if ctx.needs_input_grad[position]:
-                _library.require_unit_gradient("contrastive_similarity", ctx.need_grad)
-                grads[position] = (unit * grad).to(dtype)
+    need_features, need_mu, need_sigma = (ctx.needs_input_grad[position] for position in (0, 5, 6))
+    if grad is None or not (need_features or need_mu or need_sigma):
+        return (None,) * 9
+    features, mu, sigma = _backward_op(grad, *ctx.saved_tensors, ctx.temperature, need_features, need_mu or need_sigma)
+    grads: list[Tensor | None] = [None] * 9
+    for position, gradient, needed in ((0, features, need_features), (5, mu, need_mu), (6, sigma, need_sigma)):
+        grads[position] = gradient if needed else None
     return tuple(grads)
 
 
 _op = _library.define(
     "contrastive_similarity_loss(Tensor features, Tensor mask, Tensor segments, Tensor labels, Tensor offsets, "
-    "Tensor mu, Tensor sigma, float delta, float temperature, bool need_grad) -> (Tensor, Tensor, Tensor, Tensor)",
+    "Tensor mu, Tensor sigma, float delta, float temperature) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
     fake=_fake,
     check_values=_check_values,
 )
+_backward_op = _library.define(
+    "contrastive_similarity_loss_backward(Tensor grad, Tensor features, Tensor mask, Tensor segments, Tensor labels, "
+    "Tensor offsets, Tensor mu, Tensor sigma, Tensor vectors, Tensor stats, Tensor ranges, Tensor count, "
+    "float temperature, bool need_features, bool need_gaussians) -> (Tensor, Tensor, Tensor)",
+    fake=_fake_backward,
+)
 _library.differentiable("contrastive_similarity_loss", setup_context=_setup_context, backward=_backward)
 
-_dispatch.register("contrastive_similarity_loss", "reference", reference.contrastive_similarity_blocks)
+_dispatch.register("contrastive_similarity_loss", "reference", reference.contrastive_similarity_forward)
+_dispatch.register("contrastive_similarity_loss_backward", "reference", reference.contrastive_similarity_backward)
+_dispatch.register(
+    "contrastive_similarity_loss", "cpu", "asl_fast.ops._contrastive_similarity_cpu:contrastive_similarity_forward"
+)
+_dispatch.register(
+    "contrastive_similarity_loss_backward",
+    "cpu",
+    "asl_fast.ops._contrastive_similarity_cpu:contrastive_similarity_backward",
+)
 
 
 def contrastive_similarity_loss(
@@ -124,8 +147,7 @@ def contrastive_similarity_loss(
     if not delta >= 0 or not temperature > 0:
         raise ValueError(f"{op}: need delta >= 0 and temperature > 0, got {delta} and {temperature}")
     _checks.same_device(op, features=features, mask=mask, segments=segments, labels=labels, mu=mu, sigma=sigma)
-    need_grad = torch.is_grad_enabled() and any(x.requires_grad for x in (features, mu, sigma))
-    loss: Tensor = _op(
-        features, mask, segments.detach(), labels, offsets, mu, sigma, float(delta), float(temperature), need_grad
-    )[0]
+    loss: Tensor = _op(features, mask, segments.detach(), labels, offsets, mu, sigma, float(delta), float(temperature))[
+        0
+    ]
     return loss

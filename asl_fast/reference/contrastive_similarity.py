@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -15,12 +17,22 @@ BLOCK_ELEMENTS = 1 << 22
 
 
 class FrameRanges(NamedTuple):
-    """Frames of one video each instance looks at; first and last frame are both included, empty where last < first."""
+    """Frames of one video each instance looks at: first and last, both included; 0 and -1 where there is none."""
 
     video: Tensor  # (G,) int64
     valid: Tensor  # (G,) bool, False where the instance does not touch the video's valid frames
     sensitive: Tensor  # (G, 3, 2) int64 around the argmax of p_cls, p_start, p_end
     background: Tensor  # (G, 2, 2) int64 before and after the instance
+
+    def state(self) -> Tensor:
+        """(G,) int64: 0 takes no part, 1 has no background, 2 has one."""
+        has_background = (self.background[..., 1] >= self.background[..., 0]).any(-1)
+        return self.valid * (1 + has_background.long())
+
+    def pack(self) -> Tensor:
+        """(G, 12) int32: first and last of the five ranges, video, state."""
+        ranges = torch.cat([self.sensitive, self.background], 1).flatten(1)
+        return torch.cat([ranges, self.video[:, None], self.state()[:, None]], 1).int()
 
 
 def frame_ranges(
@@ -52,7 +64,10 @@ def frame_ranges(
     reach = reach[:, 0]
     before = torch.stack([(start - reach).ceil().clamp(min=0), torch.minimum(start.floor(), last_frame)], -1)
     after = torch.stack([end.ceil().clamp(min=0), torch.minimum((end + reach).floor(), last_frame)], -1)
-    return FrameRanges(video, valid, sensitive.long(), torch.stack([before, after], 1).long())
+    ranges = torch.cat([sensitive, torch.stack([before, after], 1)], 1).long()
+    empty = (ranges[..., 1:] < ranges[..., :1]) | ~valid[:, None, None]
+    ranges = torch.where(empty, torch.tensor([0, -1], device=ranges.device), ranges)
+    return FrameRanges(video, valid, ranges[:, :3], ranges[:, 3:])
 
 
 class Pooling(NamedTuple):
@@ -90,10 +105,10 @@ def spread(weights: Tensor, video: Tensor, batch: int) -> Tensor:
     return (weights[:, :, None, :] * own_video[:, None, :, None]).flatten(0, 1).flatten(1)
 
 
-def info_nce_terms(
+def similarities(
     rows: Tensor, row_index: Tensor, row_label: Tensor, keys: Tensor, key_label: Tensor, temperature: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Step 4 for some anchors: -log(sum_P sim / (sum_P sim + sum_N sim)) by log-sum-exp, and what its gradient needs.
+) -> tuple[Tensor, Tensor]:
+    """log sim of some anchors with all keys, very negative where a key does not count, and where it is no positive.
 
     Args:
         rows: (R, D) unit vectors of the anchors.
@@ -104,19 +119,19 @@ def info_nce_terms(
         temperature: tau.
 
     Returns:
-        loss (R,), 0 where the anchor has no positive; counted (R,) bool; log-shares (R, K) of each key among all keys,
-        and among the positives, very negative where it is none.
+        (R, K) twice.
     """
     similarity = rows @ keys.T / temperature
     usable = (key_label > -2) & (torch.arange(len(keys), device=keys.device) != row_index[:, None])
-    positive = usable & (key_label == row_label[:, None])
+    positive = usable & (key_label == row_label[:, None]) & (row_label >= 0)[:, None]
     nothing = torch.finfo(similarity.dtype).min / 4
-    among_all = torch.where(usable, similarity, nothing)
-    among_positive = torch.where(positive, similarity, nothing)
-    log_all, log_positive = among_all.logsumexp(-1), among_positive.logsumexp(-1)
-    counted = positive.any(-1) & (row_label >= 0)
-    loss = torch.where(counted, log_all - log_positive, 0.0)
-    return loss, counted, among_all - log_all[:, None], among_positive - log_positive[:, None]
+    return torch.where(usable, similarity, nothing), torch.where(positive, similarity, nothing)
+
+
+def log_sums(among_all: Tensor, among_positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-sum-exp (R,) of both, and whether (R,) an anchor has a positive."""
+    counted = (among_positive > torch.finfo(among_all.dtype).min / 4).any(-1)
+    return among_all.logsumexp(-1), among_positive.logsumexp(-1), counted
 
 
 def unit_vectors(vectors: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,15 +146,14 @@ def info_nce(vectors: Tensor, labels: Tensor, temperature: float) -> Tensor:
     """Mean loss of the anchors with a positive; vectors (K, D), labels (K,): class, -1 background, -2 takes no part."""
     keys, _ = unit_vectors(vectors)
     index = torch.arange(len(keys), device=keys.device)
-    loss, counted, _, _ = info_nce_terms(keys, index, labels, keys, labels, temperature)
-    return loss.sum() / counted.sum().clamp(min=1)
+    log_all, log_positive, counted = log_sums(*similarities(keys, index, labels, keys, labels, temperature))
+    return torch.where(counted, log_all - log_positive, 0.0).sum() / counted.sum().clamp(min=1)
 
 
-def vector_labels(ranges: FrameRanges, labels: Tensor) -> Tensor:
-    """(3 G,) labels of f_cls, f_loc and f_bg of every instance, as ``info_nce`` takes them."""
-    has_background = ranges.valid & (ranges.background[..., 1] >= ranges.background[..., 0]).any(-1)
-    own = torch.where(ranges.valid, labels, -2)
-    return torch.stack([own, own, torch.where(has_background, -1, -2)], 1).flatten()
+def vector_labels(state: Tensor, labels: Tensor) -> Tensor:
+    """(3, G) labels of f_cls, f_loc and f_bg of every instance, as ``info_nce`` takes them."""
+    own = torch.where(state > 0, labels, -2)
+    return torch.stack([own, own, torch.where(state == 2, -1, -2)])
 
 
 def contrastive_similarity_loss(
@@ -165,10 +179,24 @@ def contrastive_similarity_loss(
     own_mu, own_sigma = (x.to(features.dtype).index_select(0, labels) for x in (mu, sigma))
     weights = pooling(ranges.sensitive, ranges.background, segments, own_mu, own_sigma, features.shape[1]).weights()
     vectors = spread(weights, ranges.video, len(features)) @ features.flatten(0, 1)
-    return info_nce(vectors, vector_labels(ranges, labels), temperature)
+    return info_nce(vectors, vector_labels(ranges.state(), labels).T.flatten(), temperature)
 
 
-def contrastive_similarity_blocks(
+def _blocks(count: int, elements_each: int) -> Iterator[slice]:
+    size = max(1, BLOCK_ELEMENTS // max(1, elements_each))
+    return (slice(first, min(first + size, count)) for first in range(0, count, size))
+
+
+def _pooling_of(
+    packed: Tensor, segments: Tensor, labels: Tensor, mu: Tensor, sigma: Tensor, frames: int
+) -> tuple[Pooling, Tensor]:
+    """Of a block of instances, and their sigma."""
+    own_mu, own_sigma = (x.to(segments.dtype).index_select(0, labels) for x in (mu, sigma))
+    ranges = packed[:, :10].long().view(-1, 5, 2)
+    return pooling(ranges[:, :3], ranges[:, 3:], segments, own_mu, own_sigma, frames), own_sigma
+
+
+def contrastive_similarity_forward(
     features: Tensor,
     mask: Tensor,
     segments: Tensor,
@@ -178,75 +206,100 @@ def contrastive_similarity_blocks(
     sigma: Tensor,
     delta: float,
     temperature: float,
-    need_grad: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The loss with its gradients, in blocks of instances and of anchors, so that memory is linear in their number.
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The loss in blocks of instances and of anchors, so that memory is linear in their number.
 
     Returns:
-        loss (), and the gradients of features, mu and sigma, or three empty tensors where ``need_grad`` is False.
+        loss (); unit vectors (3, G, D); stats (3, 3, G): one over their lengths, and the log-sum-exp over all keys and
+        over the positives, infinite where an anchor has none and for the background; ranges (G, 12) as
+        ``FrameRanges.pack``; count () of the anchors with a positive, at least 1.
     """
     dtype = compute_dtype(features)
-    grad_mu, grad_sigma = torch.zeros_like(mu, dtype=dtype), torch.zeros_like(sigma, dtype=dtype)
-    frames_of_all = torch.where(mask[..., None], features.to(dtype), 0.0)
-    batch, frames, channels = features.shape
-    grad_features = torch.zeros_like(frames_of_all)
-    if len(segments) == 0:
-        return _finish(frames_of_all.new_zeros(()), grad_features, grad_mu, grad_sigma, need_grad)
+    count, channels = len(segments), features.shape[2]
+    stats = features.new_full((3, 3, count), math.inf, dtype=dtype)
+    total, anchors = features.new_zeros((), dtype=dtype), features.new_zeros((), dtype=dtype)
+    if count == 0:
+        vectors = features.new_empty((3, 0, channels), dtype=dtype)
+        return total, vectors, stats, labels.new_empty((0, 12), dtype=torch.int32), anchors + 1
     segments = segments.to(dtype)
     ranges = frame_ranges(mask, segments, labels, offsets, mu, delta)
-    own_mu, own_sigma = (x.to(dtype).index_select(0, labels) for x in (mu, sigma))
-    size = max(1, BLOCK_ELEMENTS // (3 * batch * frames))
+    packed = ranges.pack()
+    flat = torch.where(mask[..., None], features.to(dtype), 0.0).flatten(0, 1)
+    parts = []
+    for b in _blocks(count, 3 * mask.numel()):
+        block, _ = _pooling_of(packed[b], segments[b], labels[b], mu, sigma, mask.shape[1])
+        parts.append(spread(block.weights(), ranges.video[b], len(mask)) @ flat)
+    vectors, inverse = unit_vectors(torch.cat(parts).view(count, 3, channels).transpose(0, 1).contiguous())
+    stats[0] = inverse[..., 0]
 
-    def pooling_of(block: slice) -> Pooling:
-        return pooling(
-            ranges.sensitive[block], ranges.background[block], segments[block], own_mu[block], own_sigma[block], frames
+    keys, key_label = vectors.flatten(0, 1), vector_labels(ranges.state(), labels).flatten()
+    index = torch.arange(len(keys), device=keys.device)
+    for b in _blocks(2 * count, 2 * len(keys)):
+        log_all, log_positive, counted = log_sums(
+            *similarities(keys[b], index[b], key_label[b], keys, key_label, temperature)
         )
+        total += torch.where(counted, log_all - log_positive, 0.0).sum()
+        anchors += counted.sum()
+        stats[1].view(-1)[b] = torch.where(counted, log_all, math.inf)
+        stats[2].view(-1)[b] = torch.where(counted, log_positive, math.inf)
+    anchors = anchors.clamp(min=1)
+    return total / anchors, vectors, stats, packed, anchors
 
-    blocks = [slice(start, start + size) for start in range(0, len(segments), size)]
-    flat = frames_of_all.flatten(0, 1)
-    vectors = torch.cat([spread(pooling_of(b).weights(), ranges.video[b], batch) @ flat for b in blocks])
-    keys, inverse = unit_vectors(vectors)
-    key_label = vector_labels(ranges, labels)
 
-    index = torch.arange(len(keys), device=keys.device).view(-1, 3)
-    total, count, grad_keys = keys.new_zeros(()), key_label.new_zeros(()), torch.zeros_like(keys)
-    size = max(1, BLOCK_ELEMENTS // (2 * len(keys)))
-    for start in range(0, len(segments), size):
-        anchors = index[start : start + size, :2].flatten()
-        unit = keys.index_select(0, anchors)
-        loss, counted, among_all, among_positive = info_nce_terms(
-            unit, anchors, key_label.index_select(0, anchors), keys, key_label, temperature
-        )
-        total, count = total + loss.sum(), count + counted.sum()
-        if need_grad:
-            slope = torch.where(counted[:, None], among_all.exp() - among_positive.exp(), 0.0) / temperature
-            grad_keys.view(-1, 3, channels)[start : start + size, :2] += (slope @ keys).view(-1, 2, channels)
-            grad_keys += slope.T @ unit
-    count = count.clamp(min=1)
-    if not need_grad:
-        return _finish(total / count, grad_features, grad_mu, grad_sigma, need_grad)
+def contrastive_similarity_backward(
+    grad: Tensor,
+    features: Tensor,
+    mask: Tensor,
+    segments: Tensor,
+    labels: Tensor,
+    offsets: Tensor,
+    mu: Tensor,
+    sigma: Tensor,
+    vectors: Tensor,
+    stats: Tensor,
+    ranges: Tensor,
+    count: Tensor,
+    temperature: float,
+    need_features: bool,
+    need_gaussians: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of features, mu and sigma from what the forward saved, in the same blocks; (0,) where not needed.
 
-    grad_keys = grad_keys / count
-    grad_vectors = inverse * (grad_keys - keys * (grad_keys * keys).sum(-1, keepdim=True))
+    The similarity is symmetric, so what a vector receives as an anchor and as a key comes from one row of it.
+    """
+    dtype, (batch, frames, channels) = vectors.dtype, features.shape
+    keys, key_label = vectors.flatten(0, 1), vector_labels(ranges[:, 11], labels).flatten()
+    index = torch.arange(len(keys), device=keys.device)
+    log_all, log_positive = stats[1].view(-1), stats[2].view(-1)
+    grad_keys = torch.zeros_like(keys)
+    for b in _blocks(2 * len(segments), 2 * len(keys)):
+        among_all, among_positive = similarities(keys[b], index[b], key_label[b], keys, key_label, temperature)
+        slope = (among_all - log_all[b, None]).exp() - (among_positive - log_positive[b, None]).exp()
+        grad_keys[b] += slope @ keys
+        grad_keys += slope.T @ keys[b]
+    grad_keys *= grad / (temperature * count)
+    grad_vectors = stats[0].view(-1, 1) * (grad_keys - keys * (grad_keys * keys).sum(-1, keepdim=True))
+    grad_vectors = grad_vectors.view(3, -1, channels).transpose(0, 1)
+
+    grad_features = torch.zeros(batch * frames, channels, dtype=dtype, device=keys.device)
+    grad_mu, grad_sigma = (torch.zeros(x.shape, dtype=dtype, device=x.device) for x in (mu, sigma))
+    flat = torch.where(mask[..., None], features.to(dtype), 0.0).flatten(0, 1)
+    segments, video = segments.to(dtype), ranges[:, 10].long()
     one_hot = torch.nn.functional.one_hot(labels, len(mu)).to(dtype)
-    for b in blocks:
-        block = pooling_of(b)
-        grad = grad_vectors[3 * b.start : 3 * b.stop]
-        grad_features += (spread(block.weights(), ranges.video[b], batch).T @ grad).view_as(frames_of_all)
-        per_frame = (grad @ flat.T).view(-1, 3, batch, frames)
-        own_video = ranges.video[b][:, None, None, None].expand(-1, 3, 1, frames)
-        slope = per_frame.gather(2, own_video)[:, :, 0] * block.share
-        slope = torch.stack([slope[:, 0], slope[:, 1], slope[:, 1]], 1) * block.p * block.z
-        inverse_sigma = 1.0 / own_sigma[b]
-        grad_mu += one_hot[b].T @ (slope.sum(-1) * inverse_sigma)
-        grad_sigma += one_hot[b].T @ ((slope * block.z).sum(-1) * inverse_sigma)
-    grad_features = torch.where(mask[..., None], grad_features, 0.0)
-    return _finish(total / count, grad_features, grad_mu, grad_sigma, need_grad)
-
-
-def _finish(
-    loss: Tensor, grad_features: Tensor, grad_mu: Tensor, grad_sigma: Tensor, need_grad: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    if need_grad:
-        return loss, grad_features, grad_mu, grad_sigma
-    return loss, loss.new_empty(0), loss.new_empty(0), loss.new_empty(0)
+    for b in _blocks(len(segments), 3 * mask.numel()):
+        block, own_sigma = _pooling_of(ranges[b], segments[b], labels[b], mu, sigma, frames)
+        if need_features:
+            grad_features += spread(block.weights(), video[b], batch).T @ grad_vectors[b].flatten(0, 1)
+        if need_gaussians:
+            per_frame = (grad_vectors[b] @ flat.T).view(-1, 3, batch, frames)
+            own_video = video[b][:, None, None, None].expand(-1, 3, 1, frames)
+            slope = per_frame.gather(2, own_video)[:, :, 0] * block.share
+            slope = torch.stack([slope[:, 0], slope[:, 1], slope[:, 1]], 1) * block.p * block.z
+            grad_mu += one_hot[b].T @ (slope.sum(-1) / own_sigma)
+            grad_sigma += one_hot[b].T @ ((slope * block.z).sum(-1) / own_sigma)
+    grad_features = torch.where(mask[..., None], grad_features.view(features.shape), 0.0)
+    return (
+        grad_features.to(features.dtype) if need_features else features.new_empty(0),
+        grad_mu.to(mu.dtype) if need_gaussians else mu.new_empty(0),
+        grad_sigma.to(sigma.dtype) if need_gaussians else sigma.new_empty(0),
+    )

@@ -7,6 +7,7 @@
 namespace asl {
 
 void register_assign_points(pybind11::module_& m);
+void register_contrastive_similarity(pybind11::module_& m);
 void register_diou_loss(pybind11::module_& m);
 void register_match_segments(pybind11::module_& m);
 void register_segment_iou(pybind11::module_& m);

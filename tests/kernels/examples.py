@@ -79,7 +79,15 @@ def contrastive(generator: torch.Generator) -> Arguments:
     mu = (torch.tensor([0.0, -0.5, 0.5]) + 0.2 * torch.randn(CLASSES, 3, generator=generator)).requires_grad_()
     sigma = (0.3 + torch.rand(CLASSES, 3, generator=generator)).requires_grad_()
     bounds = torch.tensor([0, INSTANCES - 4, INSTANCES])
-    return features, mask, _segments(generator, INSTANCES), labels, bounds, mu, sigma, 0.2, 0.07, True
+    return features, mask, _segments(generator, INSTANCES), labels, bounds, mu, sigma, 0.2, 0.07
+
+
+def contrastive_backward(generator: torch.Generator) -> Arguments:
+    """Of the same."""
+    *tensors, delta, temperature = contrastive(generator)
+    tensors = [x.detach() for x in tensors]
+    saved = torch.ops.asl_fast.contrastive_similarity_loss.default(*tensors, delta, temperature)[1:]
+    return torch.tensor(0.5), *tensors, *saved, temperature, True, True
 
 
 def attention(generator: torch.Generator) -> Arguments:
@@ -134,6 +142,7 @@ EXAMPLES: dict[str, Callable[[torch.Generator], Arguments]] = {
     "contrastive_similarity_loss": contrastive,
     "detection_loss": detection,
     "detection_loss_backward": detection_backward,
+    "contrastive_similarity_loss_backward": contrastive_backward,
     "local_attention": attention,
     "local_attention_backward": attention_backward,
 }
