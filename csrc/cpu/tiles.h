@@ -12,15 +12,15 @@ namespace asl {
 constexpr std::int64_t kTileRows = 4;
 
 template <class Real>
-struct Lanes {
-    typedef Real Type __attribute__((vector_size(64)));
-    static constexpr std::int64_t kCount = 64 / static_cast<std::int64_t>(sizeof(Real));
+struct Lanes {  // of AVX2: gcc keeps vectors that are wider than the processor's in memory
+    typedef Real Type __attribute__((vector_size(32)));
+    static constexpr std::int64_t kCount = 32 / static_cast<std::int64_t>(sizeof(Real));
 };
 
 template <class Real>
 constexpr std::int64_t kTileColumns = 2 * Lanes<Real>::kCount;
 
-/// c (4, 32) += a (4, depth) b (depth, 32), in float64 half as wide; rows `*_stride` elements apart, in order of depth.
+/// c (4, 16) += a (4, depth) b (depth, 16), in float64 half as wide; rows `*_stride` elements apart, in order of depth.
 template <class Real>
 ASL_HOST_DEVICE void multiply_tile(const Real* a, std::int64_t a_stride, const Real* b, std::int64_t b_stride,
                                    std::int64_t depth, Real* c, std::int64_t c_stride) {
