@@ -95,6 +95,11 @@ def _reference(
     return indices, padded_segments, padded_scores, torch.tensor(len(kept), device=scores.device)
 
 
+def _triton_why_not(device: str) -> str | None:
+    hip = device == "cuda" and torch.version.hip is not None
+    return "Triton's barrier does not order global memory on AMD, which soft-NMS relies on" if hip else None
+
+
 _op = _library.define(
     "soft_nms(Tensor segments, Tensor scores, Tensor? labels, Tensor? video_index, int method, float sigma, "
     "float iou_threshold, float min_score, int max_segments, float voting_threshold, bool keep_best) "
@@ -106,6 +111,7 @@ _op = _library.define(
 _dispatch.register("soft_nms", "reference", _reference)
 _dispatch.register("soft_nms", "cpu", "asl_fast.ops._soft_nms_cpu:soft_nms")
 _dispatch.register("soft_nms", "cuda", "asl_fast.ops._soft_nms_cuda:soft_nms")
+_dispatch.register("soft_nms", "triton", "asl_fast.kernels.soft_nms:soft_nms", why_not=_triton_why_not)
 
 
 def soft_nms(

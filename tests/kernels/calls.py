@@ -15,6 +15,7 @@ from asl_fast.kernels import (
     local_attention,
     segment_iou,
     sensitivity_focal_loss,
+    soft_nms,
 )
 
 Call = tuple[str, Callable[..., Any], tuple[Any, ...]]
@@ -101,5 +102,15 @@ def _detection(dtype: torch.dtype, rows: int, classes: int) -> tuple[dict[str, A
     }
 
 
+def _soft_nms() -> list[Call]:
+    """Every method, with and without labels, one video and many."""
+    segments, scores, ids = torch.ones(ROWS, 2), torch.ones(ROWS), torch.zeros(ROWS, dtype=torch.int64)
+    calls: list[Call] = []
+    for method, (labels, videos) in enumerate(((None, ids), (ids, None), (ids, ids))):
+        rule = (method, 0.5, 0.1, 1e-3, 200, 0.7, method != 1)
+        calls.append((f"soft-nms-{method}", soft_nms.soft_nms, (segments, scores, labels, videos, *rule)))
+    return calls
+
+
 # Triton compiles a size of 1 as a constant, which its interpreter does not show.
-CALLS: list[Call] = [call for dtype in FLOATS for call in _of(dtype)] + _of(torch.float32, 1, 1)
+CALLS: list[Call] = [call for dtype in FLOATS for call in _of(dtype)] + _of(torch.float32, 1, 1) + _soft_nms()

@@ -158,9 +158,9 @@ def compare_not_finite(run: Run) -> None:
         assert int(count) == 0
 
 
-def compare_layouts(run: Run) -> None:
+def compare_layouts(run: Run, count: int = 120) -> None:
     """Lower precision and strided tensors give what their contiguous float32 values give."""
-    segments, scores, labels, videos, *rule = scene(120, labels=3, videos=2)
+    segments, scores, labels, videos, *rule = scene(count, labels=3, videos=2)
     for dtype in (torch.float16, torch.bfloat16, torch.float64):
         low = (segments.to(dtype), scores.to(dtype))
         expected = run(low[0].float(), low[1].float(), labels, videos, *rule)

@@ -15,6 +15,7 @@ from torch import Tensor
 from asl_fast import backend, soft_nms
 from asl_fast.ops.soft_nms import METHODS
 from tests.ops import checks
+from tests.ops.conftest import QUICK
 from tests.shared import shared_file
 
 # The decays of a segment multiply up; the golden values come from float32 exponentials of an ulp or two.
@@ -22,7 +23,7 @@ SCORE_RTOL = 1e-6
 # ActionFormer averages the voted boundaries (up to 240 s) in float32.
 VOTE = {"rtol": 2e-6, "atol": 2e-5}
 
-IMPLEMENTATIONS = checks.implementations("soft_nms")
+IMPLEMENTATIONS = [case for case in checks.implementations("soft_nms") if case.values[0] in QUICK]
 
 
 @pytest.fixture(params=IMPLEMENTATIONS)

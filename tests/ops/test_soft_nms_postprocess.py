@@ -11,13 +11,16 @@ import torch
 
 from asl_fast import backend, soft_nms
 from tests.ops import checks
+from tests.ops.conftest import QUICK
 from tests.shared import shared_file
 
 CASES = ["mc_soft", "mc_soft_sigma0.9_max50", "mc_hard", "agnostic_soft_vote", "agnostic_hard_vote"]
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("implementation", checks.implementations("soft_nms"))
+@pytest.mark.parametrize(
+    "implementation", [case for case in checks.implementations("soft_nms") if case.values[0] in QUICK]
+)
 def test_equals_actionformers_postprocessing(case: str, implementation: str) -> None:
     data = dict(np.load(shared_file(f"golden/postprocess_{case}.npz")))
     test = json.loads(str(data["config"]))["test_cfg"]

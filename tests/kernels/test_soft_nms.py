@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Triton soft-NMS gives the bits of the reference and stays within its buffers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+
+pytest.importorskip("triton")
+
+from asl_fast.kernels import soft_nms as kernels
+
+from tests.kernels import nms_cases
+from tests.kernels.fences import fenced
+
+
+def run(*arguments: Any) -> nms_cases.Padded:
+    with fenced(some=len(arguments[1]) > 0):
+        return kernels.soft_nms(*arguments)
+
+
+# Small, as a selection takes milliseconds when interpreted.
+@pytest.mark.parametrize("case", nms_cases.CASES, ids=lambda case: case.name)
+def test_equals_the_reference(case: nms_cases.Case) -> None:
+    nms_cases.compare(case._replace(count=min(case.count, 33)).arguments(), run)
+
+
+def test_one_group_of_several_chunks() -> None:
+    nms_cases.compare(nms_cases.scene(300, span=200.0, max_segments=5), run)
+
+
+def test_equals_the_reference_on_golden_input() -> None:
+    for arguments in nms_cases.golden("soft_nms_n64", most=1):
+        nms_cases.compare(arguments, run)
+
+
+@given(nms_cases.drawn())
+@settings(deadline=None, max_examples=4)
+def test_equals_the_reference_on_drawn_input(arguments: nms_cases.Arguments) -> None:
+    nms_cases.compare(arguments, run)
+
+
+def test_values_that_are_not_finite() -> None:
+    nms_cases.compare_not_finite(run)
+
+
+def test_other_dtypes_and_layouts() -> None:
+    nms_cases.compare_layouts(run, count=12)
+
+
+def test_programs_take_several_videos_and_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "MOST_PROGRAMS", 2)
+    monkeypatch.setattr(kernels, "BLOCK_CHUNKS", 2)
+    monkeypatch.setattr(kernels, "CHUNK", 16)
+    arguments = nms_cases.scene(60, labels=2, videos=5, max_segments=4, voting_threshold=0.4)
+    nms_cases.compare(arguments, run)
+    assert int(run(*arguments)[3]) == 20
