@@ -10,9 +10,7 @@ import torch
 
 from asl_fast.sensitivity import ClassGaussians
 from asl_fast.training.checkpoint import load_checkpoint
-from asl_fast.training.config import TrainConfig
 from asl_fast.training.run_folder import RunFolder
-from asl_fast.training.serialization import from_dict
 
 _COLUMNS = ("class", "start", "end")
 
@@ -28,20 +26,15 @@ def recovery(run: str | Path) -> dict[str, float] | None:
         correlations over the ``classes`` that occurred in training, all others being where they began. None where
         nothing was planted, no Gaussian was trained, or fewer than three classes occurred.
     """
-    path = RunFolder(run).last
-    content = load_checkpoint(path)
+    content = load_checkpoint(RunFolder(run).last)
+    loss = content["config"]["loss"]
     planted = content["dataset"].get("metadata", {}).get("planted")
     prefix = "gaussians."
     learned = {name[len(prefix) :]: value for name, value in content["loss"].items() if name.startswith(prefix)}
-    config = from_dict(TrainConfig, content["config"], str(path))
-    if planted is None or not learned or not config.loss.class_level:
+    if planted is None or not learned or not loss["class_level"]:
         return None
-    gaussians = ClassGaussians(
-        config.model.num_classes,
-        mu_bound=config.loss.mu_bound,
-        sigma_min=config.loss.sigma_min,
-        sigma_max=config.loss.sigma_max,
-    )
+    bounds = {name: loss[name] for name in ("mu_bound", "sigma_min", "sigma_max")}
+    gaussians = ClassGaussians(content["config"]["model"]["num_classes"], **bounds)
     gaussians.load_state_dict(learned)
     trained = (learned["raw_mu"] != 0).any(1).numpy()
     if trained.sum() < 3:
