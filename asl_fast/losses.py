@@ -239,8 +239,12 @@ class ASLLoss(nn.Module):
         return {"total": total, **kept, "fit": fit, "contrastive": contrast.to(dtype)}
 
     def _is_fused(self) -> bool:
-        """Whether one op computes it all but fit and contrastive loss: not where each instance has its own scale."""
-        return self.normalization != "instance"
+        """Whether one op computes it all but fit and contrastive loss.
+
+        Not where each instance has its own scale; nor on a CPU, where launches cost nothing and the C++ ops one after
+        the other are up to a fifth faster.
+        """
+        return self.normalization != "instance" and self.loss_normalizer.is_cuda
 
     def _fused(self, given: LossInputs, targets: RaggedTargets, quality: Tensor | None) -> dict[str, Tensor]:
         moves = self.training and torch.is_grad_enabled()

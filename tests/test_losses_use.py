@@ -67,7 +67,7 @@ def test_one_op_and_several_ops_train_alike(options: dict[str, Any], monkeypatch
     found = []
     for fused in (True, False):
         loss, data = asl_loss(**options, label_smoothing=0.1, location_weight=0.5), batch(grad=True)
-        assert loss._is_fused()
+        assert not loss._is_fused(), "on a CPU several ops are faster"
         monkeypatch.setattr(ASLLoss, "_is_fused", lambda self, fused=fused: fused)
         terms = loss(*data)
         terms["total"].backward()

@@ -47,6 +47,9 @@ class Trainer:
         torch.manual_seed(0)
         self.config = each.config
         self.state = TrainingState(each.config, torch.device(device))
+        if self.state.loss.evidence is not None:
+            # At zero it finds no profile, and after the first step one: the first two losses would not compare.
+            nn.init.normal_(self.state.loss.evidence.classifier.weight, std=0.01)
         autocast = uses_bf16(each.config.precision, torch.device(device))
         self.step = TrainingStep(self.state.detector, self.state.loss, autocast=autocast).train()
         for group in self.state.optimizer.param_groups:
