@@ -88,6 +88,14 @@ _dispatch.register(
     "cpu",
     "asl_fast.ops._contrastive_similarity_cpu:contrastive_similarity_backward",
 )
+_dispatch.register(
+    "contrastive_similarity_loss", "triton", "asl_fast.kernels.contrastive_similarity:contrastive_similarity_forward"
+)
+_dispatch.register(
+    "contrastive_similarity_loss_backward",
+    "triton",
+    "asl_fast.kernels.contrastive_similarity_backward:contrastive_similarity_backward",
+)
 
 
 def contrastive_similarity_loss(

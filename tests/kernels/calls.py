@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from asl_fast.kernels import (
     assign_points,
+    contrastive_similarity,
+    contrastive_similarity_backward,
     detection_loss,
     detection_loss_backward,
     diou_loss,
@@ -22,6 +24,23 @@ Call = tuple[str, Callable[..., Any], tuple[Any, ...]]
 
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 ROWS, CLASSES = 1024, 20
+
+
+def _contrastive(dtype: torch.dtype, name: str, channels: int) -> list[Call]:
+    instances = 40
+    features, mask = torch.zeros(2, 64, channels, dtype=dtype), torch.ones(2, 64, dtype=torch.bool)
+    segments, labels = torch.ones(instances, 2), torch.zeros(instances, dtype=torch.int64)
+    gaussians = torch.ones(CLASSES, 3)
+    given = (features, mask, segments, labels, torch.tensor([0, instances, instances]), gaussians, gaussians)
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    vectors, stats = torch.ones(3, instances, channels, dtype=wide), torch.ones(3, 3, instances, dtype=wide)
+    saved = (vectors, stats, torch.zeros(instances, 12, dtype=torch.int32), stats[0, 0, 0])
+    forward = contrastive_similarity.contrastive_similarity_forward
+    backward = contrastive_similarity_backward.contrastive_similarity_backward
+    return [
+        (f"contrastive-{name}", forward, (*given, 0.2, 0.07)),
+        (f"contrastive-backward-{name}", backward, (stats[0, 0, 1], *given, *saved, 0.07, True, True)),
+    ]
 
 
 def _of(dtype: torch.dtype, rows: int = ROWS, classes: int = CLASSES) -> list[Call]:
@@ -45,6 +64,7 @@ def _of(dtype: torch.dtype, rows: int = ROWS, classes: int = CLASSES) -> list[Ca
         (f"iou-aligned-backward-{name}", iou_backward, (weights, pairs, pairs, True, True)),
         (f"assign-{name}", assign_points.assign_points, (points, pairs, ids, bounds, classes, 1.5, 1e-3)),
     ]
+    calls += _contrastive(dtype, name, 512 if rows > 1 else 1)
     calls += [(f"{kind}-{name}", detection_loss.detection_loss, given) for kind, given in forward.items()]
     calls += [
         (f"{kind}-{name}", detection_loss_backward.detection_loss_backward, given) for kind, given in backward.items()

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Action Sensitive Contrastive Loss, backward: similarities once more in tiles, then back to frames and Gaussians.
+
+The similarity is symmetric: what a vector receives as an anchor and as a key comes from one row of tiles, so a program
+owns its vectors and nothing is added atomically. A frame then gathers from the instances of its video, a class from its
+instances, both in order. Three launches. Tested under Triton's interpreter and compiled for sm_80, sm_90 and gfx942; no
+GPU has run it yet.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from asl_fast.kernels import _launch
+from asl_fast.kernels._contrastive_frames import frame_shares, frame_weights, gaussian
+from asl_fast.kernels.contrastive_similarity import similarity_tile, tile_options, vector_labels
+from torch import Tensor
+
+
+@triton.jit
+def vector_gradient_kernel(
+    grad_ptr,
+    vectors_ptr,
+    labels_ptr,
+    ranges_ptr,
+    stats_ptr,
+    anchors_ptr,
+    out_ptr,
+    count,
+    channels,
+    SCALE: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
+    """Gradient of BLOCK_D channels of BLOCK_M pooled vectors, through their lengths."""
+    m = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    d = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
+    total = 3 * count
+    own = vector_labels(labels_ptr, ranges_ptr, m, count)
+    own_all = tl.load(stats_ptr + total + m, mask=m < total, other=float("inf"))
+    own_positive = tl.load(stats_ptr + 2 * total + m, mask=m < total, other=float("inf"))
+    gradient = tl.zeros((BLOCK_M, BLOCK_D), COMPUTE)
+    along = tl.zeros((BLOCK_M,), COMPUTE)
+    # Background vectors have a slope only as the keys of anchors.
+    keys = tl.where(tl.program_id(0) * BLOCK_M < 2 * count, total, 2 * count)
+    for first in range(0, keys, BLOCK_N):
+        n = first + tl.arange(0, BLOCK_N)
+        tile = similarity_tile(vectors_ptr, m, n, total, channels, SCALE, COMPUTE, BLOCK_M, BLOCK_N, BLOCK_K)
+        label = vector_labels(labels_ptr, ranges_ptr, n, count)
+        usable = (label > -2)[None, :] & (own > -2)[:, None] & (m[:, None] != n[None, :])
+        positive = usable & (label[None, :] == own[:, None]) & (own >= 0)[:, None]
+        key_all = tl.load(stats_ptr + total + n, mask=n < total, other=float("inf"))
+        key_positive = tl.load(stats_ptr + 2 * total + n, mask=n < total, other=float("inf"))
+        # An infinite log-sum-exp belongs to no anchor.
+        slope = tl.where(usable, tl.exp(tile - own_all[:, None]) + tl.exp(tile - key_all[None, :]), 0.0)
+        among_positive = tl.exp(tile - own_positive[:, None]) + tl.exp(tile - key_positive[None, :])
+        slope -= tl.where(positive, among_positive, 0.0)
+        along += tl.sum(slope * tile, 1)
+        place = vectors_ptr + n.to(tl.int64)[:, None] * channels + d[None, :]
+        key = tl.load(place, mask=(n < total)[:, None] & (d < channels)[None, :], other=0.0)
+        gradient = tl.dot(slope, key, gradient, input_precision="ieee", out_dtype=COMPUTE)
+    at = m.to(tl.int64)[:, None] * channels + d[None, :]
+    inside = (m < total)[:, None] & (d < channels)[None, :]
+    unit = tl.load(vectors_ptr + at, mask=inside, other=0.0)
+    factor = tl.load(grad_ptr).to(COMPUTE) * SCALE / tl.load(anchors_ptr)
+    factor = tl.load(stats_ptr + m, mask=m < total, other=0.0) * factor
+    tl.store(out_ptr + at, factor[:, None] * (gradient - (along / SCALE)[:, None] * unit), mask=inside)
+
+
+@triton.jit
+def frame_gradient_kernel(
+    vectors_ptr,
+    mask_ptr,
+    segments_ptr,
+    labels_ptr,
+    offsets_ptr,
+    mu_ptr,
+    sigma_ptr,
+    ranges_ptr,
+    out_ptr,
+    count,
+    frames,
+    channels,
+    COMPUTE: tl.constexpr,
+    BLOCK_T: tl.constexpr,
+    BLOCK_G: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
+    """Gradient of BLOCK_T frames of one video, BLOCK_D channels, from its instances in order."""
+    blocks = tl.cdiv(frames, BLOCK_T)
+    video = (tl.program_id(0) // blocks).to(tl.int64)
+    t = (tl.program_id(0) % blocks) * BLOCK_T + tl.arange(0, BLOCK_T)
+    d = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
+    gradient = tl.zeros((BLOCK_T, BLOCK_D), COMPUTE)
+    begin = tl.load(offsets_ptr + video).to(tl.int32)
+    end = tl.load(offsets_ptr + video + 1).to(tl.int32)
+    for first in range(begin, end, BLOCK_G):
+        drawn = first + tl.arange(0, BLOCK_G)
+        g = tl.minimum(drawn, end - 1)
+        w_cls, w_loc, w_bg = frame_weights(
+            segments_ptr, labels_ptr, mu_ptr, sigma_ptr, ranges_ptr, g[None, :], t[:, None], COMPUTE
+        )
+        inside = (drawn < end)[:, None] & (d < channels)[None, :]
+        for kind in tl.static_range(3):
+            weight = w_cls if kind == 0 else (w_loc if kind == 1 else w_bg)
+            place = vectors_ptr + (kind * count + g).to(tl.int64)[:, None] * channels + d[None, :]
+            vector = tl.load(place, mask=inside, other=0.0)
+            gradient = tl.dot(weight, vector, gradient, input_precision="ieee", out_dtype=COMPUTE)
+    at = video * frames + t
+    valid = tl.load(mask_ptr + at, mask=t < frames, other=0) != 0
+    place = out_ptr + at[:, None] * channels + d[None, :]
+    tl.store(place, tl.where(valid[:, None], gradient, 0.0), mask=(t < frames)[:, None] & (d < channels)[None, :])
+
+
+@triton.jit
+def class_gradient_kernel(
+    vectors_ptr,
+    features_ptr,
+    mask_ptr,
+    segments_ptr,
+    labels_ptr,
+    mu_ptr,
+    sigma_ptr,
+    ranges_ptr,
+    grad_mu_ptr,
+    grad_sigma_ptr,
+    count,
+    frames,
+    channels,
+    COMPUTE: tl.constexpr,
+    BLOCK_T: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
+    """Gradient of one Gaussian, kind 0 to 2 of a class, from the instances of the class in order."""
+    label = tl.program_id(0)
+    kind = tl.program_id(1)
+    vector_kind = tl.minimum(kind, 1)
+    grad_mu = tl.zeros((BLOCK_T,), COMPUTE)
+    grad_sigma = tl.zeros((BLOCK_T,), COMPUTE)
+    for g in range(0, count):
+        if tl.load(labels_ptr + g) == label:
+            row = ranges_ptr + g * 12
+            video = tl.load(row + 10).to(tl.int64)
+            first_frame = tl.load(row + 2 * vector_kind)
+            last_frame = tl.load(row + 2 * vector_kind + 1)
+            if kind > 0:
+                first_frame = tl.minimum(first_frame, tl.load(row + 4))
+                last_frame = tl.maximum(last_frame, tl.load(row + 5))
+            base = vectors_ptr + (vector_kind * count + g).to(tl.int64) * channels
+            for first in range(first_frame, last_frame + 1, BLOCK_T):
+                t = first + tl.arange(0, BLOCK_T)
+                share_cls, share_loc, _ = frame_shares(ranges_ptr, g, t, COMPUTE)
+                share = tl.where(kind == 0, share_cls, share_loc)
+                at = video * frames + t
+                within = (share > 0) & (tl.load(mask_ptr + at, mask=t <= last_frame, other=0) != 0)
+                along = tl.zeros((BLOCK_T,), COMPUTE)
+                for channel in range(0, channels, BLOCK_D):
+                    d = channel + tl.arange(0, BLOCK_D)
+                    place = features_ptr + at[:, None] * channels + d[None, :]
+                    x = tl.load(place, mask=within[:, None] & (d < channels)[None, :], other=0.0).to(COMPUTE)
+                    along += tl.sum(x * tl.load(base + d, mask=d < channels, other=0.0)[None, :], 1)
+                p, z = gaussian(segments_ptr, labels_ptr, mu_ptr, sigma_ptr, g, t, kind, COMPUTE)
+                slope = tl.where(within, along * share * p * z, 0.0)
+                grad_mu += slope
+                grad_sigma += slope * z
+    inverse = 1.0 / tl.load(sigma_ptr + label * 3 + kind).to(COMPUTE)
+    tl.store(grad_mu_ptr + label * 3 + kind, tl.sum(grad_mu, 0) * inverse)
+    tl.store(grad_sigma_ptr + label * 3 + kind, tl.sum(grad_sigma, 0) * inverse)
+
+
+def contrastive_similarity_backward(
+    grad: Tensor,
+    features: Tensor,
+    mask: Tensor,
+    segments: Tensor,
+    labels: Tensor,
+    offsets: Tensor,
+    mu: Tensor,
+    sigma: Tensor,
+    vectors: Tensor,
+    stats: Tensor,
+    ranges: Tensor,
+    count: Tensor,
+    temperature: float,
+    need_features: bool,
+    need_gaussians: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The schema of the backward op: gradients of features, mu and sigma, (0,) where not needed."""
+    dtype, compute = _launch.compute_type(features)
+    (batch, frames, channels), instances, device = features.shape, segments.shape[0], features.device
+    grad_features = _launch.empty(features.shape if need_features else (0,), features.dtype, device)
+    grad_mu, grad_sigma = (_launch.empty(x.shape if need_gaussians else (0,), x.dtype, device) for x in (mu, sigma))
+    if instances == 0:
+        return grad_features.zero_(), grad_mu.zero_(), grad_sigma.zero_()
+    valid, segments, labels = mask.contiguous().view(torch.uint8), segments.contiguous(), labels.contiguous()
+    gaussians = (mu.contiguous(), sigma.contiguous())
+    saved, ranges = vectors.contiguous(), ranges.contiguous()
+    options = tile_options(compute)
+    grad_vectors = _launch.empty(saved.shape, dtype, device)
+    block_d = min(64, max(16, triton.next_power_of_2(channels)))
+    tiles = (triton.cdiv(3 * instances, int(str(options["BLOCK_M"]))), triton.cdiv(channels, block_d))
+    with _launch.on_device_of(features):
+        vector_gradient_kernel[tiles](
+            grad, saved, labels, ranges, stats.contiguous(), count, grad_vectors,
+            instances, channels, SCALE=1.0 / temperature, BLOCK_D=block_d, **options,
+        )  # fmt: skip
+        if need_features:
+            tiles = (batch * triton.cdiv(frames, 32), triton.cdiv(channels, block_d))
+            frame_gradient_kernel[tiles](
+                grad_vectors, valid, segments, labels, offsets.contiguous(), *gaussians, ranges, grad_features,
+                instances, frames, channels, COMPUTE=compute, BLOCK_T=32, BLOCK_G=16, BLOCK_D=block_d,
+                **_launch.FUSED,
+            )  # fmt: skip
+        if need_gaussians:
+            class_gradient_kernel[(mu.shape[0], 3)](
+                grad_vectors, features.contiguous(), valid, segments, labels, *gaussians, ranges, grad_mu, grad_sigma,
+                instances, frames, channels, COMPUTE=compute, BLOCK_T=16, BLOCK_D=128, **_launch.FUSED,
+            )  # fmt: skip
+    return grad_features, grad_mu, grad_sigma
