@@ -44,12 +44,12 @@ lint: $(VENV)/.dev
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 	$(PYTHON) -m codespell_lib
-	$(VENV)/bin/clang-format --dry-run -Werror $$(find csrc tests/cpp tests/cuda_on_host -name '*.cpp' -o -name '*.h' -o -name '*.cu')
+	$(VENV)/bin/clang-format --dry-run -Werror $$(find csrc tests/cpp tests/cuda_on_host -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
 format: $(VENV)/.dev
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
-	$(VENV)/bin/clang-format -i $$(find csrc tests/cpp tests/cuda_on_host -name '*.cpp' -o -name '*.h' -o -name '*.cu')
+	$(VENV)/bin/clang-format -i $$(find csrc tests/cpp tests/cuda_on_host -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
 cpp-test: $(VENV)/.runtime
 	$(PYTHON) csrc/native_build.py
