@@ -48,11 +48,12 @@ def render(report: dict[str, Any]) -> str:
         cuda = f"for CUDA {report['torch_cuda']}" if report["torch_cuda"] else "without CUDA"
         lines.append(f"  none (torch was built {cuda}): everything runs on the CPU")
     lines += ["", "Operators"]
+    width = max(map(len, report["operators"]), default=0) + 2
     for op, devices in report["operators"].items():
         for device, choice in devices.items():
             runs = choice["implementation"] or "cannot run"
             why = "" if choice["reason"] == "first choice" else f"  ({choice['reason']})"
-            lines.append(f"  {op:<29}{device:<6}{runs}{why}")
+            lines.append(f"  {op:<{width}}{device:<6}{runs}{why}")
     lines += ["", "Advice", *(f"  - {sentence}" for sentence in report["advice"] or ["nothing is missing"])]
     return "\n".join(lines)
 
