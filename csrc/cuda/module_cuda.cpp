@@ -45,7 +45,8 @@ PYBIND11_MODULE(ASL_CUDA_MODULE, m, py::mod_gil_not_used()) {
           py::arg("counter"), py::arg("out_grad_pred"), py::arg("out_grad_target"), py::arg("out_grad_weights"),
           py::arg("stream"), "DIoU loss and its derivatives, queued on the stream.");
     using asl::cuda::NmsBuffers;
-    py::class_<NmsBuffers>(m, "NmsBuffers", "Addresses of the candidates and selections of soft-NMS.")
+    // Local: the tests load this file twice, as the CUDA module and over the stand-in for a GPU.
+    py::class_<NmsBuffers>(m, "NmsBuffers", py::module_local(), "Addresses of candidates and selections of soft-NMS.")
         .def(py::init([](std::uintptr_t segments, std::uintptr_t scores, std::uintptr_t labels, std::uintptr_t rows,
                          std::uintptr_t starts, std::uintptr_t positions, std::uintptr_t decayed, std::uintptr_t counts,
                          std::int64_t count, std::int64_t videos) {
