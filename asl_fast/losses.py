@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from asl_fast.evidence import FrameEvidence
+from asl_fast.likelihood import likelihood_misfit
 from asl_fast.loss_inputs import Levels, LossInputs, join_levels
+from asl_fast.ops import _dispatch
 from asl_fast.ops.assign_points import PointAssignment, assign_points
-from asl_fast.ops.contrastive_similarity import contrastive_similarity_loss
+from asl_fast.ops.contrastive_similarity import add_contrastive_similarity_loss
 from asl_fast.ops.detection_loss import detection_loss
 from asl_fast.ops.diou_loss import diou_loss
 from asl_fast.ops.ragged import RaggedTargets as RaggedTargets  # what callers pass in
@@ -25,7 +27,6 @@ from asl_fast.sensitivity import (
     instance_labels,
     mean_one,
     offset_iou,
-    profile_misfit,
 )
 
 Normalization = Literal["none", "batch", "instance"]
@@ -61,7 +62,7 @@ class ASLLoss(nn.Module):
         signal: what mu and sigma learn from; all but "loss" cut the gradient through h and the contrastive loss, report
             theirs as ``fit`` and want a learning rate of 0.01 to 0.03 of their own. :mod:`asl_fast.sensitivity` says
             what each finds. "loss" is the paper: the gradient of the weighted losses through h. "likelihood" fits the
-            Gaussians to the detached quality of the predictions (:func:`asl_fast.sensitivity.profile_misfit`): p_cls to
+            Gaussians to the detached quality of the predictions (:mod:`asl_fast.likelihood`): p_cls to
             sigmoid(s_x[c]) of the finest level's points inside each instance, whatever its length, p_start + p_end to
             the tIoU of all points inside on the levels whose range admits the instance. "evidence" fits them to what a
             linear classifier of single input frames finds (:class:`asl_fast.evidence.FrameEvidence`), which is trained
@@ -222,7 +223,9 @@ class ASLLoss(nn.Module):
         dtype = torch.float64 if given.logits.dtype == torch.float64 else torch.float32
         quality = None if self.evaluator is None else self.evaluator(given.features, given.masks)
         terms = (self._fused if self._is_fused() else self._composed)(given, targets, quality)
-        fit, contrast = self._fit(given, targets, dtype), self._contrast(given, targets, terms)
+        fit = self.nothing.to(dtype)
+        if self.signal == "likelihood" and self.class_level and self.gaussians is not None:
+            fit = likelihood_misfit(given, targets, self.gaussians, self.branches)
         if self.evidence is not None and self.gaussians is not None:
             if frames is None:
                 raise ValueError(
@@ -232,19 +235,22 @@ class ASLLoss(nn.Module):
         total = terms["total"]
         if self.signal != "loss":
             total = total + fit
-        if self.contrastive:
-            total = torch.add(total, contrast.to(dtype), alpha=self.contrastive_weight)
+        total, contrast = self._add_contrast(total, given, targets, terms)
         names = ("cls", "loc", "sensitivity", "num_positives")
         kept = {name: terms[name] for name in names}
-        return {"total": total, **kept, "fit": fit, "contrastive": contrast.to(dtype)}
+        return {"total": total, **kept, "fit": fit, "contrastive": contrast}
 
     def _is_fused(self) -> bool:
         """Whether one op computes it all but fit and contrastive loss.
 
-        Not where each instance has its own scale; nor on a CPU, where launches cost nothing and the C++ ops one after
-        the other are up to a fifth faster.
+        Not where each instance has its own scale; nor without its kernel, where its reference would be slower than the
+        kernels of the separate ops; nor on a CPU, where launches cost nothing and the C++ ops one after the other are
+        up to a fifth faster.
         """
-        return self.normalization != "instance" and self.loss_normalizer.is_cuda
+        if self.normalization == "instance" or not self.loss_normalizer.is_cuda:
+            return False
+        # What compiles for a GPU has Triton.
+        return torch.compiler.is_compiling() or _dispatch.has_kernel("detection_loss", "cuda")
 
     def _fused(self, given: LossInputs, targets: RaggedTargets, quality: Tensor | None) -> dict[str, Tensor]:
         moves = self.training and torch.is_grad_enabled()
@@ -354,38 +360,16 @@ class ASLLoss(nn.Module):
             h = {branch: mean_one(h[branch], positive, groups, len(targets.labels) + 1) for branch in h}
         return (h.get("cls", ones), h.get("loc", ones)), sensitivity
 
-    def _fit(self, given: LossInputs, targets: RaggedTargets, dtype: torch.dtype) -> Tensor:
-        """The likelihood signal of mu and sigma; 0 where they learn from something else."""
-        if self.signal != "likelihood" or not self.class_level or self.gaussians is None:
-            return self.nothing.to(dtype)
-        points, masks, logits, offsets = given.points, given.masks, given.logits.to(dtype), given.offsets.to(dtype)
-        fit = self.nothing.to(dtype)
-        finest = masks[0].shape[1]
-        everything = points[:finest].clone()
-        everything[:, 1], everything[:, 2] = 0.0, torch.inf
-        for branch, where in (("cls", everything), ("loc", points)):
-            if branch not in self.branches:
-                continue
-            assigned = assign_points(where, targets, self.num_classes, center_sampling_radius=None)
-            inside = assigned.positive & given.mask[:, : len(where)]
-            instance, label = (
-                instance_groups(targets.labels, assigned.instance),
-                instance_labels(targets.labels, assigned.instance),
-            )
-            p_cls, p_start, p_end = self.gaussians(assigned.distance.to(logits.dtype), label)
-            if branch == "cls":
-                p, quality = p_cls, class_probability(logits[:, :finest], label)
-            else:
-                target = torch.where(inside[..., None], assigned.offsets.to(logits.dtype), 1.0)
-                p, quality = p_start + p_end, offset_iou(offsets, target)
-            fit = fit + profile_misfit(p, quality, inside, instance, label, len(targets.labels) + 1, self.num_classes)
-        return fit
-
-    def _contrast(self, given: LossInputs, targets: RaggedTargets, terms: dict[str, Tensor]) -> Tensor:
+    def _add_contrast(
+        self, total: Tensor, given: LossInputs, targets: RaggedTargets, terms: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """``total`` with the weighted contrastive loss, and that loss; both in the dtype of ``total``."""
         if not self.contrastive:
-            return self.nothing
+            return total, self.nothing.to(total.dtype)
         # Grid units to frames of the finest level.
-        return contrastive_similarity_loss(
+        total, contrast = add_contrastive_similarity_loss(
+            total,
+            self.contrastive_weight,
             given.features[0],
             given.masks[0],
             targets._replace(segments=terms["frames"]),
@@ -394,3 +378,4 @@ class ASLLoss(nn.Module):
             delta=self.delta,
             temperature=self.temperature,
         )
+        return total, contrast.to(total.dtype)

@@ -55,6 +55,11 @@ def is_hip() -> bool:
     return torch.version.hip is not None
 
 
+def register_limit(registers: int) -> dict[str, int]:
+    """Option of a launch: the most registers a thread may have; nothing on AMD, whose compiler takes no limit."""
+    return {} if is_hip() else {"maxnreg": registers}
+
+
 def compute_type(*tensors: Tensor | None) -> tuple[torch.dtype, tl.dtype]:
     """float64 if any tensor is, else float32, for torch and for Triton."""
     wide = any(t is not None and t.dtype == torch.float64 for t in tensors)

@@ -2,8 +2,9 @@
 """Action Sensitive Contrastive Loss, forward: pooling of every instance's frames, then InfoNCE without its matrix.
 
 A program pools one instance, whole vectors at a time, so that their lengths need no second pass. Then a program owns
-BLOCK_M anchors and walks over the keys with running maxima and sums (Milakov and Gimelshein, 2018). Two launches and
-a sum. Tested under Triton's interpreter and compiled for sm_80, sm_90 and gfx942; no GPU has run it yet.
+BLOCK_M anchors and walks over the keys with running maxima and sums (Milakov and Gimelshein, 2018); the one that comes
+last takes the mean. Two launches. Tested under Triton's interpreter and compiled for sm_80, sm_90 and gfx942; no GPU
+has run it yet.
 """
 
 from __future__ import annotations
@@ -129,16 +130,22 @@ def log_sums_kernel(
     labels_ptr,
     ranges_ptr,
     stats_ptr,
+    base_ptr,
+    counter_ptr,
     parts_ptr,
+    total_ptr,
+    loss_ptr,
+    anchors_ptr,
     count,
     channels,
+    WEIGHT: tl.constexpr,
     SCALE: tl.constexpr,
     COMPUTE: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
 ):
-    """Both log-sum-exps of BLOCK_M vectors, infinite where there is no positive; sums of loss and anchors."""
+    """Both log-sum-exps of BLOCK_M vectors, infinite where there is no positive; the last program sums up."""
     m = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     own = vector_labels(labels_ptr, ranges_ptr, m, count)
     high_all = tl.full((BLOCK_M,), -float("inf"), COMPUTE)
@@ -163,21 +170,33 @@ def log_sums_kernel(
     loss = tl.where(counted, log_all - log_positive, 0.0)
     tl.store(parts_ptr + 2 * tl.program_id(0), tl.sum(loss, 0))
     tl.store(parts_ptr + 2 * tl.program_id(0) + 1, tl.sum(counted.to(COMPUTE), 0))
+    programs = tl.num_programs(0)
+    tl.debug_barrier()  # the sums of the whole program are written before it counts as finished
+    if tl.atomic_add(counter_ptr, 1) == programs - 1:
+        store_mean(parts_ptr, base_ptr, total_ptr, loss_ptr, anchors_ptr, programs, WEIGHT, COMPUTE)
+        tl.store(counter_ptr, 0)
 
 
 @triton.jit
-def mean_kernel(parts_ptr, loss_ptr, anchors_ptr, parts, COMPUTE: tl.constexpr, BLOCK: tl.constexpr):
-    """Loss over the number of anchors, which is at least 1."""
-    lanes = tl.arange(0, BLOCK)
+def store_mean(
+    parts_ptr, base_ptr, total_ptr, loss_ptr, anchors_ptr, parts, WEIGHT: tl.constexpr, COMPUTE: tl.constexpr
+):
+    """Loss over the number of anchors, which is at least 1, and the total; read past the cache of this processor."""
+    BLOCK: tl.constexpr = 128
     loss = tl.zeros((BLOCK,), COMPUTE)
     anchors = tl.zeros((BLOCK,), COMPUTE)
     for first in range(0, parts, BLOCK):
-        at = first + lanes
-        loss += tl.load(parts_ptr + 2 * at, mask=at < parts, other=0.0)
-        anchors += tl.load(parts_ptr + 2 * at + 1, mask=at < parts, other=0.0)
+        at = first + tl.arange(0, BLOCK)
+        loss += tl.load(parts_ptr + 2 * at, mask=at < parts, other=0.0, cache_modifier=".cg")
+        anchors += tl.load(parts_ptr + 2 * at + 1, mask=at < parts, other=0.0, cache_modifier=".cg")
     number = tl.maximum(tl.sum(anchors, 0), 1.0)
+    mean = tl.sum(loss, 0) / number
+    total = mean * WEIGHT
+    if base_ptr is not None:
+        total += tl.load(base_ptr)
     tl.store(anchors_ptr, number)
-    tl.store(loss_ptr, tl.sum(loss, 0) / number)
+    tl.store(loss_ptr, mean)
+    tl.store(total_ptr, total)
 
 
 def tile_options(compute: tl.dtype) -> dict[str, object]:
@@ -193,17 +212,20 @@ def contrastive_similarity_forward(
     offsets: Tensor,
     mu: Tensor,
     sigma: Tensor,
+    base: Tensor | None,
     delta: float,
     temperature: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The op's schema: loss, unit vectors (3, G, D), stats (3, 3, G), ranges (G, 12), number of anchors."""
+    weight: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The op's schema: total, loss, unit vectors (3, G, D), stats (3, 3, G), ranges (G, 12), number of anchors."""
     dtype, compute = _launch.compute_type(features)
     (batch, frames, channels), count, device = features.shape, segments.shape[0], features.device
-    loss, anchors = (_launch.empty((), dtype, device) for _ in range(2))
+    total, loss, anchors = (_launch.empty((), dtype, device) for _ in range(3))
     vectors, stats = (_launch.empty(shape, dtype, device) for shape in ((3, count, channels), (3, 3, count)))
     ranges = _launch.empty((count, 12), torch.int32, device)
     if count == 0:
-        return loss.zero_(), vectors, stats, ranges, anchors.fill_(1)
+        total = total.zero_() if base is None else total.copy_(base)
+        return total, loss.zero_(), vectors, stats, ranges, anchors.fill_(1)
     block_d = max(16, triton.next_power_of_2(channels))
     options = tile_options(compute)
     blocks = triton.cdiv(3 * count, int(str(options["BLOCK_M"])))
@@ -218,7 +240,7 @@ def contrastive_similarity_forward(
             BLOCK_B=triton.next_power_of_2(batch), BLOCK_MASK=1024, num_warps=4, enable_fp_fusion=False,
         )  # fmt: skip
         log_sums_kernel[(blocks,)](
-            vectors, labels, ranges, stats, parts, count, channels, SCALE=1.0 / temperature, **options
-        )
-        mean_kernel[(1,)](parts, loss, anchors, blocks, COMPUTE=compute, BLOCK=256, **_launch.FUSED)
-    return loss, vectors, stats, ranges, anchors
+            vectors, labels, ranges, stats, base, _launch.counter(features), parts, total, loss, anchors,
+            count, channels, WEIGHT=float(weight), SCALE=1.0 / temperature, **options,
+        )  # fmt: skip
+    return total, loss, vectors, stats, ranges, anchors

@@ -3,8 +3,8 @@
 
 The similarity is symmetric: what a vector receives as an anchor and as a key comes from one row of tiles, so a program
 owns its vectors and nothing is added atomically. A frame then gathers from the instances of its video, a class from its
-instances, both in order. Three launches. Tested under Triton's interpreter and compiled for sm_80, sm_90 and gfx942; no
-GPU has run it yet.
+instances, both in order and in one launch. Two launches. Tested under Triton's interpreter and compiled for sm_80,
+sm_90 and gfx942; no GPU has run it yet.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from torch import Tensor
 
 @triton.jit
 def vector_gradient_kernel(
-    grad_ptr,
+    grad_total_ptr,
+    grad_loss_ptr,
     vectors_ptr,
     labels_ptr,
     ranges_ptr,
@@ -29,6 +30,7 @@ def vector_gradient_kernel(
     out_ptr,
     count,
     channels,
+    WEIGHT: tl.constexpr,
     SCALE: tl.constexpr,
     COMPUTE: tl.constexpr,
     BLOCK_M: tl.constexpr,
@@ -66,13 +68,19 @@ def vector_gradient_kernel(
     at = m.to(tl.int64)[:, None] * channels + d[None, :]
     inside = (m < total)[:, None] & (d < channels)[None, :]
     unit = tl.load(vectors_ptr + at, mask=inside, other=0.0)
-    factor = tl.load(grad_ptr).to(COMPUTE) * SCALE / tl.load(anchors_ptr)
+    factor = tl.zeros((), COMPUTE)
+    if grad_total_ptr is not None:
+        factor += tl.load(grad_total_ptr).to(COMPUTE) * WEIGHT
+    if grad_loss_ptr is not None:
+        factor += tl.load(grad_loss_ptr).to(COMPUTE)
+    factor = factor * SCALE / tl.load(anchors_ptr)
     factor = tl.load(stats_ptr + m, mask=m < total, other=0.0) * factor
     tl.store(out_ptr + at, factor[:, None] * (gradient - (along / SCALE)[:, None] * unit), mask=inside)
 
 
 @triton.jit
-def frame_gradient_kernel(
+def frame_gradient(
+    tile,
     vectors_ptr,
     mask_ptr,
     segments_ptr,
@@ -91,10 +99,10 @@ def frame_gradient_kernel(
     BLOCK_D: tl.constexpr,
 ):
     """Gradient of BLOCK_T frames of one video, BLOCK_D channels, from its instances in order."""
-    blocks = tl.cdiv(frames, BLOCK_T)
-    video = (tl.program_id(0) // blocks).to(tl.int64)
-    t = (tl.program_id(0) % blocks) * BLOCK_T + tl.arange(0, BLOCK_T)
-    d = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
+    slices, blocks = tl.cdiv(channels, BLOCK_D), tl.cdiv(frames, BLOCK_T)
+    d = (tile % slices) * BLOCK_D + tl.arange(0, BLOCK_D)
+    video = (tile // slices // blocks).to(tl.int64)
+    t = (tile // slices % blocks) * BLOCK_T + tl.arange(0, BLOCK_T)
     gradient = tl.zeros((BLOCK_T, BLOCK_D), COMPUTE)
     begin = tl.load(offsets_ptr + video).to(tl.int32)
     end = tl.load(offsets_ptr + video + 1).to(tl.int32)
@@ -117,7 +125,57 @@ def frame_gradient_kernel(
 
 
 @triton.jit
-def class_gradient_kernel(
+def instance_slopes(
+    g,
+    kind,
+    vectors_ptr,
+    features_ptr,
+    mask_ptr,
+    segments_ptr,
+    labels_ptr,
+    mu_ptr,
+    sigma_ptr,
+    ranges_ptr,
+    count,
+    frames,
+    channels,
+    COMPUTE: tl.constexpr,
+    BLOCK_T: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
+    """Sums of d loss / d p times p z, and the same times z, over the frames of instance g in BLOCK_T lanes."""
+    vector_kind = tl.minimum(kind, 1)
+    row = ranges_ptr + g * 12
+    video = tl.load(row + 10).to(tl.int64)
+    # Of R_cls, or of both ranges of R_loc.
+    first_frame = tl.minimum(tl.load(row + 2 * vector_kind), tl.load(row + 4 * vector_kind))
+    last_frame = tl.maximum(tl.load(row + 2 * vector_kind + 1), tl.load(row + 4 * vector_kind + 1))
+    base = vectors_ptr + (vector_kind * count + g).to(tl.int64) * channels
+    slope_mu = tl.zeros((BLOCK_T,), COMPUTE)
+    slope_sigma = tl.zeros((BLOCK_T,), COMPUTE)
+    for first in range(first_frame, last_frame + 1, BLOCK_T):
+        t = first + tl.arange(0, BLOCK_T)
+        share_cls, share_loc, _ = frame_shares(ranges_ptr, g, t, COMPUTE)
+        share = tl.where(kind == 0, share_cls, share_loc)
+        at = video * frames + t
+        within = (share > 0) & (tl.load(mask_ptr + at, mask=t <= last_frame, other=0) != 0)
+        along = tl.zeros((BLOCK_T,), COMPUTE)
+        for channel in range(0, channels, BLOCK_D):
+            d = channel + tl.arange(0, BLOCK_D)
+            place = features_ptr + at[:, None] * channels + d[None, :]
+            x = tl.load(place, mask=within[:, None] & (d < channels)[None, :], other=0.0).to(COMPUTE)
+            along += tl.sum(x * tl.load(base + d, mask=d < channels, other=0.0)[None, :], 1)
+        p, z = gaussian(segments_ptr, labels_ptr, mu_ptr, sigma_ptr, g, t, kind, COMPUTE)
+        slope = tl.where(within, along * share * p * z, 0.0)
+        slope_mu += slope
+        slope_sigma += slope * z
+    return slope_mu, slope_sigma
+
+
+@triton.jit
+def class_gradient(
+    label,
+    kind,
     vectors_ptr,
     features_ptr,
     mask_ptr,
@@ -133,47 +191,72 @@ def class_gradient_kernel(
     channels,
     COMPUTE: tl.constexpr,
     BLOCK_T: tl.constexpr,
+    BLOCK_G: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
     """Gradient of one Gaussian, kind 0 to 2 of a class, from the instances of the class in order."""
-    label = tl.program_id(0)
-    kind = tl.program_id(1)
-    vector_kind = tl.minimum(kind, 1)
     grad_mu = tl.zeros((BLOCK_T,), COMPUTE)
     grad_sigma = tl.zeros((BLOCK_T,), COMPUTE)
-    for g in range(0, count):
-        if tl.load(labels_ptr + g) == label:
-            row = ranges_ptr + g * 12
-            video = tl.load(row + 10).to(tl.int64)
-            first_frame = tl.load(row + 2 * vector_kind)
-            last_frame = tl.load(row + 2 * vector_kind + 1)
-            if kind > 0:
-                first_frame = tl.minimum(first_frame, tl.load(row + 4))
-                last_frame = tl.maximum(last_frame, tl.load(row + 5))
-            base = vectors_ptr + (vector_kind * count + g).to(tl.int64) * channels
-            for first in range(first_frame, last_frame + 1, BLOCK_T):
-                t = first + tl.arange(0, BLOCK_T)
-                share_cls, share_loc, _ = frame_shares(ranges_ptr, g, t, COMPUTE)
-                share = tl.where(kind == 0, share_cls, share_loc)
-                at = video * frames + t
-                within = (share > 0) & (tl.load(mask_ptr + at, mask=t <= last_frame, other=0) != 0)
-                along = tl.zeros((BLOCK_T,), COMPUTE)
-                for channel in range(0, channels, BLOCK_D):
-                    d = channel + tl.arange(0, BLOCK_D)
-                    place = features_ptr + at[:, None] * channels + d[None, :]
-                    x = tl.load(place, mask=within[:, None] & (d < channels)[None, :], other=0.0).to(COMPUTE)
-                    along += tl.sum(x * tl.load(base + d, mask=d < channels, other=0.0)[None, :], 1)
-                p, z = gaussian(segments_ptr, labels_ptr, mu_ptr, sigma_ptr, g, t, kind, COMPUTE)
-                slope = tl.where(within, along * share * p * z, 0.0)
-                grad_mu += slope
-                grad_sigma += slope * z
+    for at in range(0, count, BLOCK_G):
+        drawn = at + tl.arange(0, BLOCK_G)
+        own = tl.load(labels_ptr + drawn, mask=drawn < count, other=-1) == label
+        # The next instance of the class, one after the other; most blocks have none or a few.
+        g = tl.min(tl.where(own, drawn, count), 0)
+        while g < count:
+            slope_mu, slope_sigma = instance_slopes(
+                g, kind, vectors_ptr, features_ptr, mask_ptr, segments_ptr, labels_ptr, mu_ptr, sigma_ptr, ranges_ptr,
+                count, frames, channels, COMPUTE, BLOCK_T, BLOCK_D,
+            )  # fmt: skip
+            grad_mu += slope_mu
+            grad_sigma += slope_sigma
+            g = tl.min(tl.where(own & (drawn > g), drawn, count), 0)
     inverse = 1.0 / tl.load(sigma_ptr + label * 3 + kind).to(COMPUTE)
     tl.store(grad_mu_ptr + label * 3 + kind, tl.sum(grad_mu, 0) * inverse)
     tl.store(grad_sigma_ptr + label * 3 + kind, tl.sum(grad_sigma, 0) * inverse)
 
 
+@triton.jit
+def input_gradient_kernel(
+    vectors_ptr,
+    features_ptr,
+    mask_ptr,
+    segments_ptr,
+    labels_ptr,
+    offsets_ptr,
+    mu_ptr,
+    sigma_ptr,
+    ranges_ptr,
+    grad_features_ptr,
+    grad_mu_ptr,
+    grad_sigma_ptr,
+    tiles,
+    count,
+    frames,
+    channels,
+    COMPUTE: tl.constexpr,
+    BLOCK_T: tl.constexpr,
+    BLOCK_G: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
+    """The first ``tiles`` programs have a tile of frames each, the others a Gaussian."""
+    program = tl.program_id(0)
+    if program < tiles:
+        if grad_features_ptr is not None:
+            frame_gradient(
+                program, vectors_ptr, mask_ptr, segments_ptr, labels_ptr, offsets_ptr, mu_ptr, sigma_ptr, ranges_ptr,
+                grad_features_ptr, count, frames, channels, COMPUTE, 2 * BLOCK_T, 16, BLOCK_D,
+            )  # fmt: skip
+    elif grad_mu_ptr is not None:
+        class_gradient(
+            (program - tiles) // 3, (program - tiles) % 3, vectors_ptr, features_ptr, mask_ptr, segments_ptr,
+            labels_ptr, mu_ptr, sigma_ptr, ranges_ptr, grad_mu_ptr, grad_sigma_ptr, count, frames, channels, COMPUTE,
+            BLOCK_T, BLOCK_G, BLOCK_D,
+        )  # fmt: skip
+
+
 def contrastive_similarity_backward(
-    grad: Tensor,
+    grad_total: Tensor | None,
+    grad_loss: Tensor | None,
     features: Tensor,
     mask: Tensor,
     segments: Tensor,
@@ -186,6 +269,7 @@ def contrastive_similarity_backward(
     ranges: Tensor,
     count: Tensor,
     temperature: float,
+    weight: float,
     need_features: bool,
     need_gaussians: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -203,21 +287,21 @@ def contrastive_similarity_backward(
     grad_vectors = _launch.empty(saved.shape, dtype, device)
     block_d = min(64, max(16, triton.next_power_of_2(channels)))
     tiles = (triton.cdiv(3 * instances, int(str(options["BLOCK_M"]))), triton.cdiv(channels, block_d))
+    block_t = 16
+    frame_tiles = batch * triton.cdiv(frames, 2 * block_t) * triton.cdiv(channels, block_d) if need_features else 0
+    programs = frame_tiles + (3 * mu.shape[0] if need_gaussians else 0)
+    # Left to itself the compiler aims at more programs side by side and spills a few registers for them.
+    registers = _launch.register_limit(128 if compute == tl.float32 else 255)
     with _launch.on_device_of(features):
         vector_gradient_kernel[tiles](
-            grad, saved, labels, ranges, stats.contiguous(), count, grad_vectors,
-            instances, channels, SCALE=1.0 / temperature, BLOCK_D=block_d, **options,
+            grad_total, grad_loss, saved, labels, ranges, stats.contiguous(), count, grad_vectors,
+            instances, channels, WEIGHT=float(weight), SCALE=1.0 / temperature, BLOCK_D=block_d, **options,
         )  # fmt: skip
-        if need_features:
-            tiles = (batch * triton.cdiv(frames, 32), triton.cdiv(channels, block_d))
-            frame_gradient_kernel[tiles](
-                grad_vectors, valid, segments, labels, offsets.contiguous(), *gaussians, ranges, grad_features,
-                instances, frames, channels, COMPUTE=compute, BLOCK_T=32, BLOCK_G=16, BLOCK_D=block_d,
-                **_launch.FUSED,
-            )  # fmt: skip
-        if need_gaussians:
-            class_gradient_kernel[(mu.shape[0], 3)](
-                grad_vectors, features.contiguous(), valid, segments, labels, *gaussians, ranges, grad_mu, grad_sigma,
-                instances, frames, channels, COMPUTE=compute, BLOCK_T=16, BLOCK_D=128, **_launch.FUSED,
+        if programs:
+            input_gradient_kernel[(programs,)](
+                grad_vectors, features.contiguous(), valid, segments, labels, offsets.contiguous(), *gaussians, ranges,
+                grad_features if need_features else None, grad_mu if need_gaussians else None,
+                grad_sigma if need_gaussians else None, frame_tiles, instances, frames, channels,
+                COMPUTE=compute, BLOCK_T=block_t, BLOCK_G=128, BLOCK_D=block_d, **_launch.FUSED, **registers,
             )  # fmt: skip
     return grad_features, grad_mu, grad_sigma

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from asl_fast.ops._buffers import address, cpu_module, view
 from asl_fast.reference._precision import compute_dtype
+from asl_fast.reference.contrastive_similarity import loss_gradient, weighted_total
 
 
 def _tensors(features: Tensor, *others: Tensor) -> Any:
@@ -41,28 +42,33 @@ def contrastive_similarity_forward(
     offsets: Tensor,
     mu: Tensor,
     sigma: Tensor,
+    base: Tensor | None,
     delta: float,
     temperature: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    weight: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The op's schema; threads as many as ``torch.get_num_threads()``, over instances and blocks of anchors."""
     dtype, count = compute_dtype(features), len(segments)
     loss, anchors = torch.empty((), dtype=dtype), torch.empty((), dtype=dtype)
     vectors = torch.empty((3, count, features.shape[2]), dtype=dtype)
     stats, ranges = torch.empty((3, 3, count), dtype=dtype), torch.empty((count, 12), dtype=torch.int32)
     if count == 0:
-        return loss.zero_(), vectors, stats, ranges, anchors.fill_(1)
-    given = _contiguous(features, mask, segments, labels, offsets, mu, sigma)
-    cpu_module().contrastive_similarity_forward(
-        tensors=_tensors(*given, vectors, stats, ranges, anchors),
-        delta=delta,
-        temperature=temperature,
-        out_loss=address(loss),
-    )
-    return loss, vectors, stats, ranges, anchors
+        loss.zero_()
+        anchors.fill_(1)
+    else:
+        given = _contiguous(features, mask, segments, labels, offsets, mu, sigma)
+        cpu_module().contrastive_similarity_forward(
+            tensors=_tensors(*given, vectors, stats, ranges, anchors),
+            delta=delta,
+            temperature=temperature,
+            out_loss=address(loss),
+        )
+    return weighted_total(base, loss, weight), loss, vectors, stats, ranges, anchors
 
 
 def contrastive_similarity_backward(
-    grad: Tensor,
+    grad_total: Tensor | None,
+    grad_loss: Tensor | None,
     features: Tensor,
     mask: Tensor,
     segments: Tensor,
@@ -75,6 +81,7 @@ def contrastive_similarity_backward(
     ranges: Tensor,
     count: Tensor,
     temperature: float,
+    weight: float,
     need_features: bool,
     need_gaussians: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -90,7 +97,7 @@ def contrastive_similarity_backward(
         saved = [x.contiguous() for x in (vectors, stats, ranges, count)]
         cpu_module().contrastive_similarity_backward(
             tensors=_tensors(*given, *saved),
-            grad=float(grad),
+            grad=float(loss_gradient(grad_total, grad_loss, weight)),
             temperature=temperature,
             out_grad_features=address(grad_features),
             out_grad_mu=address(grad_mu),

@@ -112,6 +112,11 @@ def choose(op: str, device: str, forced: str | None = None) -> Choice:
     return Choice(None, "; ".join(passed_over))
 
 
+def has_kernel(op: str, device: str) -> bool:
+    """Whether more than the reference runs ``op`` on tensors of ``device``."""
+    return choose(op, device, forced_backend()).implementation not in (None, "reference")
+
+
 def backends() -> dict[tuple[str, str], Choice]:
     """What every op runs on every device type present: ``{(op, "cpu" or "cuda"): Choice(implementation, reason)}``.
 

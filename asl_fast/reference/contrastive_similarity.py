@@ -204,23 +204,25 @@ def contrastive_similarity_forward(
     offsets: Tensor,
     mu: Tensor,
     sigma: Tensor,
+    base: Tensor | None,
     delta: float,
     temperature: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    weight: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The loss in blocks of instances and of anchors, so that memory is linear in their number.
 
     Returns:
-        loss (); unit vectors (3, G, D); stats (3, 3, G): one over their lengths, and the log-sum-exp over all keys and
-        over the positives, infinite where an anchor has none and for the background; ranges (G, 12) as
-        ``FrameRanges.pack``; count () of the anchors with a positive, at least 1.
+        base + weight loss (); loss (); unit vectors (3, G, D); stats (3, 3, G): one over their lengths, and the
+        log-sum-exp over all keys and over the positives, infinite where an anchor has none and for the background;
+        ranges (G, 12) as ``FrameRanges.pack``; count () of the anchors with a positive, at least 1.
     """
     dtype = compute_dtype(features)
     count, channels = len(segments), features.shape[2]
     stats = features.new_full((3, 3, count), math.inf, dtype=dtype)
-    total, anchors = features.new_zeros((), dtype=dtype), features.new_zeros((), dtype=dtype)
+    loss, anchors = features.new_zeros((), dtype=dtype), features.new_zeros((), dtype=dtype)
     if count == 0:
-        vectors = features.new_empty((3, 0, channels), dtype=dtype)
-        return total, vectors, stats, labels.new_empty((0, 12), dtype=torch.int32), anchors + 1
+        vectors, packed = features.new_empty((3, 0, channels), dtype=dtype), labels.new_empty((0, 12)).int()
+        return weighted_total(base, loss, weight), loss, vectors, stats, packed, anchors + 1
     segments = segments.to(dtype)
     ranges = frame_ranges(mask, segments, labels, offsets, mu, delta)
     packed = ranges.pack()
@@ -238,16 +240,32 @@ def contrastive_similarity_forward(
         log_all, log_positive, counted = log_sums(
             *similarities(keys[b], index[b], key_label[b], keys, key_label, temperature)
         )
-        total += torch.where(counted, log_all - log_positive, 0.0).sum()
+        loss += torch.where(counted, log_all - log_positive, 0.0).sum()
         anchors += counted.sum()
         stats[1].view(-1)[b] = torch.where(counted, log_all, math.inf)
         stats[2].view(-1)[b] = torch.where(counted, log_positive, math.inf)
     anchors = anchors.clamp(min=1)
-    return total / anchors, vectors, stats, packed, anchors
+    loss = loss / anchors
+    return weighted_total(base, loss, weight), loss, vectors, stats, packed, anchors
+
+
+def weighted_total(base: Tensor | None, loss: Tensor, weight: float) -> Tensor:
+    """() in the dtype of ``loss``; without ``base`` nothing is added."""
+    return weight * loss if base is None else torch.add(base.to(loss.dtype), loss, alpha=weight)
+
+
+def loss_gradient(grad_total: Tensor | None, grad_loss: Tensor | None, weight: float) -> Tensor:
+    """What reaches the loss () through ``base + weight loss`` and by itself; one of them may be absent."""
+    if grad_total is None:
+        assert grad_loss is not None
+        return grad_loss
+    through_total = weight * grad_total
+    return through_total if grad_loss is None else through_total + grad_loss
 
 
 def contrastive_similarity_backward(
-    grad: Tensor,
+    grad_total: Tensor | None,
+    grad_loss: Tensor | None,
     features: Tensor,
     mask: Tensor,
     segments: Tensor,
@@ -260,6 +278,7 @@ def contrastive_similarity_backward(
     ranges: Tensor,
     count: Tensor,
     temperature: float,
+    weight: float,
     need_features: bool,
     need_gaussians: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -277,7 +296,7 @@ def contrastive_similarity_backward(
         slope = (among_all - log_all[b, None]).exp() - (among_positive - log_positive[b, None]).exp()
         grad_keys[b] += slope @ keys
         grad_keys += slope.T @ keys[b]
-    grad_keys *= grad / (temperature * count)
+    grad_keys *= loss_gradient(grad_total, grad_loss, weight) / (temperature * count)
     grad_vectors = stats[0].view(-1, 1) * (grad_keys - keys * (grad_keys * keys).sum(-1, keepdim=True))
     grad_vectors = grad_vectors.view(3, -1, channels).transpose(0, 1)
 

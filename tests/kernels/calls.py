@@ -38,8 +38,13 @@ def _contrastive(dtype: torch.dtype, name: str, channels: int) -> list[Call]:
     forward = contrastive_similarity.contrastive_similarity_forward
     backward = contrastive_similarity_backward.contrastive_similarity_backward
     return [
-        (f"contrastive-{name}", forward, (*given, 0.2, 0.07)),
-        (f"contrastive-backward-{name}", backward, (stats[0, 0, 1], *given, *saved, 0.07, True, True)),
+        (f"contrastive-{name}", forward, (*given, stats[0, 0, 2], 0.2, 0.07, 0.3)),
+        (f"contrastive-backward-{name}", backward, (*stats[0, 0, :2], *given, *saved, 0.07, 0.3, True, True)),
+        (
+            f"contrastive-features-backward-{name}",
+            backward,
+            (None, stats[0, 0, 1], *given, *saved, 0.07, 1.0, True, False),
+        ),
     ]
 
 

@@ -72,22 +72,22 @@ def nms(generator: torch.Generator) -> Arguments:
 
 
 def contrastive(generator: torch.Generator) -> Arguments:
-    """Two videos of 64 channels."""
+    """Two videos of 64 channels, added to another loss."""
     features = torch.randn(VIDEOS, POINTS, 64, generator=generator).requires_grad_()
     mask = torch.arange(POINTS) < torch.tensor([[POINTS], [POINTS - 20]])
     labels = torch.randint(0, 3, (INSTANCES,), generator=generator)
     mu = (torch.tensor([0.0, -0.5, 0.5]) + 0.2 * torch.randn(CLASSES, 3, generator=generator)).requires_grad_()
     sigma = (0.3 + torch.rand(CLASSES, 3, generator=generator)).requires_grad_()
-    bounds = torch.tensor([0, INSTANCES - 4, INSTANCES])
-    return features, mask, _segments(generator, INSTANCES), labels, bounds, mu, sigma, 0.2, 0.07
+    bounds, base = torch.tensor([0, INSTANCES - 4, INSTANCES]), torch.tensor(1.25).requires_grad_()
+    return features, mask, _segments(generator, INSTANCES), labels, bounds, mu, sigma, base, 0.2, 0.07, 0.3
 
 
 def contrastive_backward(generator: torch.Generator) -> Arguments:
     """Of the same."""
-    *tensors, delta, temperature = contrastive(generator)
+    *tensors, delta, temperature, weight = contrastive(generator)
     tensors = [x.detach() for x in tensors]
-    saved = torch.ops.asl_fast.contrastive_similarity_loss.default(*tensors, delta, temperature)[1:]
-    return torch.tensor(0.5), *tensors, *saved, temperature, True, True
+    saved = torch.ops.asl_fast.contrastive_similarity_loss.default(*tensors, delta, temperature, weight)[2:]
+    return torch.tensor(0.5), torch.tensor(-0.2), *tensors[:-1], *saved, temperature, weight, True, True
 
 
 def attention(generator: torch.Generator) -> Arguments:

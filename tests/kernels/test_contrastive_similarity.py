@@ -15,7 +15,7 @@ from asl_fast.kernels.contrastive_similarity_backward import contrastive_similar
 from asl_fast.reference import contrastive_similarity as reference
 from tests.kernels.fences import fenced
 
-DELTA, TEMPERATURE = 0.2, 0.07
+DELTA, TEMPERATURE, WEIGHT = 0.2, 0.07, 0.3
 Given = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
@@ -40,19 +40,20 @@ def wide(given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 def compare(given: Given, temperature: float = TEMPERATURE, delta: float = DELTA) -> tuple[Tensor, ...]:
     """Both passes; returns the gradients."""
     with fenced():
-        found = contrastive_similarity_forward(*given, delta, temperature)
-        grad = torch.tensor(0.7, dtype=found[0].dtype)
-        grads = contrastive_similarity_backward(grad, *given, *found[1:], temperature, True, True)
-    expected = reference.contrastive_similarity_forward(*wide(given), delta, temperature)
+        dtype = torch.float64 if given[0].dtype == torch.float64 else torch.float32
+        base, *upper = (torch.tensor(value, dtype=dtype) for value in (1.5, 0.9, 0.4))
+        found = contrastive_similarity_forward(*given, base, delta, temperature, WEIGHT)
+        grads = contrastive_similarity_backward(*upper, *given, *found[2:], temperature, WEIGHT, True, True)
+    expected = reference.contrastive_similarity_forward(*wide(given), base.double(), delta, temperature, WEIGHT)
     wanted = reference.contrastive_similarity_backward(
-        grad.double(), *wide(given), *expected[1:], temperature, True, True
+        *wide(tuple(upper)), *wide(given), *expected[2:], temperature, WEIGHT, True, True
     )
-    assert torch.equal(found[3], expected[3]), "ranges, videos and states"
-    assert float(found[4]) == float(expected[4]), "anchors"
+    assert torch.equal(found[4], expected[4]), "ranges, videos and states"
+    assert float(found[5]) == float(expected[5]), "anchors"
     # A cosine is right to some 1e-6, its exponent to 1 / temperature times as much. Gradients are differences of two
     # shares of up to 1 / temperature.
     tolerance = 1e-6 + 3e-7 / temperature
-    for one, other in zip((found[0], found[1], found[2][1:]), (expected[0], expected[1], expected[2][1:]), strict=True):
+    for one, other in zip((*found[:3], found[3][1:]), (*expected[:3], expected[3][1:]), strict=True):
         torch.testing.assert_close(one.double(), other, rtol=tolerance, atol=4 * tolerance)
     for one, other, like in zip(grads, wanted, (given[0], *given[5:]), strict=True):
         assert one.dtype == like.dtype and one.shape == like.shape and one.is_contiguous()
@@ -98,12 +99,11 @@ def test_vectors_of_length_zero() -> None:
 
 def test_gradients_that_are_not_needed() -> None:
     given = scene((5, 6), 8)
-    saved = contrastive_similarity_forward(*given, DELTA, TEMPERATURE)
-    both = [
-        contrastive_similarity_backward(saved[0], *given, *saved[1:], TEMPERATURE, features, not features)
-        for features in (True, False)
-    ]
-    whole = contrastive_similarity_backward(saved[0], *given, *saved[1:], TEMPERATURE, True, True)
+    total, loss, *saved = contrastive_similarity_forward(*given, None, DELTA, TEMPERATURE, WEIGHT)
+    torch.testing.assert_close(total, WEIGHT * loss)
+    rest = (*given, *saved, TEMPERATURE, WEIGHT)
+    both = [contrastive_similarity_backward(loss, None, *rest, features, not features) for features in (True, False)]
+    whole = contrastive_similarity_backward(loss, None, *rest, True, True)
     assert [x.numel() for x in both[0][1:]] == [0, 0] and both[1][0].numel() == 0
     for one, other in zip((both[0][0], *both[1][1:]), whole, strict=True):
         assert torch.equal(one, other)
@@ -114,7 +114,7 @@ def test_buffers_grow_linearly_with_the_instances() -> None:
     for count in (2, 4, 8):
         given = scene((count, count), 6)
         with fenced() as buffers:
-            saved = contrastive_similarity_forward(*given, DELTA, TEMPERATURE)
-            contrastive_similarity_backward(saved[0], *given, *saved[1:], TEMPERATURE, True, True)
+            total, _, *saved = contrastive_similarity_forward(*given, None, DELTA, TEMPERATURE, WEIGHT)
+            contrastive_similarity_backward(total, None, *given, *saved, TEMPERATURE, WEIGHT, True, True)
         sizes.append(sum(buffer.numel() for buffer in buffers))
     assert sizes[2] - sizes[1] <= 2.2 * (sizes[1] - sizes[0])

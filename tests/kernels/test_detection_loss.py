@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 pytest.importorskip("triton")
 
-from asl_fast.kernels import _launch
+from asl_fast.kernels import _launch, contrastive_similarity, contrastive_similarity_backward
 from asl_fast.kernels import detection_loss as forward
 from asl_fast.kernels import detection_loss_backward as backward
 
@@ -40,6 +40,13 @@ VIEWS = {
     "as_strided",
     "unsqueeze",
 }
+PLAIN_KERNELS = ((forward, "detection_loss_fwd_kernel"), (backward, "detection_loss_bwd_kernel"))
+CONTRASTIVE_KERNELS = (
+    (contrastive_similarity, "pool_kernel"),
+    (contrastive_similarity, "log_sums_kernel"),
+    (contrastive_similarity_backward, "vector_gradient_kernel"),
+    (contrastive_similarity_backward, "input_gradient_kernel"),
+)
 
 
 def compare(found: Any, expected: Any, names: str) -> None:
@@ -109,7 +116,7 @@ class Operators(TorchDispatchMode):
 def launches(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Names of the Triton kernels that are launched."""
     seen: list[str] = []
-    for module, name in ((forward, "detection_loss_fwd_kernel"), (backward, "detection_loss_bwd_kernel")):
+    for module, name in (*PLAIN_KERNELS, *CONTRASTIVE_KERNELS):
         kernel = getattr(module, name)
 
         class Counting:
@@ -161,23 +168,24 @@ def test_an_unknown_label_counts_as_no_class() -> None:
 
 
 @pytest.mark.parametrize("asl", [False, True])
-def test_the_loss_module_adds_no_launch_but_the_contrastive_ones(asl: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_whole_loss_takes_two_launches_or_six(asl: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ASLLoss, "_is_fused", lambda self: True)  # as on a GPU
     data, off = batch(grad=True), {"class_level": False, "instance_level": False, "contrastive": False}
     loss = asl_loss(**({"instance_level": False} if asl else off)).to(DEVICE)
     levels = [torch.cat([x.detach() for x in group], 1).to(DEVICE) for group in (data.logits, data.offsets, data.masks)]
     logits, offsets = (level.requires_grad_() for level in levels[:2])
-    features = [level.detach().to(DEVICE) for level in data.features]
+    features = [level.detach().to(DEVICE).requires_grad_(asl) for level in data.features]
     points, targets, seed = torch.cat(data.points).to(DEVICE), data.targets.to(DEVICE), torch.ones((), device=DEVICE)
-    with forced(None if asl else "triton"), Operators() as operators:
+    _launch.counter(logits)  # made once for each stream
+    leaves = [logits, offsets, *features[: int(asl)], *loss.no_weight_decay_parameters()]
+    contrastive = ["asl_fast::contrastive_similarity_loss"] if asl else []
+    with forced("triton"), launches(monkeypatch) as launched, Operators() as operators:
         total = loss(logits, offsets, features, levels[2], points, targets)["total"]
-        # The copy of the normaliser is a transfer; the last sum is there for the contrastive loss alone.
-        contrastive = ["asl_fast::contrastive_similarity_loss", "aten::add"] if asl else []
+        # The copy of the normaliser is a transfer.
         assert operators.seen == ["asl_fast::detection_loss", "aten::copy_", *contrastive]
         operators.seen.clear()
-        torch.autograd.backward(total, seed, inputs=[logits, offsets, *loss.no_weight_decay_parameters()])
-    ours = [name for name in operators.seen if name.startswith("asl_fast::detection_loss")]
-    assert ours == ["asl_fast::detection_loss_backward"]
-    if not asl:
-        assert operators.seen == ours
-    assert logits.grad is not None and offsets.grad is not None
+        grads = torch.autograd.grad(total, leaves, seed)
+    assert operators.seen == [*(f"{name}_backward" for name in contrastive), "asl_fast::detection_loss_backward"]
+    kernels = (*PLAIN_KERNELS, *CONTRASTIVE_KERNELS) if asl else PLAIN_KERNELS
+    assert sorted(launched) == sorted(name for _, name in kernels)
+    assert all(bool(grad.any()) for grad in grads)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from asl_fast import backend
-from asl_fast.ops.contrastive_similarity import contrastive_similarity_loss
+from asl_fast.ops.contrastive_similarity import add_contrastive_similarity_loss, contrastive_similarity_loss
 from asl_fast.ops.ragged import RaggedTargets
 from asl_fast.reference import contrastive_similarity as reference
 from tests.ops import checks
@@ -118,7 +118,8 @@ def test_equals_the_plain_reference() -> None:
 def test_opcheck(need_grad: bool) -> None:
     features, mask, targets, mu, sigma = scene(dtype=torch.float32)
     leaves = [x.requires_grad_(need_grad) for x in (features, mu, sigma)]
-    arguments = (leaves[0], mask, *targets, *leaves[1:], DELTA, TEMPERATURE)
+    base = torch.tensor(2.0).requires_grad_(need_grad)
+    arguments = (leaves[0], mask, *targets, *leaves[1:], base, DELTA, TEMPERATURE, 0.3)
     results = torch.library.opcheck(torch.ops.asl_fast.contrastive_similarity_loss.default, arguments)
     assert set(results.values()) == {"SUCCESS"}
 
@@ -138,6 +139,41 @@ def test_second_derivative_is_refused() -> None:
     loss = contrastive_similarity_loss(features.requires_grad_(), mask, targets, mu, sigma)
     with pytest.raises(NotImplementedError, match=r"asl_fast\.reference\.contrastive_similarity"):
         torch.autograd.grad(loss, features, create_graph=True)
+
+
+def test_added_to_another_loss() -> None:
+    features, mask, targets, mu, sigma = scene()
+    leaves = [x.requires_grad_() for x in (features, mu, sigma)]
+    base = torch.tensor(1.5, dtype=torch.float64, requires_grad=True)
+    loss = contrastive_similarity_loss(features, mask, targets, mu, sigma)
+    total, same = add_contrastive_similarity_loss(base, 0.3, features, mask, targets, mu, sigma)
+    assert same.item() == loss.item()
+    torch.testing.assert_close(total, base + 0.3 * loss, rtol=1e-15, atol=0)
+    for ours, theirs in ((total, base + 0.3 * loss), (2 * total - same, 2 * base - 0.4 * loss)):
+        found = torch.autograd.grad(ours, [*leaves, base], retain_graph=True)
+        wanted = torch.autograd.grad(theirs, [*leaves, base], retain_graph=True)
+        for a, b in zip(found, wanted, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-15)
+
+
+def test_base_alone_has_a_gradient() -> None:
+    features, mask, targets, mu, sigma = scene(dtype=torch.float32)
+    base = torch.tensor(1.5, requires_grad=True)
+    total, loss = add_contrastive_similarity_loss(base, 0.0, features, mask, targets, mu, sigma)
+    assert total.item() == 1.5
+    assert loss.item() > 0
+    (gradient,) = torch.autograd.grad(total, base)
+    assert gradient.item() == 1.0
+
+
+def test_no_instances_leave_the_other_loss_as_it_is() -> None:
+    features, mask, _, mu, sigma = scene(dtype=torch.float32)
+    empty = RaggedTargets(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64), torch.zeros(4, dtype=torch.int64))
+    base = torch.tensor(1.5, requires_grad=True)
+    total, loss = add_contrastive_similarity_loss(base, 0.3, features.requires_grad_(), mask, empty, mu, sigma)
+    assert (total.item(), loss.item()) == (1.5, 0.0)
+    ours = torch.autograd.grad(total, (base, features))
+    assert ours[0].item() == 1.0 and torch.count_nonzero(ours[1]) == 0
 
 
 def test_gradcheck() -> None:
@@ -288,6 +324,10 @@ def test_bad_arguments() -> None:
         contrastive_similarity_loss(features, mask, targets._replace(labels=targets.labels + 1), mu, sigma)
     with pytest.raises(ValueError, match=r"offsets must rise from 0 to 8, got \[0, 5, 5, 7\]"):
         contrastive_similarity_loss(features, mask, targets._replace(offsets=torch.tensor([0, 5, 5, 7])), mu, sigma)
+    with pytest.raises(TypeError, match="int64"):
+        add_contrastive_similarity_loss(torch.tensor(1), 0.3, features, mask, targets, mu, sigma)
+    with pytest.raises(ValueError, match=r"base must be a scalar, got \(1,\)"):
+        add_contrastive_similarity_loss(features.new_zeros(1), 0.3, features, mask, targets, mu, sigma)
     with pytest.raises(TypeError, match="bool"):
         contrastive_similarity_loss(features, mask.float(), targets, mu, sigma)
     with pytest.raises(TypeError, match="int64"):
