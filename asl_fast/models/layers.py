@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 def apply_mask(x: Tensor, mask: Tensor) -> Tensor:
     """Zeroes the padded positions of x (B, T, D)."""
-    return x * mask.unsqueeze(-1).to(x.dtype)
+    return x * mask.unsqueeze(-1)
 
 
 def _conv(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, groups: int) -> Tensor:
