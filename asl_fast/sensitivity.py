@@ -30,6 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from asl_fast.joined_levels import join_levels
 from asl_fast.ops.detection_loss import RawGaussians
 
 MU_INIT = (0.0, -0.5, 0.5)
@@ -275,14 +276,9 @@ class InstanceEvaluator(nn.Module):
         Returns:
             (B, P, branches) in (0, 1), levels concatenated.
         """
-        # A run of zeros between levels is the zero padding each level would get, so one convolution serves them all.
-        padded = [
-            F.pad(torch.where(mask[..., None], level, 0.0), (0, 0, 0, self.gap))
-            for level, mask in zip(features, masks, strict=True)
-        ]
-        hidden = F.relu(self.conv(torch.cat(padded, 1).transpose(1, 2)).transpose(1, 2))
+        joined = join_levels(features, masks, self.gap)
+        valid = joined.mask[..., None]
+        hidden = F.relu(self.conv(torch.where(valid, joined.x, 0.0).transpose(1, 2)).transpose(1, 2))
         parts = hidden.chunk(len(self.outputs), -1)
         logits = torch.cat([output(part) for output, part in zip(self.outputs, parts, strict=True)], -1)
-        levels = torch.split(logits, [level.shape[1] for level in padded], 1)
-        quality = torch.cat([level[:, : mask.shape[1]] for level, mask in zip(levels, masks, strict=True)], 1)
-        return torch.where(torch.cat(list(masks), 1)[..., None], torch.sigmoid(quality), 0.0)
+        return torch.cat(joined.split(torch.where(valid, torch.sigmoid(logits), 0.0)), 1)

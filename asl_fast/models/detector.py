@@ -11,12 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from asl_fast.joined_levels import join_levels
 from asl_fast.models.backbone import Backbone
 from asl_fast.models.config import DetectorConfig
 from asl_fast.models.convert_actionformer import convert_config, convert_state_dict
 from asl_fast.models.heads import ClassificationHead, RegressionHead
 from asl_fast.models.neck import FeaturePyramid, IdentityNeck
-from asl_fast.models.points import level_points
+from asl_fast.models.points import LevelPoints
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class ActionDetector(nn.Module):
         self.neck = FeaturePyramid(config) if config.fpn else IdentityNeck(config)
         self.classification_head = ClassificationHead(config)
         self.regression_head = RegressionHead(config)
+        self.points = LevelPoints(config.ranges_grid, config.first_level, config.max_length_grid)
 
     @property
     def length_multiple(self) -> int:
@@ -85,14 +87,13 @@ class ActionDetector(nn.Module):
         first = self.config.first_level
         levels, masks = (x[first:] for x in self.backbone(features, mask))
         levels = self.neck(levels, masks)
+        joined = join_levels(levels, masks, self.config.kernel_size // 2)
         return DetectorOutput(
-            logits=self.classification_head(levels, masks),
-            offsets=self.regression_head(levels, masks),
+            logits=self.classification_head(joined),
+            offsets=self.regression_head(joined),
             features=levels,
             masks=masks,
-            points=level_points(
-                [x.shape[1] for x in levels], self.config.ranges_grid, features.device, first_level=first
-            ),
+            points=self.points([x.shape[1] for x in levels]),
         )
 
     def _check(self, features: Tensor, mask: Tensor) -> None:

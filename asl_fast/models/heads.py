@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Classification and regression heads, shared by all levels."""
+"""Classification and regression heads, shared by all levels and applied to all in one call."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from asl_fast.joined_levels import JoinedLevels
 from asl_fast.models.config import DetectorConfig
 from asl_fast.models.layers import MaskedNorm, Scale, TemporalConv, apply_mask
 
@@ -29,11 +30,16 @@ class Tower(nn.Module):
             MaskedNorm(width, enabled=config.head_norm, mask_padding=config.mask_norms) for _ in self.convs
         )
         self.output = TemporalConv(width if self.convs else in_dim, out_dim, config.kernel_size)
+        self.norms_leak = config.head_norm and not config.mask_norms
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, T_l, width) -> (B, T_l, out_dim), zero where padded."""
+    def forward(self, joined: JoinedLevels) -> Tensor:
+        """(B, P', width) -> (B, P', out_dim), zero where padded and between the levels."""
+        x, mask = joined.x, joined.mask
+        # A norm without mask gives padded positions its bias, as ActionFormer's does; beyond a level there is nothing.
+        inside = joined.per_level([x.new_ones(())] * len(joined.lengths)) if self.norms_leak else None
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = F.relu(norm(apply_mask(conv(x), mask), mask))
+            x = x if inside is None else x * inside
         return apply_mask(self.output(x), mask)
 
 
@@ -50,9 +56,9 @@ class ClassificationHead(nn.Module):
                 bias.fill_(_logit(config.prior_probability))
             bias[list(config.rare_classes)] = _logit(RARE_PROBABILITY)
 
-    def forward(self, features: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
-        """Per level (B, T_l, width) -> (B, T_l, C)."""
-        return [self.tower(x, mask) for x, mask in zip(features, masks, strict=True)]
+    def forward(self, joined: JoinedLevels) -> list[Tensor]:
+        """Levels of ``width`` channels -> per level (B, T_l, C)."""
+        return joined.split(self.tower(joined))
 
 
 class RegressionHead(nn.Module):
@@ -63,9 +69,11 @@ class RegressionHead(nn.Module):
         self.tower = Tower(config, 2)
         self.scales = nn.ModuleList(Scale() for _ in range(config.first_level, config.num_levels))
 
-    def forward(self, features: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
-        """Per level (B, T_l, width) -> (B, T_l, 2)."""
-        return [F.relu(scale(self.tower(x, mask))) for scale, x, mask in zip(self.scales, features, masks, strict=True)]
+    def forward(self, joined: JoinedLevels) -> list[Tensor]:
+        """Levels of ``width`` channels -> per level (B, T_l, 2)."""
+        x = self.tower(joined)
+        scales = joined.per_level([scale() for scale in self.scales])
+        return joined.split(F.relu(x * scales))
 
 
 def _logit(probability: float) -> float:

@@ -89,8 +89,9 @@ class Scale(nn.Module):
         super().__init__()
         self.scale = nn.Parameter(torch.ones(()))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.scale
+    def forward(self) -> Tensor:
+        """()."""
+        return self.scale
 
 
 def downsample_mask(mask: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def level_points(
@@ -23,3 +23,25 @@ def level_points(
         rest = torch.tensor([low, high, stride], device=device).expand(length, 3)
         points.append(torch.cat((time.unsqueeze(1), rest), dim=1))
     return points
+
+
+class LevelPoints(nn.Module):
+    """:func:`level_points` of sequences up to ``max_length_grid`` made once: making them copies from the host.
+
+    A longer sequence gets its own, and so does a model that was converted to a type in which times are not exact.
+    """
+
+    def __init__(self, ranges_grid: Sequence[tuple[float, float]], first_level: int, max_length_grid: int) -> None:
+        super().__init__()
+        self.ranges_grid, self.first_level = ranges_grid, first_level
+        lengths = [-(-max_length_grid // 2**level) for level in range(first_level, first_level + len(ranges_grid))]
+        made = level_points(lengths, ranges_grid, torch.device("cpu"), first_level=first_level)
+        for level, points in enumerate(made, first_level):
+            self.register_buffer(f"level_{level}", points, persistent=False)
+
+    def forward(self, lengths: Sequence[int]) -> list[Tensor]:
+        """Per level (T_l, 4) float32 for the lengths T_l of the levels; not to be written to."""
+        made = list(self.buffers(recurse=False))
+        if made[0].dtype == torch.float32 and all(n <= len(x) for n, x in zip(lengths, made, strict=True)):
+            return [points[:length] for length, points in zip(lengths, made, strict=True)]
+        return level_points(lengths, self.ranges_grid, made[0].device, first_level=self.first_level)

@@ -53,4 +53,5 @@ class WeightAverage(Generic[M]):
 
 
 def _tensors(module: nn.Module) -> list[Tensor]:
-    return [*module.parameters(), *module.buffers()]
+    """Parameters and the buffers that are saved; what a module keeps beside them is constant."""
+    return list(module.state_dict(keep_vars=True).values())

@@ -10,7 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asl_fast.joined_levels import join_levels
 from asl_fast.models import ActionDetector, DetectorConfig, DetectorOutput, FrontEndConfig
+from asl_fast.models.points import LevelPoints, level_points
 
 SMALL = DetectorConfig(feature_dim=10, num_classes=3, width=16, num_levels=3, num_heads=2, attention_windows=(5,))
 VARIANTS = {
@@ -69,6 +71,34 @@ def test_padding_and_batch_mates_do_not_matter(name: str, length: int, extra: in
     for level, mask in enumerate(padded.masks):
         assert not padded.logits[level][~mask].any()
         assert torch.isfinite(padded.offsets[level]).all()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_heads_see_the_levels_one_by_one(masked: bool) -> None:
+    """A level ends with zero padding, whatever its neighbours among the joined levels hold."""
+    detector = build(replace(SMALL, mask_norms=masked, head_layers=4))
+    generator = torch.Generator().manual_seed(0)
+    levels = [torch.randn(2, length, 16, generator=generator, dtype=torch.float64) for length in (12, 6, 3)]
+    masks = [torch.arange(x.shape[1]) < torch.tensor([[x.shape[1]], [x.shape[1] // 2]]) for x in levels]
+    heads = (detector.classification_head, detector.regression_head)
+    together = [head(join_levels(levels, masks, 1)) for head in heads]
+    for level, (x, mask) in enumerate(zip(levels, masks, strict=True)):
+        alone = detector.classification_head(join_levels([x], [mask], 1))[0]
+        torch.testing.assert_close(together[0][level], alone, rtol=1e-12, atol=1e-12)
+        scale = detector.regression_head.scales[level]()
+        alone = torch.relu(scale * detector.regression_head.tower(join_levels([x], [mask], 1)))
+        torch.testing.assert_close(together[1][level], alone, rtol=1e-12, atol=1e-12)
+
+
+def test_points_of_any_length_device_and_type() -> None:
+    config = replace(SMALL, max_length_grid=20)
+    points = LevelPoints(config.ranges_grid, config.first_level, config.max_length_grid)
+    for lengths in ((20, 10, 5), (4, 2, 1), (40, 20, 10)):
+        for made in (points(lengths), LevelPoints(config.ranges_grid, 0, 20).bfloat16()(lengths)):
+            wanted = level_points(lengths, config.ranges_grid, torch.device("cpu"))
+            assert all(torch.equal(a, b) and a.dtype == torch.float32 for a, b in zip(made, wanted, strict=True))
+    assert points((4, 2, 1))[0].data_ptr() == points((20, 10, 5))[0].data_ptr(), "made once"
+    assert not points.state_dict()
 
 
 def test_training_gradients_ignore_padding() -> None:
