@@ -16,6 +16,7 @@ import triton
 import triton.language as tl
 from asl_fast.kernels import _launch
 from asl_fast.kernels._maths import load_pairs, maximum, minimum, share, store_pairs
+from asl_fast.kernels.segment_batches import batched, leading
 from torch import Tensor
 
 BLOCK_N, BLOCK_M, BLOCK_ROWS = 16, 128, 512
@@ -161,27 +162,14 @@ def segment_iou_aligned_bwd_kernel(
     store_pairs(grad_b_ptr, row, grad * at_start, grad * at_end, inside)
 
 
-def _leading(a: Tensor, b: Tensor) -> tuple[int, ...]:
-    return tuple(torch.broadcast_shapes(a.shape[:-2], b.shape[:-2]))
-
-
-def _batched(x: Tensor, leading: tuple[int, ...], share_one: bool) -> tuple[Tensor, int]:
-    """Contiguous values and the segments from one batch entry to the next, 0 if ``share_one`` and all are the same."""
-    if tuple(x.shape[:-2]) == leading:
-        return x.contiguous(), x.shape[-2]
-    if share_one and math.prod(x.shape[:-2]) == 1:
-        return x.contiguous(), 0
-    return x.expand(*leading, *x.shape[-2:]).contiguous(), x.shape[-2]
-
-
 def segment_iou(a: Tensor, b: Tensor, aligned: bool, distance: bool) -> Tensor:
     """The op's schema: (..., N, M), or (..., N) if ``aligned``."""
     dtype, compute = _launch.compute_type(a, b)
-    leading, rows, columns = _leading(a, b), a.shape[-2], b.shape[-2]
-    out = _launch.empty((*leading, rows) if aligned else (*leading, rows, columns), dtype, a.device)
+    shape, rows, columns = leading(a, b), a.shape[-2], b.shape[-2]
+    out = _launch.empty((*shape, rows) if aligned else (*shape, rows, columns), dtype, a.device)
     if out.numel() == 0:
         return out
-    (a, a_batch), (b, b_batch) = (_batched(x, leading, not aligned) for x in (a, b))
+    (a, a_batch), (b, b_batch) = (batched(x, shape, not aligned) for x in (a, b))
     with _launch.on_device_of(out):
         if aligned:
             segment_iou_aligned_fwd_kernel[(triton.cdiv(out.numel(), BLOCK_ROWS),)](
@@ -195,7 +183,7 @@ def segment_iou(a: Tensor, b: Tensor, aligned: bool, distance: bool) -> Tensor:
                 **_launch.FUSED,
             )
             return out
-        tiles = triton.cdiv(rows, BLOCK_N) * triton.cdiv(columns, BLOCK_M) * math.prod(leading)
+        tiles = triton.cdiv(rows, BLOCK_N) * triton.cdiv(columns, BLOCK_M) * math.prod(shape)
         segment_iou_pairwise_fwd_kernel[(tiles,)](
             a, b, out, rows, columns, a_batch, b_batch,
             DISTANCE=distance, COMPUTE=compute, BLOCK_N=BLOCK_N, BLOCK_M=BLOCK_M, **_launch.FUSED,
@@ -206,14 +194,14 @@ def segment_iou(a: Tensor, b: Tensor, aligned: bool, distance: bool) -> Tensor:
 def segment_iou_backward(grad: Tensor, a: Tensor, b: Tensor, aligned: bool, distance: bool) -> tuple[Tensor, Tensor]:
     """The op's schema: gradients in the shapes and dtypes of ``a`` and ``b``."""
     dtype, compute = _launch.compute_type(a, b)
-    leading, rows, columns = _leading(a, b), a.shape[-2], b.shape[-2]
+    shape, rows, columns = leading(a, b), a.shape[-2], b.shape[-2]
     grads = []
     for x in (a, b):
-        whole = tuple(x.shape[:-2]) == leading  # otherwise the broadcast dimensions are summed below, before rounding
-        grads.append(_launch.empty((*leading, *x.shape[-2:]), x.dtype if whole else dtype, a.device))
-    (wide_a, a_batch), (wide_b, b_batch) = (_batched(x, leading, not aligned) for x in (a, b))
+        whole = tuple(x.shape[:-2]) == shape  # otherwise the broadcast dimensions are summed below, before rounding
+        grads.append(_launch.empty((*shape, *x.shape[-2:]), x.dtype if whole else dtype, a.device))
+    (wide_a, a_batch), (wide_b, b_batch) = (batched(x, shape, not aligned) for x in (a, b))
     grad = grad.contiguous()
-    batch = math.prod(leading)
+    batch = math.prod(shape)
     block_m = BLOCK_M_BACKWARD // (2 if dtype == torch.float64 else 1)
     with _launch.on_device_of(grad):
         if aligned and grad.numel():

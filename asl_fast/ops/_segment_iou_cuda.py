@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from asl_fast.ops import _buffers, _checks
+from asl_fast.kernels.segment_batches import batched, leading
+from asl_fast.ops import _buffers
 from asl_fast.ops._buffers import view
 from asl_fast.reference._precision import compute_dtype
 
@@ -24,22 +25,13 @@ class _Call(NamedTuple):
 
 
 def _call(a: Tensor, b: Tensor, aligned: bool, distance: bool) -> _Call:
-    leading, n, m = _checks.broadcast(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-2]
-    batch = math.prod(leading)
-    (a, a_batch), (b, b_batch) = (_batched(x, leading, not aligned) for x in (a, b))
+    shape, n, m = leading(a, b), a.shape[-2], b.shape[-2]
+    batch = math.prod(shape)
+    (a, a_batch), (b, b_batch) = (batched(x, shape, not aligned) for x in (a, b))
     if aligned:  # rows of all entries in one run
         n, m, batch = batch * n, batch * n, 1
     sizes = {"n": n, "m": m, "a_batch": a_batch, "b_batch": b_batch, "batch": batch}
-    return _Call(a, b, leading, {**sizes, "aligned": aligned, "distance": distance})
-
-
-def _batched(x: Tensor, leading: tuple[int, ...], share_one: bool) -> tuple[Tensor, int]:
-    """Contiguous values and the segments from one batch entry to the next, 0 if ``share_one`` and all are the same."""
-    if tuple(x.shape[:-2]) == leading:
-        return x.contiguous(), x.shape[-2]
-    if share_one and math.prod(x.shape[:-2]) == 1:
-        return x.contiguous(), 0
-    return x.expand(*leading, *x.shape[-2:]).contiguous(), x.shape[-2]
+    return _Call(a, b, shape, {**sizes, "aligned": aligned, "distance": distance})
 
 
 def segment_iou(a: Tensor, b: Tensor, aligned: bool, distance: bool) -> Tensor:
