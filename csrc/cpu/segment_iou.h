@@ -85,11 +85,47 @@ class Boundaries {
     std::vector<Real> starts, ends;
 };
 
+/// All pairs of `rows` segments of a with `m` of b; out: (rows, m).
+template <bool kDistance, class Real>
+void iou_rows(const Real* a, std::int64_t rows, const Real* starts, const Real* ends, std::int64_t m, Real* out) {
+    for (std::int64_t row = 0; row < rows; ++row)
+        simd_call<IouRow<kDistance, Real>>(simd_level(), a[2 * row], a[2 * row + 1], starts, ends, m, out + row * m);
+}
+
+/// Their gradients: grad (rows, m), grad_a (rows, 2) written, of_b (2, m) added to; scratch (2, m).
+template <bool kDistance, class Real>
+void iou_rows_backward(const Real* grad, const Real* a, std::int64_t rows, const Real* starts, const Real* ends,
+                       std::int64_t m, Real* grad_a, Real* of_b, Real* scratch) {
+    for (std::int64_t row = 0; row < rows; ++row) {
+        simd_call<IouRowBackward<kDistance, Real>>(simd_level(), grad + row * m, a[2 * row], a[2 * row + 1], starts,
+                                                   ends, m, scratch, scratch + m, of_b, of_b + m);
+        grad_a[2 * row] = static_cast<Real>(lane_sum(scratch, m));
+        grad_a[2 * row + 1] = static_cast<Real>(lane_sum(scratch + m, m));
+    }
+}
+
+/// grad_b (m, 2) from what `parts` calls of iou_rows_backward left in of_b (parts, 2, m), in their order.
+template <class Real>
+void add_up_parts(const Real* of_b, std::int64_t parts, std::int64_t m, Real* grad_b) {
+    for (std::int64_t k = 0; k < 2 * m; ++k) {
+        double sum = 0.0;
+        for (std::int64_t part = 0; part < parts; ++part) sum += static_cast<double>(of_b[part * 2 * m + k]);
+        grad_b[2 * (k % m) + k / m] = static_cast<Real>(sum);
+    }
+}
+
+constexpr std::int64_t kPairsPerChunk = 32768, kPairsWorthAThread = 500000, kMostParts = 16;
+
+/// Parts into which the rows of n x m pairs are split: it depends on the sizes alone.
+inline std::int64_t parts_of(std::int64_t n, std::int64_t m) {
+    return std::min(kMostParts, std::max<std::int64_t>(1, std::min(n, n * m / kPairsPerChunk)));
+}
+
 template <bool kDistance, class Real>
 class SegmentIou {
   public:
     SegmentIou(const SegmentPairs<Real>& pairs, bool aligned, int threads) : in_(pairs), aligned_(aligned) {
-        threads_ = worthwhile_threads(in_.batch * in_.n * in_.m, kWorthAThread, threads);
+        threads_ = worthwhile_threads(in_.batch * in_.n * in_.m, kPairsWorthAThread, threads);
     }
 
     /// out: (batch, n, m), or (batch, n) if aligned.
@@ -106,9 +142,8 @@ class SegmentIou {
         parallel_for(in_.batch * in_.n, grain, threads_, [&](std::int64_t begin, std::int64_t end) {
             for (std::int64_t row = begin; row < end; ++row) {
                 const std::int64_t first = row / in_.n * in_.m;
-                simd_call<IouRow<kDistance, Real>>(simd_level(), in_.a[2 * row], in_.a[2 * row + 1],
-                                                   b.starts.data() + first, b.ends.data() + first, in_.m,
-                                                   out + row * in_.m);
+                iou_rows<kDistance>(in_.a + 2 * row, 1, b.starts.data() + first, b.ends.data() + first, in_.m,
+                                    out + row * in_.m);
             }
         });
     }
@@ -124,44 +159,24 @@ class SegmentIou {
             return;
         }
         const Boundaries<Real> b(in_.b, in_.batch * in_.m);
-        const std::int64_t parts =
-            std::min(kMaxParts, std::max<std::int64_t>(1, std::min(in_.n, in_.n * in_.m / kPairsPerChunk)));
-        const std::size_t m = static_cast<std::size_t>(in_.m);
-        std::vector<Real> partial(static_cast<std::size_t>(in_.batch * parts) * 2 * m);
+        const std::int64_t parts = parts_of(in_.n, in_.m), m = in_.m;
+        std::vector<Real> partial(static_cast<std::size_t>(in_.batch * parts * 2 * m));
         parallel_for(in_.batch * parts, 1, threads_, [&](std::int64_t begin, std::int64_t end) {
-            std::vector<Real> of_a(2 * m);
+            std::vector<Real> scratch(static_cast<std::size_t>(2 * m));
             for (std::int64_t item = begin; item < end; ++item) {
                 const std::int64_t batch = item / parts, part = item % parts;
-                Real* of_b = partial.data() + static_cast<std::size_t>(item) * 2 * m;
-                const std::int64_t last = in_.n * (part + 1) / parts;
-                for (std::int64_t i = in_.n * part / parts; i < last; ++i) {
-                    const std::int64_t row = batch * in_.n + i;
-                    simd_call<IouRowBackward<kDistance, Real>>(simd_level(), grad + row * in_.m, in_.a[2 * row],
-                                                               in_.a[2 * row + 1], b.starts.data() + batch * in_.m,
-                                                               b.ends.data() + batch * in_.m, in_.m, of_a.data(),
-                                                               of_a.data() + m, of_b, of_b + m);
-                    grad_a[2 * row] = static_cast<Real>(lane_sum(of_a.data(), in_.m));
-                    grad_a[2 * row + 1] = static_cast<Real>(lane_sum(of_a.data() + m, in_.m));
-                }
+                const std::int64_t first = in_.n * part / parts, last = in_.n * (part + 1) / parts;
+                const std::int64_t row = batch * in_.n + first;
+                iou_rows_backward<kDistance>(grad + row * m, in_.a + 2 * row, last - first, b.starts.data() + batch * m,
+                                             b.ends.data() + batch * m, m, grad_a + 2 * row,
+                                             partial.data() + item * 2 * m, scratch.data());
             }
         });
-        for (std::int64_t batch = 0; batch < in_.batch; ++batch) {
-            const Real* first = partial.data() + static_cast<std::size_t>(batch * parts) * 2 * m;
-            for (std::size_t k = 0; k < 2 * m; ++k) {
-                double sum = 0.0;
-                for (std::int64_t part = 0; part < parts; ++part)
-                    sum += static_cast<double>(first[static_cast<std::size_t>(part) * 2 * m + k]);
-                const std::size_t segment = static_cast<std::size_t>(batch) * m + k % m;
-                grad_b[2 * segment + k / m] = static_cast<Real>(sum);
-            }
-        }
+        for (std::int64_t batch = 0; batch < in_.batch; ++batch)
+            add_up_parts(partial.data() + batch * parts * 2 * m, parts, m, grad_b + batch * 2 * m);
     }
 
   private:
-    static constexpr std::int64_t kPairsPerChunk = 32768;
-    static constexpr std::int64_t kWorthAThread = 500000;
-    static constexpr std::int64_t kMaxParts = 16;
-
     const SegmentPairs<Real> in_;
     const bool aligned_;
     int threads_;
