@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from asl_fast.ops.ragged import RaggedTargets as RaggedTargets
     from asl_fast.ops.segment_iou import segment_diou as segment_diou
     from asl_fast.ops.segment_iou import segment_iou as segment_iou
+    from asl_fast.ops.segment_iou_ragged import segment_diou_ragged as segment_diou_ragged
+    from asl_fast.ops.segment_iou_ragged import segment_iou_ragged as segment_iou_ragged
     from asl_fast.ops.sensitivity_focal_loss import sensitivity_focal_loss as sensitivity_focal_loss
     from asl_fast.ops.soft_nms import soft_nms as soft_nms
 
@@ -29,7 +31,9 @@ _HOMES = {
     "contrastive_similarity_loss": "asl_fast.ops.contrastive_similarity",
     "diou_loss": "asl_fast.ops.diou_loss",
     "segment_diou": "asl_fast.ops.segment_iou",
+    "segment_diou_ragged": "asl_fast.ops.segment_iou_ragged",
     "segment_iou": "asl_fast.ops.segment_iou",
+    "segment_iou_ragged": "asl_fast.ops.segment_iou_ragged",
     "sensitivity_focal_loss": "asl_fast.ops.sensitivity_focal_loss",
     "soft_nms": "asl_fast.ops.soft_nms",
 }

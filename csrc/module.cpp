@@ -16,6 +16,7 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
     asl::register_diou_loss(m);
     asl::register_match_segments(m);
     asl::register_segment_iou(m);
+    asl::register_segment_iou_ragged(m);
     asl::register_sensitivity_focal_loss(m);
     asl::register_soft_nms(m);
 }

@@ -9,12 +9,14 @@ from asl_fast.ops.diou_loss import diou_loss
 from asl_fast.ops.local_attention import local_attention
 from asl_fast.ops.ragged import RaggedTargets
 from asl_fast.ops.segment_iou import segment_diou, segment_iou
+from asl_fast.ops.segment_iou_ragged import RaggedPairs, segment_diou_ragged, segment_iou_ragged
 from asl_fast.ops.sensitivity_focal_loss import sensitivity_focal_loss
 from asl_fast.ops.soft_nms import SoftNMSResult, soft_nms
 
 __all__ = [
     "DetectionLoss",
     "PointAssignment",
+    "RaggedPairs",
     "RaggedTargets",
     "RawGaussians",
     "SoftNMSResult",
@@ -25,7 +27,9 @@ __all__ = [
     "diou_loss",
     "local_attention",
     "segment_diou",
+    "segment_diou_ragged",
     "segment_iou",
+    "segment_iou_ragged",
     "sensitivity_focal_loss",
     "soft_nms",
 ]

@@ -11,6 +11,7 @@ void register_contrastive_similarity(pybind11::module_& m);
 void register_diou_loss(pybind11::module_& m);
 void register_match_segments(pybind11::module_& m);
 void register_segment_iou(pybind11::module_& m);
+void register_segment_iou_ragged(pybind11::module_& m);
 void register_sensitivity_focal_loss(pybind11::module_& m);
 void register_soft_nms(pybind11::module_& m);
 

@@ -18,6 +18,7 @@ from asl_fast import (
     diou_loss,
     native,
     segment_diou,
+    segment_diou_ragged,
     segment_iou,
     sensitivity_focal_loss,
 )
@@ -31,6 +32,9 @@ def threads() -> Iterator[Callable[[int], None]]:
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
+
+
+RAGGED = (torch.tensor([0, 1000, 1000, 1030, 1100]), torch.tensor([0, 900, 960, 1000, 1100]))
 
 
 def generator(seed: int) -> torch.Generator:
@@ -79,6 +83,7 @@ def large_problems() -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
         ),
         "pairs": (segment_diou, (a, b)),
         "aligned": (lambda x, y: segment_iou(x, y, aligned=True), (pred, target)),
+        "ragged": (lambda x, y: segment_diou_ragged(x, y, *RAGGED, max_pairs=1100 * 1100).values, (a, b)),
         "assign": (
             lambda p: torch.cat([part.flatten().double() for part in assign_points(p, targets(11, (40,) * 21), 20)]),
             (pyramid(),),
@@ -86,7 +91,7 @@ def large_problems() -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
     }
 
 
-PROBLEMS = ("focal mean", "focal none", "diou", "pairs", "aligned", "assign")
+PROBLEMS = ("focal mean", "focal none", "diou", "pairs", "aligned", "ragged", "assign")
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)

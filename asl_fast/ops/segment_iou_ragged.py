@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Temporal IoU and distance IoU of the segments of every video of a ragged batch."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from asl_fast.backend import backend, forced_backend
+from asl_fast.ops import _checks, _dispatch, _library
+from asl_fast.reference import segment_iou_ragged as reference
+from asl_fast.reference._precision import compute_dtype
+
+
+class RaggedPairs(NamedTuple):
+    """A value for every pair of segments of the same video; video v owns ``values[offsets[v]:offsets[v + 1]]``.
+
+    Attributes:
+        values: (max_pairs,), each video's (n_v, m_v) matrix row by row; 0 behind the last pair.
+        offsets: (B + 1,) int64, the sums of n_v * m_v over the videos before.
+    """
+
+    values: Tensor
+    offsets: Tensor
+
+
+def _fake(
+    a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor, max_pairs: int, distance: bool
+) -> tuple[Tensor, Tensor]:
+    return a.new_empty(max_pairs, dtype=compute_dtype(a, b)), a_offsets.new_empty(a_offsets.shape)
+
+
+def _fake_backward(
+    grad: Tensor, a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor, offsets: Tensor, distance: bool
+) -> tuple[Tensor, Tensor]:
+    return a.new_empty(a.shape), b.new_empty(b.shape)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    *tensors, _, ctx.distance = inputs
+    ctx.save_for_backward(*tensors, output[1])
+    ctx.backend = forced_backend()
+
+
+def _backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    _library.refuse_double_backward("segment_iou_ragged")
+    with backend(ctx.backend):
+        grad_a, grad_b = _op_backward(grad, *ctx.saved_tensors, ctx.distance)
+    return grad_a, grad_b, None, None, None, None
+
+
+def _check_offsets(a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor) -> None:
+    for name, segments, offsets in (("a", a, a_offsets), ("b", b, b_offsets)):
+        count = segments.shape[0]
+        if int(offsets[0]) != 0 or int(offsets[-1]) != count or bool((offsets.diff() < 0).any()):
+            raise ValueError(
+                f"segment_iou_ragged: {name}_offsets must rise from 0 to the number of segments in {name}, {count}, "
+                f"got {offsets.tolist()}"
+            )
+
+
+def _count(a_offsets: Tensor, b_offsets: Tensor) -> int:
+    return int((a_offsets.diff() * b_offsets.diff()).sum())
+
+
+def _check_values(a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor, max_pairs: int, distance: bool) -> None:
+    _check_offsets(a, b, a_offsets, b_offsets)
+    pairs = _count(a_offsets, b_offsets)
+    if pairs > max_pairs:
+        raise ValueError(f"segment_iou_ragged: max_pairs is {max_pairs}, but the videos have {pairs} pairs; raise it")
+
+
+def _check_backward(grad: Tensor, a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor, *_: Any) -> None:
+    _check_values(a, b, a_offsets, b_offsets, grad.shape[0], False)
+
+
+_op = _library.define(
+    "segment_iou_ragged(Tensor a, Tensor b, Tensor a_offsets, Tensor b_offsets, SymInt max_pairs, bool distance) "
+    "-> (Tensor, Tensor)",
+    fake=_fake,
+    check_values=_check_values,
+)
+_op_backward = _library.define(
+    "segment_iou_ragged_backward(Tensor grad, Tensor a, Tensor b, Tensor a_offsets, Tensor b_offsets, Tensor offsets, "
+    "bool distance) -> (Tensor, Tensor)",
+    fake=_fake_backward,
+    check_values=_check_backward,
+)
+_library.differentiable("segment_iou_ragged", setup_context=_setup_context, backward=_backward)
+
+_dispatch.register("segment_iou_ragged", "reference", reference.segment_iou_ragged)
+_dispatch.register("segment_iou_ragged", "cpu", "asl_fast.ops._segment_iou_ragged_cpu:segment_iou_ragged")
+_dispatch.register("segment_iou_ragged_backward", "reference", reference.segment_iou_ragged_backward)
+_dispatch.register(
+    "segment_iou_ragged_backward", "cpu", "asl_fast.ops._segment_iou_ragged_cpu:segment_iou_ragged_backward"
+)
+
+
+def segment_iou_ragged(
+    a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor, *, max_pairs: int | None = None
+) -> RaggedPairs:
+    """Temporal intersection over union of all pairs of segments of the same video, for a batch of unequal videos.
+
+    As :func:`segment_iou` of each video's rows of ``a`` and ``b``: the same values, edge cases and gradients. Videos
+    are flat, one after the other, and may be empty: ``a_offsets`` [0, 3, 3] are two videos, the second an empty one.
+
+    Args:
+        a: (N, 2) floating point, start and end, any unit of time.
+        b: (M, 2), same unit.
+        a_offsets: (B + 1,) int64; video v owns rows ``a_offsets[v]:a_offsets[v + 1]`` of ``a``. Rises from 0 to N.
+        b_offsets: (B + 1,) int64, likewise of ``b``.
+        max_pairs: length of the result, at least the number of pairs, the sum of n_v * m_v. None counts them, on a CPU
+            only and not under ``torch.compile``: on a GPU it would wait for the device. Where the counts are on the
+            host, when the batch is put together, sum them there; N times the most segments that a video has in ``b`` is
+            an upper bound.
+
+    Returns:
+        A :class:`RaggedPairs`; values in [0, 1], float32, or float64 if an input is float64. On a GPU, pairs beyond
+        ``max_pairs`` are dropped and get no gradient; ``offsets`` still count them.
+
+    Raises:
+        TypeError: segments not floating point, offsets not int64.
+        ValueError: wrong shape, two devices, no ``max_pairs`` on a GPU, a negative one; offsets that do not rise from 0
+            to the number of segments, more pairs than ``max_pairs`` (CPU tensors only).
+    """
+    return _call("segment_iou_ragged", a, b, a_offsets, b_offsets, max_pairs, False)
+
+
+def segment_diou_ragged(
+    a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor, *, max_pairs: int | None = None
+) -> RaggedPairs:
+    """Temporal distance IoU of all pairs of segments of the same video.
+
+    As :func:`segment_diou` of each video's rows of ``a`` and ``b``; arguments, result and errors are those of
+    :func:`segment_iou_ragged`, values in [-1, 1].
+    """
+    return _call("segment_diou_ragged", a, b, a_offsets, b_offsets, max_pairs, True)
+
+
+def _call(
+    op: str, a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor, max_pairs: int | None, distance: bool
+) -> RaggedPairs:
+    _check(op, a, b, a_offsets, b_offsets)
+    if max_pairs is None:
+        if a.device.type != "cpu":
+            raise ValueError(
+                f"{op}: max_pairs must be given on {a.device.type}, where counting the pairs would wait for the "
+                "device; any upper bound will do: the sum of n * m over the videos, counted on the host when the "
+                "batch is put together, or len(a) times the most segments that a video has in b"
+            )
+        max_pairs = max(_count(a_offsets, b_offsets), 0)
+    elif max_pairs < 0:
+        raise ValueError(f"{op}: max_pairs must be at least 0, got {max_pairs}")
+    return RaggedPairs(*_op(a, b, a_offsets, b_offsets, max_pairs, distance))
+
+
+def _check(op: str, a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor) -> None:
+    _checks.floating(op, a=a, b=b)
+    for name, segments in (("a", a), ("b", b)):
+        if segments.dim() != 2 or segments.shape[1] != 2:
+            raise ValueError(
+                f"{op}: {name} must be (N, 2), all videos one after the other; got {tuple(segments.shape)}"
+            )
+    for name, offsets in (("a_offsets", a_offsets), ("b_offsets", b_offsets)):
+        if not isinstance(offsets, Tensor) or offsets.dtype != torch.int64:
+            found = offsets.dtype if isinstance(offsets, Tensor) else type(offsets).__name__
+            raise TypeError(f"{op}: {name} must be an int64 tensor, got {found}")
+        if offsets.dim() != 1 or offsets.shape[0] < 1:
+            raise ValueError(f"{op}: {name} must be (B + 1,), got {tuple(offsets.shape)}")
+    if a_offsets.shape != b_offsets.shape:
+        raise ValueError(
+            f"{op}: a_offsets and b_offsets must be of as many videos, got {a_offsets.shape[0] - 1} and "
+            f"{b_offsets.shape[0] - 1}"
+        )
+    _checks.same_device(op, a=a, b=b, a_offsets=a_offsets, b_offsets=b_offsets)
