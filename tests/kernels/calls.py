@@ -16,6 +16,7 @@ from asl_fast.kernels import (
     diou_loss,
     local_attention,
     segment_iou,
+    segment_iou_ragged,
     sensitivity_focal_loss,
     soft_nms,
 )
@@ -58,6 +59,7 @@ def _of(dtype: torch.dtype, rows: int = ROWS, classes: int = CLASSES) -> list[Ca
     window = 19
     bounds = torch.tensor([0, rows])
     iou, iou_backward = segment_iou.segment_iou, segment_iou.segment_iou_backward
+    ragged, ragged_backward = segment_iou_ragged.segment_iou_ragged, segment_iou_ragged.segment_iou_ragged_backward
     forward, backward = _detection(dtype, rows, classes)
     calls: list[Call] = [
         (f"focal-mean-sparse-{name}", focal, (logits, ids, weights, mask, 0.25, 2.0, 0.1, "mean", True, True)),
@@ -67,6 +69,8 @@ def _of(dtype: torch.dtype, rows: int = ROWS, classes: int = CLASSES) -> list[Ca
         (f"iou-aligned-{name}", iou, (pairs, pairs, True, True)),
         (f"iou-pairs-backward-{name}", iou_backward, (square, pairs, pairs, False, True)),
         (f"iou-aligned-backward-{name}", iou_backward, (weights, pairs, pairs, True, True)),
+        (f"iou-ragged-{name}", ragged, (pairs, pairs, bounds, bounds, rows, True)),
+        (f"iou-ragged-backward-{name}", ragged_backward, (weights, pairs, pairs, bounds, bounds, bounds, True)),
         (f"assign-{name}", assign_points.assign_points, (points, pairs, ids, bounds, classes, 1.5, 1e-3)),
     ]
     calls += _contrastive(dtype, name, 512 if rows > 1 else 1)

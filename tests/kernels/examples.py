@@ -56,6 +56,19 @@ def iou_backward(generator: torch.Generator) -> Arguments:
     return grad, _segments(generator, 33), _segments(generator, 17), False, True
 
 
+def ragged(generator: torch.Generator) -> Arguments:
+    """Four videos, two of them without a pair, and room for more; with the distance term."""
+    bounds = torch.tensor([0, 20, 20, 29, 33]), torch.tensor([0, 6, 13, 17, 17])
+    return *iou(generator)[:2], *bounds, 200, True
+
+
+def ragged_backward(generator: torch.Generator) -> Arguments:
+    """Of the same."""
+    a, b, a_offsets, b_offsets, max_pairs, distance = ragged(generator)
+    offsets = torch.tensor([0, 120, 120, 156, 156])
+    return torch.randn(max_pairs, generator=generator), a.detach(), b.detach(), a_offsets, b_offsets, offsets, distance
+
+
 def assign(generator: torch.Generator) -> Arguments:
     """Two videos, the second without instances."""
     labels = torch.randint(0, CLASSES, (INSTANCES,), generator=generator)
@@ -137,6 +150,8 @@ EXAMPLES: dict[str, Callable[[torch.Generator], Arguments]] = {
     "diou_loss": diou,
     "segment_iou": iou,
     "segment_iou_backward": iou_backward,
+    "segment_iou_ragged": ragged,
+    "segment_iou_ragged_backward": ragged_backward,
     "assign_points": assign,
     "soft_nms": nms,
     "contrastive_similarity_loss": contrastive,
