@@ -93,12 +93,16 @@ _library.differentiable("segment_iou_ragged", setup_context=_setup_context, back
 _dispatch.register("segment_iou_ragged", "reference", reference.segment_iou_ragged)
 _dispatch.register("segment_iou_ragged", "cpu", "asl_fast.ops._segment_iou_ragged_cpu:segment_iou_ragged")
 _dispatch.register("segment_iou_ragged", "triton", "asl_fast.kernels.segment_iou_ragged:segment_iou_ragged")
+_dispatch.register("segment_iou_ragged", "cuda", "asl_fast.ops._segment_iou_ragged_cuda:segment_iou_ragged")
 _dispatch.register("segment_iou_ragged_backward", "reference", reference.segment_iou_ragged_backward)
 _dispatch.register(
     "segment_iou_ragged_backward", "cpu", "asl_fast.ops._segment_iou_ragged_cpu:segment_iou_ragged_backward"
 )
 _dispatch.register(
     "segment_iou_ragged_backward", "triton", "asl_fast.kernels.segment_iou_ragged:segment_iou_ragged_backward"
+)
+_dispatch.register(
+    "segment_iou_ragged_backward", "cuda", "asl_fast.ops._segment_iou_ragged_cuda:segment_iou_ragged_backward"
 )
 
 

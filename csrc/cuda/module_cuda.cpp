@@ -69,4 +69,12 @@ PYBIND11_MODULE(ASL_CUDA_MODULE, m, py::mod_gil_not_used()) {
           py::arg("n"), py::arg("m"), py::arg("a_batch"), py::arg("b_batch"), py::arg("batch"), py::arg("aligned"),
           py::arg("distance"), py::arg("is_double"), py::arg("out_grad_a"), py::arg("out_grad_b"), py::arg("stream"),
           "Gradients of segment_iou, queued on the stream.");
+    m.def("segment_iou_ragged", &asl::cuda::segment_iou_ragged, py::arg("a"), py::arg("b"), py::arg("a_offsets"),
+          py::arg("b_offsets"), py::arg("n"), py::arg("m"), py::arg("videos"), py::arg("max_pairs"),
+          py::arg("distance"), py::arg("out_values"), py::arg("out_offsets"), py::arg("stream"),
+          "IoU or distance IoU of the pairs of each video, queued on the stream.");
+    m.def("segment_iou_ragged_backward", &asl::cuda::segment_iou_ragged_backward, py::arg("grad"), py::arg("a"),
+          py::arg("b"), py::arg("a_offsets"), py::arg("b_offsets"), py::arg("offsets"), py::arg("n"), py::arg("m"),
+          py::arg("videos"), py::arg("max_pairs"), py::arg("distance"), py::arg("is_double"), py::arg("out_grad_a"),
+          py::arg("out_grad_b"), py::arg("stream"), "Gradients of segment_iou_ragged, queued on the stream.");
 }

@@ -6,9 +6,9 @@
 // kSlices warps down 32 columns; both orders depend on the sizes alone, and the slopes are never stored.
 #include "common/segment_iou.h"
 
-#include "cuda/elements.h"
 #include "cuda/launch.h"
 #include "cuda/launchers.h"
+#include "cuda/segments.h"
 #include "cuda/sums.h"
 
 namespace asl::cuda {
@@ -17,15 +17,13 @@ namespace {
 constexpr int kThreads = 256, kRows = 16, kWarps = kThreads / 32, kSlices = kWarps;
 
 /// One side; `batch` is the number of segments from one batch entry to the next, 0 where all share them.
-struct Side {
-    Source segments;
-    bool packed;
-    std::int64_t count, batch;
+struct Side : Segments {
+    std::int64_t batch;
 };
 
 template <class Real>
 __device__ Pair<Real> segment(const Side& side, std::int64_t batch, std::int64_t at) {
-    return load_pair<Real>(side.segments, batch * side.batch + at, side.packed);
+    return segment<Real>(side, batch * side.batch + at);
 }
 
 template <bool kDistance, class Real>
@@ -121,10 +119,6 @@ __global__ void __launch_bounds__(kThreads) pairs_backward_b(Source grad, Side a
     store(grad_b, 2 * (batch * b.count + column) + 1, sum.second);
 }
 
-dim3 grid_of(std::int64_t items, std::int64_t per_block) {
-    return dim3(static_cast<unsigned>((items + per_block - 1) / per_block));
-}
-
 template <bool kDistance, class Real>
 void forward(const Side& a, const Side& b, std::int64_t batch, bool aligned, View out, cudaStream_t stream) {
     auto* to = reinterpret_cast<Real*>(out.first);
@@ -147,10 +141,6 @@ void backward(const Source& grad, const Side& a, const Side& b, std::int64_t bat
         launch(pairs_backward_b<kDistance, Real>, grid_of(columns, 1), kThreads, 0, stream, grad, a, b, grad_b);
 }
 
-Side side_of(View view, std::int64_t count, std::int64_t batch) {
-    return {Source(view), pairs_are_aligned(view), count, batch};
-}
-
 }  // namespace
 
 void segment_iou(View a, View b, std::int64_t n, std::int64_t m, std::int64_t a_batch, std::int64_t b_batch,
@@ -158,7 +148,7 @@ void segment_iou(View a, View b, std::int64_t n, std::int64_t m, std::int64_t a_
     const bool wide = static_cast<Dtype>(out.second) == Dtype::kFloat64;
     const auto chosen = distance ? (wide ? forward<true, double> : forward<true, float>)
                                  : (wide ? forward<false, double> : forward<false, float>);
-    chosen(side_of(a, n, a_batch), side_of(b, m, b_batch), batch, aligned, out, as_stream(stream));
+    chosen(Side{segments_of(a, n), a_batch}, Side{segments_of(b, m), b_batch}, batch, aligned, out, as_stream(stream));
     check_launch("segment_iou");
 }
 
@@ -167,8 +157,8 @@ void segment_iou_backward(View grad, View a, View b, std::int64_t n, std::int64_
                           View grad_a, View grad_b, std::uintptr_t stream) {
     const auto chosen = distance ? (is_double ? backward<true, double> : backward<true, float>)
                                  : (is_double ? backward<false, double> : backward<false, float>);
-    chosen(Source(grad), side_of(a, n, a_batch), side_of(b, m, b_batch), batch, aligned, Sink(grad_a), Sink(grad_b),
-           as_stream(stream));
+    chosen(Source(grad), Side{segments_of(a, n), a_batch}, Side{segments_of(b, m), b_batch}, batch, aligned,
+           Sink(grad_a), Sink(grad_b), as_stream(stream));
     check_launch("segment_iou_backward");
 }
 
