@@ -88,9 +88,7 @@ class FrameEvidence(nn.Module):
         cross_entropy = -torch.where(mask, true_class, 0.0).sum() / mask.sum().clamp(min=1)
         cross_entropy = cross_entropy - torch.where(inside, true_half, 0.0).sum() / inside.sum().clamp(min=1)
 
-        misfit = torch.zeros_like(cross_entropy)
-        profiles = ((true_class, inside), (true_half, inside & ~late), (true_half, inside & late))
-        for p, (found, where) in zip(gaussians(distance, label), profiles, strict=True):
-            quality, rows = found.exp(), len(targets.labels) + 1
-            misfit = misfit + profile_misfit(p, quality, where, group, label, rows, self.num_classes)
-        return cross_entropy, misfit
+        quality = torch.stack([true_class, true_half, true_half]).exp()
+        where = torch.stack([inside, inside & ~late, inside & late])
+        p, instances = torch.stack(gaussians(distance, label)), len(targets.labels) + 1
+        return cross_entropy, profile_misfit(p, quality, where, group, label, instances, self.num_classes).sum()

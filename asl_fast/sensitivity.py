@@ -116,6 +116,8 @@ def profile_misfit(
 ) -> Tensor:
     """Share of the variation of the quality within instances that p does not explain, in [0, 2]; 1 when p is no use.
 
+    Leading dimensions hold profiles of the same points, each fitted by itself.
+
     The negative log-likelihood, up to scale, of ``quality = a_i + b_c p(x) + Gaussian noise`` at its best a_i and b_c,
     one level a_i per instance and one amplitude b_c per class, which are found in closed form:
 
@@ -125,31 +127,34 @@ def profile_misfit(
     the amplitude of the quality matters, and weakly shown instances count little. A negative amplitude counts against.
 
     Args:
-        p: (B, P) sensitivities with gradient.
-        quality: (B, P), treated as constant.
-        inside: (B, P) bool, points that count.
+        p: (..., B, P) sensitivities with gradient.
+        quality: (..., B, P), treated as constant.
+        inside: (..., B, P) bool, points that count.
         instance: (B, P) int64 in [0, num_instances), of each point.
         label: (B, P) int64 in [0, num_classes), of each point's instance.
         num_instances: length of the table of instances.
         num_classes: length of the table of classes.
+
+    Returns:
+        (...).
     """
-    weight = inside.to(p.dtype).flatten()
-    row, column = instance.flatten(), label.flatten()
-    count = p.new_zeros(num_instances).index_add(0, row, weight).clamp(min=1)
+    weight = inside.to(p.dtype).flatten(-2)
+    row, column, profiles = instance.flatten(), label.flatten(), p.shape[:-2]
+    count = p.new_zeros(*profiles, num_instances).index_add(-1, row, weight).clamp(min=1)
 
     def deviation(values: Tensor) -> Tensor:
-        values = torch.where(inside, values, 0.0).flatten()
-        mean = p.new_zeros(num_instances).index_add(0, row, values) / count
-        return (values - mean.index_select(0, row)) * weight
+        values = torch.where(inside, values, 0.0).flatten(-2)
+        mean = p.new_zeros(*profiles, num_instances).index_add(-1, row, values) / count
+        return (values - mean.index_select(-1, row)) * weight
 
     def per_class(values: Tensor) -> Tensor:
-        return p.new_zeros(num_classes).index_add(0, column, values)
+        return p.new_zeros(*profiles, num_classes).index_add(-1, column, values)
 
     shape, target = deviation(p), deviation(quality.detach().to(p.dtype))
     covariance, variance = per_class(shape * target), per_class(shape**2)
-    explained = covariance * covariance.abs() / (variance + _LEAST_VARIANCE)
-    total = (target**2).sum()
-    return torch.where(total > 0, 1 - explained.sum() / total.clamp(min=_LEAST_VARIANCE), 0.0 * explained.sum())
+    explained = (covariance * covariance.abs() / (variance + _LEAST_VARIANCE)).sum(-1)
+    total = (target**2).sum(-1)
+    return torch.where(total > 0, 1 - explained / total.clamp(min=_LEAST_VARIANCE), 0.0 * explained)
 
 
 class ClassGaussians(nn.Module):

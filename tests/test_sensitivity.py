@@ -175,6 +175,18 @@ def test_profile_misfit_ignores_level_and_amplitude() -> None:
     assert gradient.isfinite().all()
 
 
+def test_profile_misfit_fits_each_profile_by_itself() -> None:
+    g = torch.Generator().manual_seed(0)
+    instance, label = torch.arange(80).view(2, 40) // 10, torch.arange(80).view(2, 40) // 40
+    p, quality = (torch.rand(3, 2, 40, generator=g, dtype=torch.float64) for _ in range(2))
+    inside = torch.rand(3, 2, 40, generator=g) < 0.7
+    inside[2] = False
+    together = profile_misfit(p, quality, inside, instance, label, 8, 2)
+    one_by_one = [profile_misfit(*each, instance, label, 8, 2) for each in zip(p, quality, inside, strict=True)]
+    torch.testing.assert_close(together, torch.stack(one_by_one), rtol=1e-12, atol=0)
+    assert together[2] == 0
+
+
 def test_profile_misfit_recovers_a_planted_gaussian() -> None:
     """The quality's level varies between instances and its amplitude is small: p must still find the place."""
     g = torch.Generator().manual_seed(0)
