@@ -30,6 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from asl_fast.convolution import convolve
 from asl_fast.joined_levels import join_levels
 from asl_fast.ops.detection_loss import RawGaussians
 
@@ -268,7 +269,7 @@ class InstanceEvaluator(nn.Module):
                 f"{feature_dim}, {branches}, {hidden_dim}, {kernel_size}"
             )
         self.gap = kernel_size // 2
-        self.conv = nn.Conv1d(feature_dim, branches * hidden_dim, kernel_size, padding=self.gap)
+        self.conv = nn.Conv1d(feature_dim, branches * hidden_dim, kernel_size)
         self.outputs = nn.ModuleList(nn.Linear(hidden_dim, 1) for _ in range(branches))
 
     def forward(self, features: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
@@ -283,7 +284,7 @@ class InstanceEvaluator(nn.Module):
         """
         joined = join_levels(features, masks, self.gap)
         valid = joined.mask[..., None]
-        hidden = F.relu(self.conv(torch.where(valid, joined.x, 0.0).transpose(1, 2)).transpose(1, 2))
+        hidden = F.relu(convolve(torch.where(valid, joined.x, 0.0), self.conv.weight, self.conv.bias))
         parts = hidden.chunk(len(self.outputs), -1)
         logits = torch.cat([output(part) for output, part in zip(self.outputs, parts, strict=True)], -1)
         return torch.cat(joined.split(torch.where(valid, torch.sigmoid(logits), 0.0)), 1)

@@ -9,18 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from asl_fast.convolution import convolve
+
 
 def apply_mask(x: Tensor, mask: Tensor) -> Tensor:
     """Zeroes the padded positions of x (B, T, D)."""
     return x * mask.unsqueeze(-1)
-
-
-def _conv(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, groups: int) -> Tensor:
-    # A (B, T, D) tensor seen as (B, D, 1, T) is in the channels-last memory format, which oneDNN and cuDNN convolve
-    # without reordering; the same call as conv1d on a transposed view copies in and out.
-    padding = weight.shape[-1] // 2
-    y = F.conv2d(x.transpose(1, 2).unsqueeze(2), weight.unsqueeze(2), bias, (1, stride), (0, padding), groups=groups)
-    return y.squeeze(2).transpose(1, 2)
 
 
 class Pointwise(nn.Linear):
@@ -28,7 +22,7 @@ class Pointwise(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.device.type == "cpu" and x.dim() == 3 and x.dtype == torch.float32 and x.shape[1] > 1:
-            return _conv(x, self.weight.unsqueeze(-1), self.bias, 1, 1)
+            return convolve(x, self.weight.unsqueeze(-1), self.bias)
         return super().forward(x)
 
 
@@ -46,7 +40,7 @@ class TemporalConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, T, in_dim) -> (B, ceil(T / stride), out_dim)."""
-        return _conv(x, self.weight, self.bias, self.stride, self.groups)
+        return convolve(x, self.weight, self.bias, self.stride, self.groups)
 
 
 class MaskedNorm(nn.Module):
