@@ -12,6 +12,7 @@ from asl_fast.reference._precision import compute_dtype, unit_gradient_dtype
 
 WIDEST_ROW = 4096  # classes whose losses a block keeps in shared memory to sum them
 BLOCKS = 2048  # enough to fill a device a few times; each walks over its share
+COUNTED_ROWS = 1 << 15  # of a mask that each block counts for itself: 32 KiB from the cache take less than a launch
 
 
 def sensitivity_focal_loss(
@@ -26,7 +27,7 @@ def sensitivity_focal_loss(
     need_logits: bool,
     need_weights: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The op's schema, in one launch; the mean under a mask first counts the mask."""
+    """The op's schema, in one launch; the mean under the mask of many rows first counts the mask in another."""
     dtype = compute_dtype(logits, weights)
     elementwise = reduction == "none"
     need_weights = need_weights and weights is not None
@@ -57,9 +58,9 @@ def sensitivity_focal_loss(
     logits = logits.contiguous()
     weights = None if weights is None else weights.contiguous()
     mask = None if mask is None else mask.contiguous()
-    kept = mask.sum() if mask is not None and reduction == "mean" else None
-    module = _buffers.cuda_module()
     rows, classes = logits.numel() // logits.shape[-1], logits.shape[-1]
+    kept = mask.sum() if mask is not None and reduction == "mean" and rows > COUNTED_ROWS else None
+    module = _buffers.cuda_module()
     blocks = min(BLOCKS, module.sensitivity_focal_loss_tiles(rows, classes))
     parts = output((0 if elementwise else blocks,), dtype)
     with _buffers.on_device_of(logits):

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Elementary functions without branches or calls, so that a loop over them becomes vector instructions. Every clone of
-// such a loop gives the same bits. On a GPU, and in double, the maths library does the work.
+// such a loop gives the same bits. In double, and for the exponential on a GPU, the maths library does the work.
 #pragma once
 
 #include <cmath>
@@ -65,9 +65,6 @@ ASL_HOST_DEVICE double exp_nonpositive(double x) { return std::exp(x); }
 
 /// log(1 + e) for e in [0, 1], to 2 units in the last place also where e is tiny.
 ASL_HOST_DEVICE float log1p_unit(float e) {
-#if defined(__CUDA_ARCH__)
-    return log1pf(e);
-#else
     // log(1 + e) / e around the middle of the interval: minimax, relative error 5e-9; even and odd powers apart.
     const float u = e - 0.5f, square = u * u;
     float even = 5.25334897e-3f, odd = -3.24402517e-3f;
@@ -80,9 +77,33 @@ ASL_HOST_DEVICE float log1p_unit(float e) {
     even = even * square + 8.10930192e-1f;
     odd = odd * square - 2.88527101e-1f;
     return e * (even + odd * u);
-#endif
 }
 
 ASL_HOST_DEVICE double log1p_unit(double e) { return std::log1p(e); }
+
+/// 1 / b for b in [2^-126, 2]. On a GPU, whose division branches, to one unit in the last place.
+ASL_HOST_DEVICE float reciprocal(float b) {
+#if defined(__CUDA_ARCH__)
+    float found;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(found) : "f"(b));
+    return found;
+#else
+    return 1.0f / b;
+#endif
+}
+
+ASL_HOST_DEVICE double reciprocal(double b) { return 1.0 / b; }
+
+/// a / b for 0 <= a <= b <= 2, and 0 where b is 0. On a GPU to two units in the last place, and too small where b is
+/// below 2^-126.
+ASL_HOST_DEVICE float share(float a, float b) {
+#if defined(__CUDA_ARCH__)
+    return a * reciprocal(fmaxf(b, 1.17549435e-38f));
+#else
+    return a / (b == 0.0f ? 1.0f : b);
+#endif
+}
+
+ASL_HOST_DEVICE double share(double a, double b) { return a / (b == 0.0 ? 1.0 : b); }
 
 }  // namespace asl

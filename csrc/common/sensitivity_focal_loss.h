@@ -38,7 +38,7 @@ ASL_HOST_DEVICE FocalElement<Real> focal_element(Real x, Real t, const FocalRule
     const bool below = x < zero;
     const Real e = exp_nonpositive(below ? x : -x);
     const Real log = log1p_unit(e);
-    const Real larger = one / (one + e);
+    const Real larger = reciprocal(one + e);
     const Real smaller = e * larger;
     const Real p = below ? smaller : larger, q = below ? larger : smaller;
     const Real minus_log_p = log + (below ? -x : zero), minus_log_q = log + (below ? zero : x);
@@ -46,7 +46,7 @@ ASL_HOST_DEVICE FocalElement<Real> focal_element(Real x, Real t, const FocalRule
     const Real background = one - t;
     const Real cross_entropy = t * minus_log_p + background * minus_log_q;
     const Real miss = p * background + q * t;
-    const Real ratio = (p * q) / (miss == zero ? one : miss);  // p q is 0 where miss is
+    const Real ratio = share(p * q, miss);  // p q is 0 where miss is
     Real power;
     if constexpr (kSquare)
         power = miss * miss;

@@ -14,8 +14,7 @@ constexpr int kThreads = 256;
 
 struct Diou {
     Source pred, target;  // (rows, 2)
-    bool pred_aligned, target_aligned;
-    Source weights;  // (rows,), or absent
+    Source weights;       // (rows,), or absent
     std::int64_t rows;
     Reduction reduction;
     double eps;
@@ -30,8 +29,8 @@ __global__ void __launch_bounds__(kThreads) diou_loss_kernel(Diou call, Real* lo
     Real total = 0;
     const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * kThreads;
     for (std::int64_t at = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x; at < call.rows; at += step) {
-        const Pair<Real> p = load_pair<Real>(call.pred, at, call.pred_aligned);
-        const Pair<Real> t = load_pair<Real>(call.target, at, call.target_aligned);
+        const Pair<Real> p = load_pair<Real>(call.pred, at);
+        const Pair<Real> t = load_pair<Real>(call.target, at);
         const DiouRow<Real> row = diou_row(p.first, p.second, t.first, t.second, eps);
         const Real weight = call.weights.data != nullptr ? load<Real>(call.weights, at) : Real(1);
         if (elementwise)
@@ -39,14 +38,9 @@ __global__ void __launch_bounds__(kThreads) diou_loss_kernel(Diou call, Real* lo
         else
             total += row.loss * weight;
         const Real factor = weight * scale;
-        if (call.grad_pred.data != nullptr) {
-            store(call.grad_pred, 2 * at, row.pred[0] * factor);
-            store(call.grad_pred, 2 * at + 1, row.pred[1] * factor);
-        }
-        if (call.grad_target.data != nullptr) {
-            store(call.grad_target, 2 * at, row.target[0] * factor);
-            store(call.grad_target, 2 * at + 1, row.target[1] * factor);
-        }
+        if (call.grad_pred.data != nullptr) store_pair(call.grad_pred, at, row.pred[0] * factor, row.pred[1] * factor);
+        if (call.grad_target.data != nullptr)
+            store_pair(call.grad_target, at, row.target[0] * factor, row.target[1] * factor);
         if (call.grad_weights.data != nullptr) store(call.grad_weights, at, row.loss * scale);
     }
     if (!elementwise) grid_sum<kThreads>(total * scale, parts, counter, loss);
@@ -65,17 +59,8 @@ void start(const Diou& call, std::int64_t blocks, View loss, std::uintptr_t part
 void diou_loss(View pred, View target, View weights, std::int64_t rows, int reduction, double eps, std::int64_t blocks,
                View loss, std::uintptr_t parts, std::uintptr_t counter, View grad_pred, View grad_target,
                View grad_weights, std::uintptr_t stream) {
-    const Diou call{Source(pred),
-                    Source(target),
-                    pairs_are_aligned(pred),
-                    pairs_are_aligned(target),
-                    Source(weights),
-                    rows,
-                    static_cast<Reduction>(reduction),
-                    eps,
-                    Sink(grad_pred),
-                    Sink(grad_target),
-                    Sink(grad_weights)};
+    const Diou call{Source(pred),    Source(target),    Source(weights),   rows, static_cast<Reduction>(reduction), eps,
+                    Sink(grad_pred), Sink(grad_target), Sink(grad_weights)};
     if (static_cast<Dtype>(loss.second) == Dtype::kFloat64)
         start<double>(call, blocks, loss, parts, counter, as_stream(stream));
     else

@@ -6,8 +6,9 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
-#include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <type_traits>
 
 #include "common/dtype.h"
 
@@ -68,42 +69,108 @@ __device__ __forceinline__ void store(const Sink& to, std::int64_t at, Real valu
     }
 }
 
-/// N elements that are read or written by one instruction where their address allows it.
+/// N elements that are read or written by one instruction, or by as many of 16 bytes as they need.
 template <class T, int N>
-struct alignas(sizeof(T) * N) Pack {
+struct alignas(sizeof(T) * N < 16 ? sizeof(T) * N : 16) Pack {
     T values[N];
 };
 
-inline std::size_t size_of(Dtype dtype) { return dtype == Dtype::kFloat64 ? 8 : dtype == Dtype::kFloat32 ? 4 : 2; }
+/// Elements [first, end) of the pack that begins at element `at` of a flat buffer; `at` is a multiple of its size.
+struct Span {
+    std::int64_t at;
+    int first, end;
+};
 
-/// Whether the pairs of a buffer can be moved as packs of two.
-inline bool pairs_are_aligned(View view) { return view.first % (2 * size_of(static_cast<Dtype>(view.second))) == 0; }
+template <class T, int N>
+__device__ __forceinline__ bool moves_as_one(const T* data, const Span& span) {
+    return span.end - span.first == N && reinterpret_cast<std::uintptr_t>(data + span.at) % alignof(Pack<T, N>) == 0;
+}
+
+/// Element by element where a buffer begins at an odd address, as a view may; elements outside of the span keep theirs.
+template <class Real, int N, class T>
+__device__ __forceinline__ void load_pack(const T* data, const Span& span, Real (&to)[N]) {
+    if (moves_as_one<T, N>(data, span)) {
+        const auto pack = *reinterpret_cast<const Pack<T, N>*>(data + span.at);
+#pragma unroll
+        for (int i = 0; i < N; ++i) to[i] = as<Real>(pack.values[i]);
+        return;
+    }
+#pragma unroll
+    for (int i = 0; i < N; ++i)
+        if (i >= span.first && i < span.end) to[i] = as<Real>(data[span.at + i]);
+}
+
+template <class Real, int N>
+__device__ __forceinline__ void load_pack(const Source& from, const Span& span, Real (&to)[N]) {
+    switch (from.dtype) {
+        case Dtype::kFloat64:
+            return load_pack(static_cast<const double*>(from.data), span, to);
+        case Dtype::kFloat16:
+            return load_pack(static_cast<const __half*>(from.data), span, to);
+        case Dtype::kBFloat16:
+            return load_pack(static_cast<const __nv_bfloat16*>(from.data), span, to);
+        default:
+            return load_pack(static_cast<const float*>(from.data), span, to);
+    }
+}
+
+/// To global memory. The usual store is asked for by name because nvcc takes that of a struct apart again.
+template <class T, int N>
+__device__ __forceinline__ void store_as_one(T* to, const Pack<T, N>& pack) {
+    using Small = std::conditional_t<sizeof(pack) == 8, uint2, unsigned>;
+    using Word = std::conditional_t<sizeof(pack) % 16 == 0, uint4, Small>;
+    constexpr int kWords = sizeof(pack) / sizeof(Word);
+    Word words[kWords];
+    std::memcpy(words, &pack, sizeof(pack));
+#pragma unroll
+    for (int i = 0; i < kWords; ++i) __stwb(reinterpret_cast<Word*>(to) + i, words[i]);
+}
+
+/// The reverse, rounding to the nearest.
+template <class T, class Real, int N>
+__device__ __forceinline__ void store_pack(T* data, const Span& span, const Real (&from)[N]) {
+    if (moves_as_one<T, N>(data, span)) {
+        Pack<T, N> pack;
+#pragma unroll
+        for (int i = 0; i < N; ++i) pack.values[i] = static_cast<T>(from[i]);
+        return store_as_one(data + span.at, pack);
+    }
+#pragma unroll
+    for (int i = 0; i < N; ++i)
+        if (i >= span.first && i < span.end) data[span.at + i] = static_cast<T>(from[i]);
+}
+
+template <class Real, int N>
+__device__ __forceinline__ void store_pack(const Sink& to, const Span& span, const Real (&from)[N]) {
+    switch (to.dtype) {
+        case Dtype::kFloat64:
+            return store_pack(static_cast<double*>(to.data), span, from);
+        case Dtype::kFloat16:
+            return store_pack(static_cast<__half*>(to.data), span, from);
+        case Dtype::kBFloat16:
+            return store_pack(static_cast<__nv_bfloat16*>(to.data), span, from);
+        default:
+            return store_pack(static_cast<float*>(to.data), span, from);
+    }
+}
 
 template <class Real>
 struct Pair {
     Real first, second;
 };
 
-template <class Real, class T>
-__device__ __forceinline__ Pair<Real> load_pair_of(const T* data, std::int64_t at, bool aligned) {
-    if (!aligned) return {as<Real>(data[2 * at]), as<Real>(data[2 * at + 1])};
-    const auto both = reinterpret_cast<const Pack<T, 2>*>(data)[at];
-    return {as<Real>(both.values[0]), as<Real>(both.values[1])};
-}
-
 /// Row `at` of a (rows, 2) buffer.
 template <class Real>
-__device__ __forceinline__ Pair<Real> load_pair(const Source& from, std::int64_t at, bool aligned) {
-    switch (from.dtype) {
-        case Dtype::kFloat64:
-            return load_pair_of<Real>(static_cast<const double*>(from.data), at, aligned);
-        case Dtype::kFloat16:
-            return load_pair_of<Real>(static_cast<const __half*>(from.data), at, aligned);
-        case Dtype::kBFloat16:
-            return load_pair_of<Real>(static_cast<const __nv_bfloat16*>(from.data), at, aligned);
-        default:
-            return load_pair_of<Real>(static_cast<const float*>(from.data), at, aligned);
-    }
+__device__ __forceinline__ Pair<Real> load_pair(const Source& from, std::int64_t at) {
+    Real both[2] = {};
+    load_pack(from, {2 * at, 0, 2}, both);
+    return {both[0], both[1]};
+}
+
+template <class Real>
+__device__ __forceinline__ void store_pair(const Sink& to, std::int64_t at, Real first, Real second) {
+    const Real both[2] = {first, second};
+    store_pack(to, {2 * at, 0, 2}, both);
 }
 
 }  // namespace asl::cuda

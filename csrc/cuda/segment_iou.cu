@@ -58,10 +58,8 @@ __global__ void __launch_bounds__(kThreads) rows_backward(Source grad, Side a, S
     const Pair<Real> x = segment<Real>(a, 0, row), y = segment<Real>(b, 0, row);
     const SegmentSlopes<Real> slopes = segment_slopes<kDistance>(x.first, x.second, y.first, y.second);
     const Real factor = load<Real>(grad, row);
-    for (int i = 0; i < 2; ++i) {
-        store(grad_a, 2 * row + i, factor * slopes.a[i]);
-        store(grad_b, 2 * row + i, factor * slopes.b[i]);
-    }
+    store_pair(grad_a, row, factor * slopes.a[0], factor * slopes.a[1]);
+    store_pair(grad_b, row, factor * slopes.b[0], factor * slopes.b[1]);
 }
 
 /// Gradient of a: a warp a segment.
@@ -83,9 +81,7 @@ __global__ void __launch_bounds__(kThreads)
     }
     start = warp_sum(start);
     end = warp_sum(end);
-    if (threadIdx.x % 32 != 0) return;
-    store(grad_a, 2 * row, start);
-    store(grad_a, 2 * row + 1, end);
+    if (threadIdx.x % 32 == 0) store_pair(grad_a, row, start, end);
 }
 
 /// Gradient of b: a lane a segment; each warp sums every kSlices-th row, and the warps add up in their order.
@@ -115,8 +111,7 @@ __global__ void __launch_bounds__(kThreads) pairs_backward_b(Source grad, Side a
         sum.first += sums[i][lane].first;
         sum.second += sums[i][lane].second;
     }
-    store(grad_b, 2 * (batch * b.count + column), sum.first);
-    store(grad_b, 2 * (batch * b.count + column) + 1, sum.second);
+    store_pair(grad_b, batch * b.count + column, sum.first, sum.second);
 }
 
 template <bool kDistance, class Real>

@@ -10,18 +10,17 @@
 
 namespace asl::cuda {
 
-/// (count, 2) starts and ends; `packed`: both are read by one instruction.
+/// (count, 2) starts and ends.
 struct Segments {
     Source source;
-    bool packed;
     std::int64_t count;
 };
 
-inline Segments segments_of(View view, std::int64_t count) { return {Source(view), pairs_are_aligned(view), count}; }
+inline Segments segments_of(View view, std::int64_t count) { return {Source(view), count}; }
 
 template <class Real>
 __device__ __forceinline__ Pair<Real> segment(const Segments& from, std::int64_t at) {
-    return load_pair<Real>(from.source, at, from.packed);
+    return load_pair<Real>(from.source, at);
 }
 
 /// Blocks for so many items.

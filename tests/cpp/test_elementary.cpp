@@ -61,6 +61,16 @@ TEST(log1p_is_accurate_relative_to_its_value) {
     CHECK(std::isnan(asl::log1p_unit(kNaN)));
 }
 
+TEST(a_share_of_nothing_is_nothing) {
+    CHECK(asl::share(0.0f, 0.0f) == 0.0f);
+    CHECK(asl::share(0.0, 0.0) == 0.0);
+    CHECK(asl::share(0x1p-149f, 0x1p-148f) == 0.5f);
+    CHECK(asl::share(0.75f, 0.75f) == 1.0f);
+    CHECK(asl::share(0.0f, asl::reciprocal(2.0f)) == 0.0f);
+    CHECK(std::isnan(asl::share(kNaN, kNaN)));
+    CHECK(std::isnan(asl::reciprocal(kNaN)));
+}
+
 TEST(every_instruction_set_gives_the_same_bits) {
     compare::Random random(1);
     std::vector<float> x = random.values<float>(1003, -110.0, 0.0);

@@ -93,6 +93,10 @@ template <class T>
 void __stcs(T* address, T value) {
     *address = value;
 }
+template <class T>
+void __stwb(T* address, T value) {
+    *address = value;
+}
 
 // As in CUDA: unqualified, with mixed types, and of two numbers one of which is NaN the other.
 inline float min(float a, float b) { return std::fmin(a, b); }
