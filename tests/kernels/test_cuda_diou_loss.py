@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -14,7 +15,15 @@ from torch import Tensor
 from asl_fast.ops._diou_loss_cuda import diou_loss
 from asl_fast.reference.diou_loss import diou_loss as reference
 from tests.kernels import cuda_on_host
+from tests.kernels.loss_checks import (
+    a_row_without_a_value_stays_alone,
+    autograd_takes_the_derivatives,
+    layouts_give_the_same_bits,
+    tensors_on_the_cpu_take_another_implementation,
+)
 
+OP = "diou_loss"
+DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 # About 20 operations of float32, relative to terms of size 1.
 FLOAT32 = {"rtol": 1e-5, "atol": 2e-6}
 
@@ -31,7 +40,7 @@ def compare(device: torch.device, pred: Tensor, target: Tensor, weights: Tensor 
         torch.testing.assert_close(one.cpu().double(), other, rtol=FLOAT32["rtol"] + eps, atol=FLOAT32["atol"])
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
 def test_equals_the_reference(cuda_device: torch.device, dtype: torch.dtype, reduction: str) -> None:
     generator = torch.Generator().manual_seed(0)
@@ -53,13 +62,22 @@ def test_drawn_offsets(cuda_device: torch.device, rows: list[tuple[float, ...]],
     compare(cuda_device, values[:, :2], values[:, 2:], None, reduction, 1e-8, True, True, False)
 
 
-def test_mixed_types_odd_addresses_and_parts_that_are_not_needed(cuda_device: torch.device) -> None:
+def test_mixed_types_and_parts_that_are_not_needed(cuda_device: torch.device) -> None:
     generator = torch.Generator().manual_seed(1)
-    pred = torch.rand(1 + 2 * 40, generator=generator)[1:].view(40, 2)
-    target, weights = torch.rand(80, 2, generator=generator, dtype=torch.float64)[::2], torch.rand(40).half()
+    pred = torch.rand(40, 2, generator=generator)
+    target, weights = torch.rand(40, 2, generator=generator, dtype=torch.float64), torch.rand(40).half()
     compare(cuda_device, pred, target, weights, "sum", 1e-8, True, True, True)
     for needed in itertools.product((False, True), repeat=3):
         compare(cuda_device, pred, target.float(), weights, "mean", 1e-8, *needed)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("reduction", ["none", "mean"])
+def test_layouts_give_the_same_bits(cuda_device: torch.device, dtype: torch.dtype, reduction: str) -> None:
+    generator = torch.Generator().manual_seed(3)
+    pred, target = (torch.rand(40, 2, generator=generator).to(cuda_device, dtype) for _ in range(2))
+    weights = torch.rand(40, generator=generator).to(cuda_device, dtype)
+    layouts_give_the_same_bits(OP, (pred, target, weights, reduction, 1e-8, True, True, True))
 
 
 def test_one_launch_and_the_same_bits_in_any_order_of_threads(cuda_device: torch.device) -> None:
@@ -75,3 +93,16 @@ def test_one_launch_and_the_same_bits_in_any_order_of_threads(cuda_device: torch
         assert library.cuda_on_host_launches() == before + 1
     library.cuda_on_host_set_order(1)
     assert all(map(torch.equal, *runs))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_row_without_a_value_stays_alone(cuda_device: torch.device, value: float) -> None:
+    a_row_without_a_value_stays_alone(OP, value, cuda_device)
+
+
+def test_autograd_takes_the_derivatives(cuda_device: torch.device) -> None:
+    autograd_takes_the_derivatives(OP, cuda_device)
+
+
+def test_tensors_on_the_cpu_take_another_implementation() -> None:
+    tensors_on_the_cpu_take_another_implementation(OP)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -11,11 +12,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from asl_fast.ops import _dispatch
+from asl_fast.ops import _dispatch, _sensitivity_focal_loss_cuda
 from asl_fast.ops._sensitivity_focal_loss_cuda import sensitivity_focal_loss
 from asl_fast.reference.sensitivity_focal_loss import sensitivity_focal_loss as reference
 from tests.kernels import cuda_on_host
+from tests.kernels.loss_checks import (
+    a_row_without_a_value_stays_alone,
+    autograd_takes_the_derivatives,
+    layouts_give_the_same_bits,
+    misaligned,
+    outputs,
+    tensors_on_the_cpu_take_another_implementation,
+)
 
+OP = "sensitivity_focal_loss"
+DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 # The derivative adds two terms that may cancel to a tenth; each is 20 operations and two exponentials of float32.
 FLOAT32 = {"rtol": 1e-5, "atol": 1e-6}
 
@@ -34,7 +45,7 @@ def compare(device: torch.device, logits: Tensor, targets: Tensor, weights: Tens
         torch.testing.assert_close(one.cpu().double(), other, rtol=FLOAT32["rtol"] + eps, atol=FLOAT32["atol"])
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
 @pytest.mark.parametrize("sparse", [False, True])
 def test_equals_the_reference(cuda_device: torch.device, dtype: torch.dtype, reduction: str, sparse: bool) -> None:
@@ -48,12 +59,61 @@ def test_equals_the_reference(cuda_device: torch.device, dtype: torch.dtype, red
     compare(cuda_device, logits, ids if sparse else dense, weights, mask, 0.25, 2.0, 0.1, reduction)
 
 
-@pytest.mark.parametrize(("rows", "classes"), [(1, 1), (3, 300), (64, 65), (205, 20), (2, 4096), (2, 4097)])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("classes", [1, 3, 7, 8, 9, 20])
+def test_packs_that_end_anywhere(cuda_device: torch.device, dtype: torch.dtype, classes: int) -> None:
+    generator = torch.Generator().manual_seed(classes)
+    for rows, sparse, row_weights in itertools.product((1, 2, 5, 16, 17), (False, True), (False, True)):
+        logits = (3 * torch.randn(rows, classes, generator=generator)).to(dtype)
+        ids, dense = torch.arange(rows) % (classes + 1) - 1, torch.rand(rows, classes, generator=generator).to(dtype)
+        weights = torch.rand(rows, *(() if row_weights else (classes,)), generator=generator)
+        mask = torch.arange(rows) % 3 != 1
+        logits[~mask], dense[~mask], weights[~mask] = math.nan, math.nan, math.inf
+        for reduction in ("none", "mean"):
+            compare(cuda_device, logits, ids if sparse else dense, weights, mask, 0.25, 2.0, 0.1, reduction)
+
+
+# Of the wide ones, tiles begin within a pack.
+@pytest.mark.parametrize("rows_classes", [(1, 1), (3, 300), (64, 65), (205, 20), (7, 1365), (2, 4096), (2, 4097)])
 @pytest.mark.parametrize("gamma", [2.0, 1.0])
-def test_tails_of_tiles(cuda_device: torch.device, rows: int, classes: int, gamma: float) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_tails_of_tiles(
+    cuda_device: torch.device, rows_classes: tuple[int, int], gamma: float, dtype: torch.dtype
+) -> None:
+    rows, classes = rows_classes
     generator = torch.Generator().manual_seed(rows)
-    logits, ids = torch.randn(rows, classes, generator=generator), torch.arange(rows) % (classes + 1) - 1
-    compare(cuda_device, logits, ids, torch.rand(rows, generator=generator), None, 0.25, gamma, 0.0, "sum")
+    logits, ids = torch.randn(rows, classes, generator=generator).to(dtype), torch.arange(rows) % (classes + 1) - 1
+    for reduction in ("none", "sum"):
+        weights = torch.rand(rows, generator=generator)
+        compare(cuda_device, logits, ids, weights, None, 0.25, gamma, 0.0, reduction)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("reduction", ["none", "mean"])
+def test_layouts_give_the_same_bits(
+    cuda_device: torch.device, dtype: torch.dtype, sparse: bool, reduction: str
+) -> None:
+    generator = torch.Generator().manual_seed(4)
+    logits = torch.randn(2, 13, 11, generator=generator).to(dtype)
+    targets = (
+        torch.randint(-1, 11, (2, 13), generator=generator)
+        if sparse
+        else torch.rand(2, 13, 11, generator=generator).to(dtype)
+    )
+    weights = torch.rand(*((2, 13) if sparse else (2, 13, 11)), generator=generator).to(dtype)
+    tensors = (logits, targets, weights, torch.rand(2, 13, generator=generator) > 0.3)
+    placed = [x.to(cuda_device) for x in tensors]
+    layouts_give_the_same_bits(OP, (*placed, 0.25, 2.0, 0.0, reduction, True, True))
+
+
+def test_every_mix_of_types(cuda_device: torch.device) -> None:
+    generator = torch.Generator().manual_seed(3)
+    for logits_dtype, targets_dtype, weights_dtype in itertools.product(DTYPES, repeat=3):
+        logits, targets, weights = torch.rand(3, 9, 5, generator=generator).unbind()
+        typed = logits.to(logits_dtype), targets.to(targets_dtype), weights.to(weights_dtype)
+        compare(cuda_device, *typed, None, -1.0, 2.0, 0.0, "sum")
+        compare(cuda_device, typed[0], typed[1], typed[2][:, 0], None, -1.0, 2.0, 0.0, "sum")
 
 
 @given(
@@ -65,15 +125,6 @@ def test_tails_of_tiles(cuda_device: torch.device, rows: int, classes: int, gamm
 def test_drawn_logits(cuda_device: torch.device, rows: list[tuple[float, float]], alpha: float, gamma: float) -> None:
     logits, targets = (torch.tensor(column, dtype=torch.float32)[None] for column in zip(*rows, strict=True))
     compare(cuda_device, logits, targets, None, None, alpha, gamma, 0.0, "none")
-
-
-def test_mixed_types_strided_and_odd_addresses(cuda_device: torch.device) -> None:
-    generator = torch.Generator().manual_seed(3)
-    whole = torch.randn(2, 13, 14, generator=generator)
-    weights = torch.rand(2, 13, generator=generator, dtype=torch.float64)
-    compare(cuda_device, whole[:, ::2, 1::3], torch.rand(2, 7, 5).half(), weights[:, ::2], None, -1.0, 2.0, 0.0, "sum")
-    odd = torch.randn(1 + 9 * 5, generator=generator).half()[1:].view(9, 5)
-    compare(cuda_device, odd, torch.arange(9) % 5, None, None, 0.25, 2.0, 0.0, "mean")
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (2, 0, 5), (3, 0)])
@@ -88,7 +139,7 @@ def test_nothing_to_do(cuda_device: torch.device, shape: tuple[int, ...], reduct
 def test_a_mask_that_keeps_nothing_and_ids_out_of_range(cuda_device: torch.device) -> None:
     logits = torch.full((4, 3), math.nan, device=cuda_device)
     nothing = torch.zeros(4, dtype=torch.bool, device=cuda_device)
-    ids = torch.tensor([-1, 3, -9, 2**32 + 1], device=cuda_device)
+    ids = torch.tensor([-1, 3, -(2**63), 2**32 + 1], device=cuda_device)
     loss, slope, _ = sensitivity_focal_loss(logits, ids, None, nothing, 0.25, 2.0, 0.0, "mean", True, False)
     assert loss == 0 and not slope.any()
     logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(1)).to(cuda_device)
@@ -112,5 +163,33 @@ def test_one_launch_and_the_same_bits_in_any_order_of_threads(cuda_device: torch
     assert all(map(torch.equal, *runs))
 
 
+@pytest.mark.parametrize("rows", [15, 4100])
+def test_the_mean_counts_a_small_mask_itself(
+    cuda_device: torch.device, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = torch.Generator().manual_seed(5)
+    logits, mask = torch.randn(rows, 3, generator=generator), torch.rand(rows, generator=generator) > 0.5
+    given = (logits.to(cuda_device), torch.arange(rows, device=cuda_device) % 3, None, mask.to(cuda_device))
+    options = (0.25, 2.0, 0.0, "mean", True, False)
+    counts = [outputs(OP, (*given[:3], place(given[3]), *options)) for place in (torch.clone, misaligned)]
+    monkeypatch.setattr(_sensitivity_focal_loss_cuda, "COUNTED_ROWS", 0)
+    counted_before = outputs(OP, (*given, *options))
+    assert all(all(map(torch.equal, found, counted_before)) for found in counts)
+    compare(cuda_device, logits, torch.arange(rows) % 3, None, mask, 0.25, 2.0, 0.0, "mean")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_row_without_a_value_stays_alone(cuda_device: torch.device, value: float) -> None:
+    a_row_without_a_value_stays_alone(OP, value, cuda_device)
+
+
+def test_autograd_takes_the_derivatives(cuda_device: torch.device) -> None:
+    autograd_takes_the_derivatives(OP, cuda_device)
+
+
 def test_is_what_the_op_runs_when_asked_for(cuda_device: torch.device) -> None:
-    assert _dispatch.load("sensitivity_focal_loss", "cuda") is sensitivity_focal_loss
+    assert _dispatch.load(OP, "cuda") is sensitivity_focal_loss
+
+
+def test_tensors_on_the_cpu_take_another_implementation() -> None:
+    tensors_on_the_cpu_take_another_implementation(OP)

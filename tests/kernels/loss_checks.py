@@ -1,20 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the CUDA focal and DIoU losses have in common: layouts, rows without a value, autograd, who runs on the CPU."""
+"""What the tests of the CUDA focal and DIoU losses have in common: layouts, rows without a value, autograd."""
 
 from __future__ import annotations
-
-import math
-from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
 from asl_fast.backend import backend
-from asl_fast.ops import _dispatch
+from asl_fast.ops import _buffers, _dispatch
 from tests.kernels import examples
-
-OPS = ["diou_loss", "sensitivity_focal_loss"]
 
 
 def misaligned(tensor: Tensor) -> Tensor:
@@ -28,43 +23,45 @@ def strided(tensor: Tensor) -> Tensor:
     return torch.stack((tensor, tensor), -1)[..., 0]
 
 
-def call(op: str, given: examples.Arguments) -> list[Tensor]:
+def outputs(op: str, given: examples.Arguments) -> list[Tensor]:
+    """Of the CUDA implementation: the loss and all derivatives."""
     with torch.no_grad():
         return list(_dispatch.load(op, "cuda")(*given))
 
 
-@pytest.mark.parametrize("op", OPS)
-@pytest.mark.parametrize("layout", [misaligned, strided])
-def test_layouts_give_the_same_bits(op: str, layout: Callable[[Tensor], Tensor], cuda_device: torch.device) -> None:
-    given = examples.arguments(op, cuda_device)
-    expected = call(op, given)
+def layouts_give_the_same_bits(op: str, given: examples.Arguments) -> None:
+    """Each tensor in turn strided and at an odd address, then all outputs at odd addresses."""
+    expected = outputs(op, given)
     for changed, value in enumerate(given):
-        if isinstance(value, Tensor):
+        for layout in (misaligned, strided) if isinstance(value, Tensor) else ():
             moved = (*given[:changed], layout(value.detach()), *given[changed + 1 :])
-            assert all(map(torch.equal, call(op, moved), expected))
+            assert all(map(torch.equal, outputs(op, moved), expected)), f"argument {changed}, {layout.__name__}"
+    with pytest.MonkeyPatch.context() as patch:
+        empty = _buffers.empty
+        patch.setattr(_buffers, "empty", lambda *asked: misaligned(empty(*asked)))
+        assert all(map(torch.equal, outputs(op, given), expected))
 
 
-@pytest.mark.parametrize("op", OPS)
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_row_without_a_value_stays_alone(op: str, value: float, cuda_device: torch.device) -> None:
-    given = examples.arguments(op, cuda_device)
-    given = tuple("none" if isinstance(x, str) else x for x in given)
-    expected = call(op, given)
+def a_row_without_a_value_stays_alone(op: str, value: float, device: torch.device) -> None:
+    """NaN or an infinity in row 40 of the first argument changes no other row."""
+    given = tuple("none" if isinstance(x, str) else x for x in examples.arguments(op, device))
+    expected = outputs(op, given)
     first = given[0].detach().clone()
     rows = first.view(-1, first.shape[-1])
     rows[40, 0] = value
-    found = call(op, (first, *given[1:]))
+    found = outputs(op, (first, *given[1:]))
     assert not bool(found[0].reshape(len(rows), -1)[40].isfinite().all())
-    others = torch.arange(len(rows), device=cuda_device) != 40
+    others = torch.arange(len(rows), device=device) != 40
     for one, other in zip(found, expected, strict=True):
         if one.numel():  # else it is not needed
             assert torch.equal(one.reshape(len(rows), -1)[others], other.reshape(len(rows), -1)[others])
 
 
-@pytest.mark.parametrize("op", OPS)
-def test_autograd_takes_the_derivatives(op: str, cuda_device: torch.device) -> None:
+def autograd_takes_the_derivatives(op: str, device: torch.device) -> None:
+    """The op under a factor, against the reference."""
+
     def gradients(name: str) -> list[Tensor]:
-        given = examples.arguments(op, cuda_device)
+        given = examples.arguments(op, device)
         with backend(name):
             loss = getattr(torch.ops.asl_fast, op).default(*given)[0]
         return list(torch.autograd.grad(3 * loss, [x for x in given if isinstance(x, Tensor) and x.requires_grad]))
@@ -73,8 +70,8 @@ def test_autograd_takes_the_derivatives(op: str, cuda_device: torch.device) -> N
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("op", OPS)
-def test_tensors_on_the_cpu_take_another_implementation(op: str) -> None:
+def tensors_on_the_cpu_take_another_implementation(op: str) -> None:
+    """The CUDA implementation is there, and never chosen for them."""
     assert "cuda" in _dispatch.implementations(op)
     assert _dispatch.choose(op, "cpu").implementation in ("cpu", "reference")
     assert _dispatch.choose(op, "cpu", "cuda").implementation is None
