@@ -103,6 +103,14 @@ _dispatch.register(
     "triton",
     "asl_fast.kernels.contrastive_similarity_backward:contrastive_similarity_backward",
 )
+_dispatch.register(
+    "contrastive_similarity_loss", "cuda", "asl_fast.ops._contrastive_similarity_cuda:contrastive_similarity_forward"
+)
+_dispatch.register(
+    "contrastive_similarity_loss_backward",
+    "cuda",
+    "asl_fast.ops._contrastive_similarity_cuda:contrastive_similarity_backward",
+)
 
 
 def contrastive_similarity_loss(

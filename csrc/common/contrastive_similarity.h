@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <limits>
 
 #include "common/elementary.h"
 
@@ -149,5 +150,15 @@ struct Pooling {
         return out;
     }
 };
+
+template <class Real>
+constexpr Real kSmallestNormal = std::numeric_limits<Real>::min();
+
+/// One over the length of a vector, from its square; a vector of length 0 stays as it is, without gradient.
+template <class Real>
+ASL_HOST_DEVICE Real inverse_length(Real squared) {
+    if (squared > kSmallestNormal<Real>) return Real(1) / std::sqrt(squared);
+    return squared == squared ? Real(0) : squared;
+}
 
 }  // namespace asl

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <limits>
 #include <vector>
 
 #include "common/contrastive_similarity.h"
@@ -154,10 +153,7 @@ class ContrastiveSimilarity {
             Real squared;
             simd_call<Dot<Real>>(simd_level(), static_cast<const Real*>(vectors[kind]),
                                  static_cast<const Real*>(vectors[kind]), in_.channels, &squared);
-            // A vector of length 0 stays, without gradient.
-            const Real inverse = squared > std::numeric_limits<Real>::min() ? Real(1) / std::sqrt(squared)
-                                 : squared == squared                       ? Real(0)
-                                                                            : squared;
+            const Real inverse = inverse_length(squared);
             for (std::int64_t d = 0; d < in_.channels; ++d) vectors[kind][d] *= inverse;
             state_.stats[kind * in_.count + g] = inverse;
         }

@@ -91,4 +91,28 @@ void segment_iou_ragged_backward(View grad, View a, View b, std::uintptr_t a_off
                                  std::int64_t max_pairs, bool distance, bool is_double, View grad_a, View grad_b,
                                  std::uintptr_t stream);
 
+/// What both passes of the contrastive loss take, contiguous; all but features, labels, offsets, mask and ranges in the
+/// type that it computes in.
+struct ContrastiveBuffers {
+    View features;                                              // (batch, frames, channels)
+    std::uintptr_t mask, segments, labels, offsets, mu, sigma;  // as the op takes them
+    std::uintptr_t vectors, stats, ranges, anchors;             // as the op returns them
+    std::int64_t batch, frames, channels, count, classes;
+};
+
+/// Numbers of scratch the forward pass needs, of the type that it computes in.
+std::int64_t contrastive_similarity_parts(std::int64_t count, bool is_double);
+
+/// total = base + weight * loss; `base` may be 0, there is an instance, `counter` is 0.
+void contrastive_similarity_forward(const ContrastiveBuffers& buffers, double delta, double temperature,
+                                    std::uintptr_t base, double weight, std::uintptr_t parts, std::uintptr_t counter,
+                                    std::uintptr_t total, std::uintptr_t loss, std::uintptr_t stream);
+
+/// Scratch: grad_vectors like the vectors, each (count, 6). Gradients of the Gaussians where `each` is not 0, of the
+/// features where their address is not 0; grad_total or grad_loss at address 0 counts as 0.
+void contrastive_similarity_backward(const ContrastiveBuffers& buffers, View grad_total, View grad_loss,
+                                     double temperature, double weight, std::uintptr_t grad_vectors,
+                                     std::uintptr_t each, std::uintptr_t counter, std::uintptr_t grad_features,
+                                     View grad_mu, View grad_sigma, std::uintptr_t stream);
+
 }  // namespace asl::cuda

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The module asl_fast._native_cuda: what devices there are, and one m.def per launcher of csrc/cuda.
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include "cuda/launchers.h"
 
@@ -77,4 +78,26 @@ PYBIND11_MODULE(ASL_CUDA_MODULE, m, py::mod_gil_not_used()) {
           py::arg("b"), py::arg("a_offsets"), py::arg("b_offsets"), py::arg("offsets"), py::arg("n"), py::arg("m"),
           py::arg("videos"), py::arg("max_pairs"), py::arg("distance"), py::arg("is_double"), py::arg("out_grad_a"),
           py::arg("out_grad_b"), py::arg("stream"), "Gradients of segment_iou_ragged, queued on the stream.");
+    using asl::cuda::ContrastiveBuffers;
+    py::class_<ContrastiveBuffers>(m, "ContrastiveBuffers", py::module_local(), "What the contrastive loss works on.")
+        .def(
+            py::init(
+                [](asl::View features, const std::vector<std::uintptr_t>& at, const std::vector<std::int64_t>& sizes) {
+                    return ContrastiveBuffers{features,    at.at(0),    at.at(1),    at.at(2),   at.at(3), at.at(4),
+                                              at.at(5),    at.at(6),    at.at(7),    at.at(8),   at.at(9), sizes.at(0),
+                                              sizes.at(1), sizes.at(2), sizes.at(3), sizes.at(4)};
+                }),
+            py::kw_only(), py::arg("features"), py::arg("at"), py::arg("sizes"),
+            "`at`: mask, segments, labels, offsets, mu, sigma, vectors, stats, ranges, count; `sizes`: videos, frames, "
+            "channels, instances, classes.");
+    m.def("contrastive_similarity_parts", &asl::cuda::contrastive_similarity_parts, "Numbers of scratch.");
+    m.def("contrastive_similarity_forward", &asl::cuda::contrastive_similarity_forward, py::arg("buffers"),
+          py::arg("delta"), py::arg("temperature"), py::arg("base"), py::arg("weight"), py::arg("parts"),
+          py::arg("counter"), py::arg("out_total"), py::arg("out_loss"), py::arg("stream"),
+          "The contrastive loss, queued on the stream.");
+    m.def("contrastive_similarity_backward", &asl::cuda::contrastive_similarity_backward, py::arg("buffers"),
+          py::arg("grad_total"), py::arg("grad_loss"), py::arg("temperature"), py::arg("weight"),
+          py::arg("grad_vectors"), py::arg("each"), py::arg("counter"), py::arg("out_grad_features"),
+          py::arg("out_grad_mu"), py::arg("out_grad_sigma"), py::arg("stream"),
+          "Gradients of the contrastive loss, queued on the stream.");
 }

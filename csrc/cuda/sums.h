@@ -27,29 +27,34 @@ __device__ __forceinline__ Real block_sum(Real value, Real* scratch) {
     return total;
 }
 
+/// Whether this block is the last of so many to come here. What threads of the others wrote before may then be read, by
+/// __ldcg. All threads call it; `counter` is 0 before the launch and after it.
+__device__ __forceinline__ bool comes_last(unsigned* counter, unsigned blocks) {
+    __shared__ bool last;
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        __threadfence();  // for what the barrier has let this thread see, too
+        last = atomicAdd(counter, 1u) == blocks - 1;
+        if (last) *counter = 0;
+    }
+    __syncthreads();
+    if (last) __threadfence();
+    return last;
+}
+
 /// `total` = sum over all blocks of a value of each thread, written by the block that comes last.
 ///
 /// `parts` has one place a block; `counter` is 0 before the launch and after it. The last act of every thread.
 template <int kThreads, class Real>
 __device__ void grid_sum(Real value, Real* parts, unsigned* counter, Real* total) {
     __shared__ Real scratch[kThreads / 32];
-    __shared__ bool last;
     const Real own = block_sum<kThreads>(value, scratch);
-    if (threadIdx.x == 0) {
-        parts[blockIdx.x] = own;
-        __threadfence();
-        last = atomicAdd(counter, 1u) == gridDim.x - 1;
-    }
-    __syncthreads();
-    if (!last) return;
-    __threadfence();
+    if (threadIdx.x == 0) parts[blockIdx.x] = own;
+    if (!comes_last(counter, gridDim.x)) return;
     Real sum = 0;
     for (unsigned block = threadIdx.x; block < gridDim.x; block += kThreads) sum += __ldcg(parts + block);
     sum = block_sum<kThreads>(sum, scratch);
-    if (threadIdx.x == 0) {
-        *total = sum;
-        *counter = 0;
-    }
+    if (threadIdx.x == 0) *total = sum;
 }
 
 }  // namespace asl::cuda

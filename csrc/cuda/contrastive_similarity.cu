@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// Action Sensitive Contrastive Loss, forward, in two launches: pooling, then InfoNCE and its mean.
+#include "cuda/contrastive_similarity.h"
+
+#include <algorithm>
+
+#include "cuda/info_nce.cuh"
+#include "cuda/launch.h"
+
+namespace asl::cuda {
+namespace {
+
+std::int64_t blocks_of(std::int64_t items, std::int64_t each) { return (items + each - 1) / each; }
+
+/// Few instances give few tiles of rows: then the keys are divided among several blocks, to fill a device once.
+template <class Real>
+std::int64_t parts_of_keys(std::int64_t count) {
+    constexpr std::int64_t kBlocks = 128, kMost = 16;
+    const std::int64_t wanted = std::min(kMost, kBlocks / blocks_of(2 * count, kTileRows));
+    return std::max<std::int64_t>(1, std::min(wanted, blocks_of(3 * count, kTileKeys<Real>)));
+}
+
+template <class T, class Real>
+void forward(const T* features, const ContrastiveBuffers& buffers, double delta, double temperature,
+             std::uintptr_t base, double weight, std::uintptr_t parts, std::uintptr_t counter, std::uintptr_t total,
+             std::uintptr_t loss, cudaStream_t stream) {
+    const Instances<Real> in = instances_of<Real>(buffers);
+    auto* vectors = contrastive_pointer<Real>(buffers.vectors);
+    auto* stats = contrastive_pointer<Real>(buffers.stats);
+    launch(&pool_kernel<T, Real>, dim3(static_cast<unsigned>(in.count)), dim3(kContrastiveThreads), 0, stream, features,
+           in, static_cast<Real>(delta), vectors, stats);
+    check_launch("contrastive_similarity pool");
+    const std::int64_t of_keys = parts_of_keys<Real>(in.count);
+    const ContrastiveLoss<Real> to{contrastive_pointer<const Real>(base), static_cast<Real>(weight),
+                                   contrastive_pointer<Real>(total), contrastive_pointer<Real>(loss),
+                                   contrastive_pointer<Real>(buffers.anchors)};
+    launch(&log_sums_kernel<Real>, dim3(static_cast<unsigned>(blocks_of(2 * in.count, kTileRows) * of_keys)),
+           dim3(kContrastiveThreads), 0, stream, in, vectors, Real(1) / static_cast<Real>(temperature),
+           static_cast<int>(of_keys), contrastive_pointer<Real>(parts), contrastive_pointer<unsigned>(counter), stats,
+           to);
+    check_launch("contrastive_similarity log_sums");
+}
+
+}  // namespace
+
+std::int64_t contrastive_similarity_parts(std::int64_t count, bool is_double) {
+    return 8 * count * (is_double ? parts_of_keys<double>(count) : parts_of_keys<float>(count));
+}
+
+void contrastive_similarity_forward(const ContrastiveBuffers& buffers, double delta, double temperature,
+                                    std::uintptr_t base, double weight, std::uintptr_t parts, std::uintptr_t counter,
+                                    std::uintptr_t total, std::uintptr_t loss, std::uintptr_t stream) {
+    with_features(buffers.features, [&](auto* features, auto real) {
+        using Real = decltype(real);
+        using T = std::remove_const_t<std::remove_pointer_t<decltype(features)>>;
+        forward<T, Real>(features, buffers, delta, temperature, base, weight, parts, counter, total, loss,
+                         as_stream(stream));
+    });
+}
+
+}  // namespace asl::cuda

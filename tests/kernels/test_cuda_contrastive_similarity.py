@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The CUDA contrastive loss equals the float64 reference, in two launches each way, whatever the order of threads."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+
+from asl_fast.backend import backend
+from asl_fast.ops import _dispatch
+from asl_fast.ops._contrastive_similarity_cuda import contrastive_similarity_backward, contrastive_similarity_forward
+from asl_fast.ops.contrastive_similarity import add_contrastive_similarity_loss
+from asl_fast.ops.ragged import RaggedTargets
+from tests.kernels import contrastive_cases as cases
+from tests.kernels import cuda_on_host, fences
+from tests.kernels.contrastive_cases import Passes, compare, scene
+
+
+@pytest.fixture
+def passes(cuda_device: torch.device) -> Passes:
+    return Passes(contrastive_similarity_forward, contrastive_similarity_backward, cuda_device)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_equals_the_reference(passes: Passes, dtype: torch.dtype) -> None:
+    compare(passes, scene((5, 0, 8), 40, dtype))
+
+
+@pytest.mark.parametrize("delta", [0.0, 0.45])
+@pytest.mark.parametrize("temperature", [0.01, 1.0])
+def test_ranges_and_temperatures(passes: Passes, delta: float, temperature: float) -> None:
+    compare(passes, scene((6, 7), 5, seed=1), temperature, delta)
+
+
+# Tiles have 32 rows, 128 keys, and 128, 256 or 512 channels; the keys are divided among blocks.
+@pytest.mark.parametrize(
+    ("counts", "channels"), [((70,), 1), ((3, 8), 129), ((40, 3), 300), ((1, 15), 520), ((2, 95), 3)]
+)
+def test_tails_of_tiles(passes: Passes, counts: tuple[int, ...], channels: int) -> None:
+    compare(passes, scene(counts, channels, seed=5))
+
+
+@pytest.mark.parametrize(("counts", "channels"), [((5, 6), 7), ((10, 15), 70)])
+def test_float64_stays(passes: Passes, counts: tuple[int, ...], channels: int) -> None:
+    features, mask, segments, *rest = scene(counts, channels, torch.float64)
+    compare(passes, (features, mask, segments.double(), *rest))
+
+
+def test_an_instance_of_more_frames_than_a_block_has_threads(passes: Passes) -> None:
+    _, _, segments, *rest = scene((4, 2), 3, seed=6)
+    features = torch.randn(2, 700, 3, generator=torch.Generator().manual_seed(6))
+    segments[1], segments[5] = torch.tensor([20.0, 640.0]), torch.tensor([-30.0, 800.0])
+    mask = torch.arange(700) < torch.tensor([[650], [700]])
+    compare(passes, (features, mask, segments, *rest), delta=0.3)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_few_instances(passes: Passes, count: int) -> None:
+    compare(passes, scene((0, count), 20, seed=4))
+
+
+def test_masked_frames_may_hold_anything(passes: Passes) -> None:
+    cases.check_masked_frames_may_hold_anything(passes)
+
+
+def test_vectors_of_length_zero(passes: Passes) -> None:
+    cases.check_vectors_of_length_zero(passes)
+
+
+def test_gradients_that_are_not_needed(passes: Passes) -> None:
+    cases.check_gradients_that_are_not_needed(passes)
+
+
+def test_other_layouts_and_types_give_the_same_bits(passes: Passes) -> None:
+    given = [x.to(passes.device) for x in scene((5, 8), 9)]
+    rest = (None, cases.DELTA, cases.TEMPERATURE, cases.WEIGHT)
+    expected = passes.forward(*given, *rest)
+    moved = [torch.stack((x, x), -1)[..., 0] for x in given]
+    moved[2], moved[3] = moved[2].double(), moved[3].int()
+    for one, other in zip(passes.forward(*moved, *rest), expected, strict=True):
+        assert torch.equal(one, other)
+    arguments = (*expected[2:], cases.TEMPERATURE, cases.WEIGHT, True, True)
+    grads = passes.backward(expected[0], expected[1], *given, *arguments)
+    for one, other in zip(passes.backward(expected[0], expected[1], *moved, *arguments), grads, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_instances_without_a_value_make_the_loss_show_it(passes: Passes) -> None:
+    features, *rest = (x.to(passes.device) for x in scene((5, 8), 9))
+    features[0, 8:] = torch.nan
+    total, loss, *_ = passes.forward(features, *rest, None, cases.DELTA, cases.TEMPERATURE, cases.WEIGHT)
+    assert bool(loss.isnan()) and bool(total.isnan())
+
+
+def test_buffers_grow_linearly_with_the_instances(passes: Passes) -> None:
+    sizes = []
+    for count in (2, 4, 8):
+        with fences.fenced(fences.CUDA) as buffers:
+            cases.run(passes, count)
+        sizes.append(sum(buffer.numel() for buffer in buffers))
+    assert sizes[2] - sizes[1] <= 2.2 * (sizes[1] - sizes[0])
+
+
+def test_two_launches_each_way_and_the_same_bits_in_any_order_of_threads(passes: Passes) -> None:
+    if passes.device.type == "cuda":
+        pytest.skip("the order of threads is the device's")
+    library = cuda_on_host.library()
+    runs = []
+    for seed in (1, 2):
+        library.cuda_on_host_set_order(seed)
+        before = library.cuda_on_host_launches()
+        runs.append(cases.run(passes, 12))
+        assert library.cuda_on_host_launches() == before + 4
+    library.cuda_on_host_set_order(1)
+    for one, other in zip(*runs, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_autograd_takes_it_forward_and_backward(cuda_device: torch.device) -> None:
+    def results(name: str) -> list[Tensor]:
+        features, mask, segments, labels, offsets, mu, sigma = (x.to(cuda_device) for x in scene((5, 0, 8), 12))
+        leaves = [x.requires_grad_() for x in (features, mu, sigma, torch.tensor(0.5, device=cuda_device))]
+        targets = RaggedTargets(segments, labels, offsets)
+        with backend(name):
+            total, loss = add_contrastive_similarity_loss(leaves[3], 0.3, features, mask, targets, mu, sigma)
+            return [total, loss, *itertools.chain(*(torch.autograd.grad(x, leaves[:3], retain_graph=True) for x in
+                                                    (total, loss)))]  # fmt: skip
+
+    for one, other in zip(results("cuda"), results("reference"), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_is_what_the_op_runs_when_asked_for(cuda_device: torch.device) -> None:
+    assert _dispatch.load("contrastive_similarity_loss", "cuda") is contrastive_similarity_forward
+    assert _dispatch.load("contrastive_similarity_loss_backward", "cuda") is contrastive_similarity_backward
