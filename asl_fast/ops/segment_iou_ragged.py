@@ -129,7 +129,7 @@ def segment_iou_ragged(
         ``max_pairs`` are dropped and get no gradient; ``offsets`` still count them.
 
     Raises:
-        TypeError: segments not floating point, offsets not int64.
+        TypeError: segments not floating point, offsets not int64, ``max_pairs`` a tensor.
         ValueError: wrong shape, two devices, no ``max_pairs`` on a GPU, a negative one; offsets that do not rise from 0
             to the number of segments, more pairs than ``max_pairs`` (CPU tensors only).
     """
@@ -151,6 +151,8 @@ def _call(
     op: str, a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor, max_pairs: int | None, distance: bool
 ) -> RaggedPairs:
     _check(op, a, b, a_offsets, b_offsets)
+    if isinstance(max_pairs, Tensor):
+        raise TypeError(f"{op}: max_pairs must be a number on the host, got a tensor; any upper bound will do")
     if max_pairs is None:
         if a.device.type != "cpu":
             raise ValueError(

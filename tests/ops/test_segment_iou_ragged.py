@@ -157,6 +157,8 @@ def test_bad_arguments_are_named(op) -> None:
     ):
         with pytest.raises(kind, match=f"{op.__name__}: .*{message}|{message}"):
             op(*arguments, max_pairs=40)
+    with pytest.raises(TypeError, match="max_pairs must be a number on the host, got a tensor"):
+        op(a, b, a_offsets, b_offsets, max_pairs=torch.tensor(40))
     elsewhere = [x.to("meta") for x in (a, b, a_offsets, b_offsets)]
     with pytest.raises(ValueError, match=r"max_pairs must be given on meta, .* the sum of n \* m over the videos"):
         op(*elsewhere)
