@@ -80,8 +80,9 @@ ASL_HOST_DEVICE InstanceFrames instance_frames(Real start, Real end, const Real 
     for (int kind = 0; kind < 3; ++kind) {
         const Real nearest = std::ceil((centre + product(mu[kind], length)) - half);
         const Real peak = std::fmin(std::fmax(nearest, first_inside), last_inside);
-        const Real from = std::fmax(std::ceil(peak - reach), first_inside);
-        const Real to = std::fmin(std::floor(peak + reach), last_inside);
+        // A reach below 0 belongs to no instance, but may be too large for an integer.
+        const Real from = std::fmin(std::fmax(std::ceil(peak - reach), first_inside), bound);
+        const Real to = std::fmax(std::fmin(std::floor(peak + reach), last_inside), Real(0));
         out.sensitive[kind] = {static_cast<std::int32_t>(from), static_cast<std::int32_t>(to)};
     }
     const Real before = std::fmin(std::fmax(std::ceil(start - reach), Real(0)), bound + 1);

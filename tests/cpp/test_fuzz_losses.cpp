@@ -2,6 +2,7 @@
 // What the scalar maths of the losses promises, for hostile numbers.
 #include <cmath>
 
+#include "common/contrastive_similarity.h"
 #include "common/diou_loss.h"
 #include "common/sensitivity_focal_loss.h"
 #include "fuzz.h"
@@ -66,7 +67,51 @@ void check_diou(std::uint64_t seed) {
     }
 }
 
+/// Empty as 0 and -1, or within the frames.
+bool in_place(asl::FrameRange range, std::int64_t last) {
+    if (range.last < range.first) return range.first == 0 && range.last == -1;
+    return range.first >= 0 && range.last <= last;
+}
+
+template <class Real>
+void check_pooling(std::uint64_t seed) {
+    fuzz::Numbers<Real> numbers(seed);
+    for (int draw = 0; draw < fuzz::kDraws; ++draw) {
+        const std::int64_t last = numbers.random().below(40) - 1;
+        const bool hostile = numbers.chance(0.5);
+        const Real start = hostile ? numbers.any() : numbers.from(-9, 45), by = numbers.from(-1, 20);
+        const Real end = hostile ? numbers.any() : numbers.chance(0.5) ? std::round(start + by) : start + by;
+        const Real delta = numbers.chance(0.8) ? numbers.from(0, 1) : std::abs(numbers.within(fuzz::kLarge<Real>));
+        Real mu[3], sigma[3];
+        for (Real& value : mu) value = numbers.chance(0.7) ? numbers.from(-1, 1) : numbers.any();
+        for (Real& value : sigma) value = std::abs(numbers.within(fuzz::kLarge<Real>));
+        const asl::InstanceFrames frames = asl::instance_frames(start, end, mu, delta, 5, last);
+        const bool present = frames.state != asl::InstanceState::kAbsent;
+        CHECK(!(std::isnan(start) || std::isnan(end) || !(end > start)) || !present);
+        for (const asl::FrameRange range : frames.sensitive)
+            CHECK(in_place(range, last) && (range.size() > 0) == present);
+        for (const asl::FrameRange range : frames.background)
+            CHECK(in_place(range, last) && (range.size() == 0 || frames.state == asl::InstanceState::kWhole));
+        if (!(sigma[0] > 0 && sigma[1] > 0 && sigma[2] > 0)) continue;
+        if (!std::isfinite(mu[0]) || !std::isfinite(mu[1]) || !std::isfinite(mu[2])) continue;
+        asl::Pooling<Real> how;
+        how.set(frames, start, end, mu, sigma);
+        const std::int64_t t = numbers.random().below(last + 2);
+        const asl::FrameShare<Real> share = how.at(t);
+        for (int kind = 0; kind < 3; ++kind) {
+            CHECK(share.p[kind] >= 0 && share.p[kind] <= 1);
+            CHECK(share.weight[kind] >= 0 && share.weight[kind] <= 2 * how.share_of(kind, t));
+            CHECK(how.share_of(kind, t) == 0 || frames.hull(true).has(t));
+        }
+    }
+}
+
 }  // namespace
+
+TEST(fuzz_contrastive_pooling) {
+    check_pooling<float>(9);
+    check_pooling<double>(10);
+}
 
 TEST(fuzz_focal_loss) {
     check_focal<float>(1);
