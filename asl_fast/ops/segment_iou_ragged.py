@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any, NamedTuple
 
 import torch
@@ -51,23 +52,23 @@ def _backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, 
     return grad_a, grad_b, None, None, None, None
 
 
-def _check_offsets(a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor) -> None:
-    for name, segments, offsets in (("a", a, a_offsets), ("b", b, b_offsets)):
-        count = segments.shape[0]
-        if int(offsets[0]) != 0 or int(offsets[-1]) != count or bool((offsets.diff() < 0).any()):
-            raise ValueError(
-                f"segment_iou_ragged: {name}_offsets must rise from 0 to the number of segments in {name}, {count}, "
-                f"got {offsets.tolist()}"
-            )
+def _counts(name: str, segments: Tensor, offsets: Tensor) -> list[int]:
+    bounds = offsets.tolist()
+    counts = list(map(operator.sub, bounds[1:], bounds))
+    if bounds[0] != 0 or bounds[-1] != segments.shape[0] or min(counts, default=0) < 0:
+        raise ValueError(
+            f"segment_iou_ragged: {name}_offsets must rise from 0 to the number of segments in {name}, "
+            f"{segments.shape[0]}, got {bounds}"
+        )
+    return counts
 
 
-def _count(a_offsets: Tensor, b_offsets: Tensor) -> int:
-    return int((a_offsets.diff() * b_offsets.diff()).sum())
+def _number_of_pairs(a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor) -> int:
+    return sum(map(operator.mul, _counts("a", a, a_offsets), _counts("b", b, b_offsets)))
 
 
 def _check_values(a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor, max_pairs: int, distance: bool) -> None:
-    _check_offsets(a, b, a_offsets, b_offsets)
-    pairs = _count(a_offsets, b_offsets)
+    pairs = _number_of_pairs(a, b, a_offsets, b_offsets)
     if pairs > max_pairs:
         raise ValueError(f"segment_iou_ragged: max_pairs is {max_pairs}, but the videos have {pairs} pairs; raise it")
 
@@ -160,7 +161,7 @@ def _call(
                 "device; any upper bound will do: the sum of n * m over the videos, counted on the host when the "
                 "batch is put together, or len(a) times the most segments that a video has in b"
             )
-        max_pairs = max(_count(a_offsets, b_offsets), 0)
+        max_pairs = _number_of_pairs(a, b, a_offsets, b_offsets)
     elif max_pairs < 0:
         raise ValueError(f"{op}: max_pairs must be at least 0, got {max_pairs}")
     return RaggedPairs(*_op(a, b, a_offsets, b_offsets, max_pairs, distance))
