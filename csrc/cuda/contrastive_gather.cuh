@@ -66,20 +66,33 @@ __device__ void instance_gradient(const T* features, const Instances<Real>& in, 
     out[thread] = sum;
 }
 
-/// Sums the instances of every class in order.
+/// Sums the instances of every class in order, a thread a class; kStaged instances at a time wait in shared memory.
 template <class Real>
 __device__ void class_gradients(const std::int64_t* labels, std::int64_t count, const GaussianGradients<Real>& to) {
-    for (std::int64_t value = threadIdx.x; value < 6 * to.classes; value += kContrastiveThreads) {
-        const std::int64_t label = value / 6;
-        const int k = static_cast<int>(value % 6);
-        Real sum = 0;
-#pragma unroll 4
-        for (std::int64_t g = 0; g < count; ++g)
-            if (labels[g] == label) sum += __ldcg(to.each + 6 * g + k);
-        if (k < 3)
-            store(to.mu, 3 * label + k, sum);
-        else
-            store(to.sigma, 3 * label + k - 3, sum);
+    constexpr int kStaged = kContrastiveThreads / 2;
+    __shared__ int staged_labels[kStaged];
+    __shared__ Real staged[kStaged][6];
+    const int thread = static_cast<int>(threadIdx.x);
+    for (std::int64_t first_class = 0; first_class < to.classes; first_class += kContrastiveThreads) {
+        const auto label = static_cast<int>(first_class + thread);
+        Real sums[6] = {};
+        for (std::int64_t first = 0; first < count; first += kStaged) {
+            const int here = count - first < kStaged ? static_cast<int>(count - first) : kStaged;
+            __syncthreads();  // the former instances may still be read
+            if (thread < here) staged_labels[thread] = static_cast<int>(labels[first + thread]);
+            for (int i = thread; i < 6 * here; i += kContrastiveThreads)
+                staged[i / 6][i % 6] = __ldcg(to.each + 6 * first + i);
+            __syncthreads();
+            for (int i = 0; i < here; ++i) {
+                if (staged_labels[i] != label) continue;
+                for (int k = 0; k < 6; ++k) sums[k] += staged[i][k];
+            }
+        }
+        if (label >= to.classes) continue;
+        for (int k = 0; k < 3; ++k) {
+            store(to.mu, 3 * static_cast<std::int64_t>(label) + k, sums[k]);
+            store(to.sigma, 3 * static_cast<std::int64_t>(label) + k, sums[3 + k]);
+        }
     }
 }
 

@@ -37,7 +37,7 @@ def test_ranges_and_temperatures(passes: Passes, delta: float, temperature: floa
 
 # Tiles have 32 rows, 128 keys, and 128, 256 or 512 channels; the keys are divided among blocks.
 @pytest.mark.parametrize(
-    ("counts", "channels"), [((70,), 1), ((3, 8), 129), ((40, 3), 300), ((1, 15), 520), ((2, 95), 3)]
+    ("counts", "channels"), [((70,), 1), ((3, 8), 129), ((40, 3), 300), ((1, 15), 520), ((2, 128), 2)]
 )
 def test_tails_of_tiles(passes: Passes, counts: tuple[int, ...], channels: int) -> None:
     compare(passes, scene(counts, channels, seed=5))
@@ -55,6 +55,12 @@ def test_an_instance_of_more_frames_than_a_block_has_threads(passes: Passes) -> 
     segments[1], segments[5] = torch.tensor([20.0, 640.0]), torch.tensor([-30.0, 800.0])
     mask = torch.arange(700) < torch.tensor([[650], [700]])
     compare(passes, (features, mask, segments, *rest), delta=0.3)
+
+
+def test_more_classes_than_a_block_has_threads(passes: Passes) -> None:
+    *rest, labels, offsets, mu, sigma = scene((5, 8), 6)
+    gradients = compare(passes, (*rest, labels + 264, offsets, mu.repeat(67, 1), sigma.repeat(67, 1)))
+    assert not gradients[1][:264].any() and bool(gradients[1][264:].any())
 
 
 @pytest.mark.parametrize("count", [0, 1])
