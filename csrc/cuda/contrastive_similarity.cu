@@ -15,7 +15,7 @@ std::int64_t blocks_of(std::int64_t items, std::int64_t each) { return (items + 
 /// Few instances give few tiles of rows: then the keys are divided among several blocks, to fill a device once.
 template <class Real>
 std::int64_t parts_of_keys(std::int64_t count) {
-    constexpr std::int64_t kBlocks = 128, kMost = 16;
+    constexpr std::int64_t kBlocks = 128, kMost = 6;
     const std::int64_t wanted = std::min(kMost, kBlocks / blocks_of(2 * count, kTileRows));
     return std::max<std::int64_t>(1, std::min(wanted, blocks_of(3 * count, kTileKeys<Real>)));
 }
