@@ -112,10 +112,14 @@ def _case(
 
 
 def _segments(counts: Sequence[int], seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(N, 2) of all videos, (B + 1,) offsets, and (B, longest, 2)."""
+    """(N, 2) of all videos, (B + 1,) offsets, and (B, longest, 2).
+
+    The two sides lie on grids that never meet: of segments that only touch, PyTorch's clamp has the other derivative.
+    """
     generator = torch.Generator().manual_seed(seed)
     start = 2_000 * torch.rand(sum(counts), generator=generator)
     flat = torch.stack((start, start + 0.5 + 60 * torch.rand(sum(counts), generator=generator)), dim=-1)
+    flat = (flat * 512).round() / 512 + seed / 1024
     return flat, torch.tensor([0, *counts]).cumsum(0), pad_sequence(flat.split(counts), batch_first=True)
 
 
