@@ -69,11 +69,12 @@ bench: $(VENV)/.dev build
 		tests/test_benchmarks_cases.py
 
 # C++ operators and, on the CPU, CUDA kernels under the address and undefined-behaviour sanitizers, driven by the tests.
+# What a sanitizer prints before it ends the process must not be captured.
 sanitize: $(VENV)/.dev
 	ASL_FAST_SANITIZE=1 $(PYTHON) setup.py -q build_ext --inplace --strict
 	LD_PRELOAD="$$($${CXX:-g++} -print-file-name=libasan.so) $$($${CXX:-g++} -print-file-name=libstdc++.so)" \
 		ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 ASL_FAST_SANITIZE=1 \
-		$(PYTHON) -m pytest -q tests/ops tests/evaluation $(wildcard tests/kernels/test_cuda_*.py); \
+		$(PYTHON) -m pytest -q --capture=sys tests/ops tests/evaluation $(wildcard tests/kernels/test_cuda_*.py); \
 		status=$$?; $(MAKE) --no-print-directory build && exit $$status
 
 env: $(VENV)/.runtime
