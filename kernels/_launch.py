@@ -19,8 +19,6 @@ from torch import Tensor
 # Triton reads the variable when it decorates, so it is settled once this package is imported.
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"
 
-_counters: dict[tuple[torch.device, int], Tensor] = {}
-
 # Options of the kernels that stream: fused multiply-adds by name, as the default changes from Triton 3.10 on.
 FUSED = {"num_warps": 4, "enable_fp_fusion": True}
 
@@ -33,21 +31,6 @@ def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Ten
 def on_device_of(tensor: Tensor) -> AbstractContextManager[object]:
     """Launches go to the current device: makes it the tensor's."""
     return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
-
-
-def counter(tensor: Tensor) -> Tensor:
-    """(1,) int32 zero on the tensor's device, by which the last program of a launch knows itself; it writes the zero.
-
-    Launches on one stream follow each other and share one. A launch that is being captured into a CUDA graph may be
-    replayed beside them on any stream: it gets its own, which the graph sets to zero.
-    """
-    if tensor.is_cuda and torch.cuda.is_current_stream_capturing():
-        return torch.zeros(1, dtype=torch.int32, device=tensor.device)
-    stream = torch.cuda.current_stream(tensor.device).cuda_stream if tensor.is_cuda else 0
-    key = (tensor.device, stream)
-    if key not in _counters:
-        _counters[key] = torch.zeros(1, dtype=torch.int32, device=tensor.device)
-    return _counters[key]
 
 
 def is_hip() -> bool:

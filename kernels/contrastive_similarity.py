@@ -14,6 +14,7 @@ import triton
 import triton.language as tl
 from asl_fast.kernels import _launch
 from asl_fast.kernels._contrastive_frames import frame_weights, instance_frames
+from asl_fast.kernels.launch_counter import counter
 from torch import Tensor
 
 
@@ -240,7 +241,7 @@ def contrastive_similarity_forward(
             BLOCK_B=triton.next_power_of_2(batch), BLOCK_MASK=1024, num_warps=4, enable_fp_fusion=False,
         )  # fmt: skip
         log_sums_kernel[(blocks,)](
-            vectors, labels, ranges, stats, base, _launch.counter(features), parts, total, loss, anchors,
+            vectors, labels, ranges, stats, base, counter(features), parts, total, loss, anchors,
             count, channels, WEIGHT=float(weight), SCALE=1.0 / temperature, **options,
         )  # fmt: skip
     return total, loss, vectors, stats, ranges, anchors

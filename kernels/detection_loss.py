@@ -22,6 +22,7 @@ from asl_fast.kernels._maths import load_pairs, store_pairs
 from asl_fast.kernels._sensitivity import profile
 from asl_fast.kernels.assign_points import claimed_lengths, shortest_claim
 from asl_fast.kernels.diou_loss import diou, one_side
+from asl_fast.kernels.launch_counter import counter
 from asl_fast.kernels.sensitivity_focal_loss import focal
 from torch import Tensor
 
@@ -286,7 +287,7 @@ def detection_loss(
             None if raw_mu is None else raw_mu.contiguous(),
             None if raw_sigma is None else raw_sigma.contiguous(),
             normalizer,
-            _launch.counter(logits),
+            counter(logits),
             parts,
             *losses,
             *(table if with_tables else None for table in (*tables, frames)),

@@ -15,8 +15,6 @@ from asl_fast import native
 DTYPES = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3}
 REDUCTIONS = {"none": 0, "sum": 1, "mean": 2}
 
-_counters: dict[tuple[torch.device, int], Tensor] = {}
-
 
 def cpu_module() -> ModuleType:
     """The C++ module; the dispatch table has asked whether it is there."""
@@ -55,18 +53,3 @@ def on_device_of(tensor: Tensor) -> AbstractContextManager[object]:
 def stream(tensor: Tensor) -> int:
     """The stream that work on the tensor's device is queued on, as the launchers take it."""
     return int(torch.cuda.current_stream(tensor.device).cuda_stream) if tensor.is_cuda else 0
-
-
-def counter(tensor: Tensor) -> Tensor:
-    """(1,) int32 zero on the tensor's device, by which the last block of a launch knows itself; the kernel resets it.
-
-    Launches on one stream follow each other and share one. A launch that is being captured into a CUDA graph may be
-    replayed beside them on any stream: it gets its own, which the graph sets to zero.
-    """
-    if tensor.is_cuda and torch.cuda.is_current_stream_capturing():
-        return torch.zeros(1, dtype=torch.int32, device=tensor.device)
-    key = (tensor.device, stream(tensor))
-    found = _counters.get(key)
-    return (
-        _counters.setdefault(key, torch.zeros(1, dtype=torch.int32, device=tensor.device)) if found is None else found
-    )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from asl_fast.ops._buffers import address, cpu_module, view
+from asl_fast.ops._contrastive_similarity_inputs import contiguous_inputs
 from asl_fast.reference._precision import compute_dtype
 from asl_fast.reference.contrastive_similarity import loss_gradient, weighted_total
 
@@ -23,15 +24,6 @@ def _tensors(features: Tensor, *others: Tensor) -> Any:
         is_double=compute_dtype(features) == torch.float64,
         threads=torch.get_num_threads(),
     )
-
-
-def _contiguous(
-    features: Tensor, mask: Tensor, segments: Tensor, labels: Tensor, offsets: Tensor, mu: Tensor, sigma: Tensor
-) -> list[Tensor]:
-    dtype = compute_dtype(features)
-    indices = [x.to(torch.int64).contiguous() for x in (labels, offsets)]
-    gaussians = [x.to(dtype).contiguous() for x in (mu, sigma)]
-    return [features.contiguous(), mask.contiguous(), segments.to(dtype).contiguous(), *indices, *gaussians]
 
 
 def contrastive_similarity_forward(
@@ -56,7 +48,7 @@ def contrastive_similarity_forward(
         loss.zero_()
         anchors.fill_(1)
     else:
-        given = _contiguous(features, mask, segments, labels, offsets, mu, sigma)
+        given = contiguous_inputs(features, mask, segments, labels, offsets, mu, sigma)
         cpu_module().contrastive_similarity_forward(
             tensors=_tensors(*given, vectors, stats, ranges, anchors),
             delta=delta,
@@ -93,7 +85,7 @@ def contrastive_similarity_backward(
         for gradient in (grad_features, grad_mu, grad_sigma):
             gradient.zero_()
     else:
-        given = _contiguous(features, mask, segments, labels, offsets, mu, sigma)
+        given = contiguous_inputs(features, mask, segments, labels, offsets, mu, sigma)
         saved = [x.contiguous() for x in (vectors, stats, ranges, count)]
         cpu_module().contrastive_similarity_backward(
             tensors=_tensors(*given, *saved),

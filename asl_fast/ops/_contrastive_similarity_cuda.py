@@ -8,18 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from asl_fast.kernels.launch_counter import counter
 from asl_fast.ops import _buffers
 from asl_fast.ops._buffers import address, view
+from asl_fast.ops._contrastive_similarity_inputs import contiguous_inputs
 from asl_fast.reference._precision import compute_dtype
-
-
-def _contiguous(
-    features: Tensor, mask: Tensor, segments: Tensor, labels: Tensor, offsets: Tensor, mu: Tensor, sigma: Tensor
-) -> list[Tensor]:
-    dtype = compute_dtype(features)
-    indices = [x.to(torch.int64).contiguous() for x in (labels, offsets)]
-    gaussians = [x.to(dtype).contiguous() for x in (mu, sigma)]
-    return [features.contiguous(), mask.contiguous(), segments.to(dtype).contiguous(), *indices, *gaussians]
 
 
 def _tensors(features: Tensor, *others: Tensor) -> Any:
@@ -54,7 +47,7 @@ def contrastive_similarity_forward(
     if count == 0:
         total = total.zero_() if base is None else total.copy_(base)
         return total, loss.zero_(), vectors, stats, ranges, anchors.fill_(1)
-    given = _contiguous(features, mask, segments, labels, offsets, mu, sigma)
+    given = contiguous_inputs(features, mask, segments, labels, offsets, mu, sigma)
     base = None if base is None else base.to(dtype)
     module = _buffers.cuda_module()
     parts = _buffers.empty((module.contrastive_similarity_parts(count, dtype == torch.float64),), dtype, device)
@@ -66,7 +59,7 @@ def contrastive_similarity_forward(
             base=address(base),
             weight=weight,
             parts=address(parts),
-            counter=address(_buffers.counter(features)),
+            counter=address(counter(features)),
             out_total=address(total),
             out_loss=address(loss),
             stream=_buffers.stream(features),
@@ -99,7 +92,7 @@ def contrastive_similarity_backward(
     grad_mu, grad_sigma = (_buffers.empty(x.shape if need_gaussians else (0,), x.dtype, device) for x in (mu, sigma))
     if instances == 0:
         return grad_features.zero_(), grad_mu.zero_(), grad_sigma.zero_()
-    given = _contiguous(features, mask, segments, labels, offsets, mu, sigma)
+    given = contiguous_inputs(features, mask, segments, labels, offsets, mu, sigma)
     saved = [x.contiguous() for x in (vectors, stats, ranges, count)]
     grad_vectors = _buffers.empty(vectors.shape, vectors.dtype, device)
     each = _buffers.empty((instances if need_gaussians else 0, 6), vectors.dtype, device)
@@ -112,7 +105,7 @@ def contrastive_similarity_backward(
             weight=weight,
             grad_vectors=address(grad_vectors),
             each=address(each) if need_gaussians else 0,
-            counter=address(_buffers.counter(features)),
+            counter=address(counter(features)),
             out_grad_features=address(grad_features) if need_features else 0,
             out_grad_mu=view(grad_mu) if need_gaussians else (0, 0),
             out_grad_sigma=view(grad_sigma) if need_gaussians else (0, 0),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from asl_fast.kernels.launch_counter import counter
 from asl_fast.ops import _buffers
 from asl_fast.ops._buffers import REDUCTIONS, address, view
 from asl_fast.reference._precision import compute_dtype, unit_gradient_dtype
@@ -49,7 +50,7 @@ def diou_loss(
             blocks=blocks,
             out_loss=view(loss),
             parts=address(parts),
-            counter=address(_buffers.counter(pred)),
+            counter=address(counter(pred)),
             out_grad_pred=view(grad_pred) if need_pred else (0, 0),
             out_grad_target=view(grad_target) if need_target else (0, 0),
             out_grad_weights=view(grad_weights) if need_weights else (0, 0),

@@ -6,6 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from asl_fast.kernels.launch_counter import counter
 from asl_fast.ops import _buffers
 from asl_fast.ops._buffers import REDUCTIONS, address, view
 from asl_fast.reference._precision import compute_dtype, unit_gradient_dtype
@@ -81,7 +82,7 @@ def sensitivity_focal_loss(
             blocks=blocks,
             out_loss=view(loss),
             parts=address(parts),
-            counter=address(_buffers.counter(logits)),
+            counter=address(counter(logits)),
             out_grad_logits=view(grad_logits) if need_logits else (0, 0),
             out_grad_weights=view(grad_weights) if need_weights else (0, 0),
             stream=_buffers.stream(logits),

@@ -10,8 +10,6 @@
 namespace asl::cuda {
 namespace {
 
-std::int64_t blocks_of(std::int64_t items, std::int64_t each) { return (items + each - 1) / each; }
-
 /// Few instances give few tiles of rows: then the keys are divided among several blocks, to fill a device once.
 template <class Real>
 std::int64_t parts_of_keys(std::int64_t count) {

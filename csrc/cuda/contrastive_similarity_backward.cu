@@ -8,8 +8,6 @@
 namespace asl::cuda {
 namespace {
 
-std::int64_t blocks_of(std::int64_t items, std::int64_t each) { return (items + each - 1) / each; }
-
 template <int kPacks, class Real>
 void vector_gradient(const Instances<Real>& in, const ContrastiveBuffers& buffers, const LossGradient<Real>& incoming,
                      double temperature, Real* out, cudaStream_t stream) {

@@ -14,9 +14,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 pytest.importorskip("triton")
 
-from asl_fast.kernels import _launch, contrastive_similarity, contrastive_similarity_backward
+from asl_fast.kernels import contrastive_similarity, contrastive_similarity_backward
 from asl_fast.kernels import detection_loss as forward
 from asl_fast.kernels import detection_loss_backward as backward
+from asl_fast.kernels.launch_counter import counter
 
 from asl_fast.backend import backend as forced
 from asl_fast.losses import ASLLoss
@@ -131,7 +132,7 @@ def launches(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 @pytest.mark.parametrize("asl", [False, True])
 def test_one_launch_forward_one_backward_and_no_other_operator(asl: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     data, (normalizer, seed) = scene().to(DEVICE), torch.tensor([90.0, 1.0], device=DEVICE)
-    _launch.counter(data.logits)  # made once for each stream
+    counter(data.logits)  # made once for each stream
     quality, gaussians = (data.quality, data.gaussians()) if asl else (None, None)
     with forced("triton"), launches(monkeypatch) as launched, Operators() as operators:
         found = detection_loss(
@@ -152,7 +153,7 @@ def test_the_counter_is_ready_for_the_next_launch_and_bits_repeat() -> None:
     with torch.no_grad(), forced("triton"):
         first, second = data.call(), data.call()
     assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
-    assert _launch.counter(data.logits).item() == 0
+    assert counter(data.logits).item() == 0
 
 
 def test_an_unknown_label_counts_as_no_class() -> None:
@@ -176,7 +177,7 @@ def test_the_whole_loss_takes_two_launches_or_six(asl: bool, monkeypatch: pytest
     logits, offsets = (level.requires_grad_() for level in levels[:2])
     features = [level.detach().to(DEVICE).requires_grad_(asl) for level in data.features]
     points, targets, seed = torch.cat(data.points).to(DEVICE), data.targets.to(DEVICE), torch.ones((), device=DEVICE)
-    _launch.counter(logits)  # made once for each stream
+    counter(logits)  # made once for each stream
     leaves = [logits, offsets, *features[: int(asl)], *loss.no_weight_decay_parameters()]
     contrastive = ["asl_fast::contrastive_similarity_loss"] if asl else []
     with forced("triton"), launches(monkeypatch) as launched, Operators() as operators:
