@@ -50,8 +50,18 @@ def compute_type(*tensors: Tensor | None) -> tuple[torch.dtype, tl.dtype]:
 
 
 def unit_gradient_dtype(tensor: Tensor) -> torch.dtype:
-    """dtype in which a gradient waits for its factor: float32 for float16, whose range the factor may need."""
+    """To go: ``outputs`` of the operands takes its place."""
     return torch.float32 if tensor.dtype == torch.float16 else tensor.dtype
+
+
+def triton_type(dtype: torch.dtype) -> tl.dtype:
+    """Triton's name of float32 or float64."""
+    return tl.float64 if dtype == torch.float64 else tl.float32
+
+
+def or_none(output: Tensor) -> Tensor | None:
+    """An output, or None where it has no elements: the kernel then leaves it out."""
+    return output if output.numel() else None
 
 
 def row_tile(columns: int, elements: int) -> tuple[int, int]:

@@ -21,10 +21,6 @@ def sum_kernel(parts_ptr, total_ptr, count, BLOCK: tl.constexpr):
     tl.store(total_ptr, tl.sum(total, 0))
 
 
-def total(parts: Tensor) -> Tensor:
-    """() sum of a flat float32 or float64 tensor; one that has a single element is returned as it is."""
-    if parts.numel() == 1:
-        return parts.view(())
-    result = _launch.empty((), parts.dtype, parts.device)
+def total(parts: Tensor, result: Tensor) -> None:
+    """Write the sum of a flat float32 or float64 tensor into ``result`` (), of the same dtype."""
     sum_kernel[(1,)](parts, result, parts.numel(), BLOCK=BLOCK, **_launch.FUSED)
-    return result

@@ -7,11 +7,15 @@ Tested under Triton's interpreter and compiled for sm_80, sm_90 and gfx942; no G
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import triton
 import triton.language as tl
 from asl_fast.kernels import _launch, _reduction
 from asl_fast.kernels._maths import load_pairs, share, store_pairs
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from asl_fast.reference.diou_loss import Operands, Outputs
 
 BLOCK = 512
 
@@ -88,48 +92,35 @@ def diou_loss_fwd_kernel(
         tl.store(grad_weights_ptr + row, loss * scale, mask=inside)
 
 
-def diou_loss(
-    pred: Tensor,
-    target: Tensor,
-    weights: Tensor | None,
-    reduction: str,
-    eps: float,
-    need_pred: bool,
-    need_target: bool,
-    need_weights: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The op's schema: loss () or (N,) and the derivatives in pred, target and weights, (0,) for each not needed."""
-    dtype, compute = _launch.compute_type(pred, target, weights)
-    rows = pred.shape[0]
-    elementwise = reduction == "none"
-    need_weights = need_weights and weights is not None
+def diou_loss(given: Operands) -> Outputs:
+    """One launch without a reduction, two with one."""
+    found = given.outputs()
+    compute = _launch.triton_type(found.loss.dtype)
+    rows, elementwise = given.pred.shape[0], given.reduction == "none"
     programs = triton.cdiv(rows, BLOCK)
-
-    def gradient(of: Tensor, shape: tuple[int, ...], needed: bool) -> Tensor:
-        return _launch.empty(shape if needed else (0,), _launch.unit_gradient_dtype(of), pred.device)
-
-    grad_pred = gradient(pred, (rows, 2), need_pred)
-    grad_target = gradient(target, (rows, 2), need_target)
-    grad_weights = gradient(pred if weights is None else weights, (rows,), need_weights)
     if rows == 0:
-        loss = _launch.empty((0,) if elementwise else (), dtype, pred.device).zero_()
-        return loss, grad_pred, grad_target, grad_weights
-    loss = _launch.empty((rows,) if elementwise else (programs,), dtype, pred.device)
-    with _launch.on_device_of(pred):
+        found.loss.zero_()
+        return found
+    # A single program writes the loss itself.
+    direct = elementwise or programs == 1
+    parts = found.loss if direct else _launch.empty((programs,), found.loss.dtype, found.loss.device)
+    with _launch.on_device_of(given.pred):
         diou_loss_fwd_kernel[(programs,)](
-            pred.contiguous(),
-            target.contiguous(),
-            None if weights is None else weights.contiguous(),
-            loss,
-            grad_pred if need_pred else None,
-            grad_target if need_target else None,
-            grad_weights if need_weights else None,
+            given.pred.contiguous(),
+            given.target.contiguous(),
+            None if given.weights is None else given.weights.contiguous(),
+            parts,
+            _launch.or_none(found.grad_pred),
+            _launch.or_none(found.grad_target),
+            _launch.or_none(found.grad_weights),
             rows,
-            EPS=float(eps),
+            EPS=float(given.eps),
             ELEMENTWISE=elementwise,
-            MEAN=reduction == "mean",
+            MEAN=given.reduction == "mean",
             COMPUTE=compute,
             BLOCK=BLOCK,
             **_launch.FUSED,
         )
-        return loss if elementwise else _reduction.total(loss), grad_pred, grad_target, grad_weights
+        if not direct:
+            _reduction.total(parts, found.loss)
+    return found

@@ -12,12 +12,17 @@ gfx942; no GPU has run it yet.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import triton
 import triton.language as tl
 from asl_fast.kernels import _launch
 from asl_fast.kernels.candidate_order import Ordered, ordered
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from asl_fast.reference.soft_nms import Operands, Outputs
 
 CHUNK, BLOCK_CHUNKS, BLOCK_VOTES = 128, 256, 256
 MOST_PROGRAMS = 2048  # how many videos and rows there are only the device knows
@@ -45,9 +50,9 @@ def decayed(score, start, end, other_start, other_end, sigma, iou_threshold, min
     area, other_area = (end - start) + 1e-6, (other_end - other_start) + 1e-6
     touches = inter > 0
     iou = tl.div_rn(tl.where(touches, inter, 0.0), tl.where(touches, (other_area + area) - inter, 1.0))
-    if METHOD == 0:
+    if METHOD == "hard":
         after = tl.where(iou >= iou_threshold, -1.0, score)
-    elif METHOD == 1:
+    elif METHOD == "linear":
         after = tl.where(iou >= iou_threshold, score * (1.0 - iou), score)
     else:
         exponent = tl.div_rn(-(iou * iou), tl.zeros_like(iou) + sigma)
@@ -235,28 +240,15 @@ def soft_nms_vote_kernel(
             tl.store(moved_ptr + row * 2 + 1, (tl.sum(ends, 0) / total_weight).to(tl.float32))
 
 
-def soft_nms(
-    segments: Tensor,
-    scores: Tensor,
-    labels: Tensor | None,
-    video_index: Tensor | None,
-    method: int,
-    sigma: float,
-    iou_threshold: float,
-    min_score: float,
-    max_segments: int,
-    voting_threshold: float,
-    keep_best: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The op's schema: sorts by (video, score), selects with a program per video, and gathers the padded result."""
-    device, count = scores.device, scores.shape[0]
-    rows = count if video_index is not None or max_segments <= 0 else min(count, max_segments)
+def soft_nms(given: Operands) -> Outputs:
+    """Sort by (video, score), select with a program per video, and gather the padded result."""
+    found = given.outputs()
+    device, count = given.scores.device, given.scores.shape[0]
     if count == 0:
-        nothing = segments.new_zeros((0, 2), dtype=torch.float32)
-        indices = torch.zeros(0, dtype=torch.int64, device=device)
-        return indices, nothing, nothing[:, 0].clone(), torch.zeros((), dtype=torch.int64, device=device)
-    with _launch.on_device_of(scores):
-        candidates = ordered(segments.float(), scores.float(), labels, video_index)
+        found.count.zero_()
+        return found
+    with _launch.on_device_of(given.scores):
+        candidates = ordered(given.segments.float(), given.scores.float(), given.labels, given.video_index)
         videos = len(candidates.starts) - 1
         positions = _launch.empty((count,), torch.int32, device)
         decayed_scores = _launch.empty((count,), torch.float32, device)
@@ -275,33 +267,40 @@ def soft_nms(
             counts,
             videos,
             count,
-            max_segments,
-            sigma,
-            iou_threshold,
-            min_score,
-            METHOD=method,
-            HAS_LABELS=labels is not None,
-            KEEP_BEST=keep_best,
+            given.max_segments,
+            given.sigma,
+            given.iou_threshold,
+            given.min_score,
+            METHOD=given.method,
+            HAS_LABELS=given.labels is not None,
+            KEEP_BEST=given.keep_best,
             CHUNK=CHUNK,
             BLOCK_CHUNKS=BLOCK_CHUNKS,
             num_warps=4,
             enable_fp_fusion=False,
         )
-        return _collected(candidates, positions, decayed_scores, counts, rows, voting_threshold)
+        _collect(candidates, positions, decayed_scores, counts, given.voting_threshold, found)
+    return found
 
 
-def _collected(
-    candidates: Ordered, positions: Tensor, decayed_scores: Tensor, counts: Tensor, rows: int, voting_threshold: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The padded result of what was selected."""
+def _collect(
+    candidates: Ordered,
+    positions: Tensor,
+    decayed_scores: Tensor,
+    counts: Tensor,
+    voting_threshold: float,
+    found: Outputs,
+) -> None:
+    """Write the padded result of what was selected."""
     ends = counts.cumsum(0)
-    total = ends[-1].clone()
+    found.count.copy_(ends[-1])
+    rows = found.indices.shape[0]
     row = torch.arange(rows, device=counts.device)
-    there = row < total
+    there = row < found.count
     video = torch.searchsorted(ends, row, right=True).clamp(max=len(counts) - 1)
     place = torch.where(there, candidates.starts[video] + row - (ends - counts)[video], 0)
     chosen = torch.where(there, positions[place].long(), 0)
-    moved = torch.where(there[:, None], candidates.segments[chosen], 0.0)
+    found.segments.copy_(torch.where(there[:, None], candidates.segments[chosen], 0.0))
     if voting_threshold > 0:
         soft_nms_vote_kernel[(min(rows, MOST_PROGRAMS),)](
             candidates.segments,
@@ -310,13 +309,13 @@ def _collected(
             candidates.starts,
             video,
             chosen,
-            total,
-            moved,
+            found.count,
+            found.segments,
             voting_threshold,
             HAS_LABELS=candidates.labels is not None,
             BLOCK=BLOCK_VOTES,
             num_warps=4,
             enable_fp_fusion=False,
         )
-    indices = torch.where(there, candidates.rows[chosen], -1)
-    return indices, moved, torch.where(there, decayed_scores[place], 0.0), total
+    found.indices.copy_(torch.where(there, candidates.rows[chosen], -1))
+    found.scores.copy_(torch.where(there, decayed_scores[place], 0.0))

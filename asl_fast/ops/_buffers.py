@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from asl_fast import native
+from asl_fast.reference import _outputs
+
+Operands = TypeVar("Operands", bound=tuple[Any, ...])
 
 DTYPES = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3}
 REDUCTIONS = {"none": 0, "sum": 1, "mean": 2}
@@ -25,12 +28,12 @@ def cpu_module() -> ModuleType:
 
 def address(tensor: Tensor | None) -> int:
     """Where a contiguous tensor lies; 0 for None and for one without elements."""
-    return 0 if tensor is None else tensor.data_ptr()
+    return 0 if tensor is None or not tensor.numel() else tensor.data_ptr()
 
 
 def view(tensor: Tensor | None) -> tuple[int, int]:
-    """Address and dtype code of a contiguous floating-point tensor."""
-    return (0, 0) if tensor is None else (tensor.data_ptr(), DTYPES[tensor.dtype])
+    """Address and dtype code of a contiguous floating-point tensor; address 0 for None and for one without elements."""
+    return (0, 0) if tensor is None else (tensor.data_ptr() if tensor.numel() else 0, DTYPES[tensor.dtype])
 
 
 def cuda_module() -> ModuleType:
@@ -40,9 +43,19 @@ def cuda_module() -> ModuleType:
     return module
 
 
-def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """An uninitialised output or scratch buffer; CUDA wrappers get theirs here, so that tests can fence them."""
-    return torch.empty(tuple(shape), dtype=dtype, device=device)
+def contiguous(tensor: Tensor | None) -> Tensor | None:
+    """The tensor without gaps, or None; the caller keeps it alive during a call."""
+    return None if tensor is None else tensor.contiguous()
+
+
+def contiguous_operands(given: Operands) -> Operands:
+    """The same operands with every tensor contiguous; the caller keeps them alive during a call."""
+    return type(given)(*(value.contiguous() if isinstance(value, Tensor) else value for value in given))
+
+
+def empty(shape: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """To go: asl_fast.reference._outputs.empty takes its place."""
+    return _outputs.empty(shape, dtype, device)
 
 
 def on_device_of(tensor: Tensor) -> AbstractContextManager[object]:

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which implementation of an op runs where.
 
-Adding an implementation takes one file with a function of the op's schema and one line in the op's file::
+Adding an implementation takes one file with a function of the op's operands and one line in the op's file::
 
     _dispatch.register("diou_loss", "triton", "asl_fast.kernels.diou_loss:diou_loss")
 
-It is imported when first needed. It takes tensors of any layout and returns contiguous ones, as the fakes promise.
-``DEFAULT_ORDER`` decides unless the op departs from it in ``PREFERENCES``.
+It is imported when first needed. It takes tensors of any layout and returns contiguous ones, as ``outputs`` of the
+operands makes them. ``DEFAULT_ORDER`` decides unless the op departs from it in ``PREFERENCES``.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Implementation(NamedTuple):
     """One way to run an op: a function or "module:function", and the reason why a device cannot run it, or None."""
 
     target: Function | str
-    why_not: Predicate
+    obstacle: Predicate
 
 
 class Choice(NamedTuple):
@@ -56,39 +56,47 @@ _implementations: dict[str, dict[str, Implementation]] = {}
 _resolved: dict[tuple[str, str, str | None], Function] = {}
 
 
-def register(op: str, name: str, target: Function | str, *, why_not: Predicate | None = None) -> None:
+def register(op: str, name: str, target: Function | str, *, obstacle: Predicate | None = None) -> None:
     """Adds implementation ``name`` of ``op``.
 
     Args:
         op: name in the schema.
         name: one of ``asl_fast.backend.NAMES``.
-        target: function with the schema's positional arguments, or "module:function", imported at the first call.
-        why_not: further condition: given "cpu" or "cuda", the reason why it cannot run there, or None.
+        target: function of the op's operands, or "module:function", imported at the first call.
+        obstacle: further condition: given "cpu" or "cuda", the reason why it cannot run there, or None.
     """
     check_name(name, f"register({op!r})")
-    general = _WHY_NOT[name]
+    general = _OBSTACLES[name]
 
     def combined(device: str) -> str | None:
-        return general(device) or (why_not(device) if why_not is not None else None)
+        return general(device) or (obstacle(device) if obstacle is not None else None)
 
     _implementations.setdefault(op, {})[name] = Implementation(target, combined)
     _resolved.clear()
 
 
-def kernel(op: str, device: str, check_values: Callable[..., None] | None = None) -> Function:
-    """The function that the dispatcher calls for ``op`` on tensors of ``device``."""
+def kernel(
+    op: str, device: str, operands: Callable[..., Any], check_values: Callable[[Any], None] | None = None, legacy=False
+) -> Function:
+    """The function that the dispatcher calls for ``op`` on tensors of ``device``; ``operands`` names its arguments."""
 
     def run(*args: Any) -> Any:
+        given = operands(*args)
         if check_values is not None:
-            check_values(*args)
+            check_values(given)
         forced = forced_backend()
         function = _resolved.get((op, device, forced))
         if function is None:
             function = _resolve(op, device, forced)
-        return function(*args)
+        return function(*given) if legacy else as_returned(function(given))
 
     run.__name__ = op
     return run
+
+
+def as_returned(outputs: tuple[Any, ...]) -> Any:
+    """Named outputs as the dispatcher takes them: a plain tuple, or the tensor where there is one output."""
+    return tuple(outputs) if len(outputs) > 1 else outputs[0]
 
 
 def choose(op: str, device: str, forced: str | None = None) -> Choice:
@@ -98,14 +106,14 @@ def choose(op: str, device: str, forced: str | None = None) -> Choice:
         check_name(forced, "ASL_FAST_BACKEND")
         if forced not in known:
             return Choice(None, f"{op} has no {forced} implementation (it has {', '.join(known)})")
-        why = known[forced].why_not(device)
+        why = known[forced].obstacle(device)
         return Choice(forced, "forced") if why is None else Choice(None, why)
     passed_over: list[str] = []
     for name in PREFERENCES.get(op, {}).get(device, DEFAULT_ORDER[device]):
         if name not in known:
             passed_over.append(f"no {name} implementation yet")
             continue
-        why = known[name].why_not(device)
+        why = known[name].obstacle(device)
         if why is None:
             return Choice(name, "; ".join(passed_over) or "first choice")
         passed_over.append(f"{name}: {why}")
@@ -151,17 +159,17 @@ def _resolve(op: str, device: str, forced: str | None) -> Function:
     return function
 
 
-def _reference_why_not(device: str) -> str | None:
+def _reference_obstacle(device: str) -> str | None:
     return None
 
 
-def _cpu_why_not(device: str) -> str | None:
+def _cpu_obstacle(device: str) -> str | None:
     if device != "cpu":
         return "the C++ implementation takes CPU tensors only"
     return None if native.cpu_module() is not None else native.why_missing()
 
 
-def _triton_why_not(device: str) -> str | None:
+def _triton_obstacle(device: str) -> str | None:
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed"
     if device == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
@@ -171,7 +179,7 @@ def _triton_why_not(device: str) -> str | None:
     return None
 
 
-def _cuda_why_not(device: str) -> str | None:
+def _cuda_obstacle(device: str) -> str | None:
     if device != "cuda":
         return "the CUDA implementation takes CUDA tensors only"
     if native.cuda_module() is None:
@@ -179,9 +187,9 @@ def _cuda_why_not(device: str) -> str | None:
     return None if native.cuda_device_count() > 0 else "the CUDA module was built but finds no device it can use"
 
 
-_WHY_NOT: Mapping[str, Predicate] = {
-    "reference": _reference_why_not,
-    "cpu": _cpu_why_not,
-    "triton": _triton_why_not,
-    "cuda": _cuda_why_not,
+_OBSTACLES: Mapping[str, Predicate] = {
+    "reference": _reference_obstacle,
+    "cpu": _cpu_obstacle,
+    "triton": _triton_obstacle,
+    "cuda": _cuda_obstacle,
 }

@@ -1,61 +1,154 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one ``torch.library.Library`` of asl_fast and the way an op enters it.
 
+What an op takes is a NamedTuple of ``asl_fast.reference.<op>``, its operands. The schema is read off its fields, every
+implementation takes it, its method ``outputs`` allocates the results and serves as the shape rule for tracing, and
+gradients are returned by the names of its fields. So a parameter is listed there and in the public function only.
+
 The low-level interface (define, impl per dispatch key, register_fake, register_autograd) costs 2 to 5 microseconds a
 call, ``torch.library.custom_op`` 10 to 18. Schemas have no default values: the dispatcher drops arguments that equal
-their default, and the kernels take them by position.
+their default.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, get_type_hints
 
 import torch
+from torch import Tensor
 
 from asl_fast.ops import _dispatch
 
+# name of an op -> what it takes.
+OPERANDS: dict[str, type[Any]] = {}
+
 LIBRARY = torch.library.Library("asl_fast", "DEF")  # type: ignore[no-untyped-call]
 
+# How a field's type is written in a schema.
+SCHEMA_TYPES: Mapping[Any, str] = {
+    Tensor: "Tensor",
+    Tensor | None: "Tensor?",
+    bool: "bool",
+    int: "int",
+    float: "float",
+    float | None: "float?",
+    str: "str",
+    Sequence[bool]: "bool[]",
+    Sequence[int]: "int[]",
+    Sequence[float]: "float[]",
+}
 
-def define(
-    schema: str,
-    *,
-    fake: Callable[..., Any],
-    check_values: Callable[..., None] | None = None,
-) -> Callable[..., Any]:
-    """Defines ``asl_fast::<schema>`` for CPU and CUDA tensors and returns the callable op.
+
+class Operands(Protocol):
+    """A NamedTuple of what an op takes; ``outputs`` allocates what it gives, from shapes and dtypes alone."""
+
+    _fields: tuple[str, ...]
+
+    def outputs(self) -> Any:
+        """Return uninitialised results, a NamedTuple of tensors."""
+
+
+def define(operands: type[Any], name: str, *, check_values: Callable[[Any], None] | None = None) -> Callable[..., Any]:
+    """Define ``asl_fast::<name>`` for CPU and CUDA tensors.
 
     Args:
-        schema: "name(Tensor a, int n, ...) -> Tensor", without default values. ``name`` is the key in the tables of
-            ``_dispatch``.
-        fake: shapes and dtypes of the results, for tracing.
-        check_values: called with the op's arguments before a CPU kernel; raises on values that are out of range. It is
-            not called on a GPU, where reading a value would wait for the device.
+        operands: NamedTuple as in :class:`Operands`.
+        name: of the op; the key in the tables of ``_dispatch``.
+        check_values: Called with the operands before a CPU kernel; raises on values that are out of range. It is not
+            called on a GPU, where reading a value would wait for the device.
+
+    Returns:
+        The op, which takes the operands one by one: ``op(*operands)``.
     """
-    name = schema.partition("(")[0]
-    LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))  # type: ignore[no-untyped-call]
-    LIBRARY.impl(name, _dispatch.kernel(name, "cpu", check_values), "CPU")  # type: ignore[no-untyped-call]
-    LIBRARY.impl(name, _dispatch.kernel(name, "cuda"), "CUDA")  # type: ignore[no-untyped-call]
+    OPERANDS[name] = operands
+    tags = (torch.Tag.pt2_compliant_tag,)
+    LIBRARY.define(f"{name}({_parameters(operands)}) -> {_returns(operands)}", tags=tags)  # type: ignore[no-untyped-call]
+    LIBRARY.impl(name, _dispatch.kernel(name, "cpu", operands, check_values), "CPU")  # type: ignore[no-untyped-call]
+    LIBRARY.impl(name, _dispatch.kernel(name, "cuda", operands), "CUDA")  # type: ignore[no-untyped-call]
+
+    def fake(*values: Any) -> Any:
+        return _dispatch.as_returned(operands(*values).outputs())
+
     torch.library.register_fake(f"asl_fast::{name}", fake, lib=LIBRARY)
     op: Callable[..., Any] = getattr(torch.ops.asl_fast, name).default
     return op
 
 
-def differentiable(name: str, *, setup_context: Callable[..., None], backward: Callable[..., Any]) -> None:
-    """Registers the derivative formula of ``asl_fast::<name>``."""
+def _parameters(operands: type[Any]) -> str:
+    types = get_type_hints(operands)
+    return ", ".join(f"{SCHEMA_TYPES[types[field]]} {field}" for field in operands._fields)
+
+
+def _outputs_type(operands: type[Any]) -> Any:
+    return get_type_hints(operands.outputs)["return"]
+
+
+def _returns(operands: type[Any]) -> str:
+    return f"({', '.join(f'Tensor {field}' for field in _outputs_type(operands)._fields)})"
+
+
+def differentiable(
+    operands: type[Any],
+    name: str,
+    gradients: Callable[[Any, Any, Any, Any], Mapping[str, Tensor | None]],
+    *,
+    keep_operands: Sequence[str] = (),
+    keep_outputs: Sequence[str] = (),
+    constant: Callable[[Any], Sequence[str]] | Sequence[str] = (),
+) -> None:
+    """Register the derivative of ``asl_fast::<name>``.
+
+    Args:
+        operands: As for :func:`define`.
+        name: of the op.
+        gradients: ``gradients(given, found, grads, needed)`` returns gradients by the names of the operands, in any
+            floating type. ``given`` and ``found`` are the operands and outputs of the forward pass, but of their
+            tensors only those that are kept, None for the others. ``grads`` are the gradients of the outputs (None
+            where there is none, but not all None), ``needed`` says by name which operands need one.
+        keep_operands: Names of the tensors among the operands that the backward pass needs.
+        keep_outputs: Likewise of the outputs.
+        constant: Names of outputs that carry no gradient, or a function of the operands that gives them.
+    """
+    outputs = _outputs_type(operands)
+
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        given, found = operands(*inputs), outputs(*(output if isinstance(output, tuple) else (output,)))
+        names = constant(given) if callable(constant) else constant
+        ctx.mark_non_differentiable(*(getattr(found, each) for each in names))
+        ctx.set_materialize_grads(False)
+        ctx.dtypes = [value.dtype if isinstance(value, Tensor) else None for value in inputs]
+        ctx.numbers = operands(*(None if isinstance(value, Tensor) else value for value in inputs))
+        kept = [*(getattr(given, each) for each in keep_operands), *(getattr(found, each) for each in keep_outputs)]
+        ctx.save_for_backward(*kept)
+
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        _refuse_double_backward(name, operands.__module__)
+        if all(grad is None for grad in grads):
+            return (None,) * len(operands._fields)
+        saved = ctx.saved_tensors
+        given = ctx.numbers._replace(**dict(zip(keep_operands, saved, strict=False)))
+        kept = dict(zip(keep_outputs, saved[len(keep_operands) :], strict=True))
+        found = outputs(*(kept.get(field) for field in outputs._fields))
+        needed = operands(*ctx.needs_input_grad)
+        by_name = gradients(given, found, outputs(*grads), needed)
+        return tuple(
+            by_name[field].to(dtype) if need and by_name.get(field) is not None else None
+            for field, dtype, need in zip(operands._fields, ctx.dtypes, needed, strict=True)
+        )
+
     torch.library.register_autograd(f"asl_fast::{name}", backward, setup_context=setup_context, lib=LIBRARY)
 
 
-def refuse_double_backward(op: str) -> None:
-    """Raises within ``backward(create_graph=True)``: the saved first derivatives would silently count as constants."""
+def _refuse_double_backward(op: str, module: str) -> None:
+    """Raise within ``backward(create_graph=True)``: the saved first derivatives would silently count as constants."""
     if torch.is_grad_enabled():
         raise NotImplementedError(
-            f"{op} has no second derivative; for create_graph=True use the plain formula in asl_fast.reference.{op}"
+            f"{op} has no second derivative; for create_graph=True use the plain formula in {module}"
         )
 
 
 def require_unit_gradient(op: str, computed: bool) -> None:
-    """Raises when backward needs a derivative that the forward was told not to compute."""
+    """Raise when backward needs a derivative that the forward was told not to compute."""
     if not computed:
         raise RuntimeError(f"asl_fast::{op} was called with need_... = False for a tensor that requires grad")

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from asl_fast.ops import _checks, _dispatch, _library
+from asl_fast.ops import _checks, _dispatch
+from asl_fast.ops import _legacy as _library
 from asl_fast.ops.ragged import RaggedTargets
 from asl_fast.reference import contrastive_similarity as reference
 from asl_fast.reference._precision import compute_dtype

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from asl_fast.ops import _checks, _dispatch, _library
+from asl_fast.ops import _checks, _dispatch
+from asl_fast.ops import _legacy as _library
 from asl_fast.ops.assign_points import _check_values as check_targets
 from asl_fast.ops.ragged import RaggedTargets
 from asl_fast.reference import detection_loss as reference

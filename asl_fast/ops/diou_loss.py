@@ -3,77 +3,44 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from asl_fast.ops import _checks, _dispatch, _library
 from asl_fast.reference import diou_loss as reference
-from asl_fast.reference._precision import compute_dtype, unit_gradient_dtype
+from asl_fast.reference.diou_loss import Operands, Outputs
 
 
-def _fake(
-    pred: Tensor,
-    target: Tensor,
-    weights: Tensor | None,
-    reduction: str,
-    eps: float,
-    need_pred: bool,
-    need_target: bool,
-    need_weights: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    rows = pred.shape[0]
-    loss = pred.new_empty((rows,) if reduction == "none" else (), dtype=compute_dtype(pred, target, weights))
-    grad_pred = pred.new_empty((rows, 2) if need_pred else (0,), dtype=unit_gradient_dtype(pred))
-    grad_target = pred.new_empty((rows, 2) if need_target else (0,), dtype=unit_gradient_dtype(target))
-    like = pred if weights is None else weights
-    grad_weights = pred.new_empty((rows,) if need_weights else (0,), dtype=unit_gradient_dtype(like))
-    return loss, grad_pred, grad_target, grad_weights
-
-
-def _check_values(pred: Tensor, target: Tensor, *_: Any) -> None:
-    for name, offsets in (("pred_offsets", pred), ("target_offsets", target)):
+def _check_values(given: Operands) -> None:
+    for name, offsets in (("pred_offsets", given.pred), ("target_offsets", given.target)):
         if offsets.numel() and bool(offsets.min() < 0):
             row = int((offsets < 0).any(-1).nonzero()[0])
             raise ValueError(f"diou_loss: {name} must not be negative, row {row} is {offsets[row].tolist()}")
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    pred, target, weights, reduction, _, *needed = inputs
-    ctx.reduced = reduction != "none"
-    ctx.needed = needed
-    ctx.dtypes = (pred.dtype, target.dtype, None if weights is None else weights.dtype)
-    ctx.mark_non_differentiable(*output[1:])
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*output[1:])
+def _gradients(given: Operands, found: Outputs, grads: Outputs, needed: Operands) -> dict[str, Tensor]:
+    per_row = grads.loss.unsqueeze(-1) if given.reduction == "none" else grads.loss
+    results = {}
+    if needed.pred:
+        _library.require_unit_gradient("diou_loss", given.need_pred)
+        results["pred"] = found.grad_pred * per_row
+    if needed.target:
+        _library.require_unit_gradient("diou_loss", given.need_target)
+        results["target"] = found.grad_target * per_row
+    if needed.weights:
+        _library.require_unit_gradient("diou_loss", given.need_weights)
+        results["weights"] = found.grad_weights * grads.loss
+    return results
 
 
-def _backward(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
-    _library.refuse_double_backward("diou_loss")
-    grads: list[Tensor | None] = [None] * 8
-    if grad is None:
-        return tuple(grads)
-    per_row = grad if ctx.reduced else grad.unsqueeze(-1)
-    for position, (unit, factor) in enumerate(zip(ctx.saved_tensors, (per_row, per_row, grad), strict=True)):
-        if ctx.needs_input_grad[position]:
-            _library.require_unit_gradient("diou_loss", ctx.needed[position])
-            grads[position] = (unit * factor).to(ctx.dtypes[position])
-    return tuple(grads)
-
-
-_op = _library.define(
-    "diou_loss(Tensor pred, Tensor target, Tensor? weights, str reduction, float eps, bool need_pred, "
-    "bool need_target, bool need_weights) -> (Tensor, Tensor, Tensor, Tensor)",
-    fake=_fake,
-    check_values=_check_values,
-)
-_library.differentiable("diou_loss", setup_context=_setup_context, backward=_backward)
+_op = _library.define(Operands, "diou_loss", check_values=_check_values)
+_UNIT_GRADIENTS = ("grad_pred", "grad_target", "grad_weights")
+_library.differentiable(Operands, "diou_loss", _gradients, keep_outputs=_UNIT_GRADIENTS, constant=_UNIT_GRADIENTS)
 
 _dispatch.register("diou_loss", "reference", reference.diou_loss)
-_dispatch.register("diou_loss", "cpu", "asl_fast.ops._diou_loss_cpu:diou_loss")
+_dispatch.register("diou_loss", "cpu", "asl_fast.ops._diou_loss_native:cpu")
+_dispatch.register("diou_loss", "cuda", "asl_fast.ops._diou_loss_native:cuda")
 _dispatch.register("diou_loss", "triton", "asl_fast.kernels.diou_loss:diou_loss")
-_dispatch.register("diou_loss", "cuda", "asl_fast.ops._diou_loss_cuda:diou_loss")
 
 
 def diou_loss(
@@ -118,14 +85,14 @@ def diou_loss(
     _checks.same_device(op, pred_offsets=pred_offsets, target_offsets=target_offsets, weights=weights)
     _checks.reduction(op, reduction)
     recording = torch.is_grad_enabled()
-    loss: Tensor = _op(
-        pred_offsets,
-        target_offsets,
-        weights,
-        reduction,
-        eps,
-        recording and pred_offsets.requires_grad,
-        recording and target_offsets.requires_grad,
-        recording and weights is not None and weights.requires_grad,
-    )[0]
-    return loss
+    given = Operands(
+        pred=pred_offsets,
+        target=target_offsets,
+        weights=weights,
+        reduction=reduction,
+        eps=eps,
+        need_pred=recording and pred_offsets.requires_grad,
+        need_target=recording and target_offsets.requires_grad,
+        need_weights=recording and weights is not None and weights.requires_grad,
+    )
+    return Outputs(*_op(*given)).loss

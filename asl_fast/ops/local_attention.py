@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from asl_fast.backend import backend, forced_backend
-from asl_fast.ops import _dispatch, _library
+from asl_fast.ops import _dispatch
+from asl_fast.ops import _legacy as _library
 from asl_fast.reference import local_attention as reference
 
 MIN_CHUNK = 32

@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from asl_fast.backend import backend, forced_backend
-from asl_fast.ops import _checks, _dispatch, _library
+from asl_fast.ops import _checks, _dispatch
+from asl_fast.ops import _legacy as _library
 from asl_fast.reference import segment_iou as reference
 from asl_fast.reference._precision import compute_dtype
 

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from asl_fast.ops import _checks, _dispatch, _library
 from asl_fast.reference import soft_nms as reference
-
-METHODS: tuple[reference.Method, ...] = ("hard", "linear", "gaussian")  # position = the number in the schema
+from asl_fast.reference.soft_nms import METHODS, Operands, Outputs
 
 
 class SoftNMSResult(NamedTuple):
@@ -33,85 +32,25 @@ class SoftNMSResult(NamedTuple):
     video_index: Tensor | None
 
 
-def _rows(count: int, video_index: Tensor | None, max_segments: int) -> int:
-    """Rows of the padded result: what fits whatever the values."""
-    if video_index is not None or max_segments <= 0:
-        return count
-    rows: int = torch.sym_min(count, max_segments)  # type: ignore[no-untyped-call]
-    return rows
-
-
-def _fake(
-    segments: Tensor,
-    scores: Tensor,
-    labels: Tensor | None,
-    video_index: Tensor | None,
-    method: int,
-    sigma: float,
-    iou_threshold: float,
-    min_score: float,
-    max_segments: int,
-    voting_threshold: float,
-    keep_best: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    rows = _rows(scores.shape[0], video_index, max_segments)
-    return (
-        scores.new_empty((rows,), dtype=torch.int64),
-        scores.new_empty((rows, 2), dtype=torch.float32),
-        scores.new_empty((rows,), dtype=torch.float32),
-        scores.new_empty((), dtype=torch.int64),
-    )
-
-
-def _check_values(segments: Tensor, scores: Tensor, *_: object) -> None:
-    for name, tensor in (("scores", scores), ("segments", segments)):
+def _check_values(given: Operands) -> None:
+    for name, tensor in (("scores", given.scores), ("segments", given.segments)):
         # The smallest and the largest are NaN if anything is, and they are found in one pass without a copy.
         if tensor.numel() and not all(math.isfinite(bound) for bound in map(float, torch.aminmax(tensor))):
             row = int(torch.nonzero(~torch.isfinite(tensor))[0, 0])
             raise ValueError(f"soft_nms: {name}[{row}] is {tensor[row].tolist()}; remove what is not finite")
 
 
-def _reference(
-    segments: Tensor,
-    scores: Tensor,
-    labels: Tensor | None,
-    video_index: Tensor | None,
-    method: int,
-    sigma: float,
-    iou_threshold: float,
-    min_score: float,
-    max_segments: int,
-    voting_threshold: float,
-    keep_best: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    limit = max_segments if max_segments > 0 else None
-    voting = voting_threshold if voting_threshold > 0 else None
-    rule = reference.Rule(METHODS[method], sigma, iou_threshold, min_score, limit, voting, keep_best)
-    kept, moved, decayed = reference.soft_nms(segments.float(), scores.float(), labels, video_index, rule)
-    rows = _rows(scores.shape[0], video_index, max_segments)
-    indices = kept.new_full((rows,), -1)
-    padded_segments, padded_scores = moved.new_zeros((rows, 2)), decayed.new_zeros((rows,))
-    indices[: len(kept)], padded_segments[: len(kept)], padded_scores[: len(kept)] = kept, moved, decayed
-    return indices, padded_segments, padded_scores, torch.tensor(len(kept), device=scores.device)
-
-
-def _triton_why_not(device: str) -> str | None:
+def _triton_obstacle(device: str) -> str | None:
     hip = device == "cuda" and torch.version.hip is not None
     return "Triton's barrier does not order global memory on AMD, which soft-NMS relies on" if hip else None
 
 
-_op = _library.define(
-    "soft_nms(Tensor segments, Tensor scores, Tensor? labels, Tensor? video_index, int method, float sigma, "
-    "float iou_threshold, float min_score, int max_segments, float voting_threshold, bool keep_best) "
-    "-> (Tensor indices, Tensor segments, Tensor scores, Tensor count)",
-    fake=_fake,
-    check_values=_check_values,
-)
+_op = _library.define(Operands, "soft_nms", check_values=_check_values)
 
-_dispatch.register("soft_nms", "reference", _reference)
-_dispatch.register("soft_nms", "cpu", "asl_fast.ops._soft_nms_cpu:soft_nms")
-_dispatch.register("soft_nms", "cuda", "asl_fast.ops._soft_nms_cuda:soft_nms")
-_dispatch.register("soft_nms", "triton", "asl_fast.kernels.soft_nms:soft_nms", why_not=_triton_why_not)
+_dispatch.register("soft_nms", "reference", reference.soft_nms)
+_dispatch.register("soft_nms", "cpu", "asl_fast.ops._soft_nms_native:cpu")
+_dispatch.register("soft_nms", "cuda", "asl_fast.ops._soft_nms_native:cuda")
+_dispatch.register("soft_nms", "triton", "asl_fast.kernels.soft_nms:soft_nms", obstacle=_triton_obstacle)
 
 
 def soft_nms(
@@ -166,24 +105,27 @@ def soft_nms(
     """
     _check(segments, scores, labels, video_index)
     _check_options(method, sigma, iou_threshold, min_score, voting_threshold)
-    indices, moved, decayed, count = _op(
-        segments.detach().float(),
-        scores.detach().float(),
-        labels.long() if labels is not None else None,
-        video_index.long() if video_index is not None else None,
-        METHODS.index(method),
-        sigma,
-        iou_threshold,
-        min_score,
-        max_segments if max_segments is not None and max_segments > 0 else 0,
-        voting_threshold or 0.0,
-        keep_best,
+    given = Operands(
+        segments=segments.detach().float(),
+        scores=scores.detach().float(),
+        labels=labels.long() if labels is not None else None,
+        video_index=video_index.long() if video_index is not None else None,
+        method=method,
+        sigma=sigma,
+        iou_threshold=iou_threshold,
+        min_score=min_score,
+        max_segments=max_segments or 0,
+        voting_threshold=voting_threshold or 0.0,
+        keep_best=keep_best,
     )
-    kept = int(count)
-    indices = indices[:kept].clone()  # not a view that holds the padding in memory
+    padded = Outputs(*_op(*given))
+    kept = int(padded.count)
+    indices = padded.indices[:kept].clone()  # not a view that holds the padding in memory
     return SoftNMSResult(
-        segments=moved[:kept].to(segments.dtype, copy=True) if voting_threshold else segments.detach()[indices],
-        scores=decayed[:kept].to(scores.dtype, copy=True),
+        segments=padded.segments[:kept].to(segments.dtype, copy=True)
+        if voting_threshold
+        else segments.detach()[indices],
+        scores=padded.scores[:kept].to(scores.dtype, copy=True),
         labels=labels[indices] if labels is not None else None,
         indices=indices,
         video_index=video_index[indices] if video_index is not None else None,

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
+from asl_fast.reference import _outputs
 from asl_fast.reference._precision import compute_dtype, unit_gradient_dtype
 
 
@@ -27,37 +30,73 @@ def diou(pred: Tensor, target: Tensor, eps: float) -> Tensor:
     return 1.0 - intersection / union + (between_centres / union).square()
 
 
-def diou_loss(
-    pred: Tensor,
-    target: Tensor,
-    weights: Tensor | None,
-    reduction: str,
-    eps: float,
-    need_pred: bool,
-    need_target: bool,
-    need_weights: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The registered op: weighted, reduced loss and the derivatives of its rows, an empty tensor for each not needed.
+class Outputs(NamedTuple):
+    """The loss and the derivatives of its rows, of shape (0,) where they are not needed.
 
-    Returns:
-        loss () or (N,), d loss / d pred (N, 2), d loss / d target (N, 2), d loss / d weights (N,).
+    Attributes:
+        loss: () or (N,), float32, or float64 if an input is.
+        grad_pred: (N, 2) d loss / d pred.
+        grad_target: (N, 2) d loss / d target.
+        grad_weights: (N,) d loss / d weights.
     """
-    dtype = compute_dtype(pred, target, weights)
-    p, t = pred.to(dtype).contiguous(), target.to(dtype).contiguous()
-    rows = diou(p, t, eps)
-    weight = torch.ones_like(rows) if weights is None else weights.to(dtype)
-    scale = 1.0 / max(rows.shape[0], 1) if reduction == "mean" else 1.0
-    loss = rows * weight if reduction == "none" else (rows * weight).sum() * scale
 
-    grad_pred, grad_target, grad_weights = (pred.new_empty(0) for _ in range(3))
+    loss: Tensor
+    grad_pred: Tensor
+    grad_target: Tensor
+    grad_weights: Tensor
+
+
+class Operands(NamedTuple):
+    """What the op takes; :func:`asl_fast.diou_loss` explains the tensors and numbers.
+
+    Attributes:
+        pred: (N, 2) offsets.
+        target: (N, 2) offsets.
+        weights: (N,) or None: 1.
+        need_pred: Whether anyone asks for the derivative by pred; likewise the others.
+    """
+
+    pred: Tensor
+    target: Tensor
+    weights: Tensor | None
+    reduction: str
+    eps: float
+    need_pred: bool
+    need_target: bool
+    need_weights: bool
+
+    def outputs(self) -> Outputs:
+        """Return room for the results."""
+        rows, device = self.pred.shape[0], self.pred.device
+        dtype = compute_dtype(self.pred, self.target, self.weights)
+        like = self.pred if self.weights is None else self.weights
+        with_weights = self.need_weights and self.weights is not None
+        return Outputs(
+            loss=_outputs.empty((rows,) if self.reduction == "none" else (), dtype, device),
+            grad_pred=_outputs.empty_unless(self.need_pred, (rows, 2), unit_gradient_dtype(self.pred), device),
+            grad_target=_outputs.empty_unless(self.need_target, (rows, 2), unit_gradient_dtype(self.target), device),
+            grad_weights=_outputs.empty_unless(with_weights, (rows,), unit_gradient_dtype(like), device),
+        )
+
+
+def diou_loss(given: Operands) -> Outputs:
+    """Weighted, reduced loss and its derivatives."""
+    found = given.outputs()
+    dtype = found.loss.dtype
+    p, t = given.pred.to(dtype).contiguous(), given.target.to(dtype).contiguous()
+    rows = diou(p, t, given.eps)
+    weight = torch.ones_like(rows) if given.weights is None else given.weights.to(dtype)
+    scale = 1.0 / max(rows.shape[0], 1) if given.reduction == "mean" else 1.0
+    weighted = rows * weight
+    found.loss.copy_(weighted if given.reduction == "none" else weighted.sum() * scale)
     factor = (weight * scale).unsqueeze(-1)
-    if need_pred:
-        grad_pred = (_one_side(p, t, eps) * factor).to(unit_gradient_dtype(pred))
-    if need_target:
-        grad_target = (_one_side(t, p, eps) * factor).to(unit_gradient_dtype(target))
-    if need_weights and weights is not None:
-        grad_weights = (rows * scale).to(unit_gradient_dtype(weights))
-    return loss, grad_pred, grad_target, grad_weights
+    if given.need_pred:
+        found.grad_pred.copy_(_one_side(p, t, given.eps) * factor)
+    if given.need_target:
+        found.grad_target.copy_(_one_side(t, p, given.eps) * factor)
+    if given.need_weights and given.weights is not None:
+        found.grad_weights.copy_(rows * scale)
+    return found
 
 
 def _one_side(mine: Tensor, other: Tensor, eps: float) -> Tensor:

@@ -11,45 +11,88 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from asl_fast.reference import _outputs
+
 Method = Literal["hard", "linear", "gaussian"]
+METHODS: tuple[Method, ...] = ("hard", "linear", "gaussian")  # position = the number in compiled code
 
 AREA_MARGIN = 1e-6  # ActionFormer's: two identical segments stay just below IoU 1
 
 
-class Rule(NamedTuple):
-    """How suppression works; see :func:`asl_fast.soft_nms` for the meaning of each."""
+class Outputs(NamedTuple):
+    """The segments kept, by video and then by falling score, and padding behind them.
 
-    method: Method = "gaussian"
-    sigma: float = 0.5
-    iou_threshold: float = 0.1
-    min_score: float = 0.001
-    max_segments: int | None = 200
-    voting_threshold: float | None = None
-    keep_best: bool = True
+    Attributes:
+        indices: (R,) int64 rows of the input, -1 in the padding; equal scores by row.
+        segments: (R, 2) float32, moved by voting if asked for; 0 in the padding.
+        scores: (R,) float32, decayed; 0 in the padding.
+        count: () int64, how many are kept.
+    """
+
+    indices: Tensor
+    segments: Tensor
+    scores: Tensor
+    count: Tensor
 
 
-def soft_nms(
-    segments: Tensor, scores: Tensor, labels: Tensor | None, video_index: Tensor | None, rule: Rule
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Soft-NMS of every (video, label) group, the groups of a video merged by score.
+class Operands(NamedTuple):
+    """What the op takes; :func:`asl_fast.soft_nms` explains the numbers.
 
-    Args:
-        segments: (N, 2) start and end, float32 or float64.
-        scores: (N,) of the same dtype.
+    Attributes:
+        segments: (N, 2) start and end.
+        scores: (N,).
         labels: (N,) int64 or None: no distinction.
         video_index: (N,) int64 or None: one video.
-        rule: how to suppress.
-
-    Returns:
-        Rows kept (M,) int64, their segments (M, 2) and decayed scores (M,), by video and then by falling score; equal
-        scores by row.
+        method: One of ``METHODS``.
+        max_segments: Kept per video; 0 or less is no limit.
+        voting_threshold: 0 or less is no voting.
     """
-    everything = torch.arange(len(scores), device=scores.device)
-    parts = [_video(segments, scores, labels, rows, rule) for rows in _groups(everything, video_index)]
-    if not parts:
-        return everything, segments.clone(), scores.clone()
-    kept, moved, decayed = (torch.cat(columns) for columns in zip(*parts, strict=True))
-    return kept, moved, decayed
+
+    segments: Tensor
+    scores: Tensor
+    labels: Tensor | None
+    video_index: Tensor | None
+    method: str
+    sigma: float
+    iou_threshold: float
+    min_score: float
+    max_segments: int
+    voting_threshold: float
+    keep_best: bool
+
+    @property
+    def limit(self) -> int | None:
+        """Largest number of segments kept per video, or None."""
+        return self.max_segments if self.max_segments > 0 else None
+
+    def outputs(self) -> Outputs:
+        """Return room for what fits whatever the values."""
+        rows, device = self.scores.shape[0], self.scores.device
+        if self.video_index is None and self.limit is not None:
+            rows = torch.sym_min(rows, self.limit)  # type: ignore[no-untyped-call]
+        return Outputs(
+            indices=_outputs.empty((rows,), torch.int64, device),
+            segments=_outputs.empty((rows, 2), torch.float32, device),
+            scores=_outputs.empty((rows,), torch.float32, device),
+            count=_outputs.empty((), torch.int64, device),
+        )
+
+
+def soft_nms(given: Operands) -> Outputs:
+    """Soft-NMS of every (video, label) group, the groups of a video merged by score; computed in float32."""
+    given = given._replace(segments=given.segments.float(), scores=given.scores.float())
+    everything = torch.arange(len(given.scores), device=given.scores.device)
+    parts = [_video(given, rows) for rows in _groups(everything, given.video_index)]
+    found = given.outputs()
+    found.indices.fill_(-1)
+    found.segments.zero_()
+    found.scores.zero_()
+    found.count.fill_(sum(len(rows) for rows, _, _ in parts))
+    if parts:
+        for place, columns in zip((found.indices, found.segments, found.scores), zip(*parts, strict=True), strict=True):
+            kept = torch.cat(columns)
+            place[: len(kept)] = kept
+    return found
 
 
 def _groups(rows: Tensor, key: Tensor | None) -> list[Tensor]:
@@ -61,26 +104,24 @@ def _groups(rows: Tensor, key: Tensor | None) -> list[Tensor]:
     return list(torch.split(rows[order], sizes.tolist()))
 
 
-def _video(
-    segments: Tensor, scores: Tensor, labels: Tensor | None, rows: Tensor, rule: Rule
-) -> tuple[Tensor, Tensor, Tensor]:
+def _video(given: Operands, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Rows kept of one video, their segments and scores."""
-    groups = _groups(rows, labels)
-    results = [_select(segments[group], scores[group], rule) for group in groups]
+    groups = _groups(rows, given.labels)
+    results = [_select(given.segments[group], given.scores[group], given) for group in groups]
     kept = torch.cat([group[chosen] for group, (chosen, _) in zip(groups, results, strict=True)])
     decayed = torch.cat([values for _, values in results])
     by_row = torch.argsort(kept)
-    order = by_row[torch.argsort(decayed[by_row], descending=True, stable=True)][: rule.max_segments]
+    order = by_row[torch.argsort(decayed[by_row], descending=True, stable=True)][: given.limit]
     kept, decayed = kept[order], decayed[order]
-    moved = segments[kept]
-    if rule.voting_threshold is not None:
+    moved = given.segments[kept]
+    if given.voting_threshold > 0:
         for group in groups:
             of_group = torch.isin(kept, group)
-            moved[of_group] = _vote(moved[of_group], segments[group], scores[group], rule.voting_threshold)
+            moved[of_group] = _vote(moved[of_group], given.segments[group], given.scores[group], given.voting_threshold)
     return kept, moved, decayed
 
 
-def _select(segments: Tensor, scores: Tensor, rule: Rule) -> tuple[Tensor, Tensor]:
+def _select(segments: Tensor, scores: Tensor, rule: Operands) -> tuple[Tensor, Tensor]:
     """Positions selected within one group, in order, and their scores at that moment."""
     alive = torch.nonzero(scores >= rule.min_score)[:, 0]
     if len(alive) == 0 and rule.keep_best:
@@ -89,7 +130,7 @@ def _select(segments: Tensor, scores: Tensor, rule: Rule) -> tuple[Tensor, Tenso
     chosen: list[Tensor] = []
     at: list[Tensor] = []
     current = scores[alive]
-    while len(alive) and (rule.max_segments is None or len(chosen) < rule.max_segments):
+    while len(alive) and (rule.limit is None or len(chosen) < rule.limit):
         best = current.argmax()  # the first of equals
         chosen.append(alive[best])
         at.append(current[best])
@@ -111,7 +152,7 @@ def _iou(one: Tensor, others: Tensor) -> Tensor:
     return torch.where(inter > 0, inter / (area + areas - inter), 0.0)
 
 
-def _decay(iou: Tensor, rule: Rule) -> tuple[Tensor, Tensor]:
+def _decay(iou: Tensor, rule: Operands) -> tuple[Tensor, Tensor]:
     """Factors on the scores, and which candidates are out whatever their score."""
     over = iou >= rule.iou_threshold
     if rule.method == "hard":

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cpu/assign_points.h"
 
+#include "bindings.h"
 #include "cpu/buffers.h"
-#include "cpu/registry.h"
 
 namespace py = pybind11;
 
@@ -29,9 +29,7 @@ void run(const Addresses& at, std::int64_t num_points, std::int64_t videos, std:
     assign_points(input, rule, output, threads);
 }
 
-}  // namespace
-
-void register_assign_points(py::module_& m) {
+const Binding binding([](py::module_& m) {
     m.def(
         "assign_points",
         [](std::uintptr_t points, std::uintptr_t segments, std::uintptr_t labels, std::uintptr_t offsets,
@@ -48,6 +46,7 @@ void register_assign_points(py::module_& m) {
         py::arg("out_class_targets"), py::arg("out_offsets"), py::arg("out_instance"), py::arg("out_distance"),
         py::arg("threads"),
         "Point assignment; addresses of contiguous buffers. A radius of 0 lets the whole segment claim.");
-}
+});
 
+}  // namespace
 }  // namespace asl

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cpu/contrastive_similarity.h"
 
+#include "bindings.h"
+
 #include <pybind11/stl.h>
 
-#include "cpu/registry.h"
 
 namespace py = pybind11;
 
@@ -49,9 +50,7 @@ void backward(const Tensors& t, double grad, double temperature, std::uintptr_t 
                          pointer<Real>(grad_mu), pointer<Real>(grad_sigma));
 }
 
-}  // namespace
-
-void register_contrastive_similarity(py::module_& m) {
+const Binding binding([](py::module_& m) {
     py::class_<Tensors>(m, "ContrastiveTensors")
         .def(
             py::init([](View features, const std::vector<std::uintptr_t>& at, const std::vector<std::int64_t>& sizes,
@@ -80,6 +79,7 @@ void register_contrastive_similarity(py::module_& m) {
         },
         py::arg("tensors"), py::arg("grad"), py::arg("temperature"), py::arg("out_grad_features"),
         py::arg("out_grad_mu"), py::arg("out_grad_sigma"), "Gradients at address 0 are not computed.");
-}
+});
 
+}  // namespace
 }  // namespace asl

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cpu/diou_loss.h"
 
-#include "cpu/registry.h"
+#include "bindings.h"
+
 
 namespace py = pybind11;
 
 namespace asl {
 
-void register_diou_loss(py::module_& m) {
+namespace {
+
+const Binding binding([](py::module_& m) {
     m.def(
         "diou_loss",
         [](View pred, View target, View weights, std::int64_t rows, int reduction, double eps, View out_loss,
@@ -25,6 +28,7 @@ void register_diou_loss(py::module_& m) {
         py::arg("out_loss"), py::arg("out_grad_pred"), py::arg("out_grad_target"), py::arg("out_grad_weights"),
         py::arg("threads"),
         "DIoU loss and its derivatives; (address, dtype) of contiguous buffers, address 0: absent.");
-}
+});
 
+}  // namespace
 }  // namespace asl

@@ -7,8 +7,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "bindings.h"
 #include "cpu/parallel.h"
-#include "cpu/registry.h"
 
 namespace py = pybind11;
 
@@ -33,9 +33,7 @@ T* pointer(std::uintptr_t address) {
     return reinterpret_cast<T*>(address);
 }
 
-}  // namespace
-
-void register_match_segments(py::module_& m) {
+const Binding binding([](py::module_& m) {
     m.def(
         "match_segments",
         [](std::uintptr_t predictions, std::uintptr_t group, std::int64_t count, std::uintptr_t annotations,
@@ -59,6 +57,7 @@ void register_match_segments(py::module_& m) {
         py::arg("empty_union_matches"), py::arg("last_wins"), py::arg("out_matched"), py::arg("out_tied"),
         py::arg("threads"),
         "Greedy matching of detections to annotations; addresses of contiguous float64 and int64 buffers.");
-}
+});
 
+}  // namespace
 }  // namespace asl

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cpu/segment_iou.h"
 
+#include "bindings.h"
 #include "cpu/buffers.h"
-#include "cpu/registry.h"
 
 namespace py = pybind11;
 
@@ -31,9 +31,7 @@ void dispatch(const Addresses& at, bool is_double, std::int64_t batch, std::int6
     chosen(at, batch, n, m, aligned, threads);
 }
 
-}  // namespace
-
-void register_segment_iou(py::module_& m) {
+const Binding binding([](py::module_& m) {
     m.def(
         "segment_iou",
         [](std::uintptr_t a, std::uintptr_t b, std::uintptr_t out, bool is_double, std::int64_t batch, std::int64_t n,
@@ -52,6 +50,7 @@ void register_segment_iou(py::module_& m) {
         py::arg("grad"), py::arg("a"), py::arg("b"), py::arg("grad_a"), py::arg("grad_b"), py::arg("is_double"),
         py::arg("batch"), py::arg("n"), py::arg("m"), py::arg("aligned"), py::arg("distance"), py::arg("threads"),
         "Gradients of segment_iou; addresses of contiguous buffers, all float32 or all float64.");
-}
+});
 
+}  // namespace
 }  // namespace asl

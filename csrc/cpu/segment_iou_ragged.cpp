@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cpu/segment_iou_ragged.h"
 
+#include "bindings.h"
 #include "cpu/buffers.h"
-#include "cpu/registry.h"
 
 namespace py = pybind11;
 
@@ -33,9 +33,7 @@ void dispatch(const Addresses& at, bool is_double, std::int64_t videos, std::int
     chosen(at, videos, max_pairs, threads);
 }
 
-}  // namespace
-
-void register_segment_iou_ragged(py::module_& m) {
+const Binding binding([](py::module_& m) {
     m.def(
         "segment_iou_ragged",
         [](std::uintptr_t a, std::uintptr_t b, std::uintptr_t a_offsets, std::uintptr_t b_offsets, std::int64_t videos,
@@ -57,6 +55,7 @@ void register_segment_iou_ragged(py::module_& m) {
         py::arg("grad"), py::arg("a"), py::arg("b"), py::arg("a_offsets"), py::arg("b_offsets"), py::arg("videos"),
         py::arg("grad_a"), py::arg("grad_b"), py::arg("is_double"), py::arg("distance"), py::arg("threads"),
         "Gradients of segment_iou_ragged; addresses of contiguous buffers, all float32 or all float64.");
-}
+});
 
+}  // namespace
 }  // namespace asl

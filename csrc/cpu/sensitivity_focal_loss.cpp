@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cpu/sensitivity_focal_loss.h"
 
-#include "cpu/registry.h"
+#include "bindings.h"
+
 
 namespace py = pybind11;
 
 namespace asl {
 
-void register_sensitivity_focal_loss(py::module_& m) {
+namespace {
+
+const Binding binding([](py::module_& m) {
     m.def(
         "sensitivity_focal_loss",
         [](View logits, View targets, std::uintptr_t ids, View weights, bool row_weights, std::uintptr_t mask,
@@ -34,6 +37,7 @@ void register_sensitivity_focal_loss(py::module_& m) {
         py::arg("label_smoothing"), py::arg("reduction"), py::arg("out_loss"), py::arg("out_grad_logits"),
         py::arg("out_grad_weights"), py::arg("threads"),
         "Focal loss and its derivatives; (address, dtype) of contiguous buffers, address 0: absent.");
-}
+});
 
+}  // namespace
 }  // namespace asl

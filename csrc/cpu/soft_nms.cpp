@@ -8,8 +8,8 @@
 #include <stdexcept>
 #include <vector>
 
+#include "bindings.h"
 #include "cpu/parallel.h"
-#include "cpu/registry.h"
 
 namespace py = pybind11;
 
@@ -74,9 +74,7 @@ T* pointer(std::uintptr_t address) {
     return reinterpret_cast<T*>(address);
 }
 
-}  // namespace
-
-void register_soft_nms(py::module_& m) {
+const Binding binding([](py::module_& m) {
     m.def(
         "soft_nms",
         [](std::uintptr_t segments, std::uintptr_t scores, std::uintptr_t labels, std::uintptr_t video_index,
@@ -99,6 +97,7 @@ void register_soft_nms(py::module_& m) {
         py::arg("voting_threshold"), py::arg("keep_best"), py::arg("out_indices"), py::arg("out_segments"),
         py::arg("out_scores"), py::arg("rows"), py::arg("threads"),
         "Temporal soft-NMS; addresses of contiguous float32 and int64 buffers (0: absent). Returns the rows kept.");
-}
+});
 
+}  // namespace
 }  // namespace asl

@@ -12,7 +12,7 @@
 #include "cuda/check.h"
 #include "cuda/elements.h"
 #include "cuda/launch.h"
-#include "cuda/launchers.h"
+#include "cuda/assign_points.h"
 
 namespace asl::cuda {
 namespace {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Action Sensitive Contrastive Loss, forward, in two launches: pooling, then InfoNCE and its mean.
-#include "cuda/contrastive_similarity.h"
+#include "cuda/contrastive_buffers.h"
 
 #include <algorithm>
 

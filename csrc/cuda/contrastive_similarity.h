@@ -1,47 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
-// The buffers of a call of the contrastive loss as typed pointers, for both of its launchers.
+// Launchers of the contrastive loss. Pointers and the stream are integers, as Python passes them.
 #pragma once
 
-#include "cuda/contrastive_pool.cuh"
-#include "cuda/launchers.h"
+#include <cstdint>
+
+#include "common/dtype.h"
 
 namespace asl::cuda {
 
-template <class T>
-T* contrastive_pointer(std::uintptr_t address) {
-    return reinterpret_cast<T*>(address);
-}
+/// What both passes of the contrastive loss take, contiguous; all but features, labels, offsets, mask and ranges in the
+/// type that it computes in.
+struct ContrastiveBuffers {
+    View features;                                              // (batch, frames, channels)
+    std::uintptr_t mask, segments, labels, offsets, mu, sigma;  // as the op takes them
+    std::uintptr_t vectors, stats, ranges, anchors;             // as the op returns them
+    std::int64_t batch, frames, channels, count, classes;
+};
 
-template <class Real>
-Instances<Real> instances_of(const ContrastiveBuffers& buffers) {
-    return {contrastive_pointer<const std::uint8_t>(buffers.mask),
-            contrastive_pointer<const Real>(buffers.segments),
-            contrastive_pointer<const std::int64_t>(buffers.labels),
-            contrastive_pointer<const std::int64_t>(buffers.offsets),
-            contrastive_pointer<const Real>(buffers.mu),
-            contrastive_pointer<const Real>(buffers.sigma),
-            contrastive_pointer<InstanceFrames>(buffers.ranges),
-            buffers.batch,
-            buffers.frames,
-            buffers.count,
-            static_cast<int>(buffers.channels)};
-}
+/// Numbers of scratch the forward pass needs, of the type that it computes in.
+std::int64_t contrastive_similarity_parts(std::int64_t count, bool is_double);
 
-inline std::int64_t blocks_of(std::int64_t items, std::int64_t each) { return (items + each - 1) / each; }
+/// total = base + weight * loss; `base` may be 0, there is an instance, `counter` is 0.
+void contrastive_similarity_forward(const ContrastiveBuffers& buffers, double delta, double temperature,
+                                    std::uintptr_t base, double weight, std::uintptr_t parts, std::uintptr_t counter,
+                                    std::uintptr_t total, std::uintptr_t loss, std::uintptr_t stream);
 
-/// run(pointer to the features, zero of the type it computes in).
-template <class Run>
-void with_features(View features, const Run& run) {
-    switch (static_cast<Dtype>(features.second)) {
-        case Dtype::kFloat64:
-            return run(contrastive_pointer<const double>(features.first), 0.0);
-        case Dtype::kFloat16:
-            return run(contrastive_pointer<const __half>(features.first), 0.0f);
-        case Dtype::kBFloat16:
-            return run(contrastive_pointer<const __nv_bfloat16>(features.first), 0.0f);
-        default:
-            return run(contrastive_pointer<const float>(features.first), 0.0f);
-    }
-}
+/// Scratch: grad_vectors like the vectors, each (count, 6). Gradients of the Gaussians where `each` is not 0, of the
+/// features where their address is not 0; grad_total or grad_loss at address 0 counts as 0.
+void contrastive_similarity_backward(const ContrastiveBuffers& buffers, View grad_total, View grad_loss,
+                                     double temperature, double weight, std::uintptr_t grad_vectors,
+                                     std::uintptr_t each, std::uintptr_t counter, std::uintptr_t grad_features,
+                                     View grad_mu, View grad_sigma, std::uintptr_t stream);
 
 }  // namespace asl::cuda

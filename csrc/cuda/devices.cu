@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cuda/check.h"
-#include "cuda/launchers.h"
+#include "cuda/devices.h"
 
 namespace asl::cuda {
 

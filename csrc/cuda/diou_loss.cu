@@ -4,7 +4,7 @@
 
 #include "cuda/elements.h"
 #include "cuda/launch.h"
-#include "cuda/launchers.h"
+#include "cuda/diou_loss.h"
 #include "cuda/sums.h"
 
 namespace asl::cuda {

@@ -7,7 +7,7 @@
 #include "common/segment_iou.h"
 
 #include "cuda/launch.h"
-#include "cuda/launchers.h"
+#include "cuda/segment_iou.h"
 #include "cuda/segments.h"
 #include "cuda/sums.h"
 

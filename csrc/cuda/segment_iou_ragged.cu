@@ -10,7 +10,7 @@
 #include "common/segment_iou.h"
 #include "cuda/check.h"
 #include "cuda/launch.h"
-#include "cuda/launchers.h"
+#include "cuda/segment_iou_ragged.h"
 #include "cuda/segments.h"
 #include "cuda/sums.h"
 

@@ -12,7 +12,7 @@
 
 #include "cuda/elements.h"
 #include "cuda/launch.h"
-#include "cuda/launchers.h"
+#include "cuda/sensitivity_focal_loss.h"
 #include "cuda/sums.h"
 
 namespace asl::cuda {

@@ -9,7 +9,7 @@
 
 #include "cuda/check.h"
 #include "cuda/launch.h"
-#include "cuda/launchers.h"
+#include "cuda/soft_nms.h"
 #include "cuda/soft_nms_collect.cuh"
 #include "cuda/soft_nms_select.cuh"
 

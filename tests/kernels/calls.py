@@ -21,6 +21,10 @@ from asl_fast.kernels import (
     soft_nms,
 )
 
+from asl_fast.reference.diou_loss import Operands as DIoU
+from asl_fast.reference.soft_nms import METHODS
+from asl_fast.reference.soft_nms import Operands as SoftNMS
+
 Call = tuple[str, Callable[..., Any], tuple[Any, ...]]
 
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -64,7 +68,7 @@ def _of(dtype: torch.dtype, rows: int = ROWS, classes: int = CLASSES) -> list[Ca
     calls: list[Call] = [
         (f"focal-mean-sparse-{name}", focal, (logits, ids, weights, mask, 0.25, 2.0, 0.1, "mean", True, True)),
         (f"focal-none-dense-{name}", focal, (logits, logits, logits, None, 0.25, 1.5, 0.0, "none", True, True)),
-        (f"diou-mean-{name}", diou_loss.diou_loss, (pairs, pairs, weights, "mean", 1e-8, True, True, True)),
+        (f"diou-mean-{name}", diou_loss.diou_loss, (DIoU(pairs, pairs, weights, "mean", 1e-8, True, True, True),)),
         (f"iou-pairs-{name}", iou, (pairs, pairs, False, True)),
         (f"iou-aligned-{name}", iou, (pairs, pairs, True, True)),
         (f"iou-pairs-backward-{name}", iou_backward, (square, pairs, pairs, False, True)),
@@ -136,8 +140,8 @@ def _soft_nms() -> list[Call]:
     segments, scores, ids = torch.ones(ROWS, 2), torch.ones(ROWS), torch.zeros(ROWS, dtype=torch.int64)
     calls: list[Call] = []
     for method, (labels, videos) in enumerate(((None, ids), (ids, None), (ids, ids))):
-        rule = (method, 0.5, 0.1, 1e-3, 200, 0.7, method != 1)
-        calls.append((f"soft-nms-{method}", soft_nms.soft_nms, (segments, scores, labels, videos, *rule)))
+        rule = (METHODS[method], 0.5, 0.1, 1e-3, 200, 0.7, method != 1)
+        calls.append((f"soft-nms-{method}", soft_nms.soft_nms, (SoftNMS(segments, scores, labels, videos, *rule),)))
     return calls
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One realistic call of every op that has a kernel: positional arguments of its schema, for tests over all of them."""
+"""One realistic call of every op that has a kernel: its operands, for tests over all of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from asl_fast.ops import _library
 
 Arguments = tuple[Any, ...]
 
@@ -81,7 +83,7 @@ def nms(generator: torch.Generator) -> Arguments:
     count = 90
     segments, scores = _segments(generator, count), torch.rand(count, generator=generator)
     labels, video = (torch.randint(0, high, (count,), generator=generator) for high in (3, 2))
-    return segments, scores, labels, video.sort().values, 2, 0.5, 0.1, 0.001, 20, 0.7, True
+    return segments, scores, labels, video.sort().values, "gaussian", 0.5, 0.1, 0.001, 20, 0.7, True
 
 
 def contrastive(generator: torch.Generator) -> Arguments:
@@ -164,11 +166,11 @@ EXAMPLES: dict[str, Callable[[torch.Generator], Arguments]] = {
 
 
 def arguments(op: str, device: torch.device | str = "cpu", seed: int = 0) -> Arguments:
-    """The arguments of one call of ``op`` on ``device``; the same values on every device."""
+    """The operands of one call of ``op`` on ``device``; the same values on every device."""
 
     def placed(value: Any) -> Any:
         if not isinstance(value, Tensor):
             return value
         return value.detach().to(device).requires_grad_(value.requires_grad)
 
-    return tuple(placed(value) for value in EXAMPLES[op](torch.Generator().manual_seed(seed)))
+    return _library.OPERANDS[op](*map(placed, EXAMPLES[op](torch.Generator().manual_seed(seed))))

@@ -14,7 +14,9 @@ from torch import Tensor
 
 BAND = 64  # elements on each side; keeps the alignment of the buffer
 SENTINEL = -7777
-TRITON, CUDA = "asl_fast.kernels._launch", "asl_fast.ops._buffers"  # whose ``empty`` the launchers call
+# Modules whose ``empty`` is called: for the results of an op, and for the scratch memory of its launchers.
+OUTPUTS = "asl_fast.reference._outputs"
+TRITON, CUDA = (OUTPUTS, "asl_fast.kernels._launch"), (OUTPUTS,)
 
 
 def _sentinel(dtype: torch.dtype) -> float | int | bool:
@@ -24,11 +26,11 @@ def _sentinel(dtype: torch.dtype) -> float | int | bool:
 
 
 @contextmanager
-def fenced(owner: str = TRITON, *, some: bool = True) -> Iterator[list[Tensor]]:
+def fenced(owners: Sequence[str] = TRITON, *, some: bool = True) -> Iterator[list[Tensor]]:
     """Buffers taken inside are poisoned (NaN, or a sentinel) with a band on both sides, which must not change.
 
     Args:
-        owner: module that hands out the buffers.
+        owners: modules that hand out the buffers.
         some: whether it is an error that none was taken.
     """
     buffers: list[tuple[Tensor, int]] = []
@@ -41,9 +43,10 @@ def fenced(owner: str = TRITON, *, some: bool = True) -> Iterator[list[Tensor]]:
 
     views: list[Tensor] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(importlib.import_module(owner), "empty", empty)
+        for owner in owners:
+            patch.setattr(importlib.import_module(owner), "empty", empty)
         yield views
-    assert buffers or not some, f"the launcher took no buffer from {owner}.empty"
+    assert buffers or not some, f"the launcher took no buffer from {owners}"
     for buffer, size in buffers:
         for band in (buffer[:BAND], buffer[BAND + size :]):
             untouched = band.isnan() if band.is_floating_point() else band == _sentinel(band.dtype)

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from asl_fast.ops import _dispatch
-from asl_fast.ops.soft_nms import METHODS
+from asl_fast.reference.soft_nms import METHODS, Operands
 from tests.shared import shared_file
 
-Arguments = tuple[Any, ...]
+Arguments = Operands
 Padded = tuple[Tensor, Tensor, Tensor, Tensor]
 Run = Callable[..., Padded]
 
@@ -25,8 +25,8 @@ Run = Callable[..., Padded]
 def runner(function: Run, device: torch.device) -> Run:
     """``function`` for CPU tensors, computed on ``device``, with CPU results."""
 
-    def run(*arguments: Any) -> Padded:
-        found = function(*(x.to(device) if isinstance(x, Tensor) else x for x in arguments))
+    def run(given: Operands) -> Padded:
+        found = function(Operands(*(x.to(device) if isinstance(x, Tensor) else x for x in given)))
         indices, segments, scores, count = (x.cpu() for x in found)
         return indices, segments, scores, count
 
@@ -58,8 +58,19 @@ def scene(
         start, length, scores = start.round(), (length - 2).round(), (4 * scores).round() / 4
     of_class = torch.randint(-1, labels - 1, (count,), generator=generator) if labels is not None else None
     of_video = torch.randint(videos, (count,), generator=generator) if videos is not None else None
-    rule = (METHODS.index(method), sigma, iou_threshold, min_score, max_segments, voting_threshold, keep_best)  # type: ignore[arg-type]
-    return (torch.stack((start, start + length), -1), scores, of_class, of_video, *rule)
+    return Operands(
+        segments=torch.stack((start, start + length), -1),
+        scores=scores,
+        labels=of_class,
+        video_index=of_video,
+        method=method,
+        sigma=sigma,
+        iou_threshold=iou_threshold,
+        min_score=min_score,
+        max_segments=max_segments,
+        voting_threshold=voting_threshold,
+        keep_best=keep_best,
+    )
 
 
 class Case(NamedTuple):
@@ -106,13 +117,13 @@ CASES = [
 
 def compare(arguments: Arguments, run: Run) -> None:
     """The same rows, scores and padding, bit for bit; voted segments up to the order in which float64 is summed."""
-    expected = _dispatch.load("soft_nms", "reference")(*arguments)
-    found = run(*arguments)
+    expected = _dispatch.load("soft_nms", "reference")(arguments)
+    found = run(arguments)
     for one, other in zip(found, expected, strict=True):
         assert one.shape == other.shape and one.dtype == other.dtype and one.is_contiguous()
     assert int(found[3]) == int(expected[3])
     assert torch.equal(found[0], expected[0]) and torch.equal(found[2], expected[2])
-    rtol = 2e-7 if arguments[9] > 0 else 0
+    rtol = 2e-7 if arguments.voting_threshold > 0 else 0
     torch.testing.assert_close(found[1], expected[1], rtol=rtol, atol=1e-30 if rtol else 0)
 
 
@@ -126,19 +137,19 @@ def golden(name: str, most: int = 3) -> Iterator[Arguments]:
     for config in configs[:: -(-len(configs) // most)]:
         prefix = config["case"] + "__" if name == "soft_nms_edge" else ""
         labels = torch.from_numpy(data["labels"]).long() if config.get("multiclass") else None
-        method = config.get("method", 2 if config.get("use_soft_nms", True) else 0)
-        yield (
-            torch.from_numpy(data[prefix + "segs"]).float(),
-            torch.from_numpy(data[prefix + "scores"]).float(),
-            labels,
-            None,
-            method,
-            config["sigma"],
-            config["iou_threshold"],
-            config["min_score"],
-            60,
-            0.0 if config.get("multiclass") else config.get("voting_thresh", 0.0),
-            True,
+        method = METHODS[config.get("method", 2 if config.get("use_soft_nms", True) else 0)]
+        yield Operands(
+            segments=torch.from_numpy(data[prefix + "segs"]).float(),
+            scores=torch.from_numpy(data[prefix + "scores"]).float(),
+            labels=labels,
+            video_index=None,
+            method=method,
+            sigma=config["sigma"],
+            iou_threshold=config["iou_threshold"],
+            min_score=config["min_score"],
+            max_segments=60,
+            voting_threshold=0.0 if config.get("multiclass") else config.get("voting_thresh", 0.0),
+            keep_best=True,
         )
 
 
@@ -147,28 +158,33 @@ def compare_not_finite(run: Run) -> None:
     nan, inf = math.nan, math.inf
     segments = torch.tensor([[0.0, 10], [nan, 9], [1.0, nan], [0.0, 8], [nan, nan], [40.0, 50.0]])
     scores = torch.tensor([0.9, 0.8, 0.7, nan, 0.6, inf])
-    for method in range(3):
-        indices, moved, found, count = run(segments, scores, None, None, method, 0.5, 0.1, 0.001, 0, 0.5, True)
+    options = {"sigma": 0.5, "iou_threshold": 0.1, "min_score": 0.001, "max_segments": 0, "keep_best": True}
+    for method in METHODS:
+        given = Operands(segments, scores, None, None, method, voting_threshold=0.5, **options)  # type: ignore[arg-type]
+        indices, moved, found, count = run(given)
         assert int(count) == 5 and indices.tolist() == [5, 0, 1, 2, 4, -1]
         assert torch.equal(found, torch.tensor([inf, 0.9, 0.8, 0.7, 0.6, 0.0]))
         assert torch.equal(moved[1:5], segments[[0, 1, 2, 4]].float()) or bool(moved[2:5].isnan().any())
         assert moved[1].tolist() == [0.0, 10.0]
     for labels in (None, torch.tensor([0, 0])):
-        count = run(segments[:2], torch.tensor([nan, nan]), labels, None, 2, 0.5, 0.1, 0.001, 0, 0.0, True)[3]
+        scores = torch.tensor([nan, nan])
+        given = Operands(segments[:2], scores, labels, None, "gaussian", voting_threshold=0.0, **options)  # type: ignore[arg-type]
+        count = run(given)[3]
         assert int(count) == 0
 
 
 def compare_layouts(run: Run, count: int = 120) -> None:
     """Lower precision and strided tensors give what their contiguous float32 values give."""
-    segments, scores, labels, videos, *rule = scene(count, labels=3, videos=2)
+    given = scene(count, labels=3, videos=2)
     for dtype in (torch.float16, torch.bfloat16, torch.float64):
-        low = (segments.to(dtype), scores.to(dtype))
-        expected = run(low[0].float(), low[1].float(), labels, videos, *rule)
-        found = run(*low, labels, videos, *rule)
+        low = given._replace(segments=given.segments.to(dtype), scores=given.scores.to(dtype))
+        expected = run(low._replace(segments=low.segments.float(), scores=low.scores.float()))
+        found = run(low)
         assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
-    expected = run(segments, scores, labels, videos, *rule)
-    strided = (segments.T.contiguous().T, *(x.repeat_interleave(2)[::2] for x in (scores, labels, videos)))
-    found = run(*strided, *rule)
+    expected = run(given)
+    columns = ("scores", "labels", "video_index")
+    strided = {name: getattr(given, name).repeat_interleave(2)[::2] for name in columns}
+    found = run(given._replace(segments=given.segments.T.contiguous().T, **strided))
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
 
 
@@ -187,16 +203,16 @@ def drawn(draw: st.DrawFn) -> Arguments:
         values_drawn = draw(st.lists(values, min_size=total, max_size=total))
         return torch.tensor(values_drawn, dtype=dtype).reshape(count, *shape).repeat(repeat, *[1] * len(shape))
 
-    return (
-        column(BOUNDARY, torch.float32, 2),
-        column(SCORE, torch.float32),
-        column(st.integers(-1, 1), torch.int64) if draw(st.booleans()) else None,
-        column(st.integers(0, 2), torch.int64) if draw(st.booleans()) else None,
-        draw(st.integers(0, 2)),
-        draw(st.sampled_from([0.5, 0.9, 1e-3, 1e3, 1e-30])),
-        draw(st.sampled_from([0.1, 0.5, 1.0, 1e-6])),
-        draw(st.sampled_from([0.0, 0.001, 0.01, 0.5])),
-        draw(st.sampled_from([0, 1, 3, 200])),
-        0.0,
-        draw(st.booleans()),
+    return Operands(
+        segments=column(BOUNDARY, torch.float32, 2),
+        scores=column(SCORE, torch.float32),
+        labels=column(st.integers(-1, 1), torch.int64) if draw(st.booleans()) else None,
+        video_index=column(st.integers(0, 2), torch.int64) if draw(st.booleans()) else None,
+        method=draw(st.sampled_from(METHODS)),
+        sigma=draw(st.sampled_from([0.5, 0.9, 1e-3, 1e3, 1e-30])),
+        iou_threshold=draw(st.sampled_from([0.1, 0.5, 1.0, 1e-6])),
+        min_score=draw(st.sampled_from([0.0, 0.001, 0.01, 0.5])),
+        max_segments=draw(st.sampled_from([0, 1, 3, 200])),
+        voting_threshold=0.0,
+        keep_best=draw(st.booleans()),
     )

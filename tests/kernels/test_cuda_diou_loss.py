@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from asl_fast.ops._diou_loss_cuda import diou_loss
+from asl_fast.ops._diou_loss_native import cuda as diou_loss
+from asl_fast.reference.diou_loss import Operands
 from asl_fast.reference.diou_loss import diou_loss as reference
 from tests.kernels import cuda_on_host
 from tests.kernels.loss_checks import (
@@ -31,9 +32,9 @@ FLOAT32 = {"rtol": 1e-5, "atol": 2e-6}
 def compare(device: torch.device, pred: Tensor, target: Tensor, weights: Tensor | None, *options: object) -> None:
     """Loss and three derivatives against float64."""
     placed = [None if x is None else x.to(device) for x in (pred, target, weights)]
-    found = diou_loss(*placed, *options)  # type: ignore[arg-type]
+    found = diou_loss(Operands(*placed, *options))  # type: ignore[arg-type]
     wide = [None if x is None else x.double() for x in (pred, target, weights)]
-    expected = reference(*wide, *options)  # type: ignore[arg-type]
+    expected = reference(Operands(*wide, *options))  # type: ignore[arg-type]
     for index, (one, other) in enumerate(zip(found, expected, strict=True)):
         eps = torch.finfo(one.dtype).eps if index else 0.0
         assert one.shape == other.shape and one.is_contiguous()
@@ -77,7 +78,7 @@ def test_layouts_give_the_same_bits(cuda_device: torch.device, dtype: torch.dtyp
     generator = torch.Generator().manual_seed(3)
     pred, target = (torch.rand(40, 2, generator=generator).to(cuda_device, dtype) for _ in range(2))
     weights = torch.rand(40, generator=generator).to(cuda_device, dtype)
-    layouts_give_the_same_bits(OP, (pred, target, weights, reduction, 1e-8, True, True, True))
+    layouts_give_the_same_bits(OP, Operands(pred, target, weights, reduction, 1e-8, True, True, True))
 
 
 def test_one_launch_and_the_same_bits_in_any_order_of_threads(cuda_device: torch.device) -> None:
@@ -89,7 +90,7 @@ def test_one_launch_and_the_same_bits_in_any_order_of_threads(cuda_device: torch
     for seed in (1, 2):
         library.cuda_on_host_set_order(seed)
         before = library.cuda_on_host_launches()
-        runs.append(diou_loss(pred, target, None, "sum", 1e-8, True, True, False))
+        runs.append(diou_loss(Operands(pred, target, None, "sum", 1e-8, True, True, False)))
         assert library.cuda_on_host_launches() == before + 1
     library.cuda_on_host_set_order(1)
     assert all(map(torch.equal, *runs))

@@ -10,7 +10,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from torch import Tensor
 
-from asl_fast.ops import _dispatch, _soft_nms_cuda
+from asl_fast.ops import _dispatch, _soft_nms_native
 from tests.kernels import cuda_on_host, nms_cases
 
 
@@ -54,7 +54,7 @@ def test_the_same_bits_in_any_order_of_threads(run: Callable[..., nms_cases.Padd
     try:
         for seed in range(3):
             library.cuda_on_host_set_order(seed)
-            results.append(run(*arguments))
+            results.append(run(arguments))
     finally:
         library.cuda_on_host_set_order(1)
     first: tuple[Tensor, ...] = results[0]
@@ -63,5 +63,5 @@ def test_the_same_bits_in_any_order_of_threads(run: Callable[..., nms_cases.Padd
 
 
 def test_more_videos_than_blocks(run: Callable[..., nms_cases.Padded], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_soft_nms_cuda, "MOST_BLOCKS", 3)
+    monkeypatch.setattr(_soft_nms_native, "MOST_BLOCKS", 3)
     nms_cases.compare(nms_cases.scene(300, labels=2, videos=20, max_segments=4, voting_threshold=0.4), run)

@@ -58,7 +58,7 @@ def test_triton_launchers_read_nothing_back(op: str, name: str) -> None:
     function = _dispatch.load(op, name)
     given = examples.arguments(op)
     with NoReads(), torch.no_grad():
-        found = function(*given)
+        found = function(given)
     assert all(isinstance(x, Tensor) for x in _tuple(found))
 
 
@@ -67,7 +67,7 @@ def test_cuda_wrappers_read_nothing_back(op: str, cuda_device: torch.device) -> 
     function = _dispatch.load(op, "cuda")
     given = examples.arguments(op, cuda_device)
     with NoReads(), torch.no_grad():
-        found = function(*given)
+        found = function(given)
     assert all(isinstance(x, Tensor) and x.device.type == cuda_device.type for x in _tuple(found))
 
 

@@ -18,11 +18,11 @@ from tests.kernels.fences import fenced
 
 
 def compare(pred: Tensor, target: Tensor, weights: Tensor | None, reduction: str) -> None:
-    options = (reduction, 1e-8, True, True, weights is not None)
+    operands = reference.Operands(pred, target, weights, reduction, 1e-8, True, True, weights is not None)
     with fenced():
-        found = kernels.diou_loss(pred, target, weights, *options)
+        found = kernels.diou_loss(operands)
     wide = None if weights is None else weights.double()
-    expected = reference.diou_loss(pred.double(), target.double(), wide, *options)
+    expected = reference.diou_loss(operands._replace(pred=pred.double(), target=target.double(), weights=wide))
     for index, (one, other) in enumerate(zip(found, expected, strict=True)):
         assert one.shape == other.shape and one.is_contiguous()
         eps = torch.finfo(one.dtype).eps if index else 0.0  # gradients round to bfloat16, never below float32

@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+import hypothesis
 import pytest
-from hypothesis import given, settings
+from hypothesis import settings
 
 pytest.importorskip("triton")
 
@@ -16,9 +15,9 @@ from tests.kernels import nms_cases
 from tests.kernels.fences import fenced
 
 
-def run(*arguments: Any) -> nms_cases.Padded:
-    with fenced(some=len(arguments[1]) > 0):
-        return kernels.soft_nms(*arguments)
+def run(given: nms_cases.Arguments) -> nms_cases.Padded:
+    with fenced(some=len(given.scores) > 0):
+        return kernels.soft_nms(given)
 
 
 # Small, as a selection takes milliseconds when interpreted.
@@ -36,7 +35,7 @@ def test_equals_the_reference_on_golden_input() -> None:
         nms_cases.compare(arguments, run)
 
 
-@given(nms_cases.drawn())
+@hypothesis.given(nms_cases.drawn())
 @settings(deadline=None, max_examples=4)
 def test_equals_the_reference_on_drawn_input(arguments: nms_cases.Arguments) -> None:
     nms_cases.compare(arguments, run)
@@ -56,4 +55,4 @@ def test_programs_take_several_videos_and_rows(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(kernels, "CHUNK", 16)
     arguments = nms_cases.scene(60, labels=2, videos=5, max_segments=4, voting_threshold=0.4)
     nms_cases.compare(arguments, run)
-    assert int(run(*arguments)[3]) == 20
+    assert int(run(arguments)[3]) == 20

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -16,6 +18,16 @@ import asl_fast
 from asl_fast import native, ops
 from asl_fast.backend import forced_backend
 from asl_fast.ops import _dispatch, _library
+
+
+class Nothing(NamedTuple):
+    """Operands of an op that takes none."""
+
+
+class One(NamedTuple):
+    """Operands of an op that takes a number."""
+
+    value: float
 
 
 @pytest.fixture
@@ -29,11 +41,11 @@ def op(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def register(op: str, *names: str) -> None:
     for name in names:
-        _dispatch.register(op, name, lambda *_, n=name: n)
+        _dispatch.register(op, name, lambda _, n=name: (n,))
 
 
 def test_the_first_of_the_order_that_can_run_is_chosen(op: str) -> None:
-    run = _dispatch.kernel(op, "cpu")
+    run = _dispatch.kernel(op, "cpu", Nothing)
     register(op, "reference")
     assert run() == "reference"
     register(op, "cpu")
@@ -49,9 +61,9 @@ def test_a_missing_implementation_is_passed_over_with_its_reason(op: str, monkey
     monkeypatch.setattr(_dispatch.native, "why_missing", lambda kind="cpu": f"no {kind} module: no compiler was found")
     register(op, "reference", "cpu", "cuda")
     assert _dispatch.choose(op, "cpu") == ("reference", "cpu: no cpu module: no compiler was found")
-    assert _dispatch.kernel(op, "cpu")() == "reference"
+    assert _dispatch.kernel(op, "cpu", Nothing)() == "reference"
     with asl_fast.backend("cpu"), pytest.raises(RuntimeError, match=r"op cannot run .*'cpu' on cpu .*no compiler"):
-        _dispatch.kernel(op, "cpu")()
+        _dispatch.kernel(op, "cpu", Nothing)()
     monkeypatch.setattr(_dispatch.native, "cuda_module", lambda: None)
     assert "no cuda module" in _dispatch.choose(op, "cuda", "cuda").reason
 
@@ -59,15 +71,15 @@ def test_a_missing_implementation_is_passed_over_with_its_reason(op: str, monkey
 def test_a_forced_backend_never_falls_through(op: str) -> None:
     register(op, "reference", "cpu")
     with asl_fast.backend("reference"):
-        assert _dispatch.kernel(op, "cpu")() == "reference"
+        assert _dispatch.kernel(op, "cpu", Nothing)() == "reference"
     with (
         asl_fast.backend("triton"),
         pytest.raises(RuntimeError, match=r"no triton implementation \(it has reference, cpu\)"),
     ):
-        _dispatch.kernel(op, "cpu")()
+        _dispatch.kernel(op, "cpu", Nothing)()
     register(op, "cuda")
     with asl_fast.backend("cuda"), pytest.raises(RuntimeError, match="takes CUDA tensors only"):
-        _dispatch.kernel(op, "cpu")()
+        _dispatch.kernel(op, "cpu", Nothing)()
 
 
 def test_triton_on_cpu_tensors_needs_its_interpreter(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,18 +94,18 @@ def test_triton_on_cpu_tensors_needs_its_interpreter(op: str, monkeypatch: pytes
 
 
 def test_a_further_condition_and_a_named_target(op: str) -> None:
-    _dispatch.register(op, "cpu", "math:floor", why_not=lambda device: "not on Tuesdays")
-    _dispatch.register(op, "reference", "math:ceil")
+    _dispatch.register(op, "cpu", "math:prod", obstacle=lambda device: "not on Tuesdays")
+    _dispatch.register(op, "reference", lambda given: (-given.value,))
     assert _dispatch.choose(op, "cpu") == ("reference", "cpu: not on Tuesdays")
-    assert _dispatch.kernel(op, "cpu")(1.5) == 2
-    assert _dispatch.load(op, "cpu")(1.5) == 1
+    assert _dispatch.kernel(op, "cpu", One)(1.5) == -1.5
+    assert _dispatch.load(op, "cpu") is math.prod
 
 
 def test_values_are_checked_before_the_kernel_on_cpu_only(op: str) -> None:
     register(op, "reference")
-    seen: list[int] = []
-    assert _dispatch.kernel(op, "cpu", seen.append)(3) == "reference"
-    assert seen == [3]
+    seen: list[One] = []
+    assert _dispatch.kernel(op, "cpu", One, seen.append)(3) == "reference"
+    assert seen == [One(3)]
 
 
 @pytest.mark.parametrize("name", ["gpu", "", "Reference"])

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from asl_fast import backend, soft_nms
-from asl_fast.ops.soft_nms import METHODS
+from asl_fast.reference.soft_nms import METHODS, Operands
 from tests.ops import checks
 from tests.ops.conftest import QUICK
 from tests.shared import shared_file
@@ -303,10 +303,21 @@ def test_bad_input(changed: dict[str, Any], error: type[Exception], words: str) 
         soft_nms(**{**GOOD, **changed})
 
 
-def op_arguments(labels: bool, videos: bool, max_segments: int = 20) -> tuple[Any, ...]:
+def op_arguments(labels: bool, videos: bool, max_segments: int = 20) -> Operands:
     segments, scores, of_class, of_video = scene(60)
-    groups = (of_class if labels else None, of_video if videos else None)
-    return (segments, scores, *groups, 2, 0.5, 0.1, 0.001, max_segments, 0.5, True)
+    return Operands(
+        segments=segments,
+        scores=scores,
+        labels=of_class if labels else None,
+        video_index=of_video if videos else None,
+        method="gaussian",
+        sigma=0.5,
+        iou_threshold=0.1,
+        min_score=0.001,
+        max_segments=max_segments,
+        voting_threshold=0.5,
+        keep_best=True,
+    )
 
 
 @pytest.mark.parametrize("grouped", [False, True])

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""asl_fast::soft_nms by the compiled modules."""
+
+from __future__ import annotations
+
+import torch
+
+from asl_fast.kernels.candidate_order import ordered
+from asl_fast.ops import _buffers
+from asl_fast.ops._buffers import address
+from asl_fast.reference import _outputs
+from asl_fast.reference.soft_nms import METHODS, Operands, Outputs
+
+# How many videos there are only the device knows: enough blocks to fill it.
+MOST_BLOCKS = 1024
+
+
+def cpu(given: Operands) -> Outputs:
+    """Select video by video, with as many threads as ``torch.get_num_threads()``."""
+    found = given.outputs()
+    segments, scores = given.segments.float().contiguous(), given.scores.float().contiguous()
+    labels, video_index = _buffers.contiguous(given.labels), _buffers.contiguous(given.video_index)
+    kept = _buffers.cpu_module().soft_nms(
+        segments=address(segments),
+        scores=address(scores),
+        labels=address(labels),
+        video_index=address(video_index),
+        count=scores.shape[0],
+        method=METHODS.index(given.method),
+        sigma=given.sigma,
+        iou_threshold=given.iou_threshold,
+        min_score=given.min_score,
+        max_segments=given.max_segments,
+        voting_threshold=given.voting_threshold,
+        keep_best=given.keep_best,
+        out_indices=address(found.indices),
+        out_segments=address(found.segments),
+        out_scores=address(found.scores),
+        rows=found.indices.shape[0],
+        threads=torch.get_num_threads(),
+    )
+    found.count.fill_(kept)
+    return found
+
+
+def cuda(given: Operands) -> Outputs:
+    """Sort by (video, score), select with a block per video, and gather the padded result."""
+    found = given.outputs()
+    device, count = given.scores.device, given.scores.shape[0]
+    if count == 0:
+        found.count.zero_()
+        return found
+    module, stream = _buffers.cuda_module(), _buffers.stream(given.scores)
+    with _buffers.on_device_of(given.scores):
+        candidates = ordered(given.segments.float(), given.scores.float(), given.labels, given.video_index)
+        videos = len(candidates.starts) - 1
+        positions = _outputs.empty((count,), torch.int32, device)
+        selected_scores = _outputs.empty((count,), torch.float32, device)
+        counts = _outputs.empty((videos,), torch.int64, device).zero_()  # most of what may be a video is none
+        current = _outputs.empty((count,), torch.float32, device)
+        best = _outputs.empty((count,), torch.int64, device)
+        seen = _outputs.empty((count,), torch.int32, device)
+        buffers = module.NmsBuffers(
+            segments=address(candidates.segments),
+            scores=address(candidates.scores),
+            labels=address(candidates.labels),
+            rows=address(candidates.rows),
+            starts=address(candidates.starts),
+            positions=address(positions),
+            decayed=address(selected_scores),
+            counts=address(counts),
+            count=count,
+            videos=videos,
+        )
+        module.soft_nms_select(
+            buffers=buffers,
+            current=address(current),
+            best=address(best),
+            seen=address(seen),
+            method=METHODS.index(given.method),
+            sigma=given.sigma,
+            iou_threshold=given.iou_threshold,
+            min_score=given.min_score,
+            max_segments=given.max_segments,
+            keep_best=given.keep_best,
+            blocks=min(videos, MOST_BLOCKS),
+            stream=stream,
+        )
+        ends = counts.cumsum(0)
+        module.soft_nms_collect(
+            buffers=buffers,
+            ends=address(ends),
+            voting_threshold=given.voting_threshold,
+            rows=found.indices.shape[0],
+            out_indices=address(found.indices),
+            out_segments=address(found.segments),
+            out_scores=address(found.scores),
+            out_count=address(found.count),
+            stream=stream,
+        )
+    return found

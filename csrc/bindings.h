@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// How an operator's functions and structs enter a Python module, by name: no list names the operators, and no call
+// relies on the order of arguments.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace asl {
+
+using Bind = void (*)(pybind11::module_&);
+
+/// What the files of this module want bound; each module has its own list.
+std::vector<Bind>& bindings();
+
+/// A file that binds an operator holds one: `const Binding binding([](py::module_& m) { m.def(...); });`
+struct Binding {
+    explicit Binding(Bind bind) { bindings().push_back(bind); }
+};
+
+inline void bind_all(pybind11::module_& m) {
+    for (const Bind bind : bindings()) bind(m);
+}
+
+template <class Struct, class Type>
+struct Field {
+    const char* name;
+    Type Struct::*place;
+};
+
+template <class Struct, class Type>
+Field<Struct, Type> field(const char* name, Type Struct::*place) {
+    return {name, place};
+}
+
+/// A struct that Python makes from keyword arguments, each field given exactly once.
+template <class Struct, class... Types>
+void bind_struct(pybind11::module_& m, const char* name, const char* doc, Field<Struct, Types>... fields) {
+    // Local: the tests load the CUDA bindings twice, as the module itself and over the stand-in for a GPU.
+    pybind11::class_<Struct>(m, name, pybind11::module_local(), doc)
+        .def(pybind11::init([name = std::string(name), fields...](const pybind11::kwargs& given) {
+            Struct made{};
+            const auto set = [&](auto one) {
+                if (!given.contains(one.name)) throw pybind11::type_error(name + " lacks " + one.name);
+                using Type = std::decay_t<decltype(made.*(one.place))>;
+                made.*(one.place) = given[one.name].template cast<Type>();
+            };
+            (set(fields), ...);
+            if (given.size() != sizeof...(fields)) throw pybind11::type_error(name + " has no such field");
+            return made;
+        }));
+}
+
+}  // namespace asl
