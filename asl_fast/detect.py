@@ -4,23 +4,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-import numpy as np
-from tqdm import tqdm
-
-from asl_fast.data import Sample
-from asl_fast.evaluation.activitynet_json import write_detections
-from asl_fast.models.inference import Detections
+from asl_fast.detection.recordings import open_recordings, read_durations
+from asl_fast.detection.run import Found, detect_recordings, write_found
+from asl_fast.detection.trained import TrainedDetector, load_trained
 from asl_fast.training.distributed import start_processes
-from asl_fast.training.inference import prediction_columns
-from asl_fast.training.recordings import Recordings, open_recordings
-from asl_fast.training.trained import TrainedDetector, load_trained
 
 
 class _Parser(argparse.ArgumentParser):
@@ -61,46 +54,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         trained = load_trained(
             options.run, checkpoint=options.checkpoint, device=start_processes(options.device).device
         )
-        recordings = open_recordings(
-            options.features, trained.dataset, fps=options.fps, durations_sec=_durations(options.durations)
-        )
-        skipped: dict[str, Exception] = {}
-        samples = _usable(recordings, skipped, strict=options.strict)
-        found = {}
-        durations = {}
-        bar = tqdm(trained.detect(samples, batch_size=options.batch_size), total=len(recordings), disable=None)
-        for sample, detections in bar:
-            found[sample.video_id] = detections
-            durations[sample.video_id] = sample.duration_sec
-        if not found:
-            raise next(iter(skipped.values()))
-        columns = prediction_columns(found.items())
-        columns["labels"] = np.asarray(trained.class_names)[columns["labels"]]
-        source = {"checkpoint": str(trained.path), "epoch": trained.epoch, "synthetic": trained.dataset["synthetic"]}
-        write_detections(options.output, columns, videos=durations, external_data=source)
+        durations_sec = None if options.durations is None else read_durations(options.durations)
+        recordings = open_recordings(options.features, trained.dataset, fps=options.fps, durations_sec=durations_sec)
+        found = detect_recordings(trained, recordings, batch_size=options.batch_size, strict=options.strict)
+        write_found(options.output, found, trained)
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nstopped; nothing was written", file=sys.stderr)
         return 130
-    _report(found, durations, trained, options.output)
-    if skipped:
-        first = next(iter(skipped.values()))
-        count = f"{len(skipped)} of {len(recordings)} recordings are left out"
+    _report(found, trained, options.output)
+    if found.skipped:
+        first = next(iter(found.skipped.values()))
+        count = f"{len(found.skipped)} of {len(recordings)} recordings are left out"
         print(f"warning: {count}, the first: {first}; --strict stops there", file=sys.stderr)
     return 0
-
-
-def _usable(recordings: Recordings, skipped: dict[str, Exception], *, strict: bool) -> Iterator[Sample]:
-    """Samples of the recordings that can be read; the others are kept in ``skipped`` with the error, by name."""
-    for name in recordings.names:
-        try:
-            yield recordings.load(name)
-        except (ValueError, OSError) as error:
-            if strict:
-                raise
-            skipped[name] = error
 
 
 def _check_output(path: Path) -> None:
@@ -112,23 +81,13 @@ def _check_output(path: Path) -> None:
         raise PermissionError(f"--output {path}: folder {path.parent} cannot be written")
 
 
-def _durations(path: Path | None) -> dict[str, float]:
-    if path is None:
-        return {}
-    try:
-        return {str(name): float(seconds) for name, seconds in json.loads(path.read_text()).items()}
-    except (json.JSONDecodeError, AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f'{path} must be JSON like {{"name": seconds}}: {error}') from None
-
-
-def _report(
-    found: Mapping[str, Detections], durations: Mapping[str, float], trained: TrainedDetector, output: Path
-) -> None:
-    count = sum(len(each.scores) for each in found.values())
-    print(f"{count} detections in {len(found)} recordings ({sum(durations.values()):.0f} s), written to {output}")
+def _report(found: Found, trained: TrainedDetector, output: Path) -> None:
+    count = sum(len(each.scores) for each in found.detections.values())
+    seconds = sum(found.durations_sec.values())
+    print(f"{count} detections in {len(found.detections)} recordings ({seconds:.0f} s), written to {output}")
     if trained.dataset["synthetic"]:
         print("the detector was trained on synthetic data: these are no detections of real actions")
-    name, detections = next(iter(found.items()))
+    name, detections = next(iter(found.detections.items()))
     print(f"the first in {name}:")
     rows = zip(detections.segments[:5].tolist(), detections.labels.tolist(), detections.scores.tolist(), strict=False)
     for (start, end), label, score in rows:

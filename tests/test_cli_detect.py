@@ -13,12 +13,12 @@ import torch
 from asl_fast.data import DatasetBundle
 from asl_fast.data.hapt import read_signals
 from asl_fast.detect import main
+from asl_fast.detection.trained import load_trained
 from asl_fast.evaluation.activitynet_json import SegmentFile, read_detections
 from asl_fast.train import main as train_main
 from asl_fast.training.loop import train
 from asl_fast.training.run import describe_dataset, write_results
 from asl_fast.training.run_folder import RunFolder
-from asl_fast.training.trained import load_trained
 from tests.shared import shared_file
 from tests.training.tiny import CPU, TINY_OPTIONS, small_hapt, tiny_bundle, tiny_config
 

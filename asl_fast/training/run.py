@@ -25,10 +25,10 @@ from asl_fast.evaluation.table import result_table
 from asl_fast.training.command_line import PROGRAM, Request, parse
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.distributed import Processes, start_processes
-from asl_fast.training.inference import Columns, ground_truth_columns, summary
 from asl_fast.training.loop import NonFiniteLossError, Result, train
 from asl_fast.training.own_preset import open_configured
 from asl_fast.training.run_folder import RunFolder
+from asl_fast.training.scoring import Columns, ground_truth_columns, summary
 from asl_fast.training.serialization import to_dict
 
 
