@@ -24,6 +24,7 @@ SOURCES = sorted(
 INTERNAL: dict[str, set[str]] = {
     "native": set(),
     "backend": set(),
+    "command_line": set(),
     "kernels": set(),
     "reference": set(),
     "environment": {"native"},
@@ -38,12 +39,13 @@ INTERNAL: dict[str, set[str]] = {
     "losses": {"ops", "backend", "sensitivity", "evidence", "likelihood", "loss_inputs"},
     "data": set(),
     "evaluation": {"native"},
-    "training": {"models", "losses", "sensitivity", "evidence", "data", "evaluation", "environment"},
+    "training": {"models", "losses", "sensitivity", "evidence", "data", "evaluation", "environment", "command_line"},
 }
 # Layer -> packages from outside it may import, beyond the standard library.
 EXTERNAL: dict[str, set[str]] = {
     "native": set(),
     "backend": set(),
+    "command_line": {"tyro"},
     "kernels": {"torch", "triton"},
     "reference": {"torch"},
     "environment": {"torch"},
