@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check whether a data set is complete and whether its features and annotations fit each other.
+"""Check whether a data set is complete and fits together.
 
-The exit status is 0 where all is fine, 1 where problems were found, and 2 where the check could not be carried out.
+Exit status: 0 all is fine, 1 problems were found, 2 nothing could be checked.
 
 Examples:
     python -m asl_fast.check_data --dataset thumos14 --data-root data/thumos14

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Say what is installed and built, which implementation runs on which device, and what to do about what is missing.
+"""Say what is installed, what was built and what runs where.
 
 Examples:
     python -m asl_fast.env

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Score a run, or any detection file against any ground-truth file.
 
-The scores are mean average precision at temporal IoU thresholds, and what the benchmark reports beside it.
+That is mean average precision, and what the benchmark reports beside it.
 
 Examples:
     python -m asl_fast.evaluate --run runs/thumos14-001

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pack a data set's features into one memory-mapped store, which training reads like the files.
+"""Pack a data set's features into one memory-mapped store.
 
-Stopped, the same command goes on where it was.
+Training reads it like the files. Stopped, the same command goes on.
 
 Examples:
     python -m asl_fast.pack --dataset thumos14 --data-root data/thumos14

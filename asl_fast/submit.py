@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turn detection files into a challenge submission, checked before it is written.
+"""Turn detection files into a checked challenge submission.
 
 Examples:
     python -m asl_fast.submit --challenge activitynet13 --detections detections.json --output submission.json

@@ -8,7 +8,8 @@ import dataclasses
 import io
 import re
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
 
 import tyro
@@ -24,9 +25,9 @@ from tyro.constructors import (
 from asl_fast.command_line.program import as_called, program
 
 Options = TypeVar("Options")
-# Colours, and the sides of the box that tyro draws around a message; its top, its bottom and the lines between parts.
-_SIDES = re.compile(r"\x1b\[[0-9;]*m|^[│|] ?|[│|]$", re.MULTILINE)
-_RULES = re.compile(r"^\s*(?:[╭╰+].*|[─-]+\s*)$", re.MULTILINE)
+# The box that tyro draws around a message: colours and sides, and the lines between its parts.
+_SIDES = re.compile(r"\x1b\[[0-9;]*m|^│|│$", re.MULTILINE)
+_RULES = re.compile(r"^\s*(?:-{3,}|─{3,}|╰─*╯)\s*$", re.MULTILINE)
 
 
 def read_options(
@@ -56,7 +57,7 @@ def read_options(
     messages = io.StringIO()
     try:
         with _registry(kind, hide_groups), contextlib.redirect_stderr(messages):
-            return tyro.cli(
+            found: Options = tyro.cli(
                 kind,
                 prog=program(command),
                 description=plain_text(about or ""),
@@ -64,9 +65,12 @@ def read_options(
                 config=(tyro.conf.AvoidSubcommands,),
                 **given,
             )
+            return found
     except SystemExit as end:
         if end.code not in (None, 0):
-            print(f"error: {_one_line(messages.getvalue())}; {program(command)} --help lists all", file=sys.stderr)
+            print(
+                f"error: {_one_line(messages.getvalue())}; {program(command)} --help lists the options", file=sys.stderr
+            )
             messages = io.StringIO()
         raise
     finally:
@@ -81,7 +85,7 @@ def plain_text(docstring: str) -> str:
 def _registry(root: type, hide_groups: bool) -> ConstructorRegistry:
     """Rules for tyro by which ``--help`` is silent about defaults that say nothing: None, empty and False."""
     registry = ConstructorRegistry()
-    inside = []
+    inside: list[StructTypeInfo] = []
 
     @registry.struct_rule
     def rule(info: StructTypeInfo) -> Any:
@@ -95,7 +99,9 @@ def _registry(root: type, hide_groups: bool) -> ConstructorRegistry:
             inside.pop()
         if not isinstance(spec, StructConstructorSpec):
             return spec
-        return dataclasses.replace(spec, fields=tuple(_quiet(field, info.type is root, hide_groups) for field in spec.fields))
+        return dataclasses.replace(
+            spec, fields=tuple(_quiet(field, info.type is root, hide_groups) for field in spec.fields)
+        )
 
     return registry
 
@@ -116,8 +122,17 @@ def _quiet(field: StructFieldSpec, at_root: bool, hide_groups: bool) -> StructFi
         changes = [tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help_behavior_hint="")]
     annotated = field.type
     for change in changes:
-        annotated = Annotated[annotated, change]
-    return dataclasses.replace(field, type=annotated)
+        annotated = Annotated[annotated, change]  # type: ignore[assignment]
+    return dataclasses.replace(field, type=annotated, helptext=_plain_help(field.helptext))
+
+
+def _plain_help(text: str | Callable[[], str | None] | None) -> Callable[[], str | None]:
+    # tyro reads docstrings only when somebody asks for help.
+    def plain() -> str | None:
+        found = text() if callable(text) else text
+        return None if found is None else plain_text(found)
+
+    return plain
 
 
 def _without_braces(metavar: str) -> str:
@@ -125,11 +140,15 @@ def _without_braces(metavar: str) -> str:
 
 
 def _one_line(box: str) -> str:
-    """Return what tyro's box says: the message and the options that it proposes, without their explanations."""
+    """Return what tyro's box says, the title and the explanations of options left out."""
+    _, _, message = _SIDES.sub("", box).partition("\n")
     parts = []
-    for part in _RULES.split(_SIDES.sub("", box)):
-        lines = [line.rstrip() for line in part.splitlines() if line.strip() and not line.startswith(" " * 5)]
-        if lines and not lines[0].startswith("For full helptext"):
-            text = ", ".join([" ".join(line for line in lines if line[0] != " "), *(line for line in lines if line[0] == " ")])
-            parts.append(re.sub(r":,\s+", ": ", re.sub(r",\s+", ", ", text)).rstrip("."))
-    return "; ".join(part[0].lower() + part[1:] for part in parts)
+    for part in _RULES.split(message):
+        lines = textwrap.dedent(part).strip().splitlines()
+        if lines and not lines[0].startswith(("For full helptext", "Argument helptext")):
+            # Options that are proposed are indented, and what explains them further.
+            text = " ".join(line.strip() for line in lines if not line.startswith(" "))
+            text = text.removeprefix("Error parsing ")
+            options = ", ".join(line.strip() for line in lines if re.match(" {4}[^ ]", line))
+            parts.append(f"{text[0].lower()}{text[1:]} {options}".strip().rstrip("."))
+    return "; ".join(parts)
