@@ -8,10 +8,9 @@ Examples:
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -20,10 +19,8 @@ from asl_fast.command_line.errors import if_stopped, run_command
 from asl_fast.command_line.options import read_options
 
 if TYPE_CHECKING:
-    from asl_fast.data import Sample
-    from asl_fast.models.inference import Detections
-    from asl_fast.training.recordings import Recordings
-    from asl_fast.training.trained import TrainedDetector
+    from asl_fast.detection.run import Found
+    from asl_fast.detection.trained import TrainedDetector
 
 
 @dataclass(frozen=True)
@@ -60,56 +57,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _detect(chosen: Arguments) -> int:
-    skipped: dict[str, Exception] = {}
     with if_stopped("nothing was written"):
         if chosen.batch_size < 1:
             raise ValueError(f"--batch-size must be at least 1, found {chosen.batch_size}")
         _check_output(chosen.output)
 
-        import numpy as np
-        from tqdm import tqdm
-
-        from asl_fast.evaluation.activitynet_json import write_detections
+        from asl_fast.detection.recordings import open_recordings, read_durations
+        from asl_fast.detection.run import detect_recordings, write_found
+        from asl_fast.detection.trained import load_trained
         from asl_fast.training.distributed import start_processes
-        from asl_fast.training.inference import prediction_columns
-        from asl_fast.training.recordings import open_recordings
-        from asl_fast.training.trained import load_trained
 
         device = start_processes(chosen.device).device
         trained = load_trained(chosen.run, checkpoint=chosen.checkpoint, device=device)
-        recordings = open_recordings(
-            chosen.features, trained.dataset, fps=chosen.fps, durations_sec=_durations(chosen.durations)
-        )
-        samples = _usable(recordings, skipped, strict=chosen.strict)
-        found = {}
-        durations = {}
-        bar = tqdm(trained.detect(samples, batch_size=chosen.batch_size), total=len(recordings), disable=None)
-        for sample, detections in bar:
-            found[sample.video_id] = detections
-            durations[sample.video_id] = sample.duration_sec
-        if not found:
-            raise next(iter(skipped.values()))
-        columns = prediction_columns(found.items())
-        columns["labels"] = np.asarray(trained.class_names)[columns["labels"]]
-    source = {"checkpoint": str(trained.path), "epoch": trained.epoch, "synthetic": trained.dataset["synthetic"]}
-    write_detections(chosen.output, columns, videos=durations, external_data=source)
-    _report(found, durations, trained, chosen.output)
-    if skipped:
-        first = next(iter(skipped.values()))
-        count = f"{len(skipped)} of {len(recordings)} recordings are left out"
+        durations_sec = None if chosen.durations is None else read_durations(chosen.durations)
+        recordings = open_recordings(chosen.features, trained.dataset, fps=chosen.fps, durations_sec=durations_sec)
+        found = detect_recordings(trained, recordings, batch_size=chosen.batch_size, strict=chosen.strict)
+    write_found(chosen.output, found, trained)
+    _report(found, trained, chosen.output)
+    if found.skipped:
+        first = next(iter(found.skipped.values()))
+        count = f"{len(found.skipped)} of {len(recordings)} recordings are left out"
         print(f"warning: {count}, the first: {first}; --strict stops there", file=sys.stderr)
     return 0
-
-
-def _usable(recordings: Recordings, skipped: dict[str, Exception], *, strict: bool) -> Iterator[Sample]:
-    """Samples of the recordings that can be read; the others are kept in ``skipped`` with the error, by name."""
-    for name in recordings.names:
-        try:
-            yield recordings.load(name)
-        except (ValueError, OSError) as error:
-            if strict:
-                raise
-            skipped[name] = error
 
 
 def _check_output(path: Path) -> None:
@@ -121,23 +90,13 @@ def _check_output(path: Path) -> None:
         raise PermissionError(f"--output {path}: folder {path.parent} cannot be written")
 
 
-def _durations(path: Path | None) -> dict[str, float]:
-    if path is None:
-        return {}
-    try:
-        return {str(name): float(seconds) for name, seconds in json.loads(path.read_text()).items()}
-    except (json.JSONDecodeError, AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f'{path} must be JSON like {{"name": seconds}}: {error}') from None
-
-
-def _report(
-    found: Mapping[str, Detections], durations: Mapping[str, float], trained: TrainedDetector, output: Path
-) -> None:
-    count = sum(len(each.scores) for each in found.values())
-    print(f"{count} detections in {len(found)} recordings ({sum(durations.values()):.0f} s), written to {output}")
+def _report(found: Found, trained: TrainedDetector, output: Path) -> None:
+    count = sum(len(each.scores) for each in found.detections.values())
+    seconds = sum(found.durations_sec.values())
+    print(f"{count} detections in {len(found.detections)} recordings ({seconds:.0f} s), written to {output}")
     if trained.dataset["synthetic"]:
         print("the detector was trained on synthetic data: these are no detections of real actions")
-    name, detections = next(iter(found.items()))
+    name, detections = next(iter(found.detections.items()))
     print(f"the first in {name}:")
     rows = zip(detections.segments[:5].tolist(), detections.labels.tolist(), detections.scores.tolist(), strict=False)
     for (start, end), label, score in rows:

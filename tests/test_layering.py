@@ -40,6 +40,7 @@ INTERNAL: dict[str, set[str]] = {
     "data": set(),
     "evaluation": {"native"},
     "training": {"models", "losses", "sensitivity", "evidence", "data", "evaluation", "environment", "command_line"},
+    "detection": {"training", "models", "data", "evaluation"},
 }
 # Layer -> packages from outside it may import, beyond the standard library.
 EXTERNAL: dict[str, set[str]] = {
@@ -61,6 +62,7 @@ EXTERNAL: dict[str, set[str]] = {
     "data": {"numpy", "torch", "h5py", "tqdm"},
     "evaluation": {"numpy"},
     "training": {"numpy", "torch", "tqdm", "tyro", "tensorboard"},
+    "detection": {"numpy", "torch"},
 }
 CPP_HEADERS = re.compile(r"<(pybind11/\w+\.h|cuda\w*\.h|(imm|emm)intrin\.h|arm_neon\.h|[a-z_]+)>")
 

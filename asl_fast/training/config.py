@@ -15,7 +15,7 @@ import tyro
 from asl_fast.data.load import BENCHMARKS
 from asl_fast.data.manifest import FeatureManifest
 from asl_fast.models.config import DetectorConfig
-from asl_fast.models.inference import InferenceConfig
+from asl_fast.models.postprocess import InferenceConfig
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One process or several under torchrun, behind one interface."""
+"""Where a run computes: its device, its number format, and one process or several under torchrun."""
 
 from __future__ import annotations
 
@@ -92,3 +92,17 @@ def start_processes(device: str) -> Processes:
     if world_size > 1:
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     return Processes(chosen, rank, world_size)
+
+
+def uses_bf16(precision: str, device: torch.device) -> bool:
+    """Whether ``precision`` means autocast to bfloat16 on ``device``; "auto" does where the hardware computes in it.
+
+    Elsewhere bfloat16 is emulated, several times slower than float32.
+    """
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # Older releases of torch do not tell.
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

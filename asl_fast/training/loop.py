@@ -21,14 +21,12 @@ from asl_fast.training.checkpoint import (
     set_rng_state,
 )
 from asl_fast.training.config import TrainConfig
-from asl_fast.training.distributed import Processes
-from asl_fast.training.inference import Columns, configured_protocol, ground_truth_columns, predict
+from asl_fast.training.distributed import Processes, uses_bf16
 from asl_fast.training.loader import TrainLoader
-from asl_fast.training.metrics_log import MetricsLog
-from asl_fast.training.precision import uses_bf16
-from asl_fast.training.progress import epoch_line, epoch_record, evaluation_record, progress_bar
+from asl_fast.training.metrics_log import MetricsLog, epoch_line, epoch_record, evaluation_record, progress_bar
+from asl_fast.training.optimizer import WarmupCosine
 from asl_fast.training.run_folder import RunFolder
-from asl_fast.training.schedule import WarmupCosine
+from asl_fast.training.scoring import Columns, configured_protocol, ground_truth_columns, predict
 from asl_fast.training.serialization import to_dict
 from asl_fast.training.state import TrainingState, TrainingStep, ragged_targets
 

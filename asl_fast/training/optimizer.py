@@ -1,10 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AdamW with ActionFormer's parameter groups: only weights of linear layers and convolutions decay."""
+"""AdamW with ActionFormer's parameter groups and its learning rates.
+
+Only weights of linear layers and convolutions decay. The learning rate is a pure function of the step, so that resuming
+needs the step alone.
+"""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 from torch import nn
-from torch.optim import AdamW
+from torch.optim import AdamW, Optimizer
 
 from asl_fast.evidence import FrameEvidence
 from asl_fast.models.layers import TemporalConv
@@ -62,3 +69,34 @@ def make_optimizer(detector: nn.Module, loss: nn.Module, config: OptimizerConfig
                 if members:
                     groups.append({"params": members, "weight_decay": weight_decay, "lr": rate, "base_lr": rate})
     return AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)
+
+
+@dataclass(frozen=True)
+class WarmupCosine:
+    """Linear warm-up from zero, then a cosine to ``min_lr``, per step: ActionFormer's LinearWarmupCosineAnnealingLR.
+
+    The first step has rate 0 and steps ``warmup_steps - 1`` and ``warmup_steps`` both have the full rate, as there.
+
+    Args:
+        warmup_steps: steps of the warm-up.
+        total_steps: all steps, the warm-up included.
+        min_lr: where the cosine ends.
+    """
+
+    warmup_steps: int
+    total_steps: int
+    min_lr: float = 1e-8
+
+    def rate(self, step: int, base_lr: float) -> float:
+        """Learning rate of step 0, 1, ... for a parameter group whose full rate is ``base_lr``."""
+        if step < self.warmup_steps:
+            return base_lr * step / max(self.warmup_steps - 1, 1)
+        cosine_steps = max(self.total_steps - self.warmup_steps, 1)
+        progress = min((step - self.warmup_steps) / cosine_steps, 1.0)
+        return self.min_lr + 0.5 * (base_lr - self.min_lr) * (1.0 + math.cos(math.pi * progress))
+
+    def apply(self, optimizer: Optimizer, step: int) -> float:
+        """Sets the rate of every group from its ``base_lr``; returns that of the first group."""
+        for group in optimizer.param_groups:
+            group["lr"] = self.rate(step, group["base_lr"])
+        return float(optimizer.param_groups[0]["lr"])

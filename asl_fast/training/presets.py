@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from asl_fast.models.config import DetectorConfig, FrontEndConfig
-from asl_fast.models.inference import InferenceConfig
+from asl_fast.models.postprocess import InferenceConfig
 from asl_fast.training.config import DataConfig, EvaluationConfig, LossConfig, OptimizerConfig, TrainConfig
 from asl_fast.training.serialization import nearest
 

@@ -24,11 +24,11 @@ from asl_fast.evaluation.activitynet_json import write_detections, write_ground_
 from asl_fast.evaluation.table import result_table
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.distributed import Processes, start_processes
-from asl_fast.training.inference import Columns, ground_truth_columns, summary
 from asl_fast.training.loop import Result, train
 from asl_fast.training.own_preset import open_configured
 from asl_fast.training.request import Request
 from asl_fast.training.run_folder import RunFolder
+from asl_fast.training.scoring import Columns, ground_truth_columns, summary
 from asl_fast.training.serialization import to_dict
 
 

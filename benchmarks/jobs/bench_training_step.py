@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from asl_fast import RaggedTargets, backend
-from asl_fast.training.precision import uses_bf16
+from asl_fast.training.distributed import uses_bf16
 from asl_fast.training.state import TrainingState, TrainingStep
 from benchmarks.registry import Case, Scale, close, report
 from benchmarks.shapes import Shape, shapes, small_shape

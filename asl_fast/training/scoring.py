@@ -14,7 +14,7 @@ from asl_fast.data import Batch, DetectionDataset, Video
 from asl_fast.evaluation.mean_ap import MeanAveragePrecision
 from asl_fast.evaluation.protocols import Protocol, ProtocolResult, run_protocol
 from asl_fast.models import ActionDetector
-from asl_fast.models.inference import Detections, InferenceConfig, detect
+from asl_fast.models.postprocess import Detections, InferenceConfig, detect
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.distributed import Processes
 from asl_fast.training.loader import inference_batches

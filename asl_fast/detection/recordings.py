@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -71,6 +72,19 @@ def open_recordings(
         raise FileNotFoundError(f"{', '.join(map(str, paths))}: no recording found")
     prepare = _preparation(dataset, fps, durations_sec or {})
     return Recordings(tuple(sorted(names)), lambda name: prepare(name, read(name)))
+
+
+def read_durations(path: Path) -> dict[str, float]:
+    """Lengths of recordings in seconds by name, from a JSON file.
+
+    Raises:
+        FileNotFoundError: When there is no such file.
+        ValueError: Naming the file, when it holds anything else.
+    """
+    try:
+        return {str(name): float(seconds) for name, seconds in json.loads(path.read_text()).items()}
+    except (json.JSONDecodeError, AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f'{path} must be JSON like {{"name": seconds}}: {error}') from None
 
 
 def _raw_signals(

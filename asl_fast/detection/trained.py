@@ -12,12 +12,12 @@ import torch
 
 from asl_fast.data import Sample, collate
 from asl_fast.models import ActionDetector
-from asl_fast.models.inference import Detections
+from asl_fast.models.postprocess import Detections
 from asl_fast.training.checkpoint import load_checkpoint
 from asl_fast.training.config import TrainConfig
-from asl_fast.training.inference import detect_batch
-from asl_fast.training.precision import uses_bf16
+from asl_fast.training.distributed import uses_bf16
 from asl_fast.training.run_folder import RunFolder
+from asl_fast.training.scoring import detect_batch
 from asl_fast.training.serialization import from_dict
 
 
