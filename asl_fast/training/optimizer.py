@@ -6,9 +6,9 @@ from __future__ import annotations
 from torch import nn
 from torch.optim import AdamW
 
-from asl_fast.evidence import FrameEvidence
+from asl_fast.losses.evidence import FrameEvidence
+from asl_fast.losses.sensitivity import ClassGaussians
 from asl_fast.models.layers import TemporalConv
-from asl_fast.sensitivity import ClassGaussians
 from asl_fast.training.config import OptimizerConfig
 
 _WITH_DECAY = (nn.Linear, nn.Conv1d, TemporalConv)
