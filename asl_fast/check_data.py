@@ -16,7 +16,7 @@ from asl_fast.data.load import BENCHMARKS
 from asl_fast.data.open_source import open_source
 from asl_fast.data.report_text import report_text
 from asl_fast.data.source import DataSource
-from asl_fast.data.text_files import write_json
+from asl_fast.files import write_json
 from asl_fast.training.config import DataConfig, TrainConfig
 from asl_fast.training.own_preset import open_configured, own_data_name, own_preset
 from asl_fast.training.presets import preset
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report, decisions = check(chosen)
         if chosen.json is not None:
             words = [asdict(decision) for decision in decisions]
-            write_json(chosen.json, report.as_dict() | ({"decisions": words} if words else {}))
+            write_json(chosen.json, report.as_dict() | ({"decisions": words} if words else {}), indent=2)
     except (OSError, ValueError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -118,7 +118,7 @@ def _own_data(arguments: Arguments, annotations: str) -> tuple[TrainConfig, Data
     own = open_configured(asked, arguments.manifest)
     config, decisions = own_preset(own, asked)
     if arguments.save_preset is not None:
-        write_json(arguments.save_preset, to_dict(config))
+        write_json(arguments.save_preset, to_dict(config), indent=2)
     return config, own.source, decisions
 
 

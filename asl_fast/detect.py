@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from tqdm import tqdm
 
 from asl_fast.data import Sample
 from asl_fast.evaluation.activitynet_json import write_detections
+from asl_fast.files import number, read_json
 from asl_fast.models.inference import Detections
 from asl_fast.training.distributed import start_processes
 from asl_fast.training.inference import prediction_columns
@@ -115,10 +115,10 @@ def _check_output(path: Path) -> None:
 def _durations(path: Path | None) -> dict[str, float]:
     if path is None:
         return {}
-    try:
-        return {str(name): float(seconds) for name, seconds in json.loads(path.read_text()).items()}
-    except (json.JSONDecodeError, AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f'{path} must be JSON like {{"name": seconds}}: {error}') from None
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ValueError(f'{path} must be JSON like {{"name": seconds}}, found {content!r:.80}')
+    return {name: number(seconds, f"{path}, {name!r}") for name, seconds in content.items()}
 
 
 def _report(

@@ -22,6 +22,8 @@ SOURCES = sorted(
 
 # Layer -> layers of this package it may import, beyond itself.
 INTERNAL: dict[str, set[str]] = {
+    "files": set(),
+    "wording": set(),
     "native": set(),
     "backend": set(),
     "kernels": set(),
@@ -36,12 +38,24 @@ INTERNAL: dict[str, set[str]] = {
     "loss_inputs": set(),
     "likelihood": {"ops", "backend", "sensitivity", "loss_inputs"},
     "losses": {"ops", "backend", "sensitivity", "evidence", "likelihood", "loss_inputs"},
-    "data": set(),
-    "evaluation": {"native"},
-    "training": {"models", "losses", "sensitivity", "evidence", "data", "evaluation", "environment"},
+    "data": {"files", "wording"},
+    "evaluation": {"native", "files", "wording"},
+    "training": {
+        "files",
+        "wording",
+        "models",
+        "losses",
+        "sensitivity",
+        "evidence",
+        "data",
+        "evaluation",
+        "environment",
+    },
 }
 # Layer -> packages from outside it may import, beyond the standard library.
 EXTERNAL: dict[str, set[str]] = {
+    "files": set(),
+    "wording": set(),
     "native": set(),
     "backend": set(),
     "kernels": {"torch", "triton"},

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from asl_fast.data.problems import Problems
-from asl_fast.data.text_files import number, read_json, read_text
 from asl_fast.data.types import Annotations, Video
+from asl_fast.files import number, read_json, read_text
 
 _CLASS_LINE = re.compile(r"^c?(\d+)[\s,]+(.+?)\s*$")
 

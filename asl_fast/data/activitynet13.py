@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from asl_fast.data.problems import Problems
-from asl_fast.data.text_files import number, read_csv, read_json
 from asl_fast.data.types import Annotations, Video
+from asl_fast.files import number, read_csv, read_json
 
 _ID_LENGTH = 11
 

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+
+from asl_fast.wording import closest
 
 _COMPARED = 2000
 
@@ -53,8 +54,8 @@ def near_names(video_ids: Sequence[str], names: Sequence[str], prefix: str) -> H
     after = _most_common(name[len(key) :] for key, name in _starting_alike(video_ids, names))
     if after:
         return Hint(f"{found}; file names end in {after!r}, videos do not", f"remove {after!r} from the file names")
-    close = difflib.get_close_matches(wanted, names[:_COMPARED], n=1)
-    near = f"; the nearest is {close[0]!r}" if close else ""
+    close = closest(wanted, names[:_COMPARED])
+    near = f"; the nearest is {close!r}" if close is not None else ""
     return Hint(found + near, "are these the features of these videos? Their names must be the same")
 
 

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from asl_fast.data.finding import Finding, count, examples
+from asl_fast.data.finding import Finding
 from asl_fast.data.instance_lengths import LevelCount
 from asl_fast.data.source import DataSource
 from asl_fast.data.types import Video
+from asl_fast.wording import count, examples
 
 OUTSIDE_TOLERANCE_SEC = 0.05
 """What rounding of durations and times explains."""

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asl_fast.data.decision import Decision
-from asl_fast.data.finding import count, examples
 from asl_fast.data.manifest import FeatureManifest
 from asl_fast.data.timing_check import check_timing, in_words, is_fixed_number
 from asl_fast.data.types import Video
+from asl_fast.wording import count, examples
 
 Array = NDArray[np.float64]
 

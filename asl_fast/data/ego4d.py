@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from asl_fast.data.problems import Problems
-from asl_fast.data.text_files import number, read_json
 from asl_fast.data.types import Annotations, Video
+from asl_fast.files import number, read_json
 
 
 def read_ego4d_moments(

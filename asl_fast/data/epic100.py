@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asl_fast.data.problems import Problems
-from asl_fast.data.text_files import number, read_csv
 from asl_fast.data.types import Annotations, Video
+from asl_fast.files import number, read_csv
 
 EpicTask = Literal["verb", "noun", "action"]
 

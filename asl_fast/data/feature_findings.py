@@ -8,11 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 
 from asl_fast.data.affix import near_names
-from asl_fast.data.finding import Finding, count, examples
+from asl_fast.data.finding import Finding
 from asl_fast.data.manifest import FeatureManifest
 from asl_fast.data.source import DataSource
 from asl_fast.data.timing_check import RatioGroup, TimingCheck, in_words, what_would_fit
 from asl_fast.data.types import Video
+from asl_fast.wording import count, examples
 
 
 def feature_findings(

@@ -24,14 +24,3 @@ class Finding:
     message: str
     fix: str = ""
     videos: tuple[str, ...] = ()
-
-
-def count(number: int, noun: str, plural: str | None = None) -> str:
-    """``1 video``, ``2 videos``, ``3 classes``."""
-    return f"{number} {noun if number == 1 else plural or noun + 's'}"
-
-
-def examples(names: tuple[str, ...] | list[str], shown: int = 3) -> str:
-    """``a, b, c and 4 more``."""
-    rest = len(names) - shown
-    return ", ".join(names[:shown]) + (f" and {rest} more" if rest > 0 else "")

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from pathlib import Path
 from typing import Any
 
 from asl_fast.data.manifest import FeatureManifest, combined_manifest
-from asl_fast.data.text_files import number, read_json
+from asl_fast.files import number, read_json
+from asl_fast.wording import nearest
 
 MANIFEST_NAME = "manifest.json"
 _FIELDS = tuple(entry.name for entry in dataclasses.fields(FeatureManifest))
@@ -43,9 +43,7 @@ def read_manifest(path: str | Path, dim: int | None = None) -> FeatureManifest:
         raise ValueError(f'{path}: expected {{"stride_frame": ..., "fps": ...}}, found {content!r:.80}')
     for key in content:
         if key not in _FIELDS:
-            close = difflib.get_close_matches(key, _FIELDS, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(_FIELDS)}"
-            raise ValueError(f"{path}: unknown key {key!r}; {hint}")
+            raise ValueError(f"{path}: unknown key {key!r}; {nearest(key, _FIELDS)}")
     if "stride_frame" not in content:
         raise ValueError(f"{path}: no 'stride_frame'; give the frames between feature vectors, or null if they differ")
     if dim is None and content.get("dim") is None:

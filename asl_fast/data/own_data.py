@@ -20,7 +20,6 @@ from asl_fast.data.decision import Decision
 from asl_fast.data.derive_timing import derive_manifest
 from asl_fast.data.feature_check import count_steps
 from asl_fast.data.file_store import ConcatenatedFeatureStore, open_store
-from asl_fast.data.finding import count, examples
 from asl_fast.data.manifest import FeatureManifest
 from asl_fast.data.manifest_file import MANIFEST_NAME, find_manifest, read_manifest
 from asl_fast.data.own_split import SplitRule, split
@@ -28,8 +27,9 @@ from asl_fast.data.packed_store import PackedFeatureStore, is_packed
 from asl_fast.data.problems import Problems
 from asl_fast.data.source import DataSource
 from asl_fast.data.store import NamedFeatureStore
-from asl_fast.data.text_files import read_json
 from asl_fast.data.types import Annotations, Video
+from asl_fast.files import read_json
+from asl_fast.wording import count, examples
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from asl_fast.data.decision import Decision
-from asl_fast.data.finding import count
 from asl_fast.data.types import Annotations, Video
+from asl_fast.wording import count
 
 _TRAIN = ("training", "train", "trainval")
 _VALIDATION = ("validation", "valid", "val", "dev")

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asl_fast.data.manifest import FeatureManifest
-from asl_fast.data.text_files import read_json
+from asl_fast.files import read_json
 
 INDEX, DATA = "packed.json", "features.bin"
 FORMAT, VERSION = "asl_fast packed features", 1

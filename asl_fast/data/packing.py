@@ -20,7 +20,7 @@ from asl_fast.data.manifest import FeatureManifest
 from asl_fast.data.packed_store import DATA, DTYPES, FORMAT, INDEX, VERSION, PackedVideo
 from asl_fast.data.problems import Problems
 from asl_fast.data.store import FeatureStore
-from asl_fast.data.text_files import write_json
+from asl_fast.files import write_json
 
 JOURNAL = "journal.jsonl"
 FLOAT16_MAX = 65504.0

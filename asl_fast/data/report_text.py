@@ -7,9 +7,10 @@ import textwrap
 from collections.abc import Sequence
 
 from asl_fast.data.data_report import DataReport
-from asl_fast.data.finding import Finding, count
+from asl_fast.data.finding import Finding
 from asl_fast.data.instance_lengths import LevelCount
 from asl_fast.data.timing_check import in_words
+from asl_fast.wording import count
 
 _WIDTH = 110
 _BAR = 40

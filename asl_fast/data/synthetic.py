@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from asl_fast.data.synthetic_sensitivities import plant
 from asl_fast.data.synthetic_statistics import BenchmarkProfile, TwinSize
 from asl_fast.data.synthetic_timelines import draw_videos
 from asl_fast.data.types import Annotations, DatasetBundle
+from asl_fast.wording import nearest
 
 SCALES = ("smoke", "reduced", "full")
 
@@ -50,7 +50,7 @@ def make_twin(
         ValueError: for an unknown name or scale, naming the nearest that exists.
     """
     if name not in PROFILES:
-        raise ValueError(f"no synthetic twin of {name!r}{_nearest(name, PROFILES)}; there are {', '.join(PROFILES)}")
+        raise ValueError(f"no synthetic twin of {name!r}; {nearest(name, PROFILES)}")
     if seed < 0:
         raise ValueError(f"seed must not be negative, got {seed}")
     if feature_dim is not None and feature_dim < 1:
@@ -109,8 +109,9 @@ def twin_size(profile: BenchmarkProfile, scale: float | str) -> TwinSize:
     try:
         share = float(scale)
     except ValueError:
-        hint = _nearest(str(scale), SCALES)
-        raise ValueError(f"unknown synthetic scale {scale!r}{hint}; give {', '.join(SCALES)} or a number") from None
+        raise ValueError(
+            f"unknown synthetic scale {scale!r}; {nearest(str(scale), SCALES)}; or give a number"
+        ) from None
     if not (math.isfinite(share) and share > 0):
         raise ValueError(f"synthetic scale must be a positive number or one of {', '.join(SCALES)}, got {scale!r}")
     # A training split of one video could not even fill a batch of two.
@@ -128,8 +129,3 @@ def _describe(profile: BenchmarkProfile, size: TwinSize, scale: float | str, dim
         f"Full size: {train.videos} and {test.videos} videos, {profile.full_feature_dim} channels, "
         f"with --synthetic-scale 1.0. Real data: --data-root DIR."
     )
-
-
-def _nearest(word: str, known: Any) -> str:
-    close = get_close_matches(word, list(known), n=1, cutoff=0.4)
-    return f"; did you mean {close[0]!r}?" if close else ""

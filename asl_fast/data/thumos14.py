@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from asl_fast.data.problems import Problems
-from asl_fast.data.text_files import number, read_csv
 from asl_fast.data.types import Annotations, Video
+from asl_fast.files import number, read_csv
 
 AMBIGUOUS = "Ambiguous"
 # Files that give no frame rate (MultiTHUMOS) are about the same videos; all others run at 30.

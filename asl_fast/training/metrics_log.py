@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from asl_fast.training.run_folder import RunFolderError, atomic_write
+from asl_fast.files import atomic_write
+from asl_fast.training.run_folder import RunFolderError
 
 
 class MetricsLog:
@@ -24,7 +25,7 @@ class MetricsLog:
         first_step: the same for TensorBoard's events.
 
     Raises:
-        RunFolderError: when the file cannot be written.
+        OSError: naming the file, when it cannot be written.
         ValueError: when TensorBoard is asked for but not installed.
     """
 

@@ -18,10 +18,10 @@ import torch
 
 from asl_fast.data import DatasetBundle, FeatureGrid, load_dataset
 from asl_fast.data.augment import SensorAugmentation
-from asl_fast.data.text_files import write_json
 from asl_fast.environment import describe
 from asl_fast.evaluation.activitynet_json import write_detections, write_ground_truth
 from asl_fast.evaluation.table import result_table
+from asl_fast.files import write_json
 from asl_fast.training.command_line import PROGRAM, Request, parse
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.distributed import Processes, start_processes
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
         config.model.validate()
         record = describe_dataset(bundle)
         if request.save_preset is not None and processes.is_main:
-            write_json(request.save_preset, to_dict(dataclasses.replace(request.config, output=None)))
+            write_json(request.save_preset, to_dict(dataclasses.replace(request.config, output=None)), indent=2)
         if processes.is_main:
             _open_folder(folder, config, record, arguments, processes)
             _announce(request, config, bundle, processes)

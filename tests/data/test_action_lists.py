@@ -138,7 +138,7 @@ def test_bad_files(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"lists\.json does not exist"):
         read_action_lists(path, **options)  # type: ignore[arg-type]
     path.write_text('{"a": {"subset": "tr')
-    with pytest.raises(ValueError, match=r"lists\.json is not complete JSON"):
+    with pytest.raises(ValueError, match=r"lists\.json: not valid JSON"):
         read_action_lists(path, **options)  # type: ignore[arg-type]
     path.write_text("[1, 2]")
     with pytest.raises(ValueError, match=r"lists\.json: expected"):

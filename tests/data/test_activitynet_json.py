@@ -176,7 +176,7 @@ def test_file_problems(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"data\.json does not exist"):
         read_activitynet_json(path)
     for text, message in (
-        ('{"database": {"a": {"dur', "is not complete JSON"),
+        ('{"database": {"a": {"dur', "not valid JSON at line 1"),
         ('{"database": [1]}', "ActivityNet-style"),
         ("[1]", "ActivityNet-style"),
         ('{"database": {}}', "no usable video"),

@@ -11,7 +11,7 @@ import pytest
 
 from asl_fast.data.crop import clean_segments
 from asl_fast.data.epic100 import EpicAnnotations, parse_timestamp, read_class_names, read_epic100
-from asl_fast.data.text_files import read_csv
+from asl_fast.files import read_csv
 from tests.data.helpers import overlapping
 from tests.shared import shared_file
 

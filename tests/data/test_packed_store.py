@@ -255,7 +255,7 @@ def test_a_damaged_index_is_refused(packed: Path, change: dict[str, object], mes
 
 def test_an_index_cut_short_is_refused(packed: Path) -> None:
     (packed / INDEX).write_text((packed / INDEX).read_text()[:-20])
-    with pytest.raises(ValueError, match=r"packed\.json is not complete JSON"):
+    with pytest.raises(ValueError, match=r"packed\.json: not valid JSON"):
         PackedFeatureStore(packed)
 
 
