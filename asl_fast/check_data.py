@@ -10,11 +10,10 @@ from pathlib import Path
 
 import tyro
 
-from asl_fast.data.data_report import DataReport, check_data
-from asl_fast.data.decision import Decision
-from asl_fast.data.load import BENCHMARKS
-from asl_fast.data.open_source import open_source
-from asl_fast.data.report_text import report_text
+from asl_fast.data.custom.decision import Decision
+from asl_fast.data.load import BENCHMARKS, open_source
+from asl_fast.data.report.check import DataReport, check_data
+from asl_fast.data.report.text import report_text
 from asl_fast.data.source import DataSource
 from asl_fast.files import write_json
 from asl_fast.training.config import DataConfig, TrainConfig

@@ -13,7 +13,7 @@ from typing import NoReturn
 import numpy as np
 from tqdm import tqdm
 
-from asl_fast.data import Sample
+from asl_fast.data.dataset import Sample
 from asl_fast.evaluation.activitynet_json import write_detections
 from asl_fast.files import number, read_json
 from asl_fast.models.inference import Detections

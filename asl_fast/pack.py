@@ -12,11 +12,13 @@ from typing import Any, Literal
 import tyro
 from tqdm import tqdm
 
-from asl_fast.data import BENCHMARKS, FeatureManifest, FeatureStore, load_dataset, open_store
-from asl_fast.data.file_store import ConcatenatedFeatureStore
-from asl_fast.data.own_data import open_own_data
-from asl_fast.data.packed_store import PackedFeatureStore
-from asl_fast.data.packing import Packed, pack_features
+from asl_fast.data.custom.data import open_own_data
+from asl_fast.data.features.file_store import ConcatenatedFeatureStore, open_store
+from asl_fast.data.features.manifest import FeatureManifest
+from asl_fast.data.features.packed_store import PackedFeatureStore
+from asl_fast.data.features.packing import Packed, pack_features
+from asl_fast.data.features.store import FeatureStore
+from asl_fast.data.load import BENCHMARKS, load_dataset
 
 
 @dataclass(frozen=True)

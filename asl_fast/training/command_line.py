@@ -12,9 +12,9 @@ from typing import Annotated
 
 import tyro
 
-from asl_fast.data.decision import Decision
+from asl_fast.data.custom.decision import Decision
+from asl_fast.data.features.manifest_file import find_manifest
 from asl_fast.data.load import BENCHMARKS
-from asl_fast.data.manifest_file import find_manifest
 from asl_fast.training.checkpoint import CheckpointError, describe_differences
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.own_preset import explain, open_configured, own_data_name, own_preset

@@ -9,7 +9,8 @@ from functools import partial
 import torch
 from torch.utils.data import DataLoader
 
-from asl_fast.data import Batch, DetectionDataset, Sample, collate
+from asl_fast.data.collate import Batch, collate
+from asl_fast.data.dataset import DetectionDataset, Sample
 from asl_fast.training.config import DataConfig
 from asl_fast.training.sampler import BatchSampler
 

@@ -12,13 +12,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from asl_fast.data import FeatureGrid, FeatureTransform, Sample, Video
-from asl_fast.data.array_files import EXTENSIONS, read_array
-from asl_fast.data.file_store import ConcatenatedFeatureStore, open_store
-from asl_fast.data.hapt import read_signals
-from asl_fast.data.manifest import FeatureManifest
-from asl_fast.data.packed_store import is_packed
-from asl_fast.data.store import check_features
+from asl_fast.data.annotations.video import Video
+from asl_fast.data.dataset import Sample
+from asl_fast.data.datasets.hapt import read_signals
+from asl_fast.data.features.array_files import EXTENSIONS, read_array
+from asl_fast.data.features.file_store import ConcatenatedFeatureStore, open_store
+from asl_fast.data.features.manifest import FeatureManifest
+from asl_fast.data.features.packed_store import is_packed
+from asl_fast.data.features.store import check_features
+from asl_fast.data.grid import FeatureGrid
+from asl_fast.data.transform import FeatureTransform
 
 Array = NDArray[np.float32]
 

@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from asl_fast.data import DatasetBundle, FeatureGrid, load_dataset
 from asl_fast.data.augment import SensorAugmentation
+from asl_fast.data.bundle import DatasetBundle
+from asl_fast.data.grid import FeatureGrid
+from asl_fast.data.load import load_dataset
 from asl_fast.environment import describe
 from asl_fast.evaluation.activitynet_json import write_detections, write_ground_truth
 from asl_fast.evaluation.table import result_table
