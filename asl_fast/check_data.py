@@ -20,8 +20,8 @@ from asl_fast.command_line.errors import run_command
 from asl_fast.command_line.options import read_options
 
 if TYPE_CHECKING:
-    from asl_fast.data.data_report import DataReport
-    from asl_fast.data.decision import Decision
+    from asl_fast.data.custom.decision import Decision
+    from asl_fast.data.report.check import DataReport
     from asl_fast.data.source import DataSource
     from asl_fast.training.config import TrainConfig
 
@@ -65,13 +65,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _check_and_print(chosen: Arguments) -> int:
-    from asl_fast.data.report_text import report_text
-    from asl_fast.data.text_files import write_json
+    from asl_fast.data.report.text import report_text
+    from asl_fast.files import write_json
 
     report, decisions = check(chosen)
     if chosen.json is not None:
         words = [asdict(decision) for decision in decisions]
-        write_json(chosen.json, report.as_dict() | ({"decisions": words} if words else {}))
+        write_json(chosen.json, report.as_dict() | ({"decisions": words} if words else {}), indent=2)
     for decision in decisions:
         print(decision)
     print("\n" * bool(decisions) + report_text(report))
@@ -84,8 +84,8 @@ def check(arguments: Arguments) -> tuple[DataReport, tuple[Decision, ...]]:
     Raises:
         OSError, ValueError, ImportError: Naming the file or argument because of which nothing can be checked.
     """
-    from asl_fast.data.data_report import check_data
     from asl_fast.data.load import BENCHMARKS
+    from asl_fast.data.report.check import check_data
 
     decisions: tuple[Decision, ...] = ()
     if arguments.annotations is not None and arguments.dataset not in BENCHMARKS:
@@ -98,7 +98,7 @@ def check(arguments: Arguments) -> tuple[DataReport, tuple[Decision, ...]]:
 
 
 def _benchmark(arguments: Arguments) -> tuple[TrainConfig, DataSource]:
-    from asl_fast.data.open_source import open_source
+    from asl_fast.data.load import open_source
     from asl_fast.training.presets import preset
 
     if arguments.dataset is None:
@@ -122,7 +122,7 @@ def _benchmark(arguments: Arguments) -> tuple[TrainConfig, DataSource]:
 
 def _own_data(arguments: Arguments, annotations: str) -> tuple[TrainConfig, DataSource, tuple[Decision, ...]]:
     from asl_fast.data.load import BENCHMARKS
-    from asl_fast.data.text_files import write_json
+    from asl_fast.files import write_json
     from asl_fast.training.config import DataConfig, TrainConfig
     from asl_fast.training.own_preset import open_configured, own_data_name, own_preset
     from asl_fast.training.serialization import to_dict
@@ -136,7 +136,7 @@ def _own_data(arguments: Arguments, annotations: str) -> tuple[TrainConfig, Data
     own = open_configured(asked, arguments.manifest)
     config, decisions = own_preset(own, asked)
     if arguments.save_preset is not None:
-        write_json(arguments.save_preset, to_dict(config))
+        write_json(arguments.save_preset, to_dict(config), indent=2)
     return config, own.source, decisions
 
 

@@ -11,7 +11,6 @@ Examples:
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,7 +25,6 @@ from asl_fast.evaluation.activitynet_json import read_detections, read_ground_tr
 from asl_fast.evaluation.analysis import analyse
 from asl_fast.evaluation.conventions import get_convention
 from asl_fast.evaluation.epic import class_ids, evaluate_verbs_and_nouns, read_epic_csv, read_epic_detections
-from asl_fast.evaluation.files import write_json, write_text
 from asl_fast.evaluation.mean_ap import MeanAveragePrecision
 from asl_fast.evaluation.protocols import (
     Measure,
@@ -38,6 +36,7 @@ from asl_fast.evaluation.protocols import (
     thresholds,
 )
 from asl_fast.evaluation.table import analysis_table, class_csv, result_table
+from asl_fast.files import read_json, write_json, write_text
 
 
 @dataclass(frozen=True)
@@ -166,11 +165,9 @@ def _inputs(arguments: Arguments) -> tuple[Protocol, Path, Path]:
 def _run_protocol(path: Path) -> Protocol:
     """Return the rules that a run was configured with, and what its benchmark reports beside mAP."""
     try:
-        config: dict[str, Any] = json.loads(path.read_text())
+        config = read_json(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file; is {path.parent} the folder of a run?") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not valid JSON: {error}") from error
     try:
         settings = config["evaluation"]
         return run_protocol(

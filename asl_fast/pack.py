@@ -22,8 +22,9 @@ from asl_fast.command_line.options import read_options
 from asl_fast.command_line.program import program
 
 if TYPE_CHECKING:
-    from asl_fast.data import FeatureManifest, FeatureStore
-    from asl_fast.data.packing import Packed
+    from asl_fast.data.features.manifest import FeatureManifest
+    from asl_fast.data.features.packing import Packed
+    from asl_fast.data.features.store import FeatureStore
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def _pack_or_verify(chosen: Arguments) -> int:
 def _pack(arguments: Arguments) -> int:
     from tqdm import tqdm
 
-    from asl_fast.data.packing import pack_features
+    from asl_fast.data.features.packing import pack_features
 
     store, videos, manifest, root = _source(arguments)
     if arguments.output is None and root is None:
@@ -90,9 +91,9 @@ def _pack(arguments: Arguments) -> int:
 
 def _source(arguments: Arguments) -> tuple[FeatureStore, list[str], FeatureManifest | None, Path | None]:
     """Return features, the videos to pack, their timing where it is known, and the data root."""
-    from asl_fast.data import BENCHMARKS, load_dataset, open_store
-    from asl_fast.data.file_store import ConcatenatedFeatureStore
-    from asl_fast.data.own_data import open_own_data
+    from asl_fast.data.custom.data import open_own_data
+    from asl_fast.data.features.file_store import ConcatenatedFeatureStore, open_store
+    from asl_fast.data.load import BENCHMARKS, load_dataset
 
     if arguments.features:
         if arguments.dataset is not None or arguments.data_root is not None:
@@ -132,7 +133,7 @@ def _report(packed: Packed, arguments: Arguments) -> None:
 def _verify(path: Path) -> int:
     from tqdm import tqdm
 
-    from asl_fast.data.packed_store import PackedFeatureStore
+    from asl_fast.data.features.packed_store import PackedFeatureStore
 
     store = PackedFeatureStore(path)
     damaged = 0

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from asl_fast.data import DatasetBundle
-from asl_fast.data.hapt import read_signals
+from asl_fast.data.bundle import DatasetBundle
+from asl_fast.data.datasets.hapt import read_signals
 from asl_fast.detect import main
 from asl_fast.detection.trained import load_trained
 from asl_fast.evaluation.activitynet_json import SegmentFile, read_detections

@@ -12,8 +12,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from asl_fast.data.features.manifest import FeatureManifest
 from asl_fast.data.load import BENCHMARKS
-from asl_fast.data.manifest import FeatureManifest
 from asl_fast.losses.config import LossConfig
 from asl_fast.models.config import DetectorConfig
 from asl_fast.models.postprocess import InferenceConfig

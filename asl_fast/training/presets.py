@@ -16,7 +16,7 @@ from asl_fast.losses.config import LossConfig
 from asl_fast.models.config import DetectorConfig, FrontEndConfig
 from asl_fast.models.postprocess import InferenceConfig
 from asl_fast.training.config import DataConfig, EvaluationConfig, OptimizerConfig, TrainConfig
-from asl_fast.training.serialization import nearest
+from asl_fast.wording import nearest
 
 SIZES = ("full", "reduced", "smoke")
 _TENTHS_FROM_1 = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)

@@ -16,12 +16,14 @@ import torch
 
 from asl_fast.command_line.errors import Stopped
 from asl_fast.command_line.program import program
-from asl_fast.data import DatasetBundle, FeatureGrid, load_dataset
 from asl_fast.data.augment import SensorAugmentation
-from asl_fast.data.text_files import write_json
+from asl_fast.data.bundle import DatasetBundle
+from asl_fast.data.grid import FeatureGrid
+from asl_fast.data.load import load_dataset
 from asl_fast.environment import describe
 from asl_fast.evaluation.activitynet_json import write_detections, write_ground_truth
 from asl_fast.evaluation.table import result_table
+from asl_fast.files import write_json
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.distributed import Processes, start_processes
 from asl_fast.training.loop import Result, train
@@ -56,7 +58,7 @@ def run(request: Request, arguments: Sequence[str]) -> None:
         config.model.validate()
         record = describe_dataset(bundle)
         if request.save_preset is not None and processes.is_main:
-            write_json(request.save_preset, to_dict(dataclasses.replace(request.config, output=None)))
+            write_json(request.save_preset, to_dict(dataclasses.replace(request.config, output=None)), indent=2)
         if processes.is_main:
             _open_folder(folder, config, record, arguments, processes)
             _announce(request, config, bundle, processes)
