@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,13 +12,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from asl_fast.data import FeatureGrid, FeatureTransform, Sample, Video
-from asl_fast.data.array_files import EXTENSIONS, read_array
-from asl_fast.data.file_store import ConcatenatedFeatureStore, open_store
-from asl_fast.data.hapt import read_signals
-from asl_fast.data.manifest import FeatureManifest
-from asl_fast.data.packed_store import is_packed
-from asl_fast.data.store import check_features
+from asl_fast.data.annotations.video import Video
+from asl_fast.data.dataset import Sample
+from asl_fast.data.datasets.hapt import read_signals
+from asl_fast.data.features.array_files import EXTENSIONS, read_array
+from asl_fast.data.features.file_store import ConcatenatedFeatureStore, open_store
+from asl_fast.data.features.manifest import FeatureManifest
+from asl_fast.data.features.packed_store import is_packed
+from asl_fast.data.features.store import check_features
+from asl_fast.data.grid import FeatureGrid
+from asl_fast.data.transform import FeatureTransform
+from asl_fast.files import number, read_json
 
 Array = NDArray[np.float32]
 
@@ -81,10 +84,10 @@ def read_durations(path: Path) -> dict[str, float]:
         FileNotFoundError: When there is no such file.
         ValueError: Naming the file, when it holds anything else.
     """
-    try:
-        return {str(name): float(seconds) for name, seconds in json.loads(path.read_text()).items()}
-    except (json.JSONDecodeError, AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f'{path} must be JSON like {{"name": seconds}}: {error}') from None
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ValueError(f'{path} must be JSON like {{"name": seconds}}, found {content!r:.80}')
+    return {name: number(seconds, f"{path}, {name!r}") for name, seconds in content.items()}
 
 
 def _raw_signals(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asl_fast.data import Sample
+from asl_fast.data.dataset import Sample
 from asl_fast.detection.recordings import Recordings
 from asl_fast.detection.trained import TrainedDetector
 from asl_fast.evaluation.activitynet_json import write_detections

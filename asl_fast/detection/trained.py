@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 import torch
 
-from asl_fast.data import Sample, collate
+from asl_fast.data.collate import collate
+from asl_fast.data.dataset import Sample
 from asl_fast.models import ActionDetector
 from asl_fast.models.postprocess import Detections
 from asl_fast.training.checkpoint import load_checkpoint

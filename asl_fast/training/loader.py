@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from asl_fast.data import Batch, DetectionDataset, Sample, collate
+from asl_fast.data.collate import Batch, collate
+from asl_fast.data.dataset import DetectionDataset, Sample
 from asl_fast.training.config import DataConfig
 
 

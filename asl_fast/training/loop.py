@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from asl_fast.data import DatasetBundle
+from asl_fast.data.bundle import DatasetBundle
 from asl_fast.evaluation.protocols import ProtocolResult, evaluate_protocol
 from asl_fast.losses import RaggedTargets
 from asl_fast.training.checkpoint import (

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from asl_fast.evaluation.protocols import ProtocolResult
-from asl_fast.training.run_folder import RunFolderError, atomic_write
+from asl_fast.files import atomic_write
+from asl_fast.training.run_folder import RunFolderError
 from asl_fast.training.scoring import summary
 
 T = TypeVar("T")
@@ -30,7 +31,7 @@ class MetricsLog:
         first_step: the same for TensorBoard's events.
 
     Raises:
-        RunFolderError: when the file cannot be written.
+        OSError: naming the file, when it cannot be written.
         ValueError: when TensorBoard is asked for but not installed.
     """
 

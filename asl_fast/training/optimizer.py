@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
-from asl_fast.evidence import FrameEvidence
+from asl_fast.losses.evidence import FrameEvidence
+from asl_fast.losses.sensitivity import ClassGaussians
 from asl_fast.models.layers import TemporalConv
-from asl_fast.sensitivity import ClassGaussians
 from asl_fast.training.config import OptimizerConfig
 
 _WITH_DECAY = (nn.Linear, nn.Conv1d, TemporalConv)

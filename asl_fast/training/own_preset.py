@@ -13,16 +13,15 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from asl_fast.data.decision import Decision
-from asl_fast.data.finding import count, examples
-from asl_fast.data.instance_lengths import count_levels, lengths_grid, typical_step_sec
-from asl_fast.data.own_data import OwnData, open_own_data, own_name
-from asl_fast.data.own_split import SplitRule
-from asl_fast.data.report_text import histogram
-from asl_fast.data.types import Video
+from asl_fast.data.annotations.video import Video
+from asl_fast.data.custom.data import OwnData, open_own_data, own_name
+from asl_fast.data.custom.decision import Decision
+from asl_fast.data.custom.split import SplitRule
+from asl_fast.data.report.lengths import count_levels, lengths_grid, typical_step_sec
+from asl_fast.data.report.text import histogram
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.presets import SIZES, thumos14, with_size, with_variant
-from asl_fast.training.serialization import nearest
+from asl_fast.wording import count, examples, nearest
 
 MAX_LENGTH_GRID = 2304
 """Longest training crop of the published configurations on long videos."""

@@ -12,17 +12,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from asl_fast.losses.config import LossConfig
 from asl_fast.models.config import DetectorConfig, FrontEndConfig
 from asl_fast.models.postprocess import InferenceConfig
-from asl_fast.training.config import DataConfig, EvaluationConfig, LossConfig, OptimizerConfig, TrainConfig
-from asl_fast.training.serialization import nearest
+from asl_fast.training.config import DataConfig, EvaluationConfig, OptimizerConfig, TrainConfig
+from asl_fast.wording import nearest
 
 SIZES = ("full", "reduced", "smoke")
 _TENTHS_FROM_1 = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _TWENTIETHS_FROM_5 = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 _OVERLAPPING = ((0.0, 4.0), (2.0, 8.0), (4.0, 16.0), (8.0, 32.0), (16.0, 64.0), (32.0, 128.0), (64.0, 256.0))
 
-# What measured best on the synthetic twins, see `asl_fast.evidence`; the paper's own signal is "loss".
+# What measured best on the synthetic twins, see `asl_fast.losses.evidence`; the paper's own signal is "loss".
 _EVIDENCE = LossConfig(signal="evidence")
 # Of the Gaussians, for the few hundred steps of the small presets and the thousands of the full ones.
 _GAUSSIAN_LR_SMALL, _GAUSSIAN_LR = 0.03, 0.01

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from asl_fast.data import Batch, DetectionDataset, Video
+from asl_fast.data.annotations.video import Video
+from asl_fast.data.collate import Batch
+from asl_fast.data.dataset import DetectionDataset
 from asl_fast.evaluation.mean_ap import MeanAveragePrecision
 from asl_fast.evaluation.protocols import Protocol, ProtocolResult, run_protocol
 from asl_fast.models import ActionDetector

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from asl_fast.data import Batch
+from asl_fast.data.collate import Batch
 from asl_fast.losses import ASLLoss, RaggedTargets
 from asl_fast.models import ActionDetector
 from asl_fast.training.config import TrainConfig

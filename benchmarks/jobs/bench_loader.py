@@ -17,10 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from asl_fast.data import Batch, DetectionDataset, FeatureGrid, Video
-from asl_fast.data.file_store import FolderFeatureStore
-from asl_fast.data.packed_store import DATA, PackedFeatureStore
-from asl_fast.data.packing import pack_features
+from asl_fast.data.annotations.video import Video
+from asl_fast.data.collate import Batch
+from asl_fast.data.dataset import DetectionDataset
+from asl_fast.data.features.file_store import FolderFeatureStore
+from asl_fast.data.features.packed_store import DATA, PackedFeatureStore
+from asl_fast.data.features.packing import pack_features
+from asl_fast.data.grid import FeatureGrid
 from asl_fast.training.loader import TrainLoader
 from asl_fast.training.state import ragged_targets
 from benchmarks.jobs.bench_training_step import Trainer

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from asl_fast.data import DatasetBundle
+from asl_fast.data.bundle import DatasetBundle
 from asl_fast.evaluation.protocols import evaluate_protocol
 from asl_fast.models.postprocess import Detections
 from asl_fast.training.checkpoint import CheckpointError, load_checkpoint
