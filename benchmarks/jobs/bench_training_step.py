@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from asl_fast import RaggedTargets, backend
 from asl_fast.training.precision import uses_bf16
 from asl_fast.training.state import TrainingState, TrainingStep
-from benchmarks.registry import Case, Scale, close, report
+from benchmarks.registry import Case, Scale, close
 from benchmarks.shapes import Shape, shapes, small_shape
 
 
@@ -77,7 +77,3 @@ def reference(trainer: Trainer, features: Tensor, mask: Tensor, targets: RaggedT
     """The step with plain PyTorch for every op."""
     with backend("reference"):
         return trainer(features, mask, targets)
-
-
-if __name__ == "__main__":
-    report(cases("cpu"))
