@@ -43,12 +43,15 @@ def build_info() -> dict[str, Any]:
 def _load(kind: Kind) -> tuple[ModuleType | None, str | None]:
     name = MODULES[kind]
     try:
-        return import_module(f"asl_fast.{name}"), None
+        module = import_module(f"asl_fast.{name}")
     except ImportError as error:
-        return None, _reason(name, error)
+        return None, _reason(name, str(error))
+    # An editable installation of another checkout answers for what is missing here; its code need not fit this one's.
+    built_in = Path(str(module.__file__)).resolve().parent
+    return (module, None) if built_in == PACKAGE else (None, _reason(name, f"found in {built_in}"))
 
 
-def _reason(name: str, error: ImportError) -> str:
+def _reason(name: str, error: str) -> str:
     info = build_info()
     if _holds(PACKAGE, name):
         return f"asl_fast.{name} was built but does not load here ({error}); reinstall asl_fast on this machine"
@@ -72,12 +75,12 @@ def _holds(package: Path, name: str) -> bool:
 
 
 def _hidden_by_this_one(name: str) -> Path | None:
-    """Another ``asl_fast`` on the import path that has the compiled module, which Python does not get to see."""
-    for entry in sys.path:
-        package = (Path(entry) / "asl_fast").resolve()
-        if package != PACKAGE and _holds(package, name):
-            return package
-    return None
+    """Another ``asl_fast`` that has the compiled module: on the import path, or installed as an editable checkout."""
+    found = [Path(entry) / "asl_fast" for entry in sys.path]
+    if (module := sys.modules.get(f"asl_fast.{name}")) is not None:
+        found.append(Path(str(module.__file__)).parent)
+    elsewhere = (package for package in map(Path.resolve, found) if package != PACKAGE and _holds(package, name))
+    return next(elsewhere, None)
 
 
 def cpu_module() -> ModuleType | None:

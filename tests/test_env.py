@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -96,10 +97,28 @@ def test_an_installed_build_that_this_tree_hides_is_named(tmp_path: Path, monkey
     (installed / f"_native{EXTENSION_SUFFIXES[0]}").touch()
     forget_modules(monkeypatch, clone)
     monkeypatch.setattr(sys, "path", [str(clone.parent), str(installed.parent)])
+    monkeypatch.delitem(sys.modules, "asl_fast._native_cuda", raising=False)
     reason = str(native.why_missing())
     assert f"never built in {clone}, which hides the build in {installed}" in reason
     assert f"run pip install -e {clone.parent}, or start Python in another folder" in reason
     assert "hides" not in str(native.why_missing("cuda")), "no CUDA module is installed there either"
+
+
+def test_the_module_of_another_checkout_is_not_taken_for_this_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an editable installation of a second checkout finds for a first one that was never built."""
+    other = tmp_path / "other" / "asl_fast" / f"_native{EXTENSION_SUFFIXES[0]}"
+    other.parent.mkdir(parents=True)
+    other.touch()
+    monkeypatch.setattr(native, "PACKAGE", tmp_path / "asl_fast")
+    monkeypatch.setattr(native, "import_module", lambda name: SimpleNamespace(__file__=str(other)))
+    monkeypatch.setitem(sys.modules, "asl_fast._native", SimpleNamespace(__file__=str(other)))
+    monkeypatch.setattr(sys, "path", [])
+    assert native.cpu_module() is None
+    assert f"never built in {tmp_path / 'asl_fast'}, which hides the build in {other.parent}" in str(
+        native.why_missing()
+    )
 
 
 def test_matching_in_numpy_warns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
