@@ -32,7 +32,7 @@ class LossInputs(NamedTuple):
     points: Tensor
 
 
-def join_levels(
+def join_outputs(
     logits: Levels, offsets: Levels, features: Sequence[Tensor], masks: Levels, points: Levels, num_classes: int
 ) -> LossInputs:
     """Joins what comes per level, in one copy each; what comes joined stays where it is.

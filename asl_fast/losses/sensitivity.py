@@ -89,30 +89,6 @@ def class_probability(logits: Tensor, labels: Tensor) -> Tensor:
     return torch.sigmoid(logits.gather(-1, labels[..., None])[..., 0])
 
 
-def mean_one(weights: Tensor, positive: Tensor, group: Tensor | None = None, num_groups: int = 1) -> Tensor:
-    """Scale the weights of positive points so that their mean is 1, over the batch or within each group.
-
-    The divisor carries gradient: shrinking every weight changes nothing, so learning cannot lower the loss that way.
-
-    Args:
-        weights: (B, P), non-negative.
-        positive: (B, P) bool; other entries come back as 0.
-        group: (B, P) int64 in [0, num_groups), or None for one group.
-        num_groups: number of groups.
-    """
-    weights = torch.where(positive, weights, 0.0)
-    count = positive.to(weights.dtype)
-    tiny = torch.finfo(weights.dtype).tiny
-    if group is None:
-        return weights * (count.sum() / weights.sum().clamp(min=tiny))
-    index = group.reshape(-1)
-    zeros = weights.new_zeros(num_groups)
-    total = zeros.index_add(0, index, weights.reshape(-1))
-    number = zeros.index_add(0, index, count.reshape(-1))
-    scale = number / total.clamp(min=tiny)
-    return weights * scale.index_select(0, index).view_as(weights)
-
-
 def profile_misfit(
     p: Tensor, quality: Tensor, inside: Tensor, instance: Tensor, label: Tensor, num_instances: int, num_classes: int
 ) -> Tensor:
