@@ -23,10 +23,10 @@ from asl_fast.kernels import (
 
 from asl_fast.reference import detection_loss as detection_reference
 from asl_fast.reference import detection_loss_backward as detection_backward_reference
+from asl_fast.reference.contrastive_similarity import Operands as Contrastive
 from asl_fast.reference.diou_loss import Operands as DIoU
 from asl_fast.reference.soft_nms import METHODS
 from asl_fast.reference.soft_nms import Operands as SoftNMS
-
 from tests.kernels.examples import DETECTION_SETTINGS
 
 Call = tuple[str, Callable[..., Any], tuple[Any, ...]]
@@ -36,24 +36,29 @@ ROWS, CLASSES = 1024, 20
 
 
 def _contrastive(dtype: torch.dtype, name: str, channels: int) -> list[Call]:
-    instances = 40
-    features, mask = torch.zeros(2, 64, channels, dtype=dtype), torch.ones(2, 64, dtype=torch.bool)
-    segments, labels = torch.ones(instances, 2), torch.zeros(instances, dtype=torch.int64)
-    gaussians = torch.ones(CLASSES, 3)
-    given = (features, mask, segments, labels, torch.tensor([0, instances, instances]), gaussians, gaussians)
-    wide = torch.float64 if dtype == torch.float64 else torch.float32
-    vectors, stats = torch.ones(3, instances, channels, dtype=wide), torch.ones(3, 3, instances, dtype=wide)
-    saved = (vectors, stats, torch.zeros(instances, 12, dtype=torch.int32), stats[0, 0, 0])
-    forward = contrastive_similarity.contrastive_similarity_forward
-    backward = contrastive_similarity_backward.contrastive_similarity_backward
+    instances, gaussians = 40, torch.ones(CLASSES, 3)
+    given = Contrastive(
+        features=torch.zeros(2, 64, channels, dtype=dtype),
+        mask=torch.ones(2, 64, dtype=torch.bool),
+        segments=torch.ones(instances, 2),
+        labels=torch.zeros(instances, dtype=torch.int64),
+        video_offsets=torch.tensor([0, instances, instances]),
+        mu=gaussians,
+        sigma=gaussians,
+        base=None,
+        delta=0.2,
+        temperature=0.07,
+        weight=0.3,
+    )
+    found = given.outputs()
+    given = given._replace(base=torch.ones_like(found.total))
+    both = given.backward(found, grad_total=found.total, grad_loss=found.loss)
+    features = given._replace(weight=1.0).backward(found, grad_total=None, grad_loss=found.loss, need_gaussians=False)
+    backward = contrastive_similarity_backward.contrastive_similarity_loss_backward
     return [
-        (f"contrastive-{name}", forward, (*given, stats[0, 0, 2], 0.2, 0.07, 0.3)),
-        (f"contrastive-backward-{name}", backward, (*stats[0, 0, :2], *given, *saved, 0.07, 0.3, True, True)),
-        (
-            f"contrastive-features-backward-{name}",
-            backward,
-            (None, stats[0, 0, 1], *given, *saved, 0.07, 1.0, True, False),
-        ),
+        (f"contrastive-{name}", contrastive_similarity.contrastive_similarity_loss, (given,)),
+        (f"contrastive-backward-{name}", backward, (both,)),
+        (f"contrastive-features-backward-{name}", backward, (features,)),
     ]
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from asl_fast.ops import _library
+from asl_fast.reference import contrastive_similarity
 from asl_fast.reference.detection_loss import Operands as DetectionOperands
 from asl_fast.reference.detection_loss import Outputs as DetectionOutputs
 from asl_fast.reference.detection_loss_backward import BackwardOperands as DetectionBackwardOperands
@@ -89,23 +90,29 @@ def nms(generator: torch.Generator) -> Arguments:
     return segments, scores, labels, video.sort().values, "gaussian", 0.5, 0.1, 0.001, 20, 0.7, True
 
 
-def contrastive(generator: torch.Generator) -> Arguments:
+def contrastive(generator: torch.Generator) -> contrastive_similarity.Operands:
     """Two videos of 64 channels, added to another loss."""
-    features = torch.randn(VIDEOS, POINTS, 64, generator=generator).requires_grad_()
-    mask = torch.arange(POINTS) < torch.tensor([[POINTS], [POINTS - 20]])
-    labels = torch.randint(0, 3, (INSTANCES,), generator=generator)
-    mu = (torch.tensor([0.0, -0.5, 0.5]) + 0.2 * torch.randn(CLASSES, 3, generator=generator)).requires_grad_()
-    sigma = (0.3 + torch.rand(CLASSES, 3, generator=generator)).requires_grad_()
-    bounds, base = torch.tensor([0, INSTANCES - 4, INSTANCES]), torch.tensor(1.25).requires_grad_()
-    return features, mask, _segments(generator, INSTANCES), labels, bounds, mu, sigma, base, 0.2, 0.07, 0.3
+    return contrastive_similarity.Operands(
+        features=torch.randn(VIDEOS, POINTS, 64, generator=generator).requires_grad_(),
+        mask=torch.arange(POINTS) < torch.tensor([[POINTS], [POINTS - 20]]),
+        labels=torch.randint(0, 3, (INSTANCES,), generator=generator),
+        mu=(torch.tensor([0.0, -0.5, 0.5]) + 0.2 * torch.randn(CLASSES, 3, generator=generator)).requires_grad_(),
+        sigma=(0.3 + torch.rand(CLASSES, 3, generator=generator)).requires_grad_(),
+        segments=_segments(generator, INSTANCES),
+        video_offsets=torch.tensor([0, INSTANCES - 4, INSTANCES]),
+        base=torch.tensor(1.25).requires_grad_(),
+        delta=0.2,
+        temperature=0.07,
+        weight=0.3,
+    )
 
 
-def contrastive_backward(generator: torch.Generator) -> Arguments:
+def contrastive_backward(generator: torch.Generator) -> contrastive_similarity.BackwardOperands:
     """Of the same."""
-    *tensors, delta, temperature, weight = contrastive(generator)
-    tensors = [x.detach() for x in tensors]
-    saved = torch.ops.asl_fast.contrastive_similarity_loss.default(*tensors, delta, temperature, weight)[2:]
-    return torch.tensor(0.5), torch.tensor(-0.2), *tensors[:-1], *saved, temperature, weight, True, True
+    given = contrastive(generator)
+    given = given._make(x.detach() if isinstance(x, Tensor) else x for x in given)
+    found = contrastive_similarity.Outputs(*torch.ops.asl_fast.contrastive_similarity_loss.default(*given))
+    return given.backward(found, grad_total=torch.tensor(0.5), grad_loss=torch.tensor(-0.2))
 
 
 def attention(generator: torch.Generator) -> Arguments:
