@@ -25,6 +25,12 @@ from asl_fast.reference import detection_loss as detection_reference
 from asl_fast.reference import detection_loss_backward as detection_backward_reference
 from asl_fast.reference.contrastive_similarity import Operands as Contrastive
 from asl_fast.reference.diou_loss import Operands as DIoU
+from asl_fast.reference.local_attention import BackwardOperands as AttentionBackward
+from asl_fast.reference.local_attention import Operands as Attention
+from asl_fast.reference.segment_iou import BackwardOperands as IoUBackward
+from asl_fast.reference.segment_iou import Operands as IoU
+from asl_fast.reference.segment_iou_ragged import BackwardOperands as RaggedIoUBackward
+from asl_fast.reference.segment_iou_ragged import Operands as RaggedIoU
 from asl_fast.reference.soft_nms import METHODS
 from asl_fast.reference.soft_nms import Operands as SoftNMS
 from tests.kernels.examples import DETECTION_SETTINGS
@@ -68,38 +74,55 @@ def _of(dtype: torch.dtype, rows: int = ROWS, classes: int = CLASSES) -> list[Ca
     weights, mask = torch.ones(rows, dtype=dtype), torch.ones(rows, dtype=torch.bool)
     focal = sensitivity_focal_loss.sensitivity_focal_loss
     pairs, points = torch.ones(rows, 2, dtype=dtype), torch.ones(rows, 4, dtype=dtype)
-    square = torch.ones(rows, rows, dtype=dtype)
-    window = 19
     bounds = torch.tensor([0, rows])
-    iou, iou_backward = segment_iou.segment_iou, segment_iou.segment_iou_backward
-    ragged, ragged_backward = segment_iou_ragged.segment_iou_ragged, segment_iou_ragged.segment_iou_ragged_backward
     forward, backward = _detection(dtype, rows, classes)
     calls: list[Call] = [
         (f"focal-mean-sparse-{name}", focal, (logits, ids, weights, mask, 0.25, 2.0, 0.1, "mean", True, True)),
         (f"focal-none-dense-{name}", focal, (logits, logits, logits, None, 0.25, 1.5, 0.0, "none", True, True)),
         (f"diou-mean-{name}", diou_loss.diou_loss, (DIoU(pairs, pairs, weights, "mean", 1e-8, True, True, True),)),
-        (f"iou-pairs-{name}", iou, (pairs, pairs, False, True)),
-        (f"iou-aligned-{name}", iou, (pairs, pairs, True, True)),
-        (f"iou-pairs-backward-{name}", iou_backward, (square, pairs, pairs, False, True)),
-        (f"iou-aligned-backward-{name}", iou_backward, (weights, pairs, pairs, True, True)),
-        (f"iou-ragged-{name}", ragged, (pairs, pairs, bounds, bounds, rows, True)),
-        (f"iou-ragged-backward-{name}", ragged_backward, (weights, pairs, pairs, bounds, bounds, bounds, True)),
         (f"assign-{name}", assign_points.assign_points, (points, pairs, ids, bounds, classes, 1.5, 1e-3)),
     ]
+    calls += _iou(dtype, name, rows)
     calls += _contrastive(dtype, name, 512 if rows > 1 else 1)
     calls += [(f"{kind}-{name}", detection_loss.detection_loss, (given,)) for kind, given in forward.items()]
     calls += [
-        (f"{kind}-{name}", detection_loss_backward.detection_loss_backward, (given,)) for kind, given in backward.items()
+        (f"{kind}-{name}", detection_loss_backward.detection_loss_backward, (given,))
+        for kind, given in backward.items()
     ]
-    if dtype == torch.float64:
-        return calls  # attention is computed in float32
-    attention, attention_backward = local_attention.local_attention, local_attention.local_attention_backward
+    if dtype != torch.float64:  # attention is computed in float32
+        calls += _attention(dtype, name, rows)
+    return calls
+
+
+def _iou(dtype: torch.dtype, name: str, rows: int) -> list[Call]:
+    pairs, bounds = torch.ones(rows, 2, dtype=dtype), torch.tensor([0, rows])
+    all_pairs = IoU(a=pairs, b=pairs, aligned=False, distance=True)
+    aligned = all_pairs._replace(aligned=True)
+    offsets = {"a_video_offsets": bounds, "b_video_offsets": bounds}
+    ragged = RaggedIoU(a=pairs, b=pairs, **offsets, max_pairs=rows, distance=True)
+    line, square = torch.ones(rows, dtype=dtype), torch.ones(rows, rows, dtype=dtype)
+    ragged_grad = RaggedIoUBackward(grad=line, a=pairs, b=pairs, **offsets, pair_offsets=bounds, distance=True)
+    backward = segment_iou.segment_iou_backward
+    return [
+        (f"iou-pairs-{name}", segment_iou.segment_iou, (all_pairs,)),
+        (f"iou-aligned-{name}", segment_iou.segment_iou, (aligned,)),
+        (f"iou-pairs-backward-{name}", backward, (IoUBackward(grad=square, **all_pairs._asdict()),)),
+        (f"iou-aligned-backward-{name}", backward, (IoUBackward(grad=line, **aligned._asdict()),)),
+        (f"iou-ragged-{name}", segment_iou_ragged.segment_iou_ragged, (ragged,)),
+        (f"iou-ragged-backward-{name}", segment_iou_ragged.segment_iou_ragged_backward, (ragged_grad,)),
+    ]
+
+
+def _attention(dtype: torch.dtype, name: str, rows: int) -> list[Call]:
+    calls: list[Call] = []
+    window, mask = 19, torch.ones(1, rows, dtype=torch.bool)
     for channels in (64, 128):
         q, lse = torch.zeros(1, 4, rows, channels, dtype=dtype), torch.zeros(1, 4, rows)
-        valid, bias = mask[None], torch.zeros(4, window, dtype=dtype) if channels == 64 else None
-        calls.append((f"attention-{channels}-{name}", attention, (q, q, q, valid, bias, window)))
-        arguments = (q, q, q, q, valid, bias, q, lse, window)
-        calls.append((f"attention-{channels}-backward-{name}", attention_backward, arguments))
+        bias = torch.zeros(4, window, dtype=dtype) if channels == 64 else None
+        given = Attention(q=q, k=q, v=q, mask=mask, bias=bias, window=window)
+        back = AttentionBackward(grad=q, out=q, lse=lse, **given._asdict())
+        calls.append((f"attention-{channels}-{name}", local_attention.local_attention, (given,)))
+        calls.append((f"attention-{channels}-backward-{name}", local_attention.local_attention_backward, (back,)))
     return calls
 
 
