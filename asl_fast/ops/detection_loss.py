@@ -11,7 +11,7 @@ from torch import Tensor
 
 from asl_fast.ops import _checks, _dispatch
 from asl_fast.ops import _legacy as _library
-from asl_fast.ops.assign_points import _check_values as check_targets
+from asl_fast.ops.assign_points import check_targets
 from asl_fast.ops.ragged import RaggedTargets
 from asl_fast.reference import detection_loss as reference
 from asl_fast.reference._precision import compute_dtype, unit_gradient_dtype
@@ -105,7 +105,8 @@ def _fake_backward(*arguments: Any) -> tuple[Tensor, ...]:
 
 
 def _check_values(logits: Tensor, offsets: Tensor, quality: Tensor | None, mask: Tensor, *rest: Any) -> None:
-    check_targets(*rest[:4], logits.shape[-1])
+    _, segments, labels, video_offsets, *_ = rest
+    check_targets(segments=segments, labels=labels, video_offsets=video_offsets, num_classes=logits.shape[-1])
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:

@@ -21,9 +21,11 @@ from asl_fast.kernels import (
     soft_nms,
 )
 
+from asl_fast.reference.assign_points import Operands as AssignPoints
 from asl_fast.reference.diou_loss import Operands as DIoU
 from asl_fast.reference.soft_nms import METHODS
 from asl_fast.reference.soft_nms import Operands as SoftNMS
+from tests.kernels.loss_checks import focal_operands
 
 Call = tuple[str, Callable[..., Any], tuple[Any, ...]]
 
@@ -58,16 +60,27 @@ def _of(dtype: torch.dtype, rows: int = ROWS, classes: int = CLASSES) -> list[Ca
     logits, ids = torch.zeros(rows, classes, dtype=dtype), torch.zeros(rows, dtype=torch.int64)
     weights, mask = torch.ones(rows, dtype=dtype), torch.ones(rows, dtype=torch.bool)
     focal = sensitivity_focal_loss.sensitivity_focal_loss
+    sparse = focal_operands(logits, ids, weights, mask, label_smoothing=0.1, reduction="mean")
+    dense = focal_operands(logits, logits, logits, gamma=1.5)
     pairs, points = torch.ones(rows, 2, dtype=dtype), torch.ones(rows, 4, dtype=dtype)
     square = torch.ones(rows, rows, dtype=dtype)
     window = 19
     bounds = torch.tensor([0, rows])
+    assignment = AssignPoints(
+        points=points,
+        segments=pairs,
+        labels=ids,
+        video_offsets=bounds,
+        num_classes=classes,
+        center_sampling_radius=1.5,
+        tie_tolerance=1e-3,
+    )
     iou, iou_backward = segment_iou.segment_iou, segment_iou.segment_iou_backward
     ragged, ragged_backward = segment_iou_ragged.segment_iou_ragged, segment_iou_ragged.segment_iou_ragged_backward
     forward, backward = _detection(dtype, rows, classes)
     calls: list[Call] = [
-        (f"focal-mean-sparse-{name}", focal, (logits, ids, weights, mask, 0.25, 2.0, 0.1, "mean", True, True)),
-        (f"focal-none-dense-{name}", focal, (logits, logits, logits, None, 0.25, 1.5, 0.0, "none", True, True)),
+        (f"focal-mean-sparse-{name}", focal, (sparse,)),
+        (f"focal-none-dense-{name}", focal, (dense,)),
         (f"diou-mean-{name}", diou_loss.diou_loss, (DIoU(pairs, pairs, weights, "mean", 1e-8, True, True, True),)),
         (f"iou-pairs-{name}", iou, (pairs, pairs, False, True)),
         (f"iou-aligned-{name}", iou, (pairs, pairs, True, True)),
@@ -75,7 +88,7 @@ def _of(dtype: torch.dtype, rows: int = ROWS, classes: int = CLASSES) -> list[Ca
         (f"iou-aligned-backward-{name}", iou_backward, (weights, pairs, pairs, True, True)),
         (f"iou-ragged-{name}", ragged, (pairs, pairs, bounds, bounds, rows, True)),
         (f"iou-ragged-backward-{name}", ragged_backward, (weights, pairs, pairs, bounds, bounds, bounds, True)),
-        (f"assign-{name}", assign_points.assign_points, (points, pairs, ids, bounds, classes, 1.5, 1e-3)),
+        (f"assign-{name}", assign_points.assign_points, (assignment,)),
     ]
     calls += _contrastive(dtype, name, 512 if rows > 1 else 1)
     calls += [(f"{kind}-{name}", detection_loss.detection_loss, given) for kind, given in forward.items()]
