@@ -217,9 +217,9 @@ def detection_loss_fwd_kernel(
     tl.debug_barrier()  # the sums of the whole program are written before it counts as finished
     if tl.atomic_add(counter_ptr, 1) == programs - 1:
         finalise(
-            parts_ptr, programs, normalizer_ptr, total_ptr, cls_ptr, loc_ptr, sensitivity_ptr, num_positives_ptr, updated_ptr,
-            factors_ptr, NORMALIZE and CLS_SENSITIVE, NORMALIZE and LOC_SENSITIVE, MOMENTUM, LOCATION_WEIGHT, TINY,
-            COMPUTE, BLOCK_PROGRAMS,
+            parts_ptr, programs, normalizer_ptr, total_ptr, cls_ptr, loc_ptr, sensitivity_ptr, num_positives_ptr,
+            updated_ptr, factors_ptr, NORMALIZE and CLS_SENSITIVE, NORMALIZE and LOC_SENSITIVE, MOMENTUM,
+            LOCATION_WEIGHT, TINY, COMPUTE, BLOCK_PROGRAMS,
         )  # fmt: skip
         tl.store(counter_ptr, 0)
 

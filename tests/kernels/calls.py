@@ -23,6 +23,7 @@ from asl_fast.kernels import (
 
 from asl_fast.reference import detection_loss as detection_reference
 from asl_fast.reference import detection_loss_backward as detection_backward_reference
+from asl_fast.reference.assign_points import Operands as AssignPoints
 from asl_fast.reference.contrastive_similarity import Operands as Contrastive
 from asl_fast.reference.diou_loss import Operands as DIoU
 from asl_fast.reference.local_attention import BackwardOperands as AttentionBackward
@@ -34,6 +35,7 @@ from asl_fast.reference.segment_iou_ragged import Operands as RaggedIoU
 from asl_fast.reference.soft_nms import METHODS
 from asl_fast.reference.soft_nms import Operands as SoftNMS
 from tests.kernels.examples import DETECTION_SETTINGS
+from tests.kernels.loss_checks import focal_operands
 
 Call = tuple[str, Callable[..., Any], tuple[Any, ...]]
 
@@ -73,14 +75,25 @@ def _of(dtype: torch.dtype, rows: int = ROWS, classes: int = CLASSES) -> list[Ca
     logits, ids = torch.zeros(rows, classes, dtype=dtype), torch.zeros(rows, dtype=torch.int64)
     weights, mask = torch.ones(rows, dtype=dtype), torch.ones(rows, dtype=torch.bool)
     focal = sensitivity_focal_loss.sensitivity_focal_loss
+    sparse = focal_operands(logits, ids, weights, mask, label_smoothing=0.1, reduction="mean")
+    dense = focal_operands(logits, logits, logits, gamma=1.5)
     pairs, points = torch.ones(rows, 2, dtype=dtype), torch.ones(rows, 4, dtype=dtype)
     bounds = torch.tensor([0, rows])
+    assignment = AssignPoints(
+        points=points,
+        segments=pairs,
+        labels=ids,
+        video_offsets=bounds,
+        num_classes=classes,
+        center_sampling_radius=1.5,
+        tie_tolerance=1e-3,
+    )
     forward, backward = _detection(dtype, rows, classes)
     calls: list[Call] = [
-        (f"focal-mean-sparse-{name}", focal, (logits, ids, weights, mask, 0.25, 2.0, 0.1, "mean", True, True)),
-        (f"focal-none-dense-{name}", focal, (logits, logits, logits, None, 0.25, 1.5, 0.0, "none", True, True)),
+        (f"focal-mean-sparse-{name}", focal, (sparse,)),
+        (f"focal-none-dense-{name}", focal, (dense,)),
         (f"diou-mean-{name}", diou_loss.diou_loss, (DIoU(pairs, pairs, weights, "mean", 1e-8, True, True, True),)),
-        (f"assign-{name}", assign_points.assign_points, (points, pairs, ids, bounds, classes, 1.5, 1e-3)),
+        (f"assign-{name}", assign_points.assign_points, (assignment,)),
     ]
     calls += _iou(dtype, name, rows)
     calls += _contrastive(dtype, name, 512 if rows > 1 else 1)

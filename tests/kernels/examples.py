@@ -11,9 +11,11 @@ from torch import Tensor
 
 from asl_fast.ops import _library
 from asl_fast.reference import contrastive_similarity, local_attention, segment_iou, segment_iou_ragged
+from asl_fast.reference.assign_points import Operands as AssignPoints
 from asl_fast.reference.detection_loss import Operands as DetectionOperands
 from asl_fast.reference.detection_loss import Outputs as DetectionOutputs
 from asl_fast.reference.detection_loss_backward import BackwardOperands as DetectionBackwardOperands
+from asl_fast.reference.sensitivity_focal_loss import Operands as Focal
 
 Arguments = tuple[Any, ...]
 
@@ -35,13 +37,24 @@ def _points() -> Tensor:
     return torch.cat(levels)
 
 
-def focal(generator: torch.Generator) -> Arguments:
+def focal(generator: torch.Generator) -> Focal:
     """Sparse targets, weights and a mask."""
     logits = torch.randn(VIDEOS, POINTS, CLASSES, generator=generator).requires_grad_()
     ids = torch.randint(-1, CLASSES, (VIDEOS, POINTS), generator=generator)
     weights = torch.rand(VIDEOS, POINTS, generator=generator).requires_grad_()
     mask = torch.rand(VIDEOS, POINTS, generator=generator) < 0.8
-    return logits, ids, weights, mask, 0.25, 2.0, 0.0, "sum", True, True
+    return Focal(
+        logits=logits,
+        targets=ids,
+        weights=weights,
+        mask=mask,
+        alpha=0.25,
+        gamma=2.0,
+        label_smoothing=0.0,
+        reduction="sum",
+        need_logits=True,
+        need_weights=True,
+    )
 
 
 def diou(generator: torch.Generator) -> Arguments:
@@ -90,11 +103,18 @@ def ragged_backward(generator: torch.Generator) -> segment_iou_ragged.BackwardOp
     )
 
 
-def assign(generator: torch.Generator) -> Arguments:
+def assign(generator: torch.Generator) -> AssignPoints:
     """Two videos, the second without instances."""
     labels = torch.randint(0, CLASSES, (INSTANCES,), generator=generator)
-    bounds = torch.tensor([0, INSTANCES, INSTANCES])
-    return _points(), _segments(generator, INSTANCES), labels, bounds, CLASSES, 1.5, 1e-3
+    return AssignPoints(
+        points=_points(),
+        segments=_segments(generator, INSTANCES),
+        labels=labels,
+        video_offsets=torch.tensor([0, INSTANCES, INSTANCES]),
+        num_classes=CLASSES,
+        center_sampling_radius=1.5,
+        tie_tolerance=1e-3,
+    )
 
 
 def nms(generator: torch.Generator) -> Arguments:
