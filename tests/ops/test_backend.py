@@ -88,7 +88,7 @@ def test_the_slow_path_warns_once_and_only_where_something_faster_was_expected(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for name in (op, "another", op):
-            assert _dispatch.kernel(name, "cpu")() == "reference"
+            assert _dispatch.kernel(name, "cpu", Nothing)() == "reference"
     assert [str(each.message).partition(" ")[0] for each in caught] == [op]
 
 
