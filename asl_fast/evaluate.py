@@ -169,14 +169,7 @@ def _run_protocol(path: Path) -> Protocol:
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file; is {path.parent} the folder of a run?") from None
     try:
-        settings = config["evaluation"]
-        return run_protocol(
-            str(config["dataset"]),
-            settings["tiou_thresholds"],
-            settings.get("strict_thresholds") or (),
-            settings.get("convention", "default"),
-            f"run {path.parent}",
-        )
+        return run_protocol(str(config["dataset"]), config["evaluation"], f"run {path.parent}")
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: has no usable 'dataset' and 'evaluation.tiou_thresholds' ({error!r})") from error
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from asl_fast.data.bundle import DatasetBundle
-from asl_fast.evaluation.protocols import ProtocolResult, evaluate_protocol
+from asl_fast.evaluation.protocols import ProtocolResult, evaluate_protocol, run_protocol
 from asl_fast.losses import RaggedTargets
 from asl_fast.training.checkpoint import (
     check_same_config,
@@ -27,7 +27,7 @@ from asl_fast.training.loader import TrainLoader
 from asl_fast.training.metrics_log import MetricsLog, epoch_line, epoch_record, evaluation_record, progress_bar
 from asl_fast.training.optimizer import WarmupCosine
 from asl_fast.training.run_folder import RunFolder
-from asl_fast.training.scoring import Columns, configured_protocol, ground_truth_columns, predict
+from asl_fast.training.scoring import Columns, ground_truth_columns, predict
 from asl_fast.training.serialization import to_dict
 from asl_fast.training.state import TrainingState, TrainingStep, ragged_targets
 
@@ -241,10 +241,9 @@ def _evaluate(
         processes=processes,
     )
     videos = bundle.test.videos
+    protocol = run_protocol(config.dataset, vars(config.evaluation))
     names = [video.id for video in videos]
-    return predictions, evaluate_protocol(
-        configured_protocol(config), ground_truth_columns(videos), predictions, videos=names
-    )
+    return predictions, evaluate_protocol(protocol, ground_truth_columns(videos), predictions, videos=names)
 
 
 def _save(
