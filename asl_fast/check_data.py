@@ -84,7 +84,7 @@ def check(arguments: Arguments) -> tuple[DataReport, tuple[Decision, ...]]:
     Raises:
         OSError, ValueError, ImportError: Naming the file or argument because of which nothing can be checked.
     """
-    from asl_fast.data.load import BENCHMARKS
+    from asl_fast.data.datasets.benchmarks import BENCHMARKS
     from asl_fast.data.report.check import check_data
 
     decisions: tuple[Decision, ...] = ()
@@ -121,7 +121,7 @@ def _benchmark(arguments: Arguments) -> tuple[TrainConfig, DataSource]:
 
 
 def _own_data(arguments: Arguments, annotations: str) -> tuple[TrainConfig, DataSource, tuple[Decision, ...]]:
-    from asl_fast.data.load import BENCHMARKS
+    from asl_fast.data.datasets.benchmarks import BENCHMARKS
     from asl_fast.files import write_json
     from asl_fast.training.config import DataConfig, TrainConfig
     from asl_fast.training.own_preset import open_configured, own_data_name, own_preset

@@ -92,8 +92,9 @@ def _pack(arguments: Arguments) -> int:
 def _source(arguments: Arguments) -> tuple[FeatureStore, list[str], FeatureManifest | None, Path | None]:
     """Return features, the videos to pack, their timing where it is known, and the data root."""
     from asl_fast.data.custom.data import open_own_data
+    from asl_fast.data.datasets.benchmarks import BENCHMARKS
     from asl_fast.data.features.file_store import ConcatenatedFeatureStore, open_store
-    from asl_fast.data.load import BENCHMARKS, load_dataset
+    from asl_fast.data.load import load_dataset
 
     if arguments.features:
         if arguments.dataset is not None or arguments.data_root is not None:

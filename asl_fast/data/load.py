@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from asl_fast.data.bundle import DatasetBundle
-from asl_fast.data.datasets.benchmarks import VIDEO_BENCHMARKS
+from asl_fast.data.datasets.benchmarks import BENCHMARKS
 from asl_fast.data.datasets.hapt import SAMPLE_RATE_HZ, hapt_bundle, load_hapt, read_hapt
 from asl_fast.data.datasets.video_benchmark import load_video_benchmark, open_video_benchmark
 from asl_fast.data.features.manifest import FeatureManifest
 from asl_fast.data.features.store import InMemoryFeatureStore
 from asl_fast.data.source import DataSource
 
-BENCHMARKS = (*VIDEO_BENCHMARKS, "hapt")
 _CROP_OPTIONS = ("max_length", "crop_ratio", "truncation_threshold")
 
 

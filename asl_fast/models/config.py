@@ -154,3 +154,32 @@ def doubling_ranges(num_levels: int, first_grid: float = 4.0) -> tuple[tuple[flo
     """Regression ranges 0-f-2f-4f-...-unbounded for ``num_levels`` levels, as in ActionFormer's configurations."""
     edges = [0.0, *(first_grid * 2**level for level in range(num_levels - 1)), UNBOUNDED_GRID]
     return tuple(itertools.pairwise(edges))
+
+
+@dataclass(frozen=True)
+class InferenceConfig:
+    """Thresholds of post-processing, ActionFormer's defaults.
+
+    Attributes:
+        score_threshold: Candidates must score more.
+        candidates_per_level: Best-scoring (point, class) pairs kept per video and level.
+        min_length_grid: Candidates must be longer, in grid steps.
+        nms: How overlapping detections are suppressed.
+        nms_sigma: Width of the Gaussian decay.
+        nms_iou_threshold: tIoU from which "linear" decays and "hard" removes.
+        min_score: Detections whose decayed score falls below are dropped.
+        max_segments: Detections kept per video.
+        class_agnostic: Suppress across classes.
+        voting_threshold: If set, boundaries are averaged over candidates of at least this tIoU.
+    """
+
+    score_threshold: float = 0.001
+    candidates_per_level: int = 2000
+    min_length_grid: float = 0.05
+    nms: Literal["gaussian", "linear", "hard", "none"] = "gaussian"
+    nms_sigma: float = 0.5
+    nms_iou_threshold: float = 0.1
+    min_score: float = 0.001
+    max_segments: int = 200
+    class_agnostic: bool = False
+    voting_threshold: float | None = None

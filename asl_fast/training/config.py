@@ -12,11 +12,10 @@ from typing import Annotated, Literal
 
 import tyro
 
+from asl_fast.data.datasets.benchmarks import BENCHMARKS
 from asl_fast.data.features.manifest import FeatureManifest
-from asl_fast.data.load import BENCHMARKS
 from asl_fast.losses.config import LossConfig
-from asl_fast.models.config import DetectorConfig
-from asl_fast.models.postprocess import InferenceConfig
+from asl_fast.models.config import DetectorConfig, InferenceConfig
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import tyro
 
 from asl_fast.command_line.options import read_options
 from asl_fast.data.custom.decision import Decision
+from asl_fast.data.datasets.benchmarks import BENCHMARKS
 from asl_fast.data.features.manifest_file import find_manifest
-from asl_fast.data.load import BENCHMARKS
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.presets import SIZES, preset, with_variant
 from asl_fast.training.run_folder import RunFolder, RunFolderError, existing_runs, next_run

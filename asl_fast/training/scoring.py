@@ -15,8 +15,9 @@ from asl_fast.data.collate import Batch
 from asl_fast.data.dataset import DetectionDataset
 from asl_fast.evaluation.mean_ap import MeanAveragePrecision
 from asl_fast.evaluation.protocols import ProtocolResult
-from asl_fast.models import ActionDetector
-from asl_fast.models.postprocess import Detections, InferenceConfig, detect
+from asl_fast.models.config import InferenceConfig
+from asl_fast.models.detector import ActionDetector
+from asl_fast.models.postprocess import Detections, detect
 from asl_fast.training.distributed import Processes
 from asl_fast.training.loader import inference_batches
 

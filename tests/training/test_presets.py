@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from asl_fast.data.collate import collate
-from asl_fast.data.load import BENCHMARKS
+from asl_fast.data.datasets.benchmarks import BENCHMARKS
 from asl_fast.training.presets import preset
 from asl_fast.training.run import load
 from asl_fast.training.scoring import detect_batch
