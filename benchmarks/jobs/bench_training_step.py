@@ -12,7 +12,7 @@ from asl_fast import RaggedTargets, backend
 from asl_fast.training.distributed import uses_bf16
 from asl_fast.training.loop import train_on_batch
 from asl_fast.training.state import TrainingState, TrainingStep
-from benchmarks.registry import Case, Scale, close, report
+from benchmarks.registry import Case, Scale, close
 from benchmarks.shapes import Shape, shapes, small_shape
 
 
@@ -71,7 +71,3 @@ def reference(trainer: Trainer, features: Tensor, mask: Tensor, targets: RaggedT
     """The step with plain PyTorch for every op."""
     with backend("reference"):
         return trainer(features, mask, targets)
-
-
-if __name__ == "__main__":
-    report(cases("cpu"))
