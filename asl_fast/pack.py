@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from asl_fast.command_line.errors import if_stopped, run_command
 from asl_fast.command_line.options import read_options
 from asl_fast.command_line.program import program
+from asl_fast.data.datasets.benchmarks import BENCHMARKS
 
 if TYPE_CHECKING:
     from asl_fast.data.features.manifest import FeatureManifest
@@ -92,7 +93,6 @@ def _pack(arguments: Arguments) -> int:
 def _source(arguments: Arguments) -> tuple[FeatureStore, list[str], FeatureManifest | None, Path | None]:
     """Return features, the videos to pack, their timing where it is known, and the data root."""
     from asl_fast.data.custom.data import open_own_data
-    from asl_fast.data.datasets.benchmarks import BENCHMARKS
     from asl_fast.data.features.file_store import ConcatenatedFeatureStore, open_store
     from asl_fast.data.load import load_dataset
 
