@@ -161,16 +161,16 @@ class InferenceConfig:
     """Thresholds of post-processing, ActionFormer's defaults.
 
     Attributes:
-        score_threshold: candidates must score more.
-        candidates_per_level: best-scoring (point, class) pairs kept per video and level.
-        min_length_grid: candidates must be longer, in grid steps.
-        nms: how overlapping detections are suppressed.
-        nms_sigma: width of the Gaussian decay.
+        score_threshold: Candidates must score more.
+        candidates_per_level: Best-scoring (point, class) pairs kept per video and level.
+        min_length_grid: Candidates must be longer, in grid steps.
+        nms: How overlapping detections are suppressed.
+        nms_sigma: Width of the Gaussian decay.
         nms_iou_threshold: tIoU from which "linear" decays and "hard" removes.
-        min_score: detections whose decayed score falls below are dropped.
-        max_segments: detections kept per video.
-        class_agnostic: suppress across classes.
-        voting_threshold: if set, boundaries are averaged over candidates of at least this tIoU.
+        min_score: Detections whose decayed score falls below are dropped.
+        max_segments: Detections kept per video.
+        class_agnostic: Suppress across classes.
+        voting_threshold: If set, boundaries are averaged over candidates of at least this tIoU.
     """
 
     score_threshold: float = 0.001

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a detector's output to detections in seconds."""
+"""From a detector's output to detections in seconds: candidates, suppression, conversion."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from asl_fast.ops.soft_nms import soft_nms
 
 
 class TimeGrid(Protocol):
-    """What converts feature-grid positions to seconds."""
+    """What converts positions on the feature grid to seconds."""
 
-    def to_sec(self, grid: Any, /) -> Any: ...
+    def to_sec(self, grid: Any, /) -> Any:
+        """Convert positions, in grid steps, to seconds."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Detections:
     """Detections of one video.
 
     Attributes:
-        segments: (M, 2) float32; grid steps for candidates, seconds after :func:`detect`.
+        segments: (M, 2) float32; grid steps for candidates, seconds after `detect`.
         scores: (M,) float32 in [0, 1].
         labels: (M,) int64.
     """
@@ -38,7 +39,7 @@ class Detections:
 
 @torch.no_grad()
 def candidates(output: DetectorOutput, config: InferenceConfig) -> list[Detections]:
-    """Per video the candidates before suppression, in grid steps, by falling score within a level."""
+    """Find each video's candidates before suppression, in grid steps, by falling score within a level."""
     per_level = [_level_candidates(output, level, config) for level in range(len(output.logits))]
     videos = []
     for video in range(output.logits[0].shape[0]):
@@ -72,16 +73,16 @@ def _level_candidates(output: DetectorOutput, level: int, config: InferenceConfi
 def detect(
     output: DetectorOutput, *, grids: Sequence[TimeGrid], durations_sec: Sequence[float], config: InferenceConfig
 ) -> list[Detections]:
-    """Detections of every video of a batch, in seconds, by falling score.
+    """Turn the detector's output into detections in seconds, by falling score.
 
     Args:
-        output: the detector's output for B videos.
-        grids: per video, what converts grid steps to seconds.
-        durations_sec: per video, the length that detections are clipped to.
-        config: thresholds.
+        output: The detector's output for B videos.
+        grids: Per video, what converts grid steps to seconds.
+        durations_sec: Per video, the length that detections are clipped to.
+        config: Thresholds.
 
     Returns:
-        B Detections on the CPU.
+        Detections of each of the B videos, on the CPU.
     """
     videos = candidates(output, config)
     suppressed = videos if config.nms == "none" else _suppress(videos, config)

@@ -24,10 +24,10 @@ _NAMES_WITHOUT_DECAY = ("bias", "relative_bias", "scale")
 
 
 def split_parameters(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Trainable parameters with and without weight decay, each in the order of their names.
+    """Part the trainable parameters into those with and those without weight decay, each in the order of their names.
 
     Raises:
-        ValueError: naming the parameters that no rule covers; a new kind of module must be added to one of the lists.
+        ValueError: Naming the parameters that no rule covers; a new kind of module must be added to one of the lists.
     """
     decay: dict[str, nn.Parameter] = {}
     no_decay: dict[str, nn.Parameter] = {}
@@ -49,13 +49,16 @@ def split_parameters(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Par
 
 
 def make_optimizer(detector: nn.Module, loss: nn.Module, config: OptimizerConfig) -> AdamW:
-    """AdamW over the detector and the loss's own parameters; every group knows its full rate as ``base_lr``.
+    """Make AdamW over the detector and the loss's own parameters; every group knows its full rate as ``base_lr``.
 
     Args:
-        detector: trained at ``config.lr``.
-        loss: trained at ``config.lr * config.loss_lr_multiplier``, its Gaussians and frame
-            classifier at ``config.gaussian_lr`` if that is given.
-        config: rates, momenta and weight decay.
+        detector: Trained at ``config.lr``.
+        loss: Trained at ``config.lr * config.loss_lr_multiplier``, its Gaussians and frame classifier at
+            ``config.gaussian_lr`` if that is given.
+        config: Rates, momenta and weight decay.
+
+    Raises:
+        ValueError: As `split_parameters`.
     """
     groups = []
     loss_lr = config.lr * config.loss_lr_multiplier
@@ -78,9 +81,9 @@ class WarmupCosine:
     The first step has rate 0 and steps ``warmup_steps - 1`` and ``warmup_steps`` both have the full rate, as there.
 
     Args:
-        warmup_steps: steps of the warm-up.
-        total_steps: all steps, the warm-up included.
-        min_lr: where the cosine ends.
+        warmup_steps: Steps of the warm-up.
+        total_steps: All steps, the warm-up included.
+        min_lr: Where the cosine ends.
     """
 
     warmup_steps: int
@@ -88,7 +91,7 @@ class WarmupCosine:
     min_lr: float = 1e-8
 
     def rate(self, step: int, base_lr: float) -> float:
-        """Learning rate of step 0, 1, ... for a parameter group whose full rate is ``base_lr``."""
+        """Compute the learning rate of step 0, 1, ... for a parameter group whose full rate is ``base_lr``."""
         if step < self.warmup_steps:
             return base_lr * step / max(self.warmup_steps - 1, 1)
         cosine_steps = max(self.total_steps - self.warmup_steps, 1)
@@ -96,7 +99,7 @@ class WarmupCosine:
         return self.min_lr + 0.5 * (base_lr - self.min_lr) * (1.0 + math.cos(math.pi * progress))
 
     def apply(self, optimizer: Optimizer, step: int) -> float:
-        """Sets the rate of every group from its ``base_lr``; returns that of the first group."""
+        """Set the rate of every group from its ``base_lr``; return that of the first group."""
         for group in optimizer.param_groups:
             group["lr"] = self.rate(step, group["base_lr"])
         return float(optimizer.param_groups[0]["lr"])
