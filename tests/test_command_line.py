@@ -152,6 +152,14 @@ def test_commands_are_shown_as_they_were_called(called: str, shown: str, monkeyp
     assert as_called("next: python -m asl_fast.train --resume") == f"next: {shown} --resume"
 
 
+def test_errors_show_commands_as_they_were_called(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/asl-fast"])
+    assert main(["detect", "--run", "none", "--features", "x", "--output", "out.json"]) == 2
+    assert capsys.readouterr().err == "error: run folder none does not exist; train one with asl-fast train\n"
+
+
 def test_help_is_shown_as_it_was_called(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["/usr/bin/asl-fast", "submit", "--help"])
     with pytest.raises(SystemExit):
