@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -126,6 +127,11 @@ def test_unknown_commands_name_the_nearest(capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().err == "error: unknown command 'trian'; did you mean 'train'?\n"
     assert main(["xyz"]) == 2
     assert "known are train, evaluate" in capsys.readouterr().err
+
+
+def test_the_console_script_is_the_list_of_commands() -> None:
+    declared = re.search(r'^asl-fast = "(.+)"$', (PACKAGE.parent / "pyproject.toml").read_text(), flags=re.MULTILINE)
+    assert declared is not None and pkgutil.resolve_name(declared[1]) is main
 
 
 def test_commands_run_by_name(capsys: pytest.CaptureFixture[str]) -> None:
