@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from asl_fast import RaggedTargets, assign_points, diou_loss, sensitivity_focal_loss
+from asl_fast.losses.sensitivity import class_probability, instance_labels, mean_one, offset_iou
 from asl_fast.ops.detection_loss import BRANCHES, DetectionLoss, RawGaussians, detection_loss
-from asl_fast.sensitivity import class_probability, instance_labels, mean_one, offset_iou
 
 INIT, MU_SCALE, SIGMA_SCALES = (0.0, -0.5, 0.5), 0.4, (1.4, 0.9)
 

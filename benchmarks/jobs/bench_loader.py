@@ -27,7 +27,7 @@ from asl_fast.data.grid import FeatureGrid
 from asl_fast.training.loader import TrainLoader
 from asl_fast.training.state import ragged_targets
 from benchmarks.jobs.bench_training_step import Trainer
-from benchmarks.registry import Case, Scale, report
+from benchmarks.registry import Case, Scale
 from benchmarks.shapes import Shape, shape, small_shape
 
 SCRATCH = Path(__file__).resolve().parents[2] / "build"
@@ -134,7 +134,3 @@ def _loader(each: Shape, videos: int, form: str) -> TrainLoader:
         truncation_threshold=data.truncation_threshold,
     )
     return TrainLoader(dataset, data, each.batch, seed=0, length_multiple=2 ** (model.num_levels - 1))
-
-
-if __name__ == "__main__":
-    report(cases("cpu"))

@@ -25,7 +25,7 @@ from asl_fast.ops.detection_loss import detection_loss
 from asl_fast.reference import detection_loss as reference
 from tests.detection_scene import INIT, MU_SCALE, SIGMA_SCALES, scene
 from tests.kernels.fences import fenced
-from tests.losses_scene import asl_loss, batch
+from tests.losses.scene import asl_loss, batch
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 FORM = [*INIT, MU_SCALE, 1.0, *SIGMA_SCALES]

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from asl_fast.data.load import BENCHMARKS
-from asl_fast.losses import ASLLoss
-from asl_fast.training.config import DataConfig, EvaluationConfig, LossConfig, OptimizerConfig, TrainConfig
+from asl_fast.losses import ASLLoss, LossConfig
+from asl_fast.training.config import DataConfig, EvaluationConfig, OptimizerConfig, TrainConfig
 from asl_fast.training.presets import BENCHMARK_PRESETS, SIZES, VARIANTS, preset, with_variant
 from asl_fast.training.serialization import differing, from_dict, read_config, to_dict
 from tests.training.tiny import tiny_config

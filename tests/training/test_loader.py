@@ -11,8 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asl_fast.training.loader import TrainLoader, inference_batches
-from asl_fast.training.sampler import BatchSampler
+from asl_fast.training.loader import BatchSampler, TrainLoader, inference_batches
 from tests.training.tiny import tiny_bundle, tiny_config
 
 

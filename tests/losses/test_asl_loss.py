@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from asl_fast.losses import ASLLoss
 from asl_fast.ops.assign_points import assign_points
-from tests.losses_scene import CLASSES, KEYS, PLAIN, Batch, asl_loss, batch
+from tests.losses.scene import CLASSES, KEYS, PLAIN, Batch, asl_loss, batch
 
 
 @pytest.fixture(params=["fused", "composed"], autouse=True)

@@ -9,17 +9,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from asl_fast.evidence import FrameEvidence
-from asl_fast.likelihood import likelihood_misfit
-from asl_fast.loss_inputs import Levels, LossInputs, join_levels
-from asl_fast.ops import _dispatch
-from asl_fast.ops.assign_points import PointAssignment, assign_points
-from asl_fast.ops.contrastive_similarity import add_contrastive_similarity_loss
-from asl_fast.ops.detection_loss import detection_loss
-from asl_fast.ops.diou_loss import diou_loss
-from asl_fast.ops.ragged import RaggedTargets as RaggedTargets  # what callers pass in
-from asl_fast.ops.sensitivity_focal_loss import sensitivity_focal_loss
-from asl_fast.sensitivity import (
+from asl_fast.losses.evidence import FrameEvidence
+from asl_fast.losses.inputs import Levels, LossInputs, join_levels
+from asl_fast.losses.likelihood import likelihood_misfit
+from asl_fast.losses.sensitivity import (
     ClassGaussians,
     InstanceEvaluator,
     class_probability,
@@ -28,6 +21,13 @@ from asl_fast.sensitivity import (
     mean_one,
     offset_iou,
 )
+from asl_fast.ops import _dispatch
+from asl_fast.ops.assign_points import PointAssignment, assign_points
+from asl_fast.ops.contrastive_similarity import add_contrastive_similarity_loss
+from asl_fast.ops.detection_loss import detection_loss
+from asl_fast.ops.diou_loss import diou_loss
+from asl_fast.ops.ragged import RaggedTargets as RaggedTargets  # what callers pass in
+from asl_fast.ops.sensitivity_focal_loss import sensitivity_focal_loss
 
 Normalization = Literal["none", "batch", "instance"]
 Signal = Literal["loss", "likelihood", "evidence"]
@@ -60,12 +60,12 @@ class ASLLoss(nn.Module):
         normalization: w(h). "none" is the paper's h; "batch" scales the positives of a batch to mean 1, "instance"
             those of each instance, so that the loss cannot be lowered by shrinking every weight.
         signal: what mu and sigma learn from; all but "loss" cut the gradient through h and the contrastive loss, report
-            theirs as ``fit`` and want a learning rate of 0.01 to 0.03 of their own. :mod:`asl_fast.sensitivity` says
+            theirs as ``fit`` and want a learning rate of 0.01 to 0.03 of their own. :mod:`.sensitivity` says
             what each finds. "loss" is the paper: the gradient of the weighted losses through h. "likelihood" fits the
-            Gaussians to the detached quality of the predictions (:mod:`asl_fast.likelihood`): p_cls to
+            Gaussians to the detached quality of the predictions (:mod:`asl_fast.losses.likelihood`): p_cls to
             sigmoid(s_x[c]) of the finest level's points inside each instance, whatever its length, p_start + p_end to
             the tIoU of all points inside on the levels whose range admits the instance. "evidence" fits them to what a
-            linear classifier of single input frames finds (:class:`asl_fast.evidence.FrameEvidence`), which is trained
+            linear classifier of single input frames finds (:mod:`asl_fast.losses.evidence`), which is trained
             along; it needs ``frame_dim`` and the frames.
         center_sampling_radius: in strides; None makes every point inside an instance a candidate.
         label_smoothing: of the focal loss's targets, y (1 - s) + s / (C + 1).

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detections of a whole split, and their score."""
+"""Detections of a whole split beside its ground truth, as the evaluation takes them, and how a run is scored."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from asl_fast.data.dataset import DetectionDataset
 from asl_fast.evaluation.mean_ap import MeanAveragePrecision
 from asl_fast.evaluation.protocols import Protocol, ProtocolResult, run_protocol
 from asl_fast.models import ActionDetector
-from asl_fast.models.inference import Detections, InferenceConfig, detect
+from asl_fast.models.postprocess import Detections, InferenceConfig, detect
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.distributed import Processes
 from asl_fast.training.loader import inference_batches
@@ -28,7 +28,17 @@ Columns = dict[str, NDArray[Any]]
 def detect_batch(
     detector: ActionDetector, batch: Batch, config: InferenceConfig, *, autocast: bool
 ) -> list[Detections]:
-    """Detections of every video of a batch, in seconds, by falling score."""
+    """Detect in every video of a batch.
+
+    Args:
+        detector: In evaluation mode.
+        batch: Videos, on any device.
+        config: Thresholds.
+        autocast: Run the detector in bfloat16.
+
+    Returns:
+        Per video its detections in seconds, by falling score, on the CPU.
+    """
     device = next(detector.parameters()).device
     with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
         output = detector(batch.features.to(device), batch.mask.to(device))
@@ -36,7 +46,7 @@ def detect_batch(
 
 
 def prediction_columns(videos: Iterable[tuple[str, Detections]]) -> Columns:
-    """Detections of many videos as columns ``video``, ``segments`` (N, 2) in seconds, ``labels`` and ``scores``."""
+    """Put detections into columns ``video``, ``segments`` (N, 2) in seconds, ``labels`` and ``scores``."""
     pairs = list(videos)
     return {
         "video": np.concatenate([np.empty(0, "<U1"), *(np.full(len(d.scores), name) for name, d in pairs)]),
@@ -47,7 +57,7 @@ def prediction_columns(videos: Iterable[tuple[str, Detections]]) -> Columns:
 
 
 def ground_truth_columns(videos: Sequence[Video]) -> Columns:
-    """Annotations as columns ``video``, ``segments`` and ``labels``.
+    """Put annotations into columns ``video``, ``segments`` (N, 2) in seconds, and ``labels``.
 
     Segments that end before they start are left out: no detection can match them. All others stay as annotated, also
     those outside the recording.
@@ -69,7 +79,19 @@ def predict(
     autocast: bool,
     processes: Processes,
 ) -> Columns:
-    """Detections of a split in the order of its videos; computed by all processes and known to each of them."""
+    """Detect in a whole split.
+
+    Args:
+        detector: Put into evaluation mode.
+        dataset: The split.
+        inference: Thresholds.
+        batch_size: Videos per batch and process.
+        autocast: Run the detector in bfloat16.
+        processes: They share the videos.
+
+    Returns:
+        Detections as `prediction_columns` puts them, in the order of the split's videos, the same on every process.
+    """
     detector.eval()
     found: dict[str, Detections] = {}
     batches = inference_batches(
@@ -86,13 +108,13 @@ def predict(
 
 
 def configured_protocol(config: TrainConfig) -> Protocol:
-    """How a run is scored."""
+    """Say how a run is scored."""
     evaluation = config.evaluation
     return run_protocol(config.dataset, evaluation.tiou_thresholds, evaluation.strict_thresholds, evaluation.convention)
 
 
 def summary(result: ProtocolResult) -> dict[str, float]:
-    """``average_map``, ``map@T`` per threshold and, where there are strict thresholds, ``strict_average_map``."""
+    """Sum a result up by name: ``average_map``, ``map@T`` per threshold, and the same from ``strict_`` thresholds."""
     numbers: dict[str, float] = {}
     for prefix, name in (("", "mAP"), ("strict_", "strict mAP")):
         measure = result.measures.get(name)

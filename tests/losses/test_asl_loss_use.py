@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from asl_fast import backend
-from asl_fast.loss_inputs import join_levels
 from asl_fast.losses import ASLLoss
-from tests.losses_scene import CLASSES, DIM, KEYS, PLAIN, asl_loss, batch
+from asl_fast.losses.inputs import join_levels
+from tests.losses.scene import CLASSES, DIM, KEYS, PLAIN, asl_loss, batch
 
 SWITCHES: list[dict[str, Any]] = [
     {},

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from asl_fast.losses.sensitivity import ClassGaussians, instance_groups, instance_labels, profile_misfit
 from asl_fast.ops.assign_points import assign_points
 from asl_fast.ops.ragged import RaggedTargets
-from asl_fast.sensitivity import ClassGaussians, instance_groups, instance_labels, profile_misfit
 
 
 class FrameEvidence(nn.Module):
@@ -59,7 +59,7 @@ class FrameEvidence(nn.Module):
         Returns:
             Cross-entropies, of the class as a mean over valid frames plus of the half as a mean over those inside an
             instance; and the shares of the variation within instances that the three Gaussians leave unexplained
-            (:func:`asl_fast.sensitivity.profile_misfit`), summed.
+            (:func:`asl_fast.losses.sensitivity.profile_misfit`), summed.
 
         Raises:
             ValueError: frames that do not fit the classifier or the mask.

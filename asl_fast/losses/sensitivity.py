@@ -12,8 +12,9 @@ What the Gaussians learn from is a choice, ``signal``:
 - "likelihood": a fit to the quality of the predictions at each point. Nothing can run away, but a point's prediction
   rests on all that its receptive field has seen, so the profile is nearly flat, and higher in the middle, where centre
   sampling places the positives.
-- "evidence" (:mod:`asl_fast.evidence`): a fit to how sure a linear classifier of single input frames is of the class,
-  and of the half of the action, for start and end. It asks where the evidence is and not where the detector does well.
+- "evidence" (:mod:`asl_fast.losses.evidence`): a fit to how sure a linear classifier of single input frames is of the
+  class, and of the half of the action, for start and end. It asks where the evidence is and not where the detector does
+  well.
 
 On the synthetic twin of MultiTHUMOS (smoke preset, 12 classes) the learned mu of the class evidence correlates with the
 planted one to 0.74 under "likelihood" and to 0.90 under "evidence", those of start and end to 0.2 and -0.1 against 0.67
@@ -30,8 +31,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from asl_fast.convolution import convolve
-from asl_fast.joined_levels import join_levels
+from asl_fast.layers.convolution import convolve
+from asl_fast.layers.joined_levels import join_levels
 from asl_fast.ops.detection_loss import RawGaussians
 
 MU_INIT = (0.0, -0.5, 0.5)

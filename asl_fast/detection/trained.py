@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A trained detector out of its run folder, ready to detect; needs the checkpoint alone, no data set."""
+"""A trained detector out of its run folder, ready to detect; this needs the checkpoint alone, no data set."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import torch
 from asl_fast.data.collate import collate
 from asl_fast.data.dataset import Sample
 from asl_fast.models import ActionDetector
-from asl_fast.models.inference import Detections
+from asl_fast.models.postprocess import Detections
 from asl_fast.training.checkpoint import load_checkpoint
 from asl_fast.training.config import TrainConfig
-from asl_fast.training.inference import detect_batch
-from asl_fast.training.precision import uses_bf16
+from asl_fast.training.distributed import uses_bf16
 from asl_fast.training.run_folder import RunFolder
+from asl_fast.training.scoring import detect_batch
 from asl_fast.training.serialization import from_dict
 
 
@@ -27,11 +27,11 @@ class TrainedDetector:
     """A detector with its averaged weights.
 
     Attributes:
-        detector: in evaluation mode.
-        config: of its training.
-        dataset: what it has to know about its data set, see `asl_fast.training.run.describe_dataset`.
-        epoch: epochs it was trained for.
-        path: checkpoint.
+        detector: The model, in evaluation mode.
+        config: How it was trained.
+        dataset: What it has to know about its data set, see `asl_fast.training.run.describe_dataset`.
+        epoch: Epochs it was trained for.
+        path: The checkpoint it comes from.
     """
 
     detector: ActionDetector
@@ -42,11 +42,11 @@ class TrainedDetector:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names by label."""
+        """Class names by label."""
         return tuple(self.dataset["class_names"])
 
     def detect(self, samples: Iterable[Sample], *, batch_size: int = 4) -> Iterator[tuple[Sample, Detections]]:
-        """Detections in seconds for every sample, in order; batches are padded to their longest sample."""
+        """Detect in every sample, in order, in seconds; batches are padded to their longest sample."""
         waiting: list[Sample] = []
         for sample in samples:
             waiting.append(sample)
@@ -66,17 +66,17 @@ class TrainedDetector:
 def load_trained(
     run: str | Path, *, checkpoint: Literal["last", "best"] = "last", device: torch.device | str = "cpu"
 ) -> TrainedDetector:
-    """The detector of a run.
+    """Load the detector of a run.
 
     Args:
-        run: run folder, or a checkpoint file.
+        run: Run folder, or a checkpoint file.
         checkpoint: "last", or "best", the one that scored highest on the test split while training, which makes its
             score there an optimistic one.
-        device: where the detector is put.
+        device: Where the detector is put.
 
     Raises:
-        FileNotFoundError: for a folder without such a checkpoint.
-        ValueError: for a damaged checkpoint.
+        FileNotFoundError: For a folder without such a checkpoint.
+        ValueError: For a damaged checkpoint.
     """
     run = Path(run)
     if not run.exists():

@@ -22,6 +22,7 @@ from asl_fast.data.features.packed_store import is_packed
 from asl_fast.data.features.store import check_features
 from asl_fast.data.grid import FeatureGrid
 from asl_fast.data.transform import FeatureTransform
+from asl_fast.files import number, read_json
 
 Array = NDArray[np.float32]
 
@@ -31,8 +32,8 @@ class Recordings:
     """Recordings by name, read when asked for.
 
     Attributes:
-        names: of the recordings, sorted.
-        load: a recording's sample; its segments and labels are empty.
+        names: Names of the recordings, sorted.
+        load: Reads a recording by name into a sample, whose segments and labels are empty.
     """
 
     names: tuple[str, ...]
@@ -49,19 +50,19 @@ def open_recordings(
     fps: float | None = None,
     durations_sec: Mapping[str, float] | None = None,
 ) -> Recordings:
-    """Finds the recordings at the given paths.
+    """Find the recordings at the given paths.
 
     Args:
-        paths: one feature file, one folder of feature files, one .h5 with an entry per recording, or one packed store;
+        paths: One feature file, one folder of feature files, one .h5 with an entry per recording, or one packed store;
             several paths are extractors to be put side by side, in training order. Runs on raw signals (hapt) also take
             the recordings as downloaded: their folder, the zip, or one ``acc_*.txt``.
-        dataset: what the run knows of its data set.
-        fps: frames per second of the recordings; None means those of the training data.
-        durations_sec: lengths by name; None derives them from the number of feature vectors.
+        dataset: What the run knows of its data set.
+        fps: Frames per second of the recordings; None means those of the training data.
+        durations_sec: Lengths by name; None derives them from the number of feature vectors.
 
     Raises:
-        FileNotFoundError: when a path does not exist or holds nothing to read.
-        ValueError: naming the file, for features that the detector cannot take.
+        FileNotFoundError: When a path does not exist or holds nothing to read.
+        ValueError: Naming the file, for features that the detector cannot take.
     """
     for path in paths:
         if not path.exists():
@@ -76,10 +77,23 @@ def open_recordings(
     return Recordings(tuple(sorted(names)), lambda name: prepare(name, read(name)))
 
 
+def read_durations(path: Path) -> dict[str, float]:
+    """Lengths of recordings in seconds by name, from a JSON file.
+
+    Raises:
+        FileNotFoundError: When there is no such file.
+        ValueError: Naming the file, when it holds anything else.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ValueError(f'{path} must be JSON like {{"name": seconds}}, found {content!r:.80}')
+    return {name: number(seconds, f"{path}, {name!r}") for name, seconds in content.items()}
+
+
 def _raw_signals(
     paths: Sequence[Path], dataset: Mapping[str, Any]
 ) -> tuple[Sequence[str], Callable[[str], Array]] | None:
-    """Recordings as downloaded, normalised as in training; None where the path holds arrays instead."""
+    """Find recordings as downloaded, normalised as in training; None where the path holds arrays instead."""
     path = paths[0]
     if path.suffix.lower() in EXTENSIONS or is_packed(path) or (path.is_dir() and _arrays_in(path)):
         return None
@@ -93,6 +107,7 @@ def _raw_signals(
 
 
 def _features(paths: Sequence[Path], dataset: Mapping[str, Any]) -> tuple[Sequence[str], Callable[[str], Array]]:
+    """Find recordings in files of arrays; those of raw signals are normalised as in training."""
     state = dataset["transform"]
     transform = None if state is None else FeatureTransform.from_state(state)
 
@@ -128,7 +143,7 @@ def _arrays_in(folder: Path) -> list[Path]:
 def _preparation(
     dataset: Mapping[str, Any], fps: float | None, durations_sec: Mapping[str, float]
 ) -> Callable[[str, Array], Sample]:
-    """What turns a (T, D) array into a sample with its grid and duration."""
+    """Make what turns a (T, D) array into a sample with its grid and duration."""
     typical = FeatureGrid(**dataset["grid"])
     manifest = None if dataset["manifest"] is None else FeatureManifest(**dataset["manifest"])
 

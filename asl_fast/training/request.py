@@ -12,17 +12,14 @@ from typing import Annotated
 
 import tyro
 
+from asl_fast.command_line.options import read_options
 from asl_fast.data.custom.decision import Decision
 from asl_fast.data.features.manifest_file import find_manifest
 from asl_fast.data.load import BENCHMARKS
-from asl_fast.training.checkpoint import CheckpointError, describe_differences
 from asl_fast.training.config import TrainConfig
-from asl_fast.training.own_preset import explain, open_configured, own_data_name, own_preset
 from asl_fast.training.presets import SIZES, preset, with_variant
 from asl_fast.training.run_folder import RunFolder, RunFolderError, existing_runs, next_run
 from asl_fast.training.serialization import read_config
-
-PROGRAM = "python -m asl_fast.train"
 
 
 @dataclass(frozen=True)
@@ -39,6 +36,7 @@ class Command:
         manifest: how the features were extracted: a known name such as thumos14-i3d, or a JSON file with stride_frame,
             window_frame, fps, ...; default: the benchmark's, or derived from your own data.
         save_preset: also write the configuration here, for --preset.
+        help_all: show the options of data, model, loss, optimizer, inference and evaluation too.
     """
 
     config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
@@ -48,6 +46,7 @@ class Command:
     overwrite: bool = False
     manifest: str | None = None
     save_preset: Path | None = None
+    help_all: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,43 +70,47 @@ class Request:
     save_preset: Path | None = None
 
 
-def parse(arguments: Sequence[str]) -> Request:
-    """Reads the command line of ``python -m asl_fast.train``.
+def parse(arguments: Sequence[str], *, about: str | None = None) -> Request:
+    """Read the command line of training.
+
+    Args:
+        arguments: Its words.
+        about: What ``--help`` says above the options.
 
     Raises:
-        ValueError: for an unknown data set, preset, variant or value, with the nearest known one.
-        OSError: for a run folder that must not be used.
-        SystemExit: from tyro, after it has printed help or named an unknown option and its nearest.
+        ValueError: For an unknown data set, preset, variant or value, with the nearest known one.
+        OSError: For a run folder that must not be used.
+        SystemExit: After help, or after an unknown option was named together with its nearest.
     """
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("dataset", "data-root", "annotations", "output", "preset", "variant"):
-        early.add_argument(f"--{name}", f"--{name.replace('-', '_')}", default=None)
-    early.add_argument("--resume", action="store_true")
-    chosen, _ = early.parse_known_args(arguments)
-
+    early = _first_look(arguments)
+    words = [*arguments, "--help"] if early.help_all else list(arguments)
     saved, size, own = None, None, None
     decisions: tuple[Decision, ...] = ()
-    named = chosen.dataset
-    if named is None and chosen.annotations is not None:
-        named = own_data_name(chosen.annotations, BENCHMARKS)
-    folder = _resumed_folder(named, chosen.output) if chosen.resume else None
+    named = early.dataset
+    if named is None and early.annotations is not None:
+        from asl_fast.training.own_preset import own_data_name
+
+        named = own_data_name(early.annotations, BENCHMARKS)
+    folder = _resumed_folder(named, early.output) if early.resume and not early.help else None
     if folder is not None and folder.holds_a_run:
         saved = read_config(TrainConfig, folder.config)
-    if saved is not None and chosen.preset is None and chosen.dataset in (None, saved.dataset):
-        base = saved if chosen.variant is None else with_variant(saved, chosen.variant)
-    elif chosen.preset is not None and chosen.preset not in SIZES and Path(chosen.preset).suffix == ".json":
-        base = _preset_file(Path(chosen.preset), chosen.dataset, chosen.variant)
-    elif chosen.annotations is not None and named not in BENCHMARKS:
-        size = chosen.preset or "full"
+    if saved is not None and early.preset is None and early.dataset in (None, saved.dataset):
+        base = saved if early.variant is None else with_variant(saved, early.variant)
+    elif early.preset is not None and early.preset not in SIZES and Path(early.preset).suffix == ".json":
+        base = _preset_file(Path(early.preset), early.dataset, early.variant)
+    elif early.annotations is not None and named not in BENCHMARKS:
+        from asl_fast.training.own_preset import open_configured, own_preset
+
+        size = early.preset or "full"
         # Read twice: what was asked for decides what is derived, and may then override single fields of it.
-        asked = _command(arguments, TrainConfig(dataset=named))
+        asked = _command(words, TrainConfig(dataset=named), about, early)
         own = open_configured(asked.config, asked.manifest)
-        base, decisions = own_preset(own, asked.config, size, chosen.variant)
+        base, decisions = own_preset(own, asked.config, size, early.variant)
     else:
-        dataset = chosen.dataset or "multithumos"
-        size = chosen.preset or ("full" if chosen.data_root is not None or dataset == "hapt" else "reduced")
-        base = preset(dataset, size, chosen.variant)
-    command = _command(arguments, base)
+        dataset = early.dataset or "multithumos"
+        size = early.preset or ("full" if early.data_root is not None or dataset == "hapt" else "reduced")
+        base = preset(dataset, size, early.variant)
+    command = _command(words, base, about, early)
     config = command.config
     if command.manifest is not None and own is None:
         config = replace(config, data=replace(config.data, manifest=find_manifest(command.manifest)))
@@ -120,16 +123,39 @@ def parse(arguments: Sequence[str]) -> Request:
                 "--output"
             )
     config = replace(config, output=os.fspath(folder.path))
-    if saved is not None and (differences := describe_differences(saved, config)):
-        raise CheckpointError(f"{folder.path} was started with another configuration: {differences}")
-    explanation = () if own is None else explain(own, config, decisions)
+    if saved is not None:
+        _check_unchanged(saved, config, folder)
+    explanation: tuple[str, ...] = ()
+    if own is not None:
+        from asl_fast.training.own_preset import explain
+
+        explanation = explain(own, config, decisions)
     return Request(config, folder, command.resume, size, explanation, command.save_preset)
 
 
-def _command(arguments: Sequence[str], base: TrainConfig) -> Command:
-    return tyro.cli(
-        Command, prog=PROGRAM, args=arguments, default=Command(config=base), config=(tyro.conf.AvoidSubcommands,)
-    )
+def _first_look(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the options that decide which values the others have unless they are given."""
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("dataset", "data-root", "annotations", "output", "preset", "variant"):
+        early.add_argument(f"--{name}", f"--{name.replace('-', '_')}", default=None)
+    early.add_argument("--resume", action="store_true")
+    early.add_argument("--help-all", "--help_all", action="store_true")
+    early.add_argument("--help", "-h", action="store_true")
+    found, _ = early.parse_known_args(arguments)
+    found.help |= found.help_all
+    return found
+
+
+def _command(words: Sequence[str], base: TrainConfig, about: str | None, early: argparse.Namespace) -> Command:
+    hide_groups = early.help and not early.help_all
+    return read_options(Command, "train", about, words, default=Command(config=base), hide_groups=hide_groups)
+
+
+def _check_unchanged(saved: TrainConfig, config: TrainConfig, folder: RunFolder) -> None:
+    from asl_fast.training.checkpoint import CheckpointError, describe_differences
+
+    if differences := describe_differences(saved, config):
+        raise CheckpointError(f"{folder.path} was started with another configuration: {differences}")
 
 
 def _preset_file(path: Path, dataset: str | None, variant: str | None) -> TrainConfig:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from asl_fast.train import main
-from asl_fast.training.recovery import recovery
+from benchmarks.recovery import recovery
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from asl_fast.sensitivity import ClassGaussians
+from asl_fast.losses.sensitivity import ClassGaussians
 from asl_fast.training.checkpoint import load_checkpoint
 from asl_fast.training.run_folder import RunFolder
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from asl_fast.evidence import FrameEvidence
 from asl_fast.losses import ASLLoss
+from asl_fast.losses.evidence import FrameEvidence
+from asl_fast.losses.sensitivity import ClassGaussians
 from asl_fast.ops.ragged import RaggedTargets
-from asl_fast.sensitivity import ClassGaussians
-from tests.losses_scene import CLASSES, DIM, batch
+from tests.losses.scene import CLASSES, DIM, batch
 
 FRAME_DIM = 6
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a detector's output to detections in seconds."""
+"""From a detector's output to detections in seconds: candidates, suppression, conversion."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from asl_fast.ops.soft_nms import soft_nms
 
 
 class TimeGrid(Protocol):
-    """What converts feature-grid positions to seconds."""
+    """What converts positions on the feature grid to seconds."""
 
-    def to_sec(self, grid: Any, /) -> Any: ...
+    def to_sec(self, grid: Any, /) -> Any:
+        """Convert positions, in grid steps, to seconds."""
 
 
 @dataclass(frozen=True)
@@ -25,16 +26,16 @@ class InferenceConfig:
     """Thresholds of post-processing, ActionFormer's defaults.
 
     Attributes:
-        score_threshold: candidates must score more.
-        candidates_per_level: best-scoring (point, class) pairs kept per video and level.
-        min_length_grid: candidates must be longer, in grid steps.
-        nms: how overlapping detections are suppressed.
-        nms_sigma: width of the Gaussian decay.
+        score_threshold: Candidates must score more.
+        candidates_per_level: Best-scoring (point, class) pairs kept per video and level.
+        min_length_grid: Candidates must be longer, in grid steps.
+        nms: How overlapping detections are suppressed.
+        nms_sigma: Width of the Gaussian decay.
         nms_iou_threshold: tIoU from which "linear" decays and "hard" removes.
-        min_score: detections whose decayed score falls below are dropped.
-        max_segments: detections kept per video.
-        class_agnostic: suppress across classes.
-        voting_threshold: if set, boundaries are averaged over candidates of at least this tIoU.
+        min_score: Detections whose decayed score falls below are dropped.
+        max_segments: Detections kept per video.
+        class_agnostic: Suppress across classes.
+        voting_threshold: If set, boundaries are averaged over candidates of at least this tIoU.
     """
 
     score_threshold: float = 0.001
@@ -54,7 +55,7 @@ class Detections:
     """Detections of one video.
 
     Attributes:
-        segments: (M, 2) float32; grid steps for candidates, seconds after :func:`detect`.
+        segments: (M, 2) float32; grid steps for candidates, seconds after `detect`.
         scores: (M,) float32 in [0, 1].
         labels: (M,) int64.
     """
@@ -66,7 +67,7 @@ class Detections:
 
 @torch.no_grad()
 def candidates(output: DetectorOutput, config: InferenceConfig) -> list[Detections]:
-    """Per video the candidates before suppression, in grid steps, by falling score within a level."""
+    """Find each video's candidates before suppression, in grid steps, by falling score within a level."""
     per_level = [_level_candidates(output, level, config) for level in range(len(output.logits))]
     videos = []
     for video in range(output.logits[0].shape[0]):
@@ -100,16 +101,16 @@ def _level_candidates(output: DetectorOutput, level: int, config: InferenceConfi
 def detect(
     output: DetectorOutput, *, grids: Sequence[TimeGrid], durations_sec: Sequence[float], config: InferenceConfig
 ) -> list[Detections]:
-    """Detections of every video of a batch, in seconds, by falling score.
+    """Turn the detector's output into detections in seconds, by falling score.
 
     Args:
-        output: the detector's output for B videos.
-        grids: per video, what converts grid steps to seconds.
-        durations_sec: per video, the length that detections are clipped to.
-        config: thresholds.
+        output: The detector's output for B videos.
+        grids: Per video, what converts grid steps to seconds.
+        durations_sec: Per video, the length that detections are clipped to.
+        config: Thresholds.
 
     Returns:
-        B Detections on the CPU.
+        Detections of each of the B videos, on the CPU.
     """
     videos = candidates(output, config)
     suppressed = videos if config.nms == "none" else _suppress(videos, config)

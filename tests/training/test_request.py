@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from asl_fast.training.checkpoint import CheckpointError
-from asl_fast.training.command_line import parse
 from asl_fast.training.presets import preset
+from asl_fast.training.request import parse
 from asl_fast.training.run_folder import RunFolder, RunFolderError
 from asl_fast.training.serialization import to_dict
 

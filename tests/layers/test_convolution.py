@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from asl_fast import convolution
-from asl_fast.convolution import convolve
+from asl_fast.layers import convolution
+from asl_fast.layers.convolution import convolve
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

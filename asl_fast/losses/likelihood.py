@@ -8,10 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from asl_fast.loss_inputs import LossInputs
-from asl_fast.ops.assign_points import assign_points
-from asl_fast.ops.ragged import RaggedTargets
-from asl_fast.sensitivity import (
+from asl_fast.losses.inputs import LossInputs
+from asl_fast.losses.sensitivity import (
     ClassGaussians,
     class_probability,
     instance_groups,
@@ -19,6 +17,8 @@ from asl_fast.sensitivity import (
     offset_iou,
     profile_misfit,
 )
+from asl_fast.ops.assign_points import assign_points
+from asl_fast.ops.ragged import RaggedTargets
 
 
 def likelihood_misfit(

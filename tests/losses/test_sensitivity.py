@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from asl_fast.sensitivity import (
+from asl_fast.losses.sensitivity import (
     MU_INIT,
     ClassGaussians,
     InstanceEvaluator,
