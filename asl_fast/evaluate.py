@@ -205,10 +205,10 @@ class _Inputs:
 
 
 def _read_json(arguments: Arguments, protocol: Protocol, ground_truth: Path, predictions: Path) -> _Inputs:
-    keep = protocol.convention.reversed_segments == "keep"
+    reversed_segments = protocol.convention.reversed_segments
     subset = arguments.subset or (protocol.subset if arguments.run is None else None)
-    truth = read_ground_truth(ground_truth, subset=subset, strict=arguments.strict, keep_reversed=keep)
-    found = read_detections(predictions, strict=arguments.strict, keep_reversed=keep)
+    truth = read_ground_truth(ground_truth, subset=subset, strict=arguments.strict, reversed_segments=reversed_segments)
+    found = read_detections(predictions, strict=arguments.strict, reversed_segments=reversed_segments)
     _warn(truth.skipped, "left out on both sides")
     _warn(found.skipped, "counted as without detections")
     annotations, detections = dict(truth.columns), dict(found.columns)

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from asl_fast.evaluation.activitynet_json import AnnotationError, load_object
+from asl_fast.data.annotations.activitynet import read_results
+from asl_fast.data.annotations.problems import AnnotationError
 from asl_fast.evaluation.columns import Array
 from asl_fast.evaluation.conventions import Convention
 from asl_fast.evaluation.fusion import combine_verbs_and_nouns
@@ -76,12 +77,9 @@ def read_epic_detections(path: str | Path, *, skipped: dict[str, str] | None = N
         AnnotationError: Naming the video, entry and value that cannot be used.
     """
     path = Path(path)
-    results = load_object(path).get("results")
-    if not isinstance(results, dict):
-        raise AnnotationError(f"{path}: has no 'results' that maps video ids to lists")
     video: list[str] = []
     numbers: list[tuple[float, float, int, int, float]] = []
-    for name, entries in results.items():
+    for name, entries in read_results(path).items():
         try:
             found = _detections(entries, f"{path}: video {name}")
         except AnnotationError as error:

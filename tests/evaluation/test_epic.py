@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from asl_fast.data.annotations.problems import AnnotationError
 from asl_fast.evaluate import main as evaluate
-from asl_fast.evaluation.activitynet_json import AnnotationError, write_detections
+from asl_fast.evaluation.activitynet_json import write_detections
 from asl_fast.evaluation.epic import class_ids, read_epic_csv, read_epic_detections
 from asl_fast.submit import main as submit
 from tests.evaluation import golden

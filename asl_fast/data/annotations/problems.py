@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What to do about a video that cannot be used: stop, or skip it and say so."""
+"""A video that cannot be used, and what to do about it: stop, or skip it and say so."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from collections import Counter
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
+
+
+class AnnotationError(ValueError):
+    """A file, or a video or entry in it, cannot be used; the message names it and the value found."""
 
 
 class Problems:
