@@ -123,8 +123,8 @@ def test_every_entry_point_is_listed() -> None:
 
 
 def test_unknown_commands_name_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["trian", "--seed", "3"]) == 2
-    assert capsys.readouterr().err == "error: unknown command 'trian'; did you mean 'train'?\n"
+    assert main(["traim", "--seed", "3"]) == 2
+    assert capsys.readouterr().err == "error: unknown command 'traim'; did you mean 'train'?\n"
     assert main(["xyz"]) == 2
     assert "known are train, evaluate" in capsys.readouterr().err
 
