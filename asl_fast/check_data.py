@@ -84,11 +84,11 @@ def check(arguments: Arguments) -> tuple[DataReport, tuple[Decision, ...]]:
     Raises:
         OSError, ValueError, ImportError: Naming the file or argument because of which nothing can be checked.
     """
-    from asl_fast.data.load import BENCHMARKS
+    from asl_fast.data.datasets.catalogue import DATASETS
     from asl_fast.data.report.check import check_data
 
     decisions: tuple[Decision, ...] = ()
-    if arguments.annotations is not None and arguments.dataset not in BENCHMARKS:
+    if arguments.annotations is not None and arguments.dataset not in DATASETS:
         config, source, decisions = _own_data(arguments, str(arguments.annotations))
     else:
         config, source = _benchmark(arguments)
@@ -98,6 +98,7 @@ def check(arguments: Arguments) -> tuple[DataReport, tuple[Decision, ...]]:
 
 
 def _benchmark(arguments: Arguments) -> tuple[TrainConfig, DataSource]:
+    from asl_fast.data.datasets.catalogue import get_dataset
     from asl_fast.data.load import open_source
     from asl_fast.training.presets import preset
 
@@ -115,20 +116,20 @@ def _benchmark(arguments: Arguments) -> tuple[TrainConfig, DataSource]:
         annotations=arguments.annotations,
         features=arguments.features or None,
         manifest=arguments.manifest,
-        samples_per_step=config.data.samples_per_step,
+        **{name: getattr(config.data, name) for name in get_dataset(arguments.dataset).settings},
     )
     return config, source
 
 
 def _own_data(arguments: Arguments, annotations: str) -> tuple[TrainConfig, DataSource, tuple[Decision, ...]]:
-    from asl_fast.data.load import BENCHMARKS
+    from asl_fast.data.datasets.catalogue import DATASETS
     from asl_fast.files import write_json
     from asl_fast.training.config import DataConfig, TrainConfig
     from asl_fast.training.own_preset import open_configured, own_data_name, own_preset
     from asl_fast.training.serialization import to_dict
 
     asked = TrainConfig(
-        dataset=arguments.dataset or own_data_name(annotations, BENCHMARKS),
+        dataset=arguments.dataset or own_data_name(annotations, DATASETS),
         annotations=annotations,
         features=tuple(map(str, arguments.features)),
         data=DataConfig(train_subset=arguments.train_subset, test_subset=arguments.test_subset),
