@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from asl_fast.command_line.errors import run_command
 from asl_fast.command_line.options import read_options
-from asl_fast.data.datasets.benchmarks import BENCHMARKS
+from asl_fast.data.datasets.catalogue import DATASETS, get_dataset
 from asl_fast.files import write_json
 from asl_fast.training.config import DataConfig, TrainConfig
 from asl_fast.training.presets import preset
@@ -90,7 +90,7 @@ def check(arguments: Arguments) -> tuple[DataReport, tuple[Decision, ...]]:
     from asl_fast.data.report.check import check_data
 
     decisions: tuple[Decision, ...] = ()
-    if arguments.annotations is not None and arguments.dataset not in BENCHMARKS:
+    if arguments.annotations is not None and arguments.dataset not in DATASETS:
         config, source, decisions = _own_data(arguments, str(arguments.annotations))
     else:
         config, source = _benchmark(arguments)
@@ -116,7 +116,7 @@ def _benchmark(arguments: Arguments) -> tuple[TrainConfig, DataSource]:
         annotations=arguments.annotations,
         features=arguments.features or None,
         manifest=arguments.manifest,
-        samples_per_step=config.data.samples_per_step,
+        **{name: getattr(config.data, name) for name in get_dataset(arguments.dataset).settings},
     )
     return config, source
 
@@ -125,7 +125,7 @@ def _own_data(arguments: Arguments, annotations: str) -> tuple[TrainConfig, Data
     from asl_fast.training.own_preset import open_configured, own_data_name, own_preset
 
     asked = TrainConfig(
-        dataset=arguments.dataset or own_data_name(annotations, BENCHMARKS),
+        dataset=arguments.dataset or own_data_name(annotations, DATASETS),
         annotations=annotations,
         features=tuple(map(str, arguments.features)),
         data=DataConfig(train_subset=arguments.train_subset, test_subset=arguments.test_subset),

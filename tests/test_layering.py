@@ -61,7 +61,7 @@ INTERNAL: dict[str, set[str]] = {
     "data.datasets": {"files", "wording", *BELOW_DATASETS},
     "data.custom": {"files", "wording", *BELOW_DATASETS},
     "data.report": {"wording", *BELOW_DATASETS},
-    "data.load": {"wording", "data.datasets", "data.synthetic", *BELOW_DATASETS},
+    "data.load": {"data.datasets", "data.synthetic", *BELOW_DATASETS},
     "evaluation": {"native", "files", "wording", "data.annotations"},
     "training": {"files", "wording", "models", "losses", "data", "evaluation", "environment", "command_line"},
     "detection": {"files", "wording", "training", "models", "data", "evaluation"},

@@ -14,7 +14,7 @@ import tyro
 
 from asl_fast.command_line.options import read_options
 from asl_fast.data.custom.decision import Decision
-from asl_fast.data.datasets.benchmarks import BENCHMARKS
+from asl_fast.data.datasets.catalogue import DATASETS, needs_its_data
 from asl_fast.data.features.manifest_file import find_manifest
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.presets import SIZES, preset, with_variant
@@ -90,7 +90,7 @@ def parse(arguments: Sequence[str], *, about: str | None = None) -> Request:
     if named is None and early.annotations is not None:
         from asl_fast.training.own_preset import own_data_name
 
-        named = own_data_name(early.annotations, BENCHMARKS)
+        named = own_data_name(early.annotations, DATASETS)
     folder = _resumed_folder(named, early.output) if early.resume and not early.help else None
     if folder is not None and folder.holds_a_run:
         saved = read_config(TrainConfig, folder.config)
@@ -98,7 +98,7 @@ def parse(arguments: Sequence[str], *, about: str | None = None) -> Request:
         base = saved if early.variant is None else with_variant(saved, early.variant)
     elif early.preset is not None and early.preset not in SIZES and Path(early.preset).suffix == ".json":
         base = _preset_file(Path(early.preset), early.dataset, early.variant)
-    elif early.annotations is not None and named not in BENCHMARKS:
+    elif early.annotations is not None and named not in DATASETS:
         from asl_fast.training.own_preset import open_configured, own_preset
 
         size = early.preset or "full"
@@ -108,7 +108,7 @@ def parse(arguments: Sequence[str], *, about: str | None = None) -> Request:
         base, decisions = own_preset(own, asked.config, size, early.variant)
     else:
         dataset = early.dataset or "multithumos"
-        size = early.preset or ("full" if early.data_root is not None or dataset == "hapt" else "reduced")
+        size = early.preset or ("full" if early.data_root is not None or needs_its_data(dataset) else "reduced")
         base = preset(dataset, size, early.variant)
     options = _options(words, base, about, early)
     config = options.config

@@ -130,7 +130,7 @@ def test_unusable_entry_skips_its_video_or_stops(tmp_path: Path, entry: Any, mes
     ("content", "message"),
     [
         ("{", "not valid JSON at line 1"),
-        ("[1]", r"must hold a JSON object, found \[1\]"),
+        ("[1]", r"expected a JSON object, found \[1\]"),
         ({"result": {}}, "key 'results' must map video ids to lists, found None"),
         ({"results": [1]}, r"key 'results' must map video ids to lists, found \[1\]"),
         ({"results": {"a": [GOOD], "b": [{**GOOD, "label": 3}]}}, "class names in some entries and integer ids"),

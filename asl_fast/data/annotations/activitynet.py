@@ -54,7 +54,9 @@ def read_object(path: str | Path) -> dict[str, Any]:
     except ValueError as error:
         raise AnnotationError(str(error)) from None
     if not isinstance(content, dict):
-        raise AnnotationError(f"{path}: must hold a JSON object, found {content!r:.60}; is it ActivityNet-style?")
+        raise AnnotationError(
+            f"{path}: expected a JSON object, found {content!r:.40}; is this an ActivityNet-style file?"
+        )
     return content
 
 
@@ -70,7 +72,8 @@ def read_database(path: str | Path) -> dict[str, Any]:
     # Without "database" around them, entries of another kind say that this is another format.
     if not isinstance(database, dict) or not (wrapped or all(isinstance(entry, dict) for entry in database.values())):
         raise AnnotationError(
-            f"{path}: 'database' must map video ids to objects, found {database!r:.80}; is it ActivityNet-style?"
+            f"{path}: 'database' must map video ids to objects, found {database!r:.60}; is this an ActivityNet-style "
+            "file?"
         )
     return database
 

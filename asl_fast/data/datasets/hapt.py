@@ -21,8 +21,10 @@ from asl_fast.data.annotations.video import Annotations, Video
 from asl_fast.data.bundle import DatasetBundle
 from asl_fast.data.dataset import DetectionDataset
 from asl_fast.data.datasets.archive import Archive, open_archive
+from asl_fast.data.features.manifest import FeatureManifest
 from asl_fast.data.features.store import InMemoryFeatureStore
 from asl_fast.data.grid import FeatureGrid
+from asl_fast.data.source import DataSource
 from asl_fast.data.transform import FeatureTransform
 
 SAMPLE_RATE_HZ = 50.0
@@ -284,3 +286,17 @@ def hapt_bundle(
             "skipped": dict(recordings.annotations.skipped),
         },
     )
+
+
+def open_hapt(
+    data_root: str | Path, *, samples_per_step: int = 12, fold: int | None = None, num_folds: int = 5
+) -> DataSource:
+    """Open HAPT from its files, unchecked; see `read_hapt` and `hapt_bundle` for the arguments."""
+    bundle = hapt_bundle(read_hapt(data_root), samples_per_step=samples_per_step, fold=fold, num_folds=num_folds)
+    store = bundle.train.store
+    assert isinstance(store, InMemoryFeatureStore)
+    layout = FeatureManifest(
+        "hapt, raw samples", bundle.feature_dim, samples_per_step, samples_per_step, SAMPLE_RATE_HZ
+    )
+    root = Path(data_root)
+    return DataSource("hapt", bundle.annotations, bundle.train.videos, bundle.test.videos, store, layout, root, (root,))
