@@ -27,7 +27,7 @@ _COLUMNS = ("video_id", "start_timestamp", "stop_timestamp", "verb_class", "noun
 
 
 def read_epic_csv(path: str | Path, *, skipped: dict[str, str] | None = None) -> dict[str, Array]:
-    """Columns ``video``, ``segments`` (N, 2) seconds, ``verb``, ``noun`` of an EPIC_100_*.csv file.
+    """Read columns ``video``, ``segments`` (N, 2) seconds, ``verb``, ``noun`` of an EPIC_100_*.csv file.
 
     Times are the timestamps, not the frame numbers, which are counted at a nominal rate.
 
@@ -65,7 +65,7 @@ def read_epic_csv(path: str | Path, *, skipped: dict[str, str] | None = None) ->
 
 
 def read_epic_detections(path: str | Path, *, skipped: dict[str, str] | None = None) -> dict[str, Array]:
-    """Columns ``video``, ``segments``, ``verb``, ``noun``, ``scores`` of a challenge file.
+    """Read columns ``video``, ``segments``, ``verb``, ``noun``, ``scores`` of a challenge file.
 
     ``{"results": {video: [{"verb": 1, "noun": 2, "action": "1,2", "score": 0.5, "segment": [0.0, 1.5]}]}}``; ``action``
     may be left out.
@@ -129,7 +129,7 @@ def evaluate_verbs_and_nouns(
     convention: str | Convention | None = None,
     **combination: Any,
 ) -> ProtocolResult:
-    """The protocol "epic100" for two detectors: each one's own mAP, and that of the actions that both together give.
+    """Score two detectors by the protocol "epic100": each one by itself, and the actions that both together give.
 
     Args:
         ground_truth: Columns ``video``, ``segments``, ``verb``, ``noun``.

@@ -64,7 +64,7 @@ class EpicAnnotations:
     skipped: Mapping[str, str] = field(default_factory=dict)
 
     def actions(self) -> NDArray[np.int64]:
-        """(A, 2) pairs of verb and noun that occur, in order; the classes of the action task."""
+        """List the pairs of verb and noun that occur, (A, 2), in order; the classes of the action task."""
         pairs = [np.stack([video.verbs, video.nouns], axis=1) for video in self.videos.values()]
         return np.unique(np.concatenate(pairs), axis=0)
 
@@ -72,7 +72,7 @@ class EpicAnnotations:
         """Annotations with verbs, nouns, or pairs of both as classes.
 
         Raises:
-            ValueError: for another task.
+            ValueError: For another task.
         """
         if task == "action":
             pairs = self.actions()
@@ -104,7 +104,7 @@ def parse_timestamp(text: str | None, where: str) -> float:
     """Seconds of ``HH:MM:SS.cc``.
 
     Raises:
-        ValueError: beginning with ``where``, for text of another form.
+        ValueError: Beginning with ``where``, for text of another form.
     """
     match = _TIMESTAMP.match(text or "")
     if match is None:
@@ -147,7 +147,7 @@ def read_class_names(path: str | Path) -> tuple[str, ...]:
     """Names by id from ``EPIC_100_{verb,noun}_classes.csv`` (``id, key, ...``).
 
     Raises:
-        ValueError: when the ids do not run on from 0.
+        ValueError: When the ids do not run on from 0.
     """
     rows = read_csv(path, ("id", "key"))
     if [row["id"] for row in rows] != [str(index) for index in range(len(rows))]:
@@ -173,8 +173,8 @@ def read_epic100(
         strict: Stop at the first bad row instead of skipping its video with a counted warning.
 
     Raises:
-        FileNotFoundError: when a file is missing.
-        ValueError: for missing columns; when strict, also for a bad time, an unknown class, a video in two splits, or
+        FileNotFoundError: When a file is missing.
+        ValueError: For missing columns; when strict, also for a bad time, an unknown class, a video in two splits, or
             one that ``video_info`` lists not once.
     """
     verb_names, noun_names = read_class_names(verb_classes), read_class_names(noun_classes)
