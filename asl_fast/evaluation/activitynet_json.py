@@ -114,7 +114,7 @@ def read_detections(
 def write_detections(
     path: str | Path, predictions: Table, *, videos: Iterable[str] = (), version: str = "asl_fast", **extra: Any
 ) -> None:
-    """Writes a detection file, each video's detections by descending score; atomically.
+    """Write a detection file, each video's detections by descending score; atomically.
 
     Args:
         path: File to write.
@@ -146,7 +146,7 @@ def write_ground_truth(
     durations_sec: Mapping[str, float] | None = None,
     version: str = "asl_fast",
 ) -> None:
-    """Writes a ground-truth file, annotations in the table's order; atomically.
+    """Write a ground-truth file, annotations in the table's order; atomically.
 
     Args:
         path: File to write.

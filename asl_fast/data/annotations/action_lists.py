@@ -26,7 +26,7 @@ def read_class_list(path: str | Path, first_id: int) -> tuple[str, ...]:
     """Names of a ``id name`` file (``7 Diving``, ``c007 Washing clothes``), ordered by id.
 
     Raises:
-        ValueError: when a line is of another form, or the ids do not run on from ``first_id``.
+        ValueError: When a line is of another form, or the ids do not run on from ``first_id``.
     """
     names: dict[int, str] = {}
     for line_number, line in enumerate(read_text(path).splitlines(), 1):
@@ -66,8 +66,8 @@ def read_action_lists(
         strict: Stop at the first bad video instead of skipping it with a counted warning.
 
     Raises:
-        FileNotFoundError: when the file is not there.
-        ValueError: when it is no such file or no video is left; when strict, also for a class id out of range or an
+        FileNotFoundError: When the file is not there.
+        ValueError: When it is no such file or no video is left; when strict, also for a class id out of range or an
             action that is not three numbers.
     """
     content = read_json(path)

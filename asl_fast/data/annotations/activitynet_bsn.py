@@ -21,7 +21,7 @@ _ID_LENGTH = 11
 
 
 def official_id(video_id: str) -> str:
-    """The id without BSN's prefix; ids have 11 characters, and some begin with ``v_`` themselves."""
+    """Take off BSN's prefix's prefix; ids have 11 characters, and some begin with ``v_`` themselves."""
     return video_id[2:] if len(video_id) == _ID_LENGTH + 2 and video_id.startswith("v_") else video_id
 
 
@@ -37,8 +37,8 @@ def read_activitynet13_bsn(
         strict: Stop at the first bad video instead of skipping it with a counted warning.
 
     Raises:
-        FileNotFoundError: when a file is missing.
-        ValueError: when a file is of another form; when strict, also for a bad video.
+        FileNotFoundError: When a file is missing.
+        ValueError: When a file is of another form; when strict, also for a bad video.
     """
     content = read_json(annotations)
     if not isinstance(content, dict):

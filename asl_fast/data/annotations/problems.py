@@ -31,7 +31,7 @@ class Problems:
         self.counts: Counter[str] = Counter()
 
     def skip(self, video_id: str, kind: str, error: Exception, source: str | Path | None = None) -> None:
-        """The video cannot be used. Raises ``error`` when strict, otherwise counts and logs it.
+        """Leave out a video that cannot be used: raise ``error`` when strict, otherwise count and log it.
 
         ``source``: the file that is to blame, put before a message that does not name it.
         """
@@ -43,7 +43,7 @@ class Problems:
         self._note(kind, f"skipping video {video_id!r}: {error}")
 
     def note(self, kind: str, error: Exception) -> None:
-        """Something is odd but usable. Raises ``error`` when strict, otherwise counts and logs it."""
+        """Note what is odd but usable: raise ``error`` when strict, otherwise count and log it."""
         if self.strict:
             raise error
         self._note(kind, str(error))
