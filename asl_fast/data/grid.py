@@ -30,7 +30,7 @@ class FeatureGrid:
         offset_frame: Frame that index 0 stands for; None means ``window_frame / 2``.
 
     Raises:
-        ValueError: when fps, stride or window is not positive and finite.
+        ValueError: When fps, stride or window is not positive and finite.
     """
 
     fps: float

@@ -176,7 +176,7 @@ PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in _ALL}
 
 
 def get_protocol(name: str) -> Protocol:
-    """The protocol of that name.
+    """Find the protocol of that name.
 
     Raises:
         ValueError: There is none; names the nearest.
@@ -254,7 +254,7 @@ def select_videos(
     predictions: Mapping[str, Any],
     videos: Iterable[str] | None = None,
 ) -> tuple[Mapping[str, Any], Mapping[str, Any], set[Any], int]:
-    """The tables without the videos that the protocol leaves out, the videos left, and the predictions left out."""
+    """Select what a protocol scores: both tables without the videos it leaves out, the videos, and how many are out."""
     listed = set(np.asarray(ground_truth["video"]).tolist() if videos is None else videos)
     listed -= set(protocol.excluded_videos)
     annotations, _ = _restrict(ground_truth, _outside(ground_truth, protocol.excluded_videos))
@@ -266,7 +266,7 @@ def select_videos(
 
 
 def with_actions(table: Mapping[str, Any]) -> dict[str, Any]:
-    """The table with a column ``action`` = verb * 300 + noun added.
+    """Return the table with a column ``action`` = verb * 300 + noun added.
 
     Raises:
         ValueError: A noun is outside [0, 300) or a verb negative, so that actions would not be unique.

@@ -49,7 +49,9 @@ class DetectorConfig:
         head_width: channels in the heads; 0 means ``width``.
         head_layers: convolutions in a head, the output layer included.
         kernel_size: odd kernel of embedding and heads.
-        embedding_norm, neck_norm, head_norm: whether a LayerNorm follows those convolutions.
+        embedding_norm: Whether a LayerNorm follows each convolution of the embedding.
+        neck_norm: Whether a LayerNorm follows the neck.
+        head_norm: Whether a LayerNorm follows each hidden convolution of a head.
         regression_ranges: per level, the (low, high) range of the larger boundary distance of the instances it is
             responsible for, from ``first_level`` on; empty means 0-4-8-16-...-unbounded, times that level's stride.
         dropout: dropout after projections and in the MLP.

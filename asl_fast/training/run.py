@@ -18,6 +18,7 @@ from asl_fast.command_line.errors import Stopped
 from asl_fast.command_line.program import program
 from asl_fast.data.augment import SensorAugmentation
 from asl_fast.data.bundle import DatasetBundle
+from asl_fast.data.datasets.catalogue import get_dataset
 from asl_fast.data.grid import FeatureGrid
 from asl_fast.data.load import load_dataset
 from asl_fast.environment import describe
@@ -99,27 +100,16 @@ def load(config: TrainConfig) -> DatasetBundle:
             place=Path(str(config.annotations)),
         )
         return dataclasses.replace(bundle, train=bundle.train.with_options(crop_ratio=data.crop_ratio))
-    options: dict[str, Any] = {
-        name: value
-        for name, value in (
-            ("annotations", config.annotations),
-            ("features", config.features or None),
-            ("manifest", data.manifest),
-        )
-        if value is not None
-    }
-    if options and (config.data_root is None or config.dataset == "hapt"):
-        raise ValueError(
-            f"{', '.join(options)} of benchmark {config.dataset!r} need its --data-root"
-            if config.dataset != "hapt"
-            else f"hapt is read from the download as it is and has no option {next(iter(options))}"
-        )
+    entry = get_dataset(config.dataset)
+    options = entry.check_options(
+        annotations=config.annotations, features=config.features or None, manifest=data.manifest
+    )
     if config.data_root is None:
+        if options:
+            raise ValueError(f"{', '.join(options)} of benchmark {config.dataset!r} need its --data-root")
         options["synthetic_scale"] = data.synthetic_scale
     else:
-        options["strict"] = data.strict
-    if config.dataset == "hapt":
-        options |= {"samples_per_step": data.samples_per_step, "fold": data.fold, "num_folds": data.num_folds}
+        options |= {"strict": data.strict} | {name: getattr(data, name) for name in entry.settings}
     bundle = load_dataset(config.dataset, config.data_root, seed=data.synthetic_seed, **options)
     augmentation = None
     if bundle.transform is not None and (data.rotation_sd_deg or data.speed_range):

@@ -28,7 +28,7 @@ class FeatureManifest:
         prefix: Text before the video id in file names.
 
     Raises:
-        ValueError: for a size that is not positive.
+        ValueError: For a size that is not positive.
     """
 
     name: str
@@ -66,7 +66,7 @@ class FeatureManifest:
         """Frames per second in one video.
 
         Raises:
-            ValueError: when neither manifest nor annotation gives it.
+            ValueError: When neither manifest nor annotation gives it.
         """
         fps = self.fps if self.fps is not None else video.fps
         if fps is None:
@@ -139,10 +139,10 @@ MANIFESTS: dict[str, FeatureManifest] = {
 
 
 def combined_manifest(name: str) -> FeatureManifest:
-    """The manifest of a name in ``MANIFESTS``, or of several joined by ``+`` and concatenated.
+    """Find the manifest of a name in ``MANIFESTS``, or of several joined by ``+`` and concatenated.
 
     Raises:
-        ValueError: for an unknown name, or sets of different stride, frame rate or resizing.
+        ValueError: For an unknown name, or sets of different stride, frame rate or resizing.
     """
     parts = name.split("+")
     unknown = next((part for part in parts if part not in MANIFESTS), None)
