@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from asl_fast.data import BENCHMARKS
+from asl_fast.data.load import BENCHMARKS
 from asl_fast.losses import ASLLoss, LossConfig
 from asl_fast.training.config import DataConfig, EvaluationConfig, OptimizerConfig, TrainConfig
 from asl_fast.training.presets import BENCHMARK_PRESETS, SIZES, VARIANTS, preset, with_variant
