@@ -3,7 +3,8 @@
 
 import triton
 import triton.language as tl
-from asl_fast.kernels._sensitivity import gaussian_at
+
+from ._sensitivity import gaussian_at
 
 
 @triton.jit

@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING
 import torch
 import triton
 import triton.language as tl
-from asl_fast.kernels import _launch
-from asl_fast.kernels._detection_results import finalise, write_tables
-from asl_fast.kernels._maths import load_pairs, store_pairs
-from asl_fast.kernels._sensitivity import profile
-from asl_fast.kernels.assign_points import claimed_lengths, shortest_claim
-from asl_fast.kernels.diou_loss import diou, one_side
-from asl_fast.kernels.launch_counter import counter
-from asl_fast.kernels.sensitivity_focal_loss import focal
+
+from . import _launch
+from ._detection_results import finalise, write_tables
+from ._maths import load_pairs, store_pairs
+from ._sensitivity import profile
+from .assign_points import claimed_lengths, shortest_claim
+from .diou_loss import diou, one_side
+from .launch_counter import counter
+from .sensitivity_focal_loss import focal
 
 if TYPE_CHECKING:
     from asl_fast.reference.detection_loss import Operands, Outputs

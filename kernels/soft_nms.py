@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 import torch
 import triton
 import triton.language as tl
-from asl_fast.kernels import _launch
-from asl_fast.kernels.candidate_order import Ordered, ordered
 from torch import Tensor
+
+from . import _launch
+from .candidate_order import Ordered, ordered
 
 if TYPE_CHECKING:
     from asl_fast.reference.soft_nms import Operands, Outputs
