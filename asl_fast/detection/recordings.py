@@ -78,7 +78,7 @@ def open_recordings(
 
 
 def read_durations(path: Path) -> dict[str, float]:
-    """Lengths of recordings in seconds by name, from a JSON file.
+    """Read lengths of recordings in seconds by name, from a JSON file.
 
     Raises:
         FileNotFoundError: When there is no such file.

@@ -186,24 +186,26 @@ def get_protocol(name: str) -> Protocol:
     return PROTOCOLS[name]
 
 
-def run_protocol(
-    dataset: str,
-    tiou_thresholds: Iterable[float],
-    strict_thresholds: Iterable[float] = (),
-    convention: str | Convention = "default",
-    description: str = "",
-) -> Protocol:
-    """How a training run is scored: its own thresholds and convention, and what its benchmark reports beside mAP.
+def run_protocol(dataset: str, settings: Mapping[str, Any], description: str = "") -> Protocol:
+    """Say how a training run is scored: its own thresholds and convention, and what its benchmark reports beside mAP.
+
+    Args:
+        dataset: Name of the run's data set.
+        settings: ``tiou_thresholds``, ``strict_thresholds`` and ``convention`` as the run was configured; the last two
+            may be missing.
+        description: What is counted, in words.
 
     Raises:
-        ValueError: For an unknown convention.
+        KeyError: There are no ``tiou_thresholds``.
+        ValueError: The convention is unknown.
     """
-    measures = [Measure("mAP", tuple(tiou_thresholds))]
-    if strict := tuple(strict_thresholds):
+    measures = [Measure("mAP", tuple(settings["tiou_thresholds"]))]
+    if strict := tuple(settings.get("strict_thresholds") or ()):
         measures.append(Measure("strict mAP", strict))
     if dataset in PROTOCOLS:
         measures += [measure for measure in PROTOCOLS[dataset].measures if measure.ks]
-    return Protocol(dataset, description, tuple(measures), convention=get_convention(convention))
+    convention = get_convention(settings.get("convention", "default"))
+    return Protocol(dataset, description, tuple(measures), convention=convention)
 
 
 def evaluate_protocol(

@@ -53,7 +53,8 @@ class DetectionLoss(NamedTuple):
         normalizer: the updated one, in the dtype it was given in.
         mu: (C, 3) centres of the Gaussians, with gradient; empty without them.
         sigma: (C, 3) widths, likewise.
-        frames: (G, 2) segments in frames of the first point's level, which the contrastive loss takes; empty likewise.
+        segments_finest: (G, 2) the targets' segments in strides of the first point, that is in frames of the finest
+            level, which the contrastive loss takes; empty likewise.
     """
 
     total: Tensor
@@ -64,7 +65,7 @@ class DetectionLoss(NamedTuple):
     normalizer: Tensor
     mu: Tensor
     sigma: Tensor
-    frames: Tensor
+    segments_finest: Tensor
 
 
 def _fake(
@@ -79,15 +80,15 @@ def _fake(
         for like, needed in zip((logits, offsets, logits if quality is None else quality), need, strict=False)
     ]
     if raw_mu is None:
-        frames = logits.new_empty((0,), dtype=dtype)
+        segments_finest = logits.new_empty((0,), dtype=dtype)
     else:
-        frames = segments.new_empty(segments.shape, dtype=torch.promote_types(segments.dtype, points.dtype))
+        segments_finest = segments.new_empty(segments.shape, dtype=torch.promote_types(segments.dtype, points.dtype))
     return (
         *scalar,
         logits.new_empty((), dtype=torch.int64),
         normalizer.new_empty(()),
         *tables,
-        frames,
+        segments_finest,
         *units,
         logits.new_empty(mask.shape, dtype=torch.int32),
         logits.new_empty((3, *mask.shape), dtype=dtype),
@@ -158,7 +159,7 @@ _dispatch.register("detection_loss", "reference", reference.detection_loss)
 _dispatch.register("detection_loss", "cpu", "asl_fast.ops._detection_loss_cpu:detection_loss")
 _dispatch.register("detection_loss", "triton", "asl_fast.kernels.detection_loss:detection_loss")
 _dispatch.register("detection_loss_backward", "reference", reference.detection_loss_backward)
-_dispatch.register("detection_loss_backward", "cpu", reference.detection_loss_backward)
+_dispatch.register("detection_loss_backward", "cpu", "asl_fast.ops._detection_loss_cpu:detection_loss_backward")
 _dispatch.register(
     "detection_loss_backward", "triton", "asl_fast.kernels.detection_loss_backward:detection_loss_backward"
 )

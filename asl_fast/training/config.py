@@ -15,8 +15,7 @@ import tyro
 from asl_fast.data.datasets.catalogue import DATASETS
 from asl_fast.data.features.manifest import FeatureManifest
 from asl_fast.losses.config import LossConfig
-from asl_fast.models.config import DetectorConfig
-from asl_fast.models.postprocess import InferenceConfig
+from asl_fast.models.config import DetectorConfig, InferenceConfig
 
 
 @dataclass(frozen=True)
@@ -218,8 +217,10 @@ class TrainConfig:
         thresholds = self.evaluation.tiou_thresholds
         if not thresholds or not all(0 < t <= 1 for t in (*thresholds, *self.evaluation.strict_thresholds)):
             raise ValueError(f"evaluation.tiou_thresholds must be one or more numbers in (0, 1], found {thresholds}")
-        if self.loss.constant_weights is not None and (self.loss.class_level or self.loss.instance_level):
-            raise ValueError("loss.constant_weights is a control: switch loss.class_level and loss.instance_level off")
+        try:
+            self.loss.validate()
+        except ValueError as error:
+            raise ValueError(f"loss.{error}") from None
 
     def with_dataset(self, *, feature_dim: int, num_classes: int) -> TrainConfig:
         """Give the model the inputs and outputs that the data set has.

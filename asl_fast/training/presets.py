@@ -14,8 +14,7 @@ from typing import Any
 
 from asl_fast.data.datasets.catalogue import needs_its_data
 from asl_fast.losses.config import LossConfig
-from asl_fast.models.config import DetectorConfig, FrontEndConfig
-from asl_fast.models.postprocess import InferenceConfig
+from asl_fast.models.config import DetectorConfig, FrontEndConfig, InferenceConfig
 from asl_fast.training.config import DataConfig, EvaluationConfig, OptimizerConfig, TrainConfig
 from asl_fast.wording import nearest
 

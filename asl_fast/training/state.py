@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from asl_fast.data.collate import Batch
 from asl_fast.losses import ASLLoss, RaggedTargets
-from asl_fast.models import ActionDetector
+from asl_fast.models.detector import ActionDetector
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.ema import WeightAverage
 from asl_fast.training.optimizer import make_optimizer
@@ -21,7 +20,7 @@ from asl_fast.training.optimizer import make_optimizer
 def make_loss(config: TrainConfig) -> ASLLoss:
     """Make the training loss of a configuration whose model knows its data set."""
     width = config.model.neck_width or config.model.width
-    return ASLLoss(config.model.num_classes, width, frame_dim=config.model.feature_dim, **asdict(config.loss))
+    return ASLLoss(config.model.num_classes, width, config.loss, frame_dim=config.model.feature_dim)
 
 
 class TrainingStep(nn.Module):

@@ -20,7 +20,6 @@ from asl_fast.kernels import detection_loss_backward as backward
 from asl_fast.kernels.launch_counter import counter
 
 from asl_fast.backend import backend as forced
-from asl_fast.losses import ASLLoss
 from asl_fast.ops.detection_loss import detection_loss
 from asl_fast.reference import detection_loss as reference
 from tests.detection_scene import INIT, MU_SCALE, SIGMA_SCALES, scene
@@ -170,7 +169,6 @@ def test_an_unknown_label_counts_as_no_class() -> None:
 
 @pytest.mark.parametrize("asl", [False, True])
 def test_the_whole_loss_takes_two_launches_or_six(asl: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ASLLoss, "_is_fused", lambda self: True)  # as on a GPU
     data, off = batch(grad=True), {"class_level": False, "instance_level": False, "contrastive": False}
     loss = asl_loss(**({"instance_level": False} if asl else off)).to(DEVICE)
     levels = [torch.cat([x.detach() for x in group], 1).to(DEVICE) for group in (data.logits, data.offsets, data.masks)]

@@ -62,7 +62,7 @@ def batch(
 def asl_loss(**options: Any) -> ASLLoss:
     torch.manual_seed(0)
     loss = ASLLoss(CLASSES, DIM, **options)
-    if loss.gaussians is not None and loss.class_level:
+    if loss.gaussians is not None and loss.config.class_level:
         with torch.no_grad():
             loss.gaussians.raw_mu.normal_(std=0.2)
             loss.gaussians.raw_sigma.normal_(std=0.5)

@@ -19,7 +19,7 @@ FRAME_DIM = 6
 
 def loss_with_evidence(**options: Any) -> ASLLoss:
     torch.manual_seed(0)
-    return ASLLoss(CLASSES, DIM, FRAME_DIM, signal="evidence", **options)
+    return ASLLoss(CLASSES, DIM, frame_dim=FRAME_DIM, signal="evidence", **options)
 
 
 def frames_of(mask: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,6 @@ from asl_fast.losses.sensitivity import (
     ClassGaussians,
     InstanceEvaluator,
     bounded,
-    mean_one,
     offset_iou,
     profile_misfit,
 )
@@ -130,29 +129,6 @@ def test_offset_iou_by_hand() -> None:
     predicted = torch.tensor([[2.0, 2.0], [1.0, 0.0], [0.0, 0.0], [0.0, 3.0]])
     target = torch.tensor([[1.0, 3.0], [1.0, 0.0], [0.0, 0.0], [3.0, 0.0]])
     assert offset_iou(predicted, target).tolist() == pytest.approx([3 / 5, 1.0, 0.0, 0.0])
-
-
-def test_mean_one_over_batch_and_groups() -> None:
-    weights = torch.tensor([[1.0, 2.0, 9.0], [3.0, 5.0, 0.0]], requires_grad=True)
-    positive = torch.tensor([[True, True, False], [True, True, False]])
-    group = torch.tensor([[0, 0, 2], [1, 0, 2]])
-    batch = mean_one(weights, positive)
-    torch.testing.assert_close(batch, torch.tensor([[4 / 11, 8 / 11, 0.0], [12 / 11, 20 / 11, 0.0]]))
-    each = mean_one(weights, positive, group, 3)
-    torch.testing.assert_close(each, torch.tensor([[3 / 8, 6 / 8, 0.0], [1.0, 15 / 8, 0.0]]))
-    # Scaling every weight of a group changes nothing, so the gradient along the weights themselves is zero.
-    factor = torch.rand(2, 3, generator=torch.Generator().manual_seed(0))
-    for normalised in (mean_one(weights, positive), each):
-        (gradient,) = torch.autograd.grad((normalised * factor).sum(), weights, retain_graph=True)
-        assert (gradient * weights).sum().item() == pytest.approx(0.0, abs=1e-6)
-
-
-def test_mean_one_without_positives_is_zero_with_a_zero_gradient() -> None:
-    weights = torch.ones(2, 3, requires_grad=True)
-    none = torch.zeros(2, 3, dtype=torch.bool)
-    for normalised in (mean_one(weights, none), mean_one(weights, none, torch.zeros(2, 3, dtype=torch.int64), 1)):
-        (gradient,) = torch.autograd.grad(normalised.sum(), weights)
-        assert torch.count_nonzero(normalised) == torch.count_nonzero(gradient) == 0
 
 
 def test_profile_misfit_ignores_level_and_amplitude() -> None:

@@ -7,17 +7,32 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asl_fast.data.bundle import DatasetBundle
 from asl_fast.data.datasets.benchmarks import VIDEO_BENCHMARKS
-from asl_fast.data.datasets.hapt import load_hapt, open_hapt, read_signals
-from asl_fast.data.datasets.video_benchmark import load_video_benchmark, open_video_benchmark
-from asl_fast.data.source import DataSource
 from asl_fast.wording import nearest
+
+if TYPE_CHECKING:
+    from asl_fast.data.bundle import DatasetBundle
+    from asl_fast.data.source import DataSource
+
+
+class Readers(NamedTuple):
+    """The functions that read a data set.
+
+    Attributes:
+        load: Reads the data root into a bundle; takes ``seed``, ``strict``, and the options of the function itself.
+        open: Reads the data root without checking it or dropping anything.
+        recordings: Reads raw recordings, (N, channels) by name, that a detector trained on the data set can be run on;
+            None where detectors take features.
+    """
+
+    load: Callable[..., DatasetBundle]
+    open: Callable[..., DataSource]
+    recordings: Callable[[Path], Mapping[str, NDArray[np.float64]]] | None = None
 
 
 @dataclass(frozen=True)
@@ -27,24 +42,34 @@ class DatasetEntry:
     Attributes:
         name: The name it is asked for by.
         data_root: What its data root is, in words.
-        load: Reads the data root into a bundle; takes ``seed``, ``strict``, and the options of the function itself.
-        open: Reads the data root without checking it or dropping anything.
+        readers: Imports the functions that read it, so that names and abilities are known without torch.
         has_twin: Whether `asl_fast.data.synthetic` imitates it, so that it can be tried without its data.
         has_feature_files: Whether its features lie in files beside its annotations, which can then be named
             (``annotations``, ``features``, ``manifest``) and packed; otherwise it is read from the download as it is.
         settings: Fields of a run's data configuration that decide how it is read.
-        read_recordings: Reads raw recordings, (N, channels) by name, that a detector trained on it can be run on; None
-            where detectors take features.
     """
 
     name: str
     data_root: str
-    load: Callable[..., DatasetBundle]
-    open: Callable[..., DataSource]
+    readers: Callable[[], Readers]
     has_twin: bool = True
     has_feature_files: bool = True
     settings: tuple[str, ...] = ()
-    read_recordings: Callable[[Path], Mapping[str, NDArray[np.float64]]] | None = None
+
+    @property
+    def load(self) -> Callable[..., DatasetBundle]:
+        """See :class:`Readers`."""
+        return self.readers().load
+
+    @property
+    def open(self) -> Callable[..., DataSource]:
+        """See :class:`Readers`."""
+        return self.readers().open
+
+    @property
+    def read_recordings(self) -> Callable[[Path], Mapping[str, NDArray[np.float64]]] | None:
+        """See :class:`Readers`."""
+        return self.readers().recordings
 
     def check_options(self, **files: object) -> dict[str, Any]:
         """Leave out options that are None.
@@ -61,25 +86,30 @@ class DatasetEntry:
         return given
 
 
+def _video_readers(name: str) -> Readers:
+    from asl_fast.data.datasets.video_benchmark import load_video_benchmark, open_video_benchmark
+
+    return Readers(partial(load_video_benchmark, name), partial(open_video_benchmark, name))
+
+
+def _hapt_readers() -> Readers:
+    from asl_fast.data.datasets.hapt import load_hapt, open_hapt, read_signals
+
+    return Readers(load_hapt, open_hapt, read_signals)
+
+
 def _video(name: str) -> DatasetEntry:
-    return DatasetEntry(
-        name,
-        "the folder of its annotations and features",
-        partial(load_video_benchmark, name),
-        partial(open_video_benchmark, name),
-    )
+    return DatasetEntry(name, "the folder of its annotations and features", partial(_video_readers, name))
 
 
 DATASETS: dict[str, DatasetEntry] = {name: _video(name) for name in VIDEO_BENCHMARKS} | {
     "hapt": DatasetEntry(
         "hapt",
         "the UCI HAPT zip or its unpacked folder",
-        load_hapt,
-        open_hapt,
+        _hapt_readers,
         has_twin=False,
         has_feature_files=False,
         settings=("samples_per_step", "fold", "num_folds"),
-        read_recordings=read_signals,
     )
 }
 """By name, in the order in which they are listed to users."""

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 EXTENSIONS = (".npy", ".npz", ".pt", ".pth", ".h5", ".hdf5")
@@ -151,6 +150,9 @@ def _read(path: Path, key: str | None) -> NDArray[Any]:
 def _read_tensor(path: Path, key: str | None) -> NDArray[Any]:
     if not path.is_file():
         raise FileNotFoundError(path)
+    # Imported here because the other formats need no torch.
+    import torch
+
     try:
         value = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch reports damage and refused pickles by many types

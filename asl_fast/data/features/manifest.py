@@ -6,9 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from asl_fast.data.annotations.video import Video
 from asl_fast.data.grid import FeatureGrid
@@ -112,6 +110,10 @@ class FeatureManifest:
 
 def resize_linear(features: NDArray[np.float32], steps: int) -> NDArray[np.float32]:
     """Interpolate (T, D) to (steps, D) with T and steps equal shares of the same time (``align_corners=False``)."""
+    # Imported here because configurations name manifests, and --help reads configurations without torch.
+    import torch
+    from torch.nn import functional
+
     channels_first = torch.from_numpy(np.ascontiguousarray(features.T))[None]
     resized = functional.interpolate(channels_first, size=steps, mode="linear", align_corners=False)
     return np.ascontiguousarray(resized[0].numpy().T)
