@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from tests.shared import shared_file
+from tests.shared import GOLDEN, golden_arrays
 
 
 def load(name: str) -> dict[str, Any]:
-    with np.load(shared_file(f"golden/eval_{name}.npz")) as file:
-        return dict(file)
+    return golden_arrays(f"eval_{name}")
 
 
 def ground_truth(golden: dict[str, Any], label: str = "labels") -> dict[str, Any]:
@@ -43,7 +42,7 @@ def action_labels(golden: dict[str, Any]) -> dict[str, Any]:
 
 
 def convention_cases() -> dict[str, dict[str, Any]]:
-    cases: dict[str, dict[str, Any]] = json.loads(shared_file("golden/eval_conventions.json").read_text())
+    cases: dict[str, dict[str, Any]] = json.loads((GOLDEN / "eval_conventions.json").read_text())
     return cases
 
 

@@ -8,14 +8,13 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
 from asl_fast.ops import _dispatch
 from asl_fast.reference.soft_nms import METHODS, Operands
-from tests.shared import shared_file
+from tests.shared import golden_arrays
 
 Arguments = Operands
 Padded = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -132,7 +131,7 @@ GOLDEN = ("soft_nms_n64", "soft_nms_n500", "soft_nms_edge", "batched_nms_c20_n30
 
 def golden(name: str, most: int = 3) -> Iterator[Arguments]:
     """Some configurations of the golden files that tests/ops/test_soft_nms.py compares with ActionFormer's results."""
-    data = dict(np.load(shared_file(f"golden/{name}.npz")))
+    data = golden_arrays(name)
     configs = json.loads(str(data["configs"]))
     for config in configs[:: -(-len(configs) // most)]:
         prefix = config["case"] + "__" if name == "soft_nms_edge" else ""

@@ -11,7 +11,6 @@ import json
 from functools import cache
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -21,15 +20,15 @@ from asl_fast.ops.assign_points import assign_points
 from asl_fast.ops.diou_loss import diou_loss
 from asl_fast.ops.ragged import RaggedTargets
 from asl_fast.ops.sensitivity_focal_loss import sensitivity_focal_loss
-from tests.shared import shared_file
+from tests.shared import golden_arrays
 
 PARAMETERS = ("mu", "sigma", "mu_reg_left", "sigma_reg_left", "mu_reg_right", "sigma_reg_right")
 
 
 @cache
 def golden(name: str) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
-    data = np.load(shared_file(f"golden/{name}.npz"))
-    arrays = {key: torch.from_numpy(data[key]) for key in data.files if data[key].dtype.kind in "fiub"}
+    data = golden_arrays(name)
+    arrays = {key: torch.from_numpy(data[key]) for key in data if data[key].dtype.kind in "fiub"}
     return arrays, json.loads(str(data["configs"]))
 
 

@@ -11,18 +11,24 @@ import pytest
 import torch
 
 from asl_fast.models.detector import ActionDetector
-from tests.shared import shared_file
+from tests.shared import LARGE_SETS, golden_arrays, shared_file
 
-VARIANTS = [
-    "local9", "global", "local19_T288", "mixedwin_T288", "fpn", "relpe", "abspe", "noln_nodroppath", "multi_input",
-    "convbackbone", "abspe_long",
-]  # fmt: skip
+ALIKE = ["local9", "global", "fpn", "relpe", "abspe", "noln_nodroppath", "multi_input", "convbackbone", "abspe_long"]
+VARIANTS = [f"small_{variant}" for variant in (*ALIKE, "local11", "mixedwin")]
+if LARGE_SETS:
+    VARIANTS += [*ALIKE, "local19_T288", "mixedwin_T288"]
 
 
 def load(variant: str) -> tuple[ActionDetector, dict[str, Any], Any]:
+    if variant.startswith("small_"):
+        arrays = golden_arrays(variant.replace("small_", "small_forward_"))
+        meta = json.loads(str(arrays["meta"]))
+        start = "state__"
+        state = {key.removeprefix(start): torch.from_numpy(arrays[key]) for key in arrays if key.startswith(start)}
+        return ActionDetector.from_actionformer(state, meta["config"]), meta, arrays
     meta = json.loads(shared_file(f"golden/actionformer_forward_{variant}.json").read_text())
     state = torch.load(shared_file(f"golden/actionformer_forward_{variant}.pt"), weights_only=True)
-    arrays = np.load(shared_file(f"golden/actionformer_forward_{variant}.npz"))
+    arrays = golden_arrays(f"actionformer_forward_{variant}")
     return ActionDetector.from_actionformer(state, meta["config"]), meta, arrays
 
 

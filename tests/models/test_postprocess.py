@@ -15,15 +15,15 @@ from asl_fast.data.grid import FeatureGrid
 from asl_fast.models.config import InferenceConfig
 from asl_fast.models.detector import DetectorOutput
 from asl_fast.models.postprocess import candidates, detect
-from tests.shared import shared_file
+from tests.shared import golden_arrays, postprocess_cases
 
-CASES = ["mc_soft", "agnostic_soft_vote", "agnostic_hard_vote", "mc_hard", "none", "mc_soft_sigma0.9_max50"]
+CASES = postprocess_cases()
 
 
 def load(case: str) -> tuple[DetectorOutput, InferenceConfig, Any]:
-    arrays = np.load(shared_file(f"golden/postprocess_{case}.npz"))
+    arrays = golden_arrays(case)
     test = json.loads(str(arrays["config"]))["test_cfg"]
-    levels = sum(key.startswith("points_") for key in arrays.files)
+    levels = sum(key.startswith("points_") for key in arrays)
 
     def stack(name: str) -> list[torch.Tensor]:
         return [torch.from_numpy(arrays[f"{name}_{level}"])[None] for level in range(levels)]

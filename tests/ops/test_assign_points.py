@@ -8,7 +8,6 @@ import math
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -19,7 +18,7 @@ from asl_fast import RaggedTargets, assign_points
 from asl_fast.ops.assign_points import PointAssignment
 from asl_fast.reference import assign_points as reference
 from tests.ops import checks
-from tests.shared import shared_file
+from tests.shared import golden_arrays
 
 OP = "assign_points"
 RADIUS = {"r1.5": 1.5, "r2.5": 2.5, "none": None}
@@ -65,7 +64,7 @@ def definition(
 @pytest.mark.parametrize("dataset", ["multithumos", "thumos14"])
 @pytest.mark.parametrize("tag", ["r1.5", "none", "r2.5"])
 def test_equals_actionformer_on_real_annotations_as_one_ragged_batch(dataset: str, tag: str) -> None:
-    data: dict[str, Any] = dict(np.load(shared_file(f"golden/label_points_{dataset}.npz")))
+    data: dict[str, Any] = golden_arrays(f"label_points_{dataset}")
     config = next(c for c in json.loads(str(data["configs"])) if c["tag"] == tag)
     videos = [0] if "only_video" in config else list(range(15))
     points, classes = torch.tensor(data["points"]), int(data["num_classes"])

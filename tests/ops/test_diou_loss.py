@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,10 +15,9 @@ from torch import Tensor
 from asl_fast import diou_loss, segment_diou
 from asl_fast.reference import diou_loss as reference
 from tests.ops import checks
-from tests.shared import shared_file
+from tests.shared import golden_arrays
 
 OP = "diou_loss"
-GOLDEN = "golden/losses_iou.npz"
 
 
 def random_offsets(rows: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -28,7 +26,7 @@ def random_offsets(rows: int, seed: int = 0, dtype: torch.dtype = torch.float64)
 
 
 def golden() -> dict[str, Any]:
-    return dict(np.load(shared_file(GOLDEN)))
+    return golden_arrays("losses_iou")
 
 
 @pytest.mark.parametrize(

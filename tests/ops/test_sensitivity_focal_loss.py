@@ -7,7 +7,6 @@ import json
 import math
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -18,10 +17,10 @@ from torch.nn import functional as F
 from asl_fast import sensitivity_focal_loss
 from asl_fast.reference.sensitivity_focal_loss import Operands
 from tests.ops import checks
-from tests.shared import shared_file
+from tests.shared import golden_arrays
 
 OP = "sensitivity_focal_loss"
-GOLDEN = "golden/losses_focal.npz"
+GOLDEN = "losses_focal"
 KEYS = [f"a{a}_g{g}_hard" for a, g in ((0.25, 2.0), (0.5, 2.0), (0.75, 1.0), (-1.0, 2.0), (0.25, 0.0), (0.25, 1.5))]
 KEYS += ["a0.25_g0.5_hard", "a0.0_g3.0_hard", "a1.0_g2.0_hard", "a0.25_g2.0_smooth", "a0.5_g2.0_smooth"]
 
@@ -40,14 +39,14 @@ def one_hot(ids: Tensor, classes: int) -> Tensor:
 
 
 def test_all_golden_settings_are_compared() -> None:
-    configs = json.loads(str(np.load(shared_file(GOLDEN))["configs"]))
+    configs = json.loads(str(golden_arrays(GOLDEN)["configs"]))
     assert sorted(KEYS) == sorted(config["key"] for config in configs)
 
 
 @pytest.mark.parametrize("key", KEYS)
 @pytest.mark.parametrize("suffix", ["f64", "f32"])
 def test_equals_actionformer(key: str, suffix: str) -> None:
-    data: dict[str, Any] = dict(np.load(shared_file(GOLDEN)))
+    data: dict[str, Any] = golden_arrays(GOLDEN)
     dtype, tolerance = (torch.float64, 1e-12) if suffix == "f64" else (torch.float32, 2e-6)
     config = next(c for c in json.loads(str(data["configs"])) if c["key"] == key)
     logits = torch.tensor(data["logits"], dtype=dtype, requires_grad=True)
@@ -72,7 +71,7 @@ def test_equals_actionformer(key: str, suffix: str) -> None:
 
 
 def test_label_smoothing_is_actionformers_form() -> None:
-    data: dict[str, Any] = dict(np.load(shared_file(GOLDEN)))
+    data: dict[str, Any] = golden_arrays(GOLDEN)
     logits, hard, smooth = (torch.tensor(data[key]).double() for key in ("logits", "targets", "targets_smooth"))
     found = sensitivity_focal_loss(logits, hard, label_smoothing=0.1)
     torch.testing.assert_close(found, sensitivity_focal_loss(logits, smooth), rtol=1e-6, atol=1e-6)

@@ -12,9 +12,9 @@ import torch
 from asl_fast import backend, soft_nms
 from tests.ops import checks
 from tests.ops.conftest import QUICK
-from tests.shared import shared_file
+from tests.shared import golden_arrays, postprocess_cases
 
-CASES = ["mc_soft", "mc_soft_sigma0.9_max50", "mc_hard", "agnostic_soft_vote", "agnostic_hard_vote"]
+CASES = [case for case in postprocess_cases() if not case.endswith("none")]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -22,7 +22,7 @@ CASES = ["mc_soft", "mc_soft_sigma0.9_max50", "mc_hard", "agnostic_soft_vote", "
     "implementation", [case for case in checks.implementations("soft_nms") if case.values[0] in QUICK]
 )
 def test_equals_actionformers_postprocessing(case: str, implementation: str) -> None:
-    data = dict(np.load(shared_file(f"golden/postprocess_{case}.npz")))
+    data = golden_arrays(case)
     test = json.loads(str(data["config"]))["test_cfg"]
     labels = torch.from_numpy(data["pre_labels"])
     with backend(implementation):
