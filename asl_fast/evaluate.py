@@ -1,9 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m asl_fast.evaluate``: score a run, or any detection file against any ground-truth file."""
+"""Score a run, or any detection file against any ground-truth file.
+
+That is mean average precision, and what the benchmark reports beside it.
+
+Examples:
+    python -m asl_fast.evaluate --run runs/thumos14-001
+    python -m asl_fast.evaluate --ground-truth annotations.json --predictions detections.json --tiou 0.3:0.7:0.1
+    python -m asl_fast.evaluate --ground-truth annotations.json --predictions detections.json --protocol activitynet13
+"""
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 
+from asl_fast.command_line.errors import CommandError, run_command
+from asl_fast.command_line.options import read_options
 from asl_fast.evaluation.activitynet_json import read_detections, read_ground_truth
 from asl_fast.evaluation.analysis import analyse
 from asl_fast.evaluation.conventions import get_convention
 from asl_fast.evaluation.epic import class_ids, evaluate_verbs_and_nouns, read_epic_csv, read_epic_detections
-from asl_fast.evaluation.files import write_json, write_text
 from asl_fast.evaluation.mean_ap import MeanAveragePrecision
 from asl_fast.evaluation.protocols import (
     Measure,
@@ -29,54 +36,62 @@ from asl_fast.evaluation.protocols import (
     thresholds,
 )
 from asl_fast.evaluation.table import analysis_table, class_csv, result_table
+from asl_fast.files import read_json, write_json, write_text
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Score detections: mean average precision at temporal IoU thresholds, and what the benchmark reports beside it."""
+    """What is scored, and by which rules.
+
+    Attributes:
+        run: A run folder of train; its evaluation.json is written anew.
+        ground_truth: Ground truth as ActivityNet-style JSON, or the CSV of EPIC-KITCHENS-100.
+        predictions: Detections as ActivityNet-style JSON.
+        tiou: Thresholds: first:last:step as 0.3:0.7:0.1, or a list as 0.3,0.5,0.7.
+        subset: The subset of the ground truth to score; the protocol's, or the only one that has annotations, unless
+            given.
+        protocol: A benchmark's rules: thumos14, multithumos, charades, ego4d-mq, epic100-verb, activitynet13, ...
+        convention: Where evaluators differ: default, published, activitynet, epic, ego4d, actionformer, opentad,
+            opentad-epic.
+        per_class: Also print every class.
+        strict: Stop at the first unusable entry of a file instead of skipping its video with a warning.
+        analyse: Also say what kinds of mistakes cost how much, and which annotations are found (tIoU 0.5).
+        nouns: With --protocol epic100: noun detections; --predictions then holds verbs, and actions are made of both.
+        json: Also write the result here.
+        csv: Also write the per-class table of the main measure here.
+    """
 
     run: Path | None = None
-    """A run folder of asl_fast.train; writes its evaluation.json."""
     ground_truth: Path | None = None
-    """Ground truth, ActivityNet-style JSON."""
     predictions: Path | None = None
-    """Detections, ActivityNet-style JSON."""
     tiou: str | None = None
-    """Thresholds: first:last:step as 0.3:0.7:0.1, or a list as 0.3,0.5,0.7."""
     subset: str | None = None
-    """The subset of the ground truth to score; default: the protocol's, or the only one that has annotations."""
     protocol: str | None = None
-    """A benchmark's rules: thumos14, multithumos, charades, ego4d-mq, epic100-verb, activitynet13, ..."""
     convention: str | None = None
-    """Where evaluators differ: default, published, activitynet, epic, ego4d, actionformer, opentad, opentad-epic."""
     per_class: bool = False
-    """Also print every class."""
     strict: bool = False
-    """Stop at the first unusable entry of a file instead of skipping its video with a warning."""
     analyse: bool = False
-    """Also say what kinds of mistakes cost how much, and which annotations are found (tIoU 0.5)."""
     nouns: Path | None = None
-    """With --protocol epic100: noun detections; --predictions then holds verbs, and actions are made of both."""
     json: Path | None = None
-    """Also write the result here."""
     csv: Path | None = None
-    """Also write the per-class table of the main measure here."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status: 0, or 2 after one line that says what is wrong."""
-    chosen = tyro.cli(Arguments, args=arguments, prog="python -m asl_fast.evaluate", description=Arguments.__doc__)
+    """Run the command line; return the exit status."""
+    return run_command(lambda: _evaluate_and_print(read_options(Arguments, "evaluate", __doc__, arguments)))
+
+
+def _evaluate_and_print(chosen: Arguments) -> int:
     try:
         print(evaluate(chosen))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        message = error.args[0] if isinstance(error, KeyError) else error
-        print(f"error: {message}", file=sys.stderr)
-        return 2
+    except TypeError as error:
+        # Columns of the wrong type come from the user's files.
+        raise CommandError(error) from error
     return 0
 
 
 def evaluate(arguments: Arguments) -> str:
-    """Scores what the arguments name, writes the files they ask for and returns the table.
+    """Score what the arguments name, write the files they ask for and return the table.
 
     Raises:
         OSError, KeyError, TypeError, ValueError: Naming the file, video, key or argument that cannot be used.
@@ -117,7 +132,7 @@ def evaluate(arguments: Arguments) -> str:
 
 
 def parse_thresholds(text: str) -> tuple[float, ...]:
-    """``first:last:step``, a comma-separated list or one number -> thresholds.
+    """Return the thresholds of ``first:last:step``, of a comma-separated list or of one number.
 
     Raises:
         ValueError: The text is neither, or asks for no threshold.
@@ -148,13 +163,11 @@ def _inputs(arguments: Arguments) -> tuple[Protocol, Path, Path]:
 
 
 def _run_protocol(path: Path) -> Protocol:
-    """The thresholds and convention that a run was configured with, and what its benchmark reports beside mAP."""
+    """Return the rules that a run was configured with, and what its benchmark reports beside mAP."""
     try:
-        config: dict[str, Any] = json.loads(path.read_text())
+        config = read_json(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file; is {path.parent} the folder of a run?") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not valid JSON: {error}") from error
     try:
         settings = config["evaluation"]
         return run_protocol(
@@ -170,7 +183,17 @@ def _run_protocol(path: Path) -> Protocol:
 
 @dataclass(frozen=True)
 class _Inputs:
-    """Tables to score. ``excluded``: videos whose ground truth cannot be used; ``skipped``: why, by file."""
+    """Tables to score.
+
+    Attributes:
+        annotations: Columns of the ground truth.
+        detections: Columns of the detections; of verbs where ``nouns`` are given.
+        videos: The videos that are scored, with or without annotations.
+        durations_sec: Video -> length, where the ground truth says so.
+        nouns: Columns of the detections of nouns.
+        excluded: Videos whose ground truth cannot be used.
+        skipped: "ground_truth" or "predictions" -> video -> why it is not used.
+    """
 
     annotations: dict[str, Any]
     detections: dict[str, Any]

@@ -8,7 +8,7 @@ from asl_fast.kernels._sensitivity import gaussian_at
 
 @triton.jit
 def finalise(
-    parts_ptr, programs, normalizer_ptr, total_ptr, cls_ptr, loc_ptr, sensitivity_ptr, count_ptr, updated_ptr,
+    parts_ptr, programs, normalizer_ptr, total_ptr, cls_ptr, loc_ptr, sensitivity_ptr, num_positives_ptr, updated_ptr,
     factors_ptr, CLS_SCALED: tl.constexpr, LOC_SCALED: tl.constexpr, MOMENTUM: tl.constexpr,
     LOCATION_WEIGHT: tl.constexpr, TINY: tl.constexpr, COMPUTE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -47,7 +47,7 @@ def finalise(
     tl.store(cls_ptr, loss_cls)
     tl.store(loc_ptr, loss_loc)
     tl.store(sensitivity_ptr, sensitivity)
-    tl.store(count_ptr, n.to(tl.int64))
+    tl.store(num_positives_ptr, n.to(tl.int64))
     tl.store(updated_ptr, updated)
     tl.store(factors_ptr, scale_cls * share)
     tl.store(factors_ptr + 1, share)
@@ -60,7 +60,7 @@ def finalise(
 
 @triton.jit
 def write_tables(
-    raw_mu_ptr, raw_sigma_ptr, mu_ptr, sigma_ptr, segments_ptr, points_ptr, frames_ptr, num_classes, num_segments,
+    raw_mu_ptr, raw_sigma_ptr, mu_ptr, sigma_ptr, segments_ptr, points_ptr, segments_finest_ptr, num_classes, num_segments,
     FORM: tl.constexpr, ASSIGN: tl.constexpr, COMPUTE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """mu and sigma of every class, and the segments in frames of the first point's level; the programs share them."""
@@ -77,4 +77,4 @@ def write_tables(
         entry = at + tl.arange(0, BLOCK)
         inside = entry < num_segments * 2
         grid = tl.load(segments_ptr + entry, mask=inside, other=0.0).to(ASSIGN)
-        tl.store(frames_ptr + entry, grid / frame, mask=inside)
+        tl.store(segments_finest_ptr + entry, grid / frame, mask=inside)

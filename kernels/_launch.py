@@ -59,6 +59,11 @@ def triton_type(dtype: torch.dtype) -> tl.dtype:
     return tl.float64 if dtype == torch.float64 else tl.float32
 
 
+def contiguous(operand: Tensor | None) -> Tensor | None:
+    """The operand without gaps, or None where it is missing: the kernel then leaves it out."""
+    return None if operand is None else operand.contiguous()
+
+
 def or_none(output: Tensor) -> Tensor | None:
     """An output, or None where it has no elements: the kernel then leaves it out."""
     return output if output.numel() else None

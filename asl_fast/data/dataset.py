@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from asl_fast.data.annotations.video import Video
 from asl_fast.data.augment import SensorAugmentation
 from asl_fast.data.crop import clean_segments, random_crop
+from asl_fast.data.features.store import FeatureStore
 from asl_fast.data.grid import FeatureGrid
-from asl_fast.data.store import FeatureStore
-from asl_fast.data.types import Video
 
 logger = logging.getLogger(__name__)
 

@@ -6,13 +6,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from asl_fast.data.annotations.problems import Problems
+from asl_fast.data.annotations.video import Annotations, Video
+from asl_fast.data.bundle import DatasetBundle
 from asl_fast.data.dataset import DetectionDataset
-from asl_fast.data.feature_check import check_videos
-from asl_fast.data.manifest import FeatureManifest
-from asl_fast.data.packed_store import store_note
-from asl_fast.data.problems import Problems
-from asl_fast.data.store import NamedFeatureStore
-from asl_fast.data.types import Annotations, DatasetBundle, Video
+from asl_fast.data.features.check import check_videos
+from asl_fast.data.features.manifest import FeatureManifest
+from asl_fast.data.features.packed_store import store_note
+from asl_fast.data.features.store import NamedFeatureStore
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +14,7 @@ import numpy as np
 
 from asl_fast.evaluation.columns import Array, Table, read_columns
 from asl_fast.evaluation.conventions import DEFAULT
-from asl_fast.evaluation.files import write_json
+from asl_fast.files import read_json, write_json
 
 
 class AnnotationError(ValueError):
@@ -156,15 +155,9 @@ def load_object(path: Path) -> dict[str, Any]:
         AnnotationError: It cannot be read, is not valid JSON, or holds something else.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise AnnotationError(f"{path}: cannot be read as text ({error})") from error
-    try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise AnnotationError(f"{path}: not valid JSON at line {error.lineno}: {error.msg}") from error
+        data = read_json(path)
+    except ValueError as error:
+        raise AnnotationError(str(error)) from error
     if not isinstance(data, dict):
         raise AnnotationError(f"{path}: must hold a JSON object; found {_show(data)}")
     return data

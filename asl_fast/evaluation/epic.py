@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,6 +18,7 @@ from asl_fast.evaluation.columns import Array
 from asl_fast.evaluation.conventions import Convention
 from asl_fast.evaluation.fusion import combine_verbs_and_nouns
 from asl_fast.evaluation.protocols import ProtocolResult, evaluate_protocol, get_protocol
+from asl_fast.files import read_csv, read_text
 
 NUM_VERBS, NUM_NOUNS = 97, 300
 _COLUMNS = ("video_id", "start_timestamp", "stop_timestamp", "verb_class", "noun_class")
@@ -36,23 +38,18 @@ def read_epic_csv(path: str | Path, *, skipped: dict[str, str] | None = None) ->
         AnnotationError: Naming the line, column and value that cannot be used.
     """
     path = Path(path)
-    try:
-        file = path.open(encoding="utf-8", newline="")
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file") from None
     rows: list[tuple[str, float, float, int, int]] = []
-    with file:
-        reader = csv.DictReader(file)
-        missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
-        if missing:
-            raise AnnotationError(f"{path}: has no column {missing[0]!r}; found {list(reader.fieldnames or ())}")
-        for row in reader:
-            try:
-                rows.append(_annotation(row, f"{path}: line {reader.line_num} (video {row['video_id']})"))
-            except AnnotationError as error:
-                if skipped is None:
-                    raise
-                skipped.setdefault(row["video_id"], str(error))
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
+    if missing:
+        raise AnnotationError(f"{path}: has no column {missing[0]!r}; found {list(reader.fieldnames or ())}")
+    for row in reader:
+        try:
+            rows.append(_annotation(row, f"{path}: line {reader.line_num} (video {row['video_id']})"))
+        except AnnotationError as error:
+            if skipped is None:
+                raise
+            skipped.setdefault(row["video_id"], str(error))
     rows = [row for row in rows if not skipped or row[0] not in skipped]
     video, start_sec, stop_sec, verbs, nouns = zip(*rows, strict=True) if rows else ((),) * 5
     return {
@@ -116,8 +113,7 @@ def class_ids(labels: Array, folder: Path, task: str) -> Array:
     path = folder / f"EPIC_100_{task}_classes.csv"
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file; it is needed because {task}s are given by name")
-    with path.open(encoding="utf-8", newline="") as file:
-        known = {row["key"]: int(row["id"]) for row in csv.DictReader(file)}
+    known = {row["key"]: int(row["id"]) for row in read_csv(path, ("id", "key"))}
     unknown = sorted(set(labels.tolist()) - set(known))
     if unknown:
         raise AnnotationError(f"{unknown[0]!r} is not a {task} of {path}")

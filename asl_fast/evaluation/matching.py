@@ -82,6 +82,7 @@ def match_segments(
     """
     module = native.cpu_module()
     if module is None:
+        native.warn_slow_path_once("match_segments", "cpu", native.why_missing())
         return match_segments_numpy(segments_sec, group, annotations_sec, group_offsets, tiou_thresholds, convention)
     predictions, annotations, thresholds = (
         np.ascontiguousarray(array, dtype=np.float64) for array in (segments_sec, annotations_sec, tiou_thresholds)

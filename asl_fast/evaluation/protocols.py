@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from asl_fast.evaluation.columns import Array
 from asl_fast.evaluation.conventions import DEFAULT, PUBLISHED, Convention, get_convention
 from asl_fast.evaluation.mean_ap import MeanAveragePrecision, mean_average_precision
 from asl_fast.evaluation.recall import RecallAtK, recall_at_k
+from asl_fast.wording import nearest
 
 EPIC_NOUNS = 300
 
@@ -182,9 +182,7 @@ def get_protocol(name: str) -> Protocol:
         ValueError: There is none; names the nearest.
     """
     if name not in PROTOCOLS:
-        near = difflib.get_close_matches(name, PROTOCOLS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"unknown evaluation protocol {name!r}; {hint}known: {', '.join(PROTOCOLS)}")
+        raise ValueError(f"unknown evaluation protocol {name!r}; {nearest(name, PROTOCOLS)}")
     return PROTOCOLS[name]
 
 

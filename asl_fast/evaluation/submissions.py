@@ -14,7 +14,7 @@ import numpy as np
 from asl_fast.evaluation.columns import Columns, Table, read_columns
 from asl_fast.evaluation.conventions import DEFAULT
 from asl_fast.evaluation.epic import NUM_NOUNS, NUM_VERBS
-from asl_fast.evaluation.files import write_json
+from asl_fast.files import write_json
 
 Json = dict[str, Any]
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from asl_fast.joined_levels import join_levels
+from asl_fast.layers.joined_levels import join_levels
 from asl_fast.models.backbone import Backbone
 from asl_fast.models.config import DetectorConfig
 from asl_fast.models.convert_actionformer import convert_config, convert_state_dict

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from asl_fast.joined_levels import JoinedLevels
+from asl_fast.layers.joined_levels import JoinedLevels
 from asl_fast.models.config import DetectorConfig
 from asl_fast.models.layers import MaskedNorm, Scale, TemporalConv, apply_mask
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from asl_fast.convolution import convolve
+from asl_fast.layers.convolution import convolve
 
 
 def apply_mask(x: Tensor, mask: Tensor) -> Tensor:

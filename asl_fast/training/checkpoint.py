@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from asl_fast.files import atomic_write
 from asl_fast.training.config import TrainConfig
-from asl_fast.training.run_folder import atomic_write
 from asl_fast.training.serialization import differing, flatten, from_dict
 
 FORMAT = 1
@@ -45,7 +45,7 @@ def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     """Writes a checkpoint; the old one stays until the new one is complete.
 
     Raises:
-        RunFolderError: when the disk does not take it.
+        OSError: naming the file, when the disk does not take it.
     """
     with atomic_write(path) as file:
         try:

@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shlex
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,32 +14,40 @@ from typing import Any
 import numpy as np
 import torch
 
-from asl_fast.data import DatasetBundle, FeatureGrid, load_dataset
+from asl_fast.command_line.errors import Stopped
+from asl_fast.command_line.program import program
 from asl_fast.data.augment import SensorAugmentation
-from asl_fast.data.text_files import write_json
+from asl_fast.data.bundle import DatasetBundle
+from asl_fast.data.grid import FeatureGrid
+from asl_fast.data.load import load_dataset
 from asl_fast.environment import describe
 from asl_fast.evaluation.activitynet_json import write_detections, write_ground_truth
 from asl_fast.evaluation.table import result_table
-from asl_fast.training.command_line import PROGRAM, Request, parse
+from asl_fast.files import write_json
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.distributed import Processes, start_processes
-from asl_fast.training.inference import Columns, ground_truth_columns, summary
-from asl_fast.training.loop import NonFiniteLossError, Result, train
+from asl_fast.training.loop import Result, train
 from asl_fast.training.own_preset import open_configured
+from asl_fast.training.request import Request
 from asl_fast.training.run_folder import RunFolder
+from asl_fast.training.scoring import Columns, ground_truth_columns, summary
 from asl_fast.training.serialization import to_dict
 
 
-def main(arguments: Sequence[str]) -> int:
-    """``python -m asl_fast.train``.
+def run(request: Request, arguments: Sequence[str]) -> None:
+    """Carry out a request for training: load the data, train, score, and write the results into the run folder.
 
-    Returns:
-        Exit status: 0, 1 where training failed, 2 for a request that cannot be carried out, 130 after Ctrl-C.
+    Args:
+        request: What :func:`asl_fast.training.request.parse` made of the command line.
+        arguments: Its words, for the record.
+
+    Raises:
+        ValueError, OSError, ImportError: For a request that cannot be carried out.
+        NonFiniteLossError: Where training failed.
+        Stopped: After Ctrl-C, with how to go on.
     """
-    folder: RunFolder | None = None
     try:
-        request = parse(arguments)
-        config, folder = request.config, request.folder
+        config = request.config
         if config.threads:
             torch.set_num_threads(config.threads)
         processes = start_processes(config.device)
@@ -52,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
         config.model.validate()
         record = describe_dataset(bundle)
         if request.save_preset is not None and processes.is_main:
-            write_json(request.save_preset, to_dict(dataclasses.replace(request.config, output=None)))
+            write_json(request.save_preset, to_dict(dataclasses.replace(request.config, output=None)), indent=2)
         if processes.is_main:
             _open_folder(folder, config, record, arguments, processes)
             _announce(request, config, bundle, processes)
@@ -62,16 +68,16 @@ def main(arguments: Sequence[str]) -> int:
             _conclude(request, config, bundle, result)
         processes.close()
     except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
-        if folder is not None and folder.holds_a_run:
-            resume = shlex.join([*PROGRAM.split(), "--resume", "--output", str(folder.path)])
-            print(f"finished epochs are kept; continue with: {resume}", file=sys.stderr)
-        return 130
-    except NonFiniteLossError as error:
-        return _fail(error, 1)
-    except (ValueError, OSError, ImportError) as error:
-        return _fail(error, 2)
-    return 0
+        raise Stopped(*_how_to_go_on(request.folder)) from None
+
+
+def _how_to_go_on(folder: RunFolder) -> list[str]:
+    """Return what Ctrl-C leaves of a run, and the command that takes it up; nothing before the folder was made."""
+    if not folder.holds_a_run:
+        return []
+    resume = shlex.join([*program("train").split(), "--resume", "--output", str(folder.path)])
+    kept = "finished epochs are kept" if folder.last.exists() else "no epoch was finished"
+    return [f"{kept}; continue with: {resume}"]
 
 
 def load(config: TrainConfig) -> DatasetBundle:
@@ -146,7 +152,7 @@ def _open_folder(
     folder.create()
     environment = describe() | {
         "git": _git_revision(),
-        "command": [*PROGRAM.split(), *arguments],
+        "command": [*program("train").split(), *arguments],
         "seed": config.seed,
         "synthetic": record["synthetic"],
         "device": str(processes.device),
@@ -243,17 +249,6 @@ def _conclude(request: Request, config: TrainConfig, bundle: DatasetBundle, resu
     if request.size not in (None, "full"):
         print(f"this was the {request.size!r} preset; the published size: --preset full")
     if bundle.synthetic:
-        print(f"this was synthetic data; on your own: {PROGRAM} --dataset {config.dataset} --data-root DIR")
-    print(f"next: python -m asl_fast.evaluate --run {folder.path}")
-    print(f"      python -m asl_fast.detect --run {folder.path} --features FILE_OR_DIR --output detections.json")
-
-
-def _fail(error: Exception, status: int) -> int:
-    if os.environ.get("ASL_FAST_DEBUG"):
-        raise error
-    text = str(error).strip()
-    if text.startswith("Caught "):
-        # From a loader process, with its whole traceback; the last line says what happened.
-        text = text.splitlines()[-1].partition(": ")[2]
-    print(f"error: {text}", file=sys.stderr)
-    return status
+        print(f"this was synthetic data; on your own: {program('train')} --dataset {config.dataset} --data-root DIR")
+    print(f"next: {program('evaluate')} --run {folder.path}")
+    print(f"      {program('detect')} --run {folder.path} --features FILE_OR_DIR --output detections.json")

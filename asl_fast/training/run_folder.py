@@ -1,56 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folder of a run: what lies where, and writing into it so that a crash leaves the old file or the new one."""
+"""The folder of a run: what lies where, and whether there is room for it."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
+
+from asl_fast.files import atomic_write, write_json
 
 RUNS = Path("runs")
 
 
 class RunFolderError(OSError):
-    """A run folder cannot be written, or holds something that must not be overwritten."""
-
-
-@contextlib.contextmanager
-def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that takes the place of ``path`` once it is complete and on disk.
-
-    Raises:
-        RunFolderError: naming the file, when it cannot be written; what ``path`` held before is still there.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_directory(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        kept = "; what it held before is intact" if path.exists() else ""
-        raise RunFolderError(f"cannot write {path}: {error.strerror or error}{kept}") from None
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _sync_directory(path: Path) -> None:
-    # Without it the rename itself may be lost with the machine's power.
-    if os.name == "posix":
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    """A run folder cannot be made, is too small, or holds something that must not be overwritten."""
 
 
 class RunFolder:
@@ -84,7 +49,8 @@ class RunFolder:
         """Makes the folder and proves that it can be written.
 
         Raises:
-            RunFolderError: naming the folder and the reason.
+            RunFolderError: naming the folder that cannot be made, and the reason.
+            OSError: naming the file that cannot be written in it.
         """
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -92,6 +58,9 @@ class RunFolder:
             raise RunFolderError(
                 f"cannot create run folder {self.path}: {error.strerror}; choose another --output"
             ) from None
+        # What a killed process left half written would take up space that `check_space` counts on.
+        for partial in self.checkpoints.glob(".*.tmp"):
+            partial.unlink()
         with atomic_write(self.checkpoints / ".probe") as file:
             file.write(b"x" * 4096)
         (self.checkpoints / ".probe").unlink()
@@ -109,8 +78,7 @@ class RunFolder:
 
     def write_json(self, path: Path, value: Any) -> None:
         """Writes a JSON file of this folder atomically."""
-        with atomic_write(path) as file:
-            file.write((json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+        write_json(path, value, indent=2)
 
     def write(self, path: Path, save: Callable[[IO[bytes]], object]) -> None:
         """Writes any file of this folder atomically; ``save`` gets the open file."""

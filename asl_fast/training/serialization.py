@@ -5,21 +5,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import json
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from asl_fast.files import read_json
+from asl_fast.wording import nearest
+
 T = TypeVar("T")
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """``did you mean 'x'?`` for the closest known name, or all names where none is close."""
-    known = list(known)
-    close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -107,8 +102,4 @@ def read_config(kind: type[T], path: Path) -> T:
         FileNotFoundError: when there is no such file.
         ValueError: naming the file, for anything that is not exactly a ``kind``.
     """
-    try:
-        values = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not valid JSON ({error})") from None
-    return from_dict(kind, values, str(path))
+    return from_dict(kind, read_json(path), str(path))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from asl_fast import RaggedTargets, backend, contrastive_similarity_loss
 from asl_fast.reference import contrastive_similarity as formula
-from benchmarks.registry import Case, Scale, close, report
+from benchmarks.registry import Case, Scale, close
 from benchmarks.shapes import shapes
 
 Inputs = tuple[Tensor, Tensor, RaggedTargets, Tensor, Tensor]
@@ -100,7 +100,3 @@ def _case(device: str, batch: Batch) -> Case:
 def _backward(loss: Tensor, features: Tensor, mu: Tensor, sigma: Tensor) -> Result:
     grads = torch.autograd.grad(loss, (features, mu, sigma))
     return loss.detach(), grads[0], grads[1], grads[2]
-
-
-if __name__ == "__main__":
-    report(cases("cpu"))

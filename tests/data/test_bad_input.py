@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asl_fast.data import Annotations, load_dataset
-from asl_fast.data.action_lists import read_action_lists
-from asl_fast.data.activitynet13 import read_activitynet13_bsn
-from asl_fast.data.activitynet_json import read_activitynet_json
-from asl_fast.data.ego4d import read_ego4d_moments
-from asl_fast.data.epic100 import read_epic100
-from asl_fast.data.file_store import open_store
-from asl_fast.data.hapt import read_hapt
-from asl_fast.data.thumos14 import read_thumos14_csv
-from tests.data.test_hapt import small_copy
+from asl_fast.data.annotations.action_lists import read_action_lists
+from asl_fast.data.annotations.activitynet import read_activitynet_json
+from asl_fast.data.annotations.activitynet_bsn import read_activitynet13_bsn
+from asl_fast.data.annotations.ego4d import read_ego4d_moments
+from asl_fast.data.annotations.epic100 import read_epic100
+from asl_fast.data.annotations.thumos14 import read_thumos14_csv
+from asl_fast.data.annotations.video import Annotations
+from asl_fast.data.datasets.hapt import read_hapt
+from asl_fast.data.features.file_store import open_store
+from asl_fast.data.load import load_dataset
+from tests.data.datasets.test_hapt import small_copy
 
 Reader = Callable[[Path, Any, bool], Annotations]
 INSTANCE = {"segment": [1, 2], "label": "jump", "label_id": 0}

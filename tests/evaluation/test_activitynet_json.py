@@ -166,7 +166,7 @@ def test_unusable_ground_truth_file(tmp_path: Path, content: Any, arguments: dic
 
 
 def test_missing_file_and_folder_are_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"nowhere.json: no such file"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere.json does not exist"):
         read_detections(tmp_path / "nowhere.json")
     table = {"video": ["a"], "segments": [[0.0, 1.0]], "labels": ["x"], "scores": [1.0]}
     with pytest.raises(FileNotFoundError, match=r"cannot write .*no/d.json"):

@@ -87,7 +87,7 @@ def test_unusable_csv_is_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "v.csv").write_text(text)
     with pytest.raises(AnnotationError, match=f"v.csv: .*{message}"):
         read_epic_csv(tmp_path / "v.csv")
-    with pytest.raises(FileNotFoundError, match=r"w.csv: no such file"):
+    with pytest.raises(FileNotFoundError, match=r"w.csv does not exist"):
         read_epic_csv(tmp_path / "w.csv")
 
 

@@ -21,10 +21,13 @@ from asl_fast.kernels import (
     soft_nms,
 )
 
+from asl_fast.reference import detection_loss as detection_reference
+from asl_fast.reference import detection_loss_backward as detection_backward_reference
 from asl_fast.reference.assign_points import Operands as AssignPoints
 from asl_fast.reference.diou_loss import Operands as DIoU
 from asl_fast.reference.soft_nms import METHODS
 from asl_fast.reference.soft_nms import Operands as SoftNMS
+from tests.kernels.examples import DETECTION_SETTINGS
 from tests.kernels.loss_checks import focal_operands
 
 Call = tuple[str, Callable[..., Any], tuple[Any, ...]]
@@ -91,9 +94,10 @@ def _of(dtype: torch.dtype, rows: int = ROWS, classes: int = CLASSES) -> list[Ca
         (f"assign-{name}", assign_points.assign_points, (assignment,)),
     ]
     calls += _contrastive(dtype, name, 512 if rows > 1 else 1)
-    calls += [(f"{kind}-{name}", detection_loss.detection_loss, given) for kind, given in forward.items()]
+    calls += [(f"{kind}-{name}", detection_loss.detection_loss, (given,)) for kind, given in forward.items()]
     calls += [
-        (f"{kind}-{name}", detection_loss_backward.detection_loss_backward, given) for kind, given in backward.items()
+        (f"{kind}-{name}", detection_loss_backward.detection_loss_backward, (given,))
+        for kind, given in backward.items()
     ]
     if dtype == torch.float64:
         return calls  # attention is computed in float32
@@ -107,45 +111,75 @@ def _of(dtype: torch.dtype, rows: int = ROWS, classes: int = CLASSES) -> list[Ca
     return calls
 
 
-FORM = [0.0, -0.5, 0.5, 0.3, 1.0, 1.4, 1.0]
-
-
 def _detection(dtype: torch.dtype, rows: int, classes: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Arguments of the forward and of the backward pass, for ActionFormer's loss and with all of ASL."""
-    logits, pairs = torch.zeros(2, rows, classes, dtype=dtype), torch.ones(2, rows, 2, dtype=dtype)
-    mask, points, raw = torch.ones(2, rows, dtype=torch.bool), torch.ones(rows, 4), torch.zeros(classes, 3)
-    truth = (torch.ones(rows, 2), torch.zeros(rows, dtype=torch.int64), torch.tensor([0, rows, rows]))
-    end = (1.5, 1e-3, 0.25, 2.0)
-    plain = (logits, pairs, None, mask, points, *truth, None, None, torch.tensor(1.0), [], False, [False] * 2)
-    plain = (*plain, [-1, -1], [1.0, 1.0], False, *end, 0.1, 1.0, 0.0, [True] * 3 + [False])
-    asl = (logits, pairs, pairs, mask, points, *truth, raw, raw, torch.tensor(1.0), FORM, True, [True] * 2)
-    asl = (*asl, [0, 1], [1.0, 1.0], True, *end, 0.0, 0.9, 1.0, [True] * 4)
-    compute = torch.float64 if dtype == torch.float64 else torch.float32
-    wait = torch.float32 if dtype == torch.float16 else dtype
-    logits, pairs, one = logits.to(wait), pairs.to(wait), torch.ones((), dtype=compute)
-    kept = (torch.zeros(2, rows, dtype=torch.int32), torch.zeros(3, 2, rows, dtype=compute))
-    kept = (*kept, torch.ones(7, dtype=compute))
-    table = torch.zeros(classes, 3, dtype=compute)
-    if dtype != torch.float32:  # the variants differ in what is left out, not in types
-        return {"detection-asl": asl}, {
-            "detection-backward-asl": (
-                *[one] * 4,
-                table,
-                table,
-                logits,
-                pairs,
-                pairs,
-                *kept,
-                raw,
-                raw,
-                FORM,
-                [True] * 2,
-            )
-        }
-    return {"detection-plain": plain, "detection-asl": asl}, {
-        "detection-backward-plain": (one, *[None] * 5, logits, pairs, pairs[:0], *kept, None, None, [], [False] * 2),
-        "detection-backward-asl": (*[one] * 4, table, table, logits, pairs, pairs, *kept, raw, raw, FORM, [True] * 2),
-    }
+    """Operands of the forward and of the backward pass, for ActionFormer's loss and with all of ASL."""
+    pairs, raw = torch.ones(2, rows, 2, dtype=dtype), torch.zeros(classes, 3)
+    asl = detection_reference.Operands(
+        logits=torch.zeros(2, rows, classes, dtype=dtype),
+        offsets=pairs,
+        predicted_quality=pairs,
+        mask=torch.ones(2, rows, dtype=torch.bool),
+        points=torch.ones(rows, 4),
+        segments=torch.ones(rows, 2),
+        labels=torch.zeros(rows, dtype=torch.int64),
+        video_offsets=torch.tensor([0, rows, rows]),
+        raw_mu=raw,
+        raw_sigma=raw,
+        normalizer=torch.tensor(1.0),
+        **DETECTION_SETTINGS,
+    )
+    found = asl.outputs()  # the compiler does not look at values
+    asl_backward = detection_backward_reference.BackwardOperands(
+        grad_total=found.total,
+        grad_cls=found.cls,
+        grad_loc=found.loc,
+        grad_sensitivity=found.sensitivity,
+        grad_mu=found.mu,
+        grad_sigma=found.sigma,
+        unit_logits=found.unit_logits,
+        unit_offsets=found.unit_offsets,
+        unit_predicted_quality=found.unit_predicted_quality,
+        label=found.label,
+        of_points=found.of_points,
+        factors=found.factors,
+        raw_mu=raw,
+        raw_sigma=raw,
+        gaussian_form=asl.gaussian_form,
+        cls_learns=True,
+        loc_learns=True,
+    )
+    forward, backward = {"detection-asl": asl}, {"detection-backward-asl": asl_backward}
+    if dtype == torch.float32:  # the variants differ in what is left out, not in types
+        forward["detection-plain"] = asl._replace(
+            predicted_quality=None,
+            raw_mu=None,
+            raw_sigma=None,
+            gaussian_form=[],
+            class_level=False,
+            cls_sensitive=False,
+            loc_sensitive=False,
+            cls_column=-1,
+            loc_column=-1,
+            normalize=False,
+            label_smoothing=0.1,
+            momentum=1.0,
+            location_weight=0.0,
+            need_gaussians=False,
+        )
+        backward["detection-backward-plain"] = asl_backward._replace(
+            grad_cls=None,
+            grad_loc=None,
+            grad_sensitivity=None,
+            grad_mu=None,
+            grad_sigma=None,
+            unit_predicted_quality=pairs[:0],
+            raw_mu=None,
+            raw_sigma=None,
+            gaussian_form=[],
+            cls_learns=False,
+            loc_learns=False,
+        )
+    return forward, backward
 
 
 def _soft_nms() -> list[Call]:

@@ -11,6 +11,9 @@ from torch import Tensor
 
 from asl_fast.ops import _library
 from asl_fast.reference.assign_points import Operands as AssignPoints
+from asl_fast.reference.detection_loss import Operands as DetectionOperands
+from asl_fast.reference.detection_loss import Outputs as DetectionOutputs
+from asl_fast.reference.detection_loss_backward import BackwardOperands as DetectionBackwardOperands
 from asl_fast.reference.sensitivity_focal_loss import Operands as Focal
 
 Arguments = tuple[Any, ...]
@@ -141,30 +144,79 @@ def attention_backward(generator: torch.Generator) -> Arguments:
 
 
 FORM = [0.0, -0.5, 0.5, 0.3183, 1.0, 1.466, 1.025]
+# All of ASL, without label smoothing.
+DETECTION_SETTINGS: dict[str, Any] = {
+    "gaussian_form": FORM,
+    "class_level": True,
+    "cls_sensitive": True,
+    "loc_sensitive": True,
+    "cls_column": 0,
+    "loc_column": 1,
+    "cls_constant": 1.0,
+    "loc_constant": 1.0,
+    "normalize": True,
+    "center_sampling_radius": 1.5,
+    "tie_tolerance": 1e-3,
+    "alpha": 0.25,
+    "gamma": 2.0,
+    "label_smoothing": 0.0,
+    "momentum": 0.9,
+    "location_weight": 1.0,
+    "need_logits": True,
+    "need_offsets": True,
+    "need_predicted_quality": True,
+    "need_gaussians": True,
+}
 
 
-def detection(generator: torch.Generator) -> Arguments:
+def detection(generator: torch.Generator) -> DetectionOperands:
     """Everything on; the second video without instances."""
-    points, segments, labels, bounds, *_ = assign(generator)
+    points, segments, labels, video_offsets, *_ = assign(generator)
     rows = (VIDEOS, len(points))
-    logits = (torch.randn(*rows, CLASSES, generator=generator) - 2).requires_grad_()
-    offsets = (3 * torch.rand(*rows, 2, generator=generator)).requires_grad_()
-    quality = torch.rand(*rows, 2, generator=generator).requires_grad_()
-    mask = torch.rand(rows, generator=generator) < 0.8
-    raw_mu, raw_sigma = (torch.randn(CLASSES, 3, generator=generator).requires_grad_() for _ in range(2))
-    settings = (FORM, True, [True, True], [0, 1], [1.0, 1.0], True, 1.5, 1e-3, 0.25, 2.0, 0.0, 0.9, 1.0, [True] * 4)
-    tensors = (logits, offsets, quality, mask, points, segments, labels, bounds, raw_mu, raw_sigma)
-    return *tensors, torch.tensor(90.0), *settings
+    return DetectionOperands(
+        logits=(torch.randn(*rows, CLASSES, generator=generator) - 2).requires_grad_(),
+        offsets=(3 * torch.rand(*rows, 2, generator=generator)).requires_grad_(),
+        predicted_quality=torch.rand(*rows, 2, generator=generator).requires_grad_(),
+        mask=torch.rand(rows, generator=generator) < 0.8,
+        points=points,
+        segments=segments,
+        labels=labels,
+        video_offsets=video_offsets,
+        raw_mu=torch.randn(CLASSES, 3, generator=generator).requires_grad_(),
+        raw_sigma=torch.randn(CLASSES, 3, generator=generator).requires_grad_(),
+        normalizer=torch.tensor(90.0),
+        **DETECTION_SETTINGS,
+    )
 
 
-def detection_backward(generator: torch.Generator) -> Arguments:
+def detection_backward(generator: torch.Generator) -> DetectionBackwardOperands:
     """Of the same, from all six gradients."""
     given = detection(generator)
     with torch.no_grad():
-        outputs = torch.ops.asl_fast.detection_loss.default(*given)
-    grads = (torch.randn(x.shape, generator=generator) for x in (*outputs[:4], *outputs[6:8]))
-    raws = (x.detach() for x in given[8:10])
-    return *grads, *outputs[9:], *raws, FORM, [True, True]
+        found = DetectionOutputs(*torch.ops.asl_fast.detection_loss.default(*given))
+
+    def grad(of: Tensor) -> Tensor:
+        return torch.randn(of.shape, generator=generator)
+
+    return DetectionBackwardOperands(
+        grad_total=grad(found.total),
+        grad_cls=grad(found.cls),
+        grad_loc=grad(found.loc),
+        grad_sensitivity=grad(found.sensitivity),
+        grad_mu=grad(found.mu),
+        grad_sigma=grad(found.sigma),
+        unit_logits=found.unit_logits,
+        unit_offsets=found.unit_offsets,
+        unit_predicted_quality=found.unit_predicted_quality,
+        label=found.label,
+        of_points=found.of_points,
+        factors=found.factors,
+        raw_mu=given.raw_mu.detach(),
+        raw_sigma=given.raw_sigma.detach(),
+        gaussian_form=given.gaussian_form,
+        cls_learns=True,
+        loc_learns=True,
+    )
 
 
 EXAMPLES: dict[str, Callable[[torch.Generator], Arguments]] = {

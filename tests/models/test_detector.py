@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asl_fast.joined_levels import join_levels
+from asl_fast.layers.joined_levels import join_levels
 from asl_fast.models import ActionDetector, DetectorConfig, DetectorOutput, FrontEndConfig
 from asl_fast.models.points import LevelPoints, level_points
 

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-from asl_fast.data import DatasetBundle
+from asl_fast.data.bundle import DatasetBundle
 from asl_fast.evaluation.protocols import evaluate_protocol
-from asl_fast.models.inference import Detections
+from asl_fast.models.postprocess import Detections
 from asl_fast.training.checkpoint import CheckpointError, load_checkpoint
 from asl_fast.training.config import EvaluationConfig, OptimizerConfig, TrainConfig
-from asl_fast.training.inference import configured_protocol, ground_truth_columns, predict, prediction_columns
 from asl_fast.training.loop import NonFiniteLossError, Result, train
 from asl_fast.training.metrics_log import read_metrics
 from asl_fast.training.presets import with_variant
 from asl_fast.training.run_folder import RunFolder
+from asl_fast.training.scoring import configured_protocol, ground_truth_columns, predict, prediction_columns
 from tests.training.tiny import CPU, tiny_bundle, tiny_config
 
 

@@ -15,8 +15,7 @@ from torch import nn
 from asl_fast.models import ActionDetector, FrontEndConfig
 from asl_fast.training.config import OptimizerConfig
 from asl_fast.training.ema import WeightAverage
-from asl_fast.training.optimizer import make_optimizer, split_parameters
-from asl_fast.training.schedule import WarmupCosine
+from asl_fast.training.optimizer import WarmupCosine, make_optimizer, split_parameters
 from asl_fast.training.state import make_loss
 from tests.training.tiny import tiny_config
 

@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from asl_fast.data import BENCHMARKS, collate
-from asl_fast.training.inference import detect_batch
+from asl_fast.data.collate import collate
+from asl_fast.data.load import BENCHMARKS
 from asl_fast.training.presets import preset
 from asl_fast.training.run import load
+from asl_fast.training.scoring import detect_batch
 from asl_fast.training.state import TrainingState, TrainingStep, ragged_targets
 
 
