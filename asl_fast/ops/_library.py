@@ -18,6 +18,7 @@ from typing import Any, Protocol, get_type_hints
 import torch
 from torch import Tensor
 
+from asl_fast.backend import backend, forced_backend
 from asl_fast.ops import _dispatch
 
 # name of an op -> what it takes.
@@ -30,7 +31,7 @@ SCHEMA_TYPES: Mapping[Any, str] = {
     Tensor: "Tensor",
     Tensor | None: "Tensor?",
     bool: "bool",
-    int: "int",
+    int: "SymInt",  # a size may be one that a traced graph leaves open
     float: "float",
     float | None: "float?",
     str: "str",
@@ -97,7 +98,7 @@ def differentiable(
     keep_outputs: Sequence[str] = (),
     constant: Callable[[Any], Sequence[str]] | Sequence[str] = (),
 ) -> None:
-    """Register the derivative of ``asl_fast::<name>``.
+    """Register the derivative of ``asl_fast::<name>``; ops that it calls run under the backend of the forward pass.
 
     Args:
         operands: As for :func:`define`.
@@ -118,6 +119,7 @@ def differentiable(
         names = constant(given) if callable(constant) else constant
         ctx.mark_non_differentiable(*(getattr(found, each) for each in names))
         ctx.set_materialize_grads(False)
+        ctx.backend = forced_backend()
         ctx.forms = [(value.dtype, value.dim()) if isinstance(value, Tensor) else None for value in inputs]
         ctx.numbers = operands(*(None if isinstance(value, Tensor) else value for value in inputs))
         kept = [*(getattr(given, each) for each in keep_operands), *(getattr(found, each) for each in keep_outputs)]
@@ -132,7 +134,8 @@ def differentiable(
         kept = dict(zip(keep_outputs, saved[len(keep_operands) :], strict=True))
         found = outputs(*(kept.get(field) for field in outputs._fields))
         needed = operands(*ctx.needs_input_grad)
-        by_name = gradients(given, found, outputs(*grads), needed)
+        with backend(ctx.backend):
+            by_name = gradients(given, found, outputs(*grads), needed)
         return tuple(
             _like_operand(by_name[field], *form) if need and by_name.get(field) is not None else None
             for field, form, need in zip(operands._fields, ctx.forms, needed, strict=True)

@@ -195,9 +195,7 @@ class Parts(NamedTuple):
     rows: Callable[[Tensor], Rows]
 
 
-REFERENCE = Parts(
-    assign_points.assign_points, sensitivity_focal_loss.sensitivity_focal_loss, diou_loss.diou_loss, Rows
-)
+REFERENCE = Parts(assign_points.assign_points, sensitivity_focal_loss.sensitivity_focal_loss, diou_loss.diou_loss, Rows)
 
 
 def detection_loss(given: Operands) -> Outputs:

@@ -19,8 +19,20 @@ Result = tuple[Tensor, Tensor, Tensor, Tensor]
 
 def eager(features: Tensor, mask: Tensor, targets: RaggedTargets, mu: Tensor, sigma: Tensor) -> Result:
     """All weights and all similarities as matrices, and their automatic derivatives."""
-    loss = formula.contrastive_similarity_loss(features, mask, *targets, mu, sigma, 0.2, 0.07)
-    return _backward(loss, features, mu, sigma)
+    given = formula.Operands(
+        features=features,
+        mask=mask,
+        segments=targets.segments,
+        labels=targets.labels,
+        video_offsets=targets.offsets,
+        mu=mu,
+        sigma=sigma,
+        base=None,
+        delta=0.2,
+        temperature=0.07,
+        weight=1.0,
+    )
+    return _backward(formula.plain_loss(given), features, mu, sigma)
 
 
 def fused(features: Tensor, mask: Tensor, targets: RaggedTargets, mu: Tensor, sigma: Tensor) -> Result:

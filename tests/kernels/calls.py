@@ -24,7 +24,14 @@ from asl_fast.kernels import (
 from asl_fast.reference import detection_loss as detection_reference
 from asl_fast.reference import detection_loss_backward as detection_backward_reference
 from asl_fast.reference.assign_points import Operands as AssignPoints
+from asl_fast.reference.contrastive_similarity import Operands as Contrastive
 from asl_fast.reference.diou_loss import Operands as DIoU
+from asl_fast.reference.local_attention import BackwardOperands as AttentionBackward
+from asl_fast.reference.local_attention import Operands as Attention
+from asl_fast.reference.segment_iou import BackwardOperands as IoUBackward
+from asl_fast.reference.segment_iou import Operands as IoU
+from asl_fast.reference.segment_iou_ragged import BackwardOperands as RaggedIoUBackward
+from asl_fast.reference.segment_iou_ragged import Operands as RaggedIoU
 from asl_fast.reference.soft_nms import METHODS
 from asl_fast.reference.soft_nms import Operands as SoftNMS
 from tests.kernels.examples import DETECTION_SETTINGS
@@ -37,24 +44,29 @@ ROWS, CLASSES = 1024, 20
 
 
 def _contrastive(dtype: torch.dtype, name: str, channels: int) -> list[Call]:
-    instances = 40
-    features, mask = torch.zeros(2, 64, channels, dtype=dtype), torch.ones(2, 64, dtype=torch.bool)
-    segments, labels = torch.ones(instances, 2), torch.zeros(instances, dtype=torch.int64)
-    gaussians = torch.ones(CLASSES, 3)
-    given = (features, mask, segments, labels, torch.tensor([0, instances, instances]), gaussians, gaussians)
-    wide = torch.float64 if dtype == torch.float64 else torch.float32
-    vectors, stats = torch.ones(3, instances, channels, dtype=wide), torch.ones(3, 3, instances, dtype=wide)
-    saved = (vectors, stats, torch.zeros(instances, 12, dtype=torch.int32), stats[0, 0, 0])
-    forward = contrastive_similarity.contrastive_similarity_forward
-    backward = contrastive_similarity_backward.contrastive_similarity_backward
+    instances, gaussians = 40, torch.ones(CLASSES, 3)
+    given = Contrastive(
+        features=torch.zeros(2, 64, channels, dtype=dtype),
+        mask=torch.ones(2, 64, dtype=torch.bool),
+        segments=torch.ones(instances, 2),
+        labels=torch.zeros(instances, dtype=torch.int64),
+        video_offsets=torch.tensor([0, instances, instances]),
+        mu=gaussians,
+        sigma=gaussians,
+        base=None,
+        delta=0.2,
+        temperature=0.07,
+        weight=0.3,
+    )
+    found = given.outputs()
+    given = given._replace(base=torch.ones_like(found.total))
+    both = given.backward(found, grad_total=found.total, grad_loss=found.loss)
+    features = given._replace(weight=1.0).backward(found, grad_total=None, grad_loss=found.loss, need_gaussians=False)
+    backward = contrastive_similarity_backward.contrastive_similarity_loss_backward
     return [
-        (f"contrastive-{name}", forward, (*given, stats[0, 0, 2], 0.2, 0.07, 0.3)),
-        (f"contrastive-backward-{name}", backward, (*stats[0, 0, :2], *given, *saved, 0.07, 0.3, True, True)),
-        (
-            f"contrastive-features-backward-{name}",
-            backward,
-            (None, stats[0, 0, 1], *given, *saved, 0.07, 1.0, True, False),
-        ),
+        (f"contrastive-{name}", contrastive_similarity.contrastive_similarity_loss, (given,)),
+        (f"contrastive-backward-{name}", backward, (both,)),
+        (f"contrastive-features-backward-{name}", backward, (features,)),
     ]
 
 
@@ -66,8 +78,6 @@ def _of(dtype: torch.dtype, rows: int = ROWS, classes: int = CLASSES) -> list[Ca
     sparse = focal_operands(logits, ids, weights, mask, label_smoothing=0.1, reduction="mean")
     dense = focal_operands(logits, logits, logits, gamma=1.5)
     pairs, points = torch.ones(rows, 2, dtype=dtype), torch.ones(rows, 4, dtype=dtype)
-    square = torch.ones(rows, rows, dtype=dtype)
-    window = 19
     bounds = torch.tensor([0, rows])
     assignment = AssignPoints(
         points=points,
@@ -78,36 +88,54 @@ def _of(dtype: torch.dtype, rows: int = ROWS, classes: int = CLASSES) -> list[Ca
         center_sampling_radius=1.5,
         tie_tolerance=1e-3,
     )
-    iou, iou_backward = segment_iou.segment_iou, segment_iou.segment_iou_backward
-    ragged, ragged_backward = segment_iou_ragged.segment_iou_ragged, segment_iou_ragged.segment_iou_ragged_backward
     forward, backward = _detection(dtype, rows, classes)
     calls: list[Call] = [
         (f"focal-mean-sparse-{name}", focal, (sparse,)),
         (f"focal-none-dense-{name}", focal, (dense,)),
         (f"diou-mean-{name}", diou_loss.diou_loss, (DIoU(pairs, pairs, weights, "mean", 1e-8, True, True, True),)),
-        (f"iou-pairs-{name}", iou, (pairs, pairs, False, True)),
-        (f"iou-aligned-{name}", iou, (pairs, pairs, True, True)),
-        (f"iou-pairs-backward-{name}", iou_backward, (square, pairs, pairs, False, True)),
-        (f"iou-aligned-backward-{name}", iou_backward, (weights, pairs, pairs, True, True)),
-        (f"iou-ragged-{name}", ragged, (pairs, pairs, bounds, bounds, rows, True)),
-        (f"iou-ragged-backward-{name}", ragged_backward, (weights, pairs, pairs, bounds, bounds, bounds, True)),
         (f"assign-{name}", assign_points.assign_points, (assignment,)),
     ]
+    calls += _iou(dtype, name, rows)
     calls += _contrastive(dtype, name, 512 if rows > 1 else 1)
     calls += [(f"{kind}-{name}", detection_loss.detection_loss, (given,)) for kind, given in forward.items()]
     calls += [
         (f"{kind}-{name}", detection_loss_backward.detection_loss_backward, (given,))
         for kind, given in backward.items()
     ]
-    if dtype == torch.float64:
-        return calls  # attention is computed in float32
-    attention, attention_backward = local_attention.local_attention, local_attention.local_attention_backward
+    if dtype != torch.float64:  # attention is computed in float32
+        calls += _attention(dtype, name, rows)
+    return calls
+
+
+def _iou(dtype: torch.dtype, name: str, rows: int) -> list[Call]:
+    pairs, bounds = torch.ones(rows, 2, dtype=dtype), torch.tensor([0, rows])
+    all_pairs = IoU(a=pairs, b=pairs, aligned=False, distance=True)
+    aligned = all_pairs._replace(aligned=True)
+    offsets = {"a_video_offsets": bounds, "b_video_offsets": bounds}
+    ragged = RaggedIoU(a=pairs, b=pairs, **offsets, max_pairs=rows, distance=True)
+    line, square = torch.ones(rows, dtype=dtype), torch.ones(rows, rows, dtype=dtype)
+    ragged_grad = RaggedIoUBackward(grad=line, a=pairs, b=pairs, **offsets, pair_offsets=bounds, distance=True)
+    backward = segment_iou.segment_iou_backward
+    return [
+        (f"iou-pairs-{name}", segment_iou.segment_iou, (all_pairs,)),
+        (f"iou-aligned-{name}", segment_iou.segment_iou, (aligned,)),
+        (f"iou-pairs-backward-{name}", backward, (IoUBackward(grad=square, **all_pairs._asdict()),)),
+        (f"iou-aligned-backward-{name}", backward, (IoUBackward(grad=line, **aligned._asdict()),)),
+        (f"iou-ragged-{name}", segment_iou_ragged.segment_iou_ragged, (ragged,)),
+        (f"iou-ragged-backward-{name}", segment_iou_ragged.segment_iou_ragged_backward, (ragged_grad,)),
+    ]
+
+
+def _attention(dtype: torch.dtype, name: str, rows: int) -> list[Call]:
+    calls: list[Call] = []
+    window, mask = 19, torch.ones(1, rows, dtype=torch.bool)
     for channels in (64, 128):
         q, lse = torch.zeros(1, 4, rows, channels, dtype=dtype), torch.zeros(1, 4, rows)
-        valid, bias = mask[None], torch.zeros(4, window, dtype=dtype) if channels == 64 else None
-        calls.append((f"attention-{channels}-{name}", attention, (q, q, q, valid, bias, window)))
-        arguments = (q, q, q, q, valid, bias, q, lse, window)
-        calls.append((f"attention-{channels}-backward-{name}", attention_backward, arguments))
+        bias = torch.zeros(4, window, dtype=dtype) if channels == 64 else None
+        given = Attention(q=q, k=q, v=q, mask=mask, bias=bias, window=window)
+        back = AttentionBackward(grad=q, out=q, lse=lse, **given._asdict())
+        calls.append((f"attention-{channels}-{name}", local_attention.local_attention, (given,)))
+        calls.append((f"attention-{channels}-backward-{name}", local_attention.local_attention_backward, (back,)))
     return calls
 
 

@@ -10,11 +10,17 @@ import torch
 from torch import Tensor
 
 from asl_fast.ops import _library
-from asl_fast.reference.assign_points import Operands as AssignPoints
+from asl_fast.reference import (
+    assign_points,
+    contrastive_similarity,
+    local_attention,
+    segment_iou,
+    segment_iou_ragged,
+    sensitivity_focal_loss,
+)
 from asl_fast.reference.detection_loss import Operands as DetectionOperands
 from asl_fast.reference.detection_loss import Outputs as DetectionOutputs
 from asl_fast.reference.detection_loss_backward import BackwardOperands as DetectionBackwardOperands
-from asl_fast.reference.sensitivity_focal_loss import Operands as Focal
 
 Arguments = tuple[Any, ...]
 
@@ -36,13 +42,13 @@ def _points() -> Tensor:
     return torch.cat(levels)
 
 
-def focal(generator: torch.Generator) -> Focal:
+def focal(generator: torch.Generator) -> sensitivity_focal_loss.Operands:
     """Sparse targets, weights and a mask."""
     logits = torch.randn(VIDEOS, POINTS, CLASSES, generator=generator).requires_grad_()
     ids = torch.randint(-1, CLASSES, (VIDEOS, POINTS), generator=generator)
     weights = torch.rand(VIDEOS, POINTS, generator=generator).requires_grad_()
     mask = torch.rand(VIDEOS, POINTS, generator=generator) < 0.8
-    return Focal(
+    return sensitivity_focal_loss.Operands(
         logits=logits,
         targets=ids,
         weights=weights,
@@ -63,34 +69,49 @@ def diou(generator: torch.Generator) -> Arguments:
     return pred.requires_grad_(), target, weights.requires_grad_(), "mean", 1e-8, True, False, True
 
 
-def iou(generator: torch.Generator) -> Arguments:
+def iou(generator: torch.Generator) -> segment_iou.Operands:
     """All pairs, with the distance term."""
-    return _segments(generator, 33).requires_grad_(), _segments(generator, 17).requires_grad_(), False, True
+    a, b = _segments(generator, 33).requires_grad_(), _segments(generator, 17).requires_grad_()
+    return segment_iou.Operands(a=a, b=b, aligned=False, distance=True)
 
 
-def iou_backward(generator: torch.Generator) -> Arguments:
+def iou_backward(generator: torch.Generator) -> segment_iou.BackwardOperands:
     """Of the same."""
     grad = torch.randn(33, 17, generator=generator)
-    return grad, _segments(generator, 33), _segments(generator, 17), False, True
+    a, b = _segments(generator, 33), _segments(generator, 17)
+    return segment_iou.BackwardOperands(grad=grad, a=a, b=b, aligned=False, distance=True)
 
 
-def ragged(generator: torch.Generator) -> Arguments:
+def ragged(generator: torch.Generator) -> segment_iou_ragged.Operands:
     """Four videos, two of them without a pair, and room for more; with the distance term."""
-    bounds = torch.tensor([0, 20, 20, 29, 33]), torch.tensor([0, 6, 13, 17, 17])
-    return *iou(generator)[:2], *bounds, 200, True
+    return segment_iou_ragged.Operands(
+        a=_segments(generator, 33).requires_grad_(),
+        b=_segments(generator, 17).requires_grad_(),
+        a_video_offsets=torch.tensor([0, 20, 20, 29, 33]),
+        b_video_offsets=torch.tensor([0, 6, 13, 17, 17]),
+        max_pairs=200,
+        distance=True,
+    )
 
 
-def ragged_backward(generator: torch.Generator) -> Arguments:
+def ragged_backward(generator: torch.Generator) -> segment_iou_ragged.BackwardOperands:
     """Of the same."""
-    a, b, a_offsets, b_offsets, max_pairs, distance = ragged(generator)
-    offsets = torch.tensor([0, 120, 120, 156, 156])
-    return torch.randn(max_pairs, generator=generator), a.detach(), b.detach(), a_offsets, b_offsets, offsets, distance
+    given = ragged(generator)
+    return segment_iou_ragged.BackwardOperands(
+        grad=torch.randn(given.max_pairs, generator=generator),
+        a=given.a.detach(),
+        b=given.b.detach(),
+        a_video_offsets=given.a_video_offsets,
+        b_video_offsets=given.b_video_offsets,
+        pair_offsets=torch.tensor([0, 120, 120, 156, 156]),
+        distance=given.distance,
+    )
 
 
-def assign(generator: torch.Generator) -> AssignPoints:
+def assign(generator: torch.Generator) -> assign_points.Operands:
     """Two videos, the second without instances."""
     labels = torch.randint(0, CLASSES, (INSTANCES,), generator=generator)
-    return AssignPoints(
+    return assign_points.Operands(
         points=_points(),
         segments=_segments(generator, INSTANCES),
         labels=labels,
@@ -109,38 +130,46 @@ def nms(generator: torch.Generator) -> Arguments:
     return segments, scores, labels, video.sort().values, "gaussian", 0.5, 0.1, 0.001, 20, 0.7, True
 
 
-def contrastive(generator: torch.Generator) -> Arguments:
+def contrastive(generator: torch.Generator) -> contrastive_similarity.Operands:
     """Two videos of 64 channels, added to another loss."""
-    features = torch.randn(VIDEOS, POINTS, 64, generator=generator).requires_grad_()
-    mask = torch.arange(POINTS) < torch.tensor([[POINTS], [POINTS - 20]])
-    labels = torch.randint(0, 3, (INSTANCES,), generator=generator)
-    mu = (torch.tensor([0.0, -0.5, 0.5]) + 0.2 * torch.randn(CLASSES, 3, generator=generator)).requires_grad_()
-    sigma = (0.3 + torch.rand(CLASSES, 3, generator=generator)).requires_grad_()
-    bounds, base = torch.tensor([0, INSTANCES - 4, INSTANCES]), torch.tensor(1.25).requires_grad_()
-    return features, mask, _segments(generator, INSTANCES), labels, bounds, mu, sigma, base, 0.2, 0.07, 0.3
+    return contrastive_similarity.Operands(
+        features=torch.randn(VIDEOS, POINTS, 64, generator=generator).requires_grad_(),
+        mask=torch.arange(POINTS) < torch.tensor([[POINTS], [POINTS - 20]]),
+        labels=torch.randint(0, 3, (INSTANCES,), generator=generator),
+        mu=(torch.tensor([0.0, -0.5, 0.5]) + 0.2 * torch.randn(CLASSES, 3, generator=generator)).requires_grad_(),
+        sigma=(0.3 + torch.rand(CLASSES, 3, generator=generator)).requires_grad_(),
+        segments=_segments(generator, INSTANCES),
+        video_offsets=torch.tensor([0, INSTANCES - 4, INSTANCES]),
+        base=torch.tensor(1.25).requires_grad_(),
+        delta=0.2,
+        temperature=0.07,
+        weight=0.3,
+    )
 
 
-def contrastive_backward(generator: torch.Generator) -> Arguments:
+def contrastive_backward(generator: torch.Generator) -> contrastive_similarity.BackwardOperands:
     """Of the same."""
-    *tensors, delta, temperature, weight = contrastive(generator)
-    tensors = [x.detach() for x in tensors]
-    saved = torch.ops.asl_fast.contrastive_similarity_loss.default(*tensors, delta, temperature, weight)[2:]
-    return torch.tensor(0.5), torch.tensor(-0.2), *tensors[:-1], *saved, temperature, weight, True, True
+    given = contrastive(generator)
+    given = given._make(x.detach() if isinstance(x, Tensor) else x for x in given)
+    found = contrastive_similarity.Outputs(*torch.ops.asl_fast.contrastive_similarity_loss.default(*given))
+    return given.backward(found, grad_total=torch.tensor(0.5), grad_loss=torch.tensor(-0.2))
 
 
-def attention(generator: torch.Generator) -> Arguments:
+def attention(generator: torch.Generator) -> local_attention.Operands:
     """Window 9 over two sequences, one of them padded."""
     q, k, v = (torch.randn(VIDEOS, 2, POINTS, 16, generator=generator).requires_grad_() for _ in range(3))
     mask = torch.arange(POINTS) < torch.tensor([[POINTS], [POINTS - 31]])
-    return q, k, v, mask, torch.randn(2, 9, generator=generator).requires_grad_(), 9
+    bias = torch.randn(2, 9, generator=generator).requires_grad_()
+    return local_attention.Operands(q=q, k=k, v=v, mask=mask, bias=bias, window=9)
 
 
-def attention_backward(generator: torch.Generator) -> Arguments:
+def attention_backward(generator: torch.Generator) -> local_attention.BackwardOperands:
     """Of the same."""
-    q, k, v, mask, bias, window = attention(generator)
-    q, k, v, bias = (x.detach() for x in (q, k, v, bias))
-    out, lse = torch.ops.asl_fast.local_attention.default(q, k, v, mask, bias, window)
-    return torch.randn(q.shape, generator=generator), q, k, v, mask, bias, out, lse, window
+    given = attention(generator)
+    given = given._replace(**{name: getattr(given, name).detach() for name in ("q", "k", "v", "bias")})
+    out, lse = torch.ops.asl_fast.local_attention.default(*given)
+    grad = torch.randn(given.q.shape, generator=generator)
+    return local_attention.BackwardOperands(grad=grad, out=out, lse=lse, **given._asdict())
 
 
 FORM = [0.0, -0.5, 0.5, 0.3183, 1.0, 1.466, 1.025]

@@ -2,8 +2,8 @@
 // The buffers of a call of the contrastive loss as typed pointers, for both of its launchers.
 #pragma once
 
+#include "common/contrastive_buffers.h"
 #include "cuda/contrastive_pool.cuh"
-#include "cuda/contrastive_similarity.h"
 
 namespace asl::cuda {
 
@@ -17,7 +17,7 @@ Instances<Real> instances_of(const ContrastiveBuffers& buffers) {
     return {contrastive_pointer<const std::uint8_t>(buffers.mask),
             contrastive_pointer<const Real>(buffers.segments),
             contrastive_pointer<const std::int64_t>(buffers.labels),
-            contrastive_pointer<const std::int64_t>(buffers.offsets),
+            contrastive_pointer<const std::int64_t>(buffers.video_offsets),
             contrastive_pointer<const Real>(buffers.mu),
             contrastive_pointer<const Real>(buffers.sigma),
             contrastive_pointer<InstanceFrames>(buffers.ranges),
