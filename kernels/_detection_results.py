@@ -3,7 +3,8 @@
 
 import triton
 import triton.language as tl
-from asl_fast.kernels._sensitivity import gaussian_at
+
+from ._sensitivity import gaussian_at
 
 
 @triton.jit
@@ -60,8 +61,8 @@ def finalise(
 
 @triton.jit
 def write_tables(
-    raw_mu_ptr, raw_sigma_ptr, mu_ptr, sigma_ptr, segments_ptr, points_ptr, segments_finest_ptr, num_classes, num_segments,
-    FORM: tl.constexpr, ASSIGN: tl.constexpr, COMPUTE: tl.constexpr, BLOCK: tl.constexpr,
+    raw_mu_ptr, raw_sigma_ptr, mu_ptr, sigma_ptr, segments_ptr, points_ptr, segments_finest_ptr, num_classes,
+    num_segments, FORM: tl.constexpr, ASSIGN: tl.constexpr, COMPUTE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """mu and sigma of every class, and the segments in frames of the first point's level; the programs share them."""
     first, step = tl.program_id(0) * BLOCK, tl.num_programs(0) * BLOCK

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import torch
 import triton
 import triton.language as tl
-from asl_fast.kernels import _launch
+
+from . import _launch
 
 if TYPE_CHECKING:
     from asl_fast.reference.assign_points import Operands, Outputs

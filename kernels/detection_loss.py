@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING
 import torch
 import triton
 import triton.language as tl
-from asl_fast.kernels import _launch
-from asl_fast.kernels._detection_results import finalise, write_tables
-from asl_fast.kernels._maths import load_pairs, store_pairs
-from asl_fast.kernels._sensitivity import profile
-from asl_fast.kernels.assign_points import claimed_lengths, shortest_claim
-from asl_fast.kernels.diou_loss import diou, one_side
-from asl_fast.kernels.launch_counter import counter
-from asl_fast.kernels.sensitivity_focal_loss import focal
+
+from . import _launch
+from ._detection_results import finalise, write_tables
+from ._maths import load_pairs, store_pairs
+from ._sensitivity import profile
+from .assign_points import claimed_lengths, shortest_claim
+from .diou_loss import diou, one_side
+from .launch_counter import counter
+from .sensitivity_focal_loss import focal
 
 if TYPE_CHECKING:
     from asl_fast.reference.detection_loss import Operands, Outputs
@@ -217,9 +218,9 @@ def detection_loss_fwd_kernel(
     tl.debug_barrier()  # the sums of the whole program are written before it counts as finished
     if tl.atomic_add(counter_ptr, 1) == programs - 1:
         finalise(
-            parts_ptr, programs, normalizer_ptr, total_ptr, cls_ptr, loc_ptr, sensitivity_ptr, num_positives_ptr, updated_ptr,
-            factors_ptr, NORMALIZE and CLS_SENSITIVE, NORMALIZE and LOC_SENSITIVE, MOMENTUM, LOCATION_WEIGHT, TINY,
-            COMPUTE, BLOCK_PROGRAMS,
+            parts_ptr, programs, normalizer_ptr, total_ptr, cls_ptr, loc_ptr, sensitivity_ptr, num_positives_ptr,
+            updated_ptr, factors_ptr, NORMALIZE and CLS_SENSITIVE, NORMALIZE and LOC_SENSITIVE, MOMENTUM,
+            LOCATION_WEIGHT, TINY, COMPUTE, BLOCK_PROGRAMS,
         )  # fmt: skip
         tl.store(counter_ptr, 0)
 

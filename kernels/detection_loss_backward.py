@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import torch
 import triton
 import triton.language as tl
-from asl_fast.kernels import _launch
-from asl_fast.kernels._sensitivity import gaussian_at
+
+from . import _launch
+from ._sensitivity import gaussian_at
 
 if TYPE_CHECKING:
     from asl_fast.reference.detection_loss_backward import BackwardOperands, BackwardOutputs

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import torch
 import triton
 import triton.language as tl
-from asl_fast.kernels import _launch, _reduction
-from asl_fast.kernels._maths import log1p_unit
+
+from . import _launch, _reduction
+from ._maths import log1p_unit
 
 if TYPE_CHECKING:
     from asl_fast.reference.sensitivity_focal_loss import Operands, Outputs

@@ -136,15 +136,17 @@ def differentiable(
         needed = operands(*ctx.needs_input_grad)
         with backend(ctx.backend):
             by_name = gradients(given, found, outputs(*grads), needed)
-        return tuple(
-            _like_operand(by_name[field], *form) if need and by_name.get(field) is not None else None
-            for field, form, need in zip(operands._fields, ctx.forms, needed, strict=True)
-        )
+        results = []
+        for field, form, need in zip(operands._fields, ctx.forms, needed, strict=True):
+            gradient = by_name.get(field) if need else None
+            results.append(None if gradient is None else _like_operand(gradient, *form))
+        return tuple(results)
 
     torch.library.register_autograd(f"asl_fast::{name}", backward, setup_context=setup_context, lib=LIBRARY)
 
 
 def _like_operand(gradient: Tensor, dtype: torch.dtype, dimensions: int) -> Tensor:
+    """The gradient in the operand's dtype, summed over trailing dimensions that the operand does not have."""
     if gradient.dim() > dimensions:
         gradient = gradient.sum(dim=tuple(range(dimensions, gradient.dim())))
     return gradient.to(dtype)

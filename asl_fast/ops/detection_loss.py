@@ -193,7 +193,8 @@ def detection_loss(
         predicted_quality: (B, P, len(branches)) of the instance-level evaluator, in the order of ``branches``.
         gaussians: of the class level.
         class_level: whether p is part of h; without it the Gaussians are only handed on as ``mu`` and ``sigma``.
-        branches: sub-tasks whose positives are weighted by h, of "cls" and "loc"; without ``predicted_quality`` and p, none is.
+        branches: sub-tasks whose positives are weighted by h, of "cls" and "loc"; none is without ``predicted_quality``
+            and p.
         constant_weights: w of positives in (cls, loc) where h is not used.
         normalize: whether w(h) has mean 1 over the positives of the batch; its divisor carries gradient.
         center_sampling_radius: in strides; None lets the whole instance claim.
@@ -205,8 +206,8 @@ def detection_loss(
         location_weight: factor of ``loc`` in ``total``; <= 0 is cls / max(loc, 0.01), treated as constant.
 
     Returns:
-        A :class:`DetectionLoss` in float32, float64 if logits are. Gradients reach logits, offsets, predicted quality and the raw
-        parameters, once.
+        A :class:`DetectionLoss` in float32, float64 if logits are. Gradients reach logits, offsets, predicted quality
+        and the raw parameters, once.
 
     Raises:
         TypeError: a tensor of the wrong kind.

@@ -10,17 +10,12 @@ import torch
 from torch import Tensor
 
 from asl_fast.ops import _library
-from asl_fast.reference import (
-    assign_points,
-    contrastive_similarity,
-    local_attention,
-    segment_iou,
-    segment_iou_ragged,
-    sensitivity_focal_loss,
-)
+from asl_fast.reference import contrastive_similarity, local_attention, segment_iou, segment_iou_ragged
+from asl_fast.reference.assign_points import Operands as AssignPoints
 from asl_fast.reference.detection_loss import Operands as DetectionOperands
 from asl_fast.reference.detection_loss import Outputs as DetectionOutputs
 from asl_fast.reference.detection_loss_backward import BackwardOperands as DetectionBackwardOperands
+from asl_fast.reference.sensitivity_focal_loss import Operands as Focal
 
 Arguments = tuple[Any, ...]
 
@@ -42,13 +37,13 @@ def _points() -> Tensor:
     return torch.cat(levels)
 
 
-def focal(generator: torch.Generator) -> sensitivity_focal_loss.Operands:
+def focal(generator: torch.Generator) -> Focal:
     """Sparse targets, weights and a mask."""
     logits = torch.randn(VIDEOS, POINTS, CLASSES, generator=generator).requires_grad_()
     ids = torch.randint(-1, CLASSES, (VIDEOS, POINTS), generator=generator)
     weights = torch.rand(VIDEOS, POINTS, generator=generator).requires_grad_()
     mask = torch.rand(VIDEOS, POINTS, generator=generator) < 0.8
-    return sensitivity_focal_loss.Operands(
+    return Focal(
         logits=logits,
         targets=ids,
         weights=weights,
@@ -108,10 +103,10 @@ def ragged_backward(generator: torch.Generator) -> segment_iou_ragged.BackwardOp
     )
 
 
-def assign(generator: torch.Generator) -> assign_points.Operands:
+def assign(generator: torch.Generator) -> AssignPoints:
     """Two videos, the second without instances."""
     labels = torch.randint(0, CLASSES, (INSTANCES,), generator=generator)
-    return assign_points.Operands(
+    return AssignPoints(
         points=_points(),
         segments=_segments(generator, INSTANCES),
         labels=labels,
