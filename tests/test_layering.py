@@ -64,6 +64,8 @@ INTERNAL: dict[str, set[str]] = {
     "training": {"files", "wording", "models", "losses", "data", "evaluation", "environment", "command_line"},
     "detection": {"files", "wording", "training", "models", "data", "evaluation"},
 }
+# Layer -> layers it may import below `if TYPE_CHECKING:` in addition; nothing of them is there when it runs.
+TYPES: dict[str, set[str]] = {"kernels": {"reference"}}
 # Layer -> packages from outside it may import, beyond the standard library.
 EXTERNAL: dict[str, set[str]] = {
     "files": set(),
@@ -150,12 +152,23 @@ def imports(module: str, *, functions: bool = True) -> Iterator[tuple[int, str]]
                 yield node.lineno, full if full in MODULES or base == "asl_fast" else base
 
 
+def lines_for_types(module: str) -> set[int]:
+    """The lines below ``if TYPE_CHECKING:``."""
+    blocks = [
+        node
+        for node in ast.parse(MODULES[module].read_text()).body
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+    ]
+    return {line for block in blocks for line in range(block.lineno, (block.end_lineno or block.lineno) + 1)}
+
+
 def wrong_arrows(module: str) -> list[str]:
     """The imports of one module that its layer does not allow, in words."""
     layer = layer_of(module)
-    allowed = {layer, *INTERNAL[layer]}
+    for_types = lines_for_types(module)
     found = []
     for line, name in imports(module):
+        allowed = {layer, *INTERNAL[layer], *(TYPES.get(layer, ()) if line in for_types else ())}
         top, *rest = name.split(".")
         where = f"{MODULES[module].relative_to(ROOT)}:{line} imports {name}"
         if top != "asl_fast":

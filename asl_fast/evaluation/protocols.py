@@ -254,7 +254,7 @@ def select_videos(
     predictions: Mapping[str, Any],
     videos: Iterable[str] | None = None,
 ) -> tuple[Mapping[str, Any], Mapping[str, Any], set[Any], int]:
-    """Select what is scored: both tables without left-out videos, the videos, and the number of left-out predictions."""
+    """Select what is scored: tables without left-out videos, the videos, and the number of predictions left out."""
     listed = set(np.asarray(ground_truth["video"]).tolist() if videos is None else videos)
     listed -= set(protocol.excluded_videos)
     annotations, _ = _restrict(ground_truth, _outside(ground_truth, protocol.excluded_videos))

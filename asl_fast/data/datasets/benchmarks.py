@@ -155,9 +155,6 @@ for _task, _count in (("verb", 97), ("noun", 300)):
         0.3,
     )
 
-BENCHMARKS = (*VIDEO_BENCHMARKS, "hapt")
-"""Every data set that has a name: the video benchmarks, and recordings of sensors."""
-
 
 def load_annotations(name: str, path: str | Path, *, strict: bool = False) -> Annotations:
     """Annotations of a benchmark from a file, or from the first known file in a folder or its ``annotations`` folder.
