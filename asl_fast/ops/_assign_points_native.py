@@ -34,7 +34,8 @@ def cpu(given: Operands) -> Outputs:
     """Video after video, with as many threads as ``torch.get_num_threads()``."""
     found = given.outputs()
     dtype = found.distance.dtype
-    given = given._replace(points=given.points.to(dtype), segments=given.segments.to(dtype))
+    if given.points.dtype != dtype or given.segments.dtype != dtype:
+        given = given._replace(points=given.points.to(dtype), segments=given.segments.to(dtype))
     given = _buffers.contiguous_operands(given)
     _buffers.cpu_module().assign_points(
         **_common(given, found),

@@ -13,6 +13,7 @@ their default.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Protocol, get_type_hints
 
 import torch
@@ -25,6 +26,8 @@ from asl_fast.ops import _dispatch
 OPERANDS: dict[str, type[Any]] = {}
 
 LIBRARY = torch.library.Library("asl_fast", "DEF")  # type: ignore[no-untyped-call]
+
+_SAME_BACKEND = nullcontext()
 
 # How a field's type is written in a schema.
 SCHEMA_TYPES: Mapping[Any, str] = {
@@ -113,36 +116,48 @@ def differentiable(
         constant: Names of outputs that carry no gradient, or a function of the operands that gives them.
     """
     outputs = _outputs_type(operands)
+    # Names become places once, here: what follows runs at every call.
+    types = get_type_hints(operands)
+    tensors = _places(operands, [field for field in operands._fields if types[field] in (Tensor, Tensor | None)])
+    places = _places(operands, keep_operands), _places(outputs, keep_outputs)
+    always_constant = () if callable(constant) else _places(outputs, constant)
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        given, found = operands(*inputs), outputs(*(output if isinstance(output, tuple) else (output,)))
-        names = constant(given) if callable(constant) else constant
-        ctx.mark_non_differentiable(*(getattr(found, each) for each in names))
+        results = output if isinstance(output, tuple) else (output,)
+        constants = _places(outputs, constant(operands(*inputs))) if callable(constant) else always_constant
+        ctx.mark_non_differentiable(*[results[place] for place in constants])
         ctx.set_materialize_grads(False)
         ctx.backend = forced_backend()
-        ctx.forms = [(value.dtype, value.dim()) if isinstance(value, Tensor) else None for value in inputs]
-        ctx.numbers = operands(*(None if isinstance(value, Tensor) else value for value in inputs))
-        kept = [*(getattr(given, each) for each in keep_operands), *(getattr(found, each) for each in keep_outputs)]
-        ctx.save_for_backward(*kept)
+        ctx.numbers, ctx.forms = list(inputs), []
+        for place in tensors:
+            value, ctx.numbers[place] = inputs[place], None
+            ctx.forms.append(None if value is None else (value.dtype, value.dim()))
+        of_operands, of_outputs = places
+        ctx.save_for_backward(*[inputs[place] for place in of_operands], *[results[place] for place in of_outputs])
 
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         _refuse_double_backward(name, operands.__module__)
         if all(grad is None for grad in grads):
             return (None,) * len(operands._fields)
-        saved = ctx.saved_tensors
-        given = ctx.numbers._replace(**dict(zip(keep_operands, saved, strict=False)))
-        kept = dict(zip(keep_outputs, saved[len(keep_operands) :], strict=True))
-        found = outputs(*(kept.get(field) for field in outputs._fields))
+        given, found, saved = list(ctx.numbers), [None] * len(outputs._fields), iter(ctx.saved_tensors)
+        for values, of_values in zip((given, found), places, strict=True):
+            for place in of_values:
+                values[place] = next(saved)
         needed = operands(*ctx.needs_input_grad)
-        with backend(ctx.backend):
-            by_name = gradients(given, found, outputs(*grads), needed)
-        results = []
-        for field, form, need in zip(operands._fields, ctx.forms, needed, strict=True):
-            gradient = by_name.get(field) if need else None
-            results.append(None if gradient is None else _like_operand(gradient, *form))
+        with _SAME_BACKEND if forced_backend() == ctx.backend else backend(ctx.backend):
+            by_name = gradients(operands(*given), outputs(*found), outputs(*grads), needed)
+        results: list[Tensor | None] = [None] * len(operands._fields)
+        for place, form in zip(tensors, ctx.forms, strict=True):
+            gradient = by_name.get(operands._fields[place]) if needed[place] else None
+            results[place] = None if gradient is None else _like_operand(gradient, *form)
         return tuple(results)
 
     torch.library.register_autograd(f"asl_fast::{name}", backward, setup_context=setup_context, lib=LIBRARY)
+
+
+def _places(named: type[Any], names: Sequence[str]) -> tuple[int, ...]:
+    """Where the fields of these names are in a NamedTuple."""
+    return tuple(named._fields.index(name) for name in names)
 
 
 def _like_operand(gradient: Tensor, dtype: torch.dtype, dimensions: int) -> Tensor:

@@ -21,17 +21,18 @@ COUNTED_ROWS = 1 << 15  # of a mask that each block counts for itself: 32 KiB fr
 
 def _compact(given: Operands) -> Operands:
     """The same operands, contiguous, class ids of 64 bits."""
-    if given.sparse:
+    if given.sparse and given.targets.dtype != torch.int64:
         given = given._replace(targets=given.targets.long())
     return _buffers.contiguous_operands(given)
 
 
 def _common(given: Operands, found: Outputs) -> dict[str, Any]:
     """What both modules take; ``given`` is compact."""
+    sparse = given.sparse
     return {
         "logits": view(given.logits),
-        "targets": view(None if given.sparse else given.targets),
-        "ids": address(given.targets if given.sparse else None),
+        "targets": view(None if sparse else given.targets),
+        "ids": address(given.targets if sparse else None),
         "weights": view(given.weights),
         "row_weights": given.row_weights,
         "mask": address(given.mask),
