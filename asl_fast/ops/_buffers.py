@@ -50,7 +50,7 @@ def contiguous(tensor: Tensor | None) -> Tensor | None:
 
 def contiguous_operands(given: Operands) -> Operands:
     """The same operands with every tensor contiguous; the caller keeps them alive during a call."""
-    return type(given)(*(value.contiguous() if isinstance(value, Tensor) else value for value in given))
+    return type(given)(*[value.contiguous() if isinstance(value, Tensor) else value for value in given])
 
 
 def empty(shape: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
