@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -11,6 +10,7 @@ from importlib import import_module
 from asl_fast import __version__
 from asl_fast.command_line.errors import CommandError, run_command
 from asl_fast.command_line.program import program
+from asl_fast.wording import nearest
 
 # Modules of this package, in the order in which one meets them.
 COMMANDS = ("train", "evaluate", "detect", "check_data", "pack", "submit", "env")
@@ -34,9 +34,7 @@ def _dispatch(words: list[str]) -> int:
         return 0
     name = words[0].replace("-", "_")
     if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
-        raise CommandError(f"unknown command {words[0]!r}; {hint}")
+        raise CommandError(f"unknown command {words[0]!r}; {nearest(name, COMMANDS)}")
     status: int = import_module(f"asl_fast.{name}").main(words[1:])
     return status
 

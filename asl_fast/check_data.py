@@ -18,12 +18,16 @@ from typing import TYPE_CHECKING
 
 from asl_fast.command_line.errors import run_command
 from asl_fast.command_line.options import read_options
+from asl_fast.data.datasets.catalogue import DATASETS, get_dataset
+from asl_fast.files import write_json
+from asl_fast.training.config import DataConfig, TrainConfig
+from asl_fast.training.presets import preset
+from asl_fast.training.serialization import to_dict
 
 if TYPE_CHECKING:
     from asl_fast.data.custom.decision import Decision
     from asl_fast.data.report.check import DataReport
     from asl_fast.data.source import DataSource
-    from asl_fast.training.config import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _check_and_print(chosen: Arguments) -> int:
     from asl_fast.data.report.text import report_text
-    from asl_fast.files import write_json
 
     report, decisions = check(chosen)
     if chosen.json is not None:
@@ -84,11 +87,10 @@ def check(arguments: Arguments) -> tuple[DataReport, tuple[Decision, ...]]:
     Raises:
         OSError, ValueError, ImportError: Naming the file or argument because of which nothing can be checked.
     """
-    from asl_fast.data.load import BENCHMARKS
     from asl_fast.data.report.check import check_data
 
     decisions: tuple[Decision, ...] = ()
-    if arguments.annotations is not None and arguments.dataset not in BENCHMARKS:
+    if arguments.annotations is not None and arguments.dataset not in DATASETS:
         config, source, decisions = _own_data(arguments, str(arguments.annotations))
     else:
         config, source = _benchmark(arguments)
@@ -99,7 +101,6 @@ def check(arguments: Arguments) -> tuple[DataReport, tuple[Decision, ...]]:
 
 def _benchmark(arguments: Arguments) -> tuple[TrainConfig, DataSource]:
     from asl_fast.data.load import open_source
-    from asl_fast.training.presets import preset
 
     if arguments.dataset is None:
         raise ValueError("give --dataset NAME --data-root DIR, or your own data: --annotations FILE --features DIR")
@@ -115,20 +116,16 @@ def _benchmark(arguments: Arguments) -> tuple[TrainConfig, DataSource]:
         annotations=arguments.annotations,
         features=arguments.features or None,
         manifest=arguments.manifest,
-        samples_per_step=config.data.samples_per_step,
+        **{name: getattr(config.data, name) for name in get_dataset(arguments.dataset).settings},
     )
     return config, source
 
 
 def _own_data(arguments: Arguments, annotations: str) -> tuple[TrainConfig, DataSource, tuple[Decision, ...]]:
-    from asl_fast.data.load import BENCHMARKS
-    from asl_fast.files import write_json
-    from asl_fast.training.config import DataConfig, TrainConfig
     from asl_fast.training.own_preset import open_configured, own_data_name, own_preset
-    from asl_fast.training.serialization import to_dict
 
     asked = TrainConfig(
-        dataset=arguments.dataset or own_data_name(annotations, BENCHMARKS),
+        dataset=arguments.dataset or own_data_name(annotations, DATASETS),
         annotations=annotations,
         features=tuple(map(str, arguments.features)),
         data=DataConfig(train_subset=arguments.train_subset, test_subset=arguments.test_subset),

@@ -60,6 +60,8 @@ def _detect(chosen: Arguments) -> int:
     with if_stopped("nothing was written"):
         if chosen.batch_size < 1:
             raise ValueError(f"--batch-size must be at least 1, found {chosen.batch_size}")
+        if not chosen.features:
+            raise ValueError("--features needs at least one file or folder")
         _check_output(chosen.output)
 
         from asl_fast.detection.recordings import open_recordings, read_durations

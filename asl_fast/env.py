@@ -83,7 +83,7 @@ def render(report: dict[str, Any]) -> str:
     if not report["devices"]:
         cuda = f"for CUDA {report['torch_cuda']}" if report["torch_cuda"] else "without CUDA"
         lines.append(f"  none (torch was built {cuda}): everything runs on the CPU")
-    lines += ["", "Operators"]
+    lines += ["", "Operators: device, and the implementation that runs there"]
     width = max(map(len, report["operators"]), default=0) + 2
     for op, devices in report["operators"].items():
         for device, choice in devices.items():

@@ -92,8 +92,9 @@ def _pack(arguments: Arguments) -> int:
 def _source(arguments: Arguments) -> tuple[FeatureStore, list[str], FeatureManifest | None, Path | None]:
     """Return features, the videos to pack, their timing where it is known, and the data root."""
     from asl_fast.data.custom.data import open_own_data
+    from asl_fast.data.datasets.catalogue import DATASETS
     from asl_fast.data.features.file_store import ConcatenatedFeatureStore, open_store
-    from asl_fast.data.load import BENCHMARKS, load_dataset
+    from asl_fast.data.load import load_dataset
 
     if arguments.features:
         if arguments.dataset is not None or arguments.data_root is not None:
@@ -106,10 +107,13 @@ def _source(arguments: Arguments) -> tuple[FeatureStore, list[str], FeatureManif
         return store, list(store.video_ids), None, None
     if arguments.annotations is not None:
         raise ValueError("--annotations needs --features, the folders or .h5 files to pack")
-    if arguments.dataset == "hapt":
-        raise ValueError("hapt is read whole into memory from its zip, there are no feature files to pack")
+    packable = [entry.name for entry in DATASETS.values() if entry.has_feature_files]
+    if arguments.dataset in DATASETS and arguments.dataset not in packable:
+        raise ValueError(
+            f"{arguments.dataset} is read whole into memory from its download, there are no feature files to pack"
+        )
     if arguments.data_root is None or arguments.dataset is None:
-        missing = "--data-root DIR" if arguments.dataset else f"--dataset, one of {', '.join(BENCHMARKS[:-1])}"
+        missing = "--data-root DIR" if arguments.dataset else f"--dataset, one of {', '.join(packable)}"
         raise ValueError(f"give {missing}; a synthetic twin is generated in memory and is not packed")
     # Headers are enough here: every array is read and checked when it is packed.
     bundle = load_dataset(arguments.dataset, arguments.data_root, verify=False, strict=arguments.strict)

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import torch
 import triton
 import triton.language as tl
-from asl_fast.kernels import _launch
-from asl_fast.kernels._contrastive_frames import frame_weights, instance_frames
-from asl_fast.kernels.launch_counter import counter
+
+from . import _launch
+from ._contrastive_frames import frame_weights, instance_frames
+from .launch_counter import counter
 
 if TYPE_CHECKING:
     from asl_fast.reference.contrastive_similarity import Operands, Outputs

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import torch
 import triton
 import triton.language as tl
-from asl_fast.kernels import _launch
-from asl_fast.kernels._contrastive_frames import frame_shares, frame_weights, gaussian
-from asl_fast.kernels.contrastive_similarity import similarity_tile, tile_options, vector_labels
+
+from . import _launch
+from ._contrastive_frames import frame_shares, frame_weights, gaussian
+from .contrastive_similarity import similarity_tile, tile_options, vector_labels
 
 if TYPE_CHECKING:
     from asl_fast.reference.contrastive_similarity import BackwardOperands, BackwardOutputs

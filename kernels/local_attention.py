@@ -10,11 +10,17 @@ gfx942; no GPU has run it yet.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import triton
 import triton.language as tl
-from asl_fast.kernels import _launch
 from torch import Tensor
+
+from . import _launch
+
+if TYPE_CHECKING:
+    from asl_fast.reference.local_attention import BackwardOperands, BackwardOutputs, Operands, Outputs
 
 MAX_DIM = 256
 
@@ -245,6 +251,27 @@ def _alike(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return q.contiguous(), k.contiguous(), v.contiguous()
 
 
+def _inputs(given: Operands) -> dict[str, object]:
+    """What every kernel reads of the operands."""
+    _, heads, length, dim = given.q.shape
+    q, k, v = _alike(given.q, given.k, given.v)
+    stride_b, stride_h, stride_t, _ = q.stride()
+    return {
+        "q_ptr": q,
+        "k_ptr": k,
+        "v_ptr": v,
+        "mask_ptr": given.mask.contiguous().view(torch.uint8),
+        "bias_ptr": None if given.bias is None else given.bias.contiguous(),
+        "heads": heads,
+        "length": length,
+        "dim": dim,
+        "stride_b": stride_b,
+        "stride_h": stride_h,
+        "stride_t": stride_t,
+        "scale": dim**-0.5,
+    }
+
+
 def _options(q: Tensor, window: int, owned: int) -> dict[str, object]:
     """Tiles of 32 or 16 positions to walk over; 8 warps for float32 or from 128 channels on."""
     block_d = max(16, triton.next_power_of_2(q.shape[-1]))
@@ -272,60 +299,51 @@ def _owned(q: Tensor, *, backward: bool = False) -> int:
     return 32 if q.shape[-1] > 128 else 64
 
 
-def local_attention(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor, bias: Tensor | None, window: int
-) -> tuple[Tensor, Tensor]:
-    """The op's schema: out (B, H, T, d) in the dtype of q, lse (B, H, T) float32. float16, bfloat16 or float32."""
-    batch, heads, length, dim = q.shape
-    if q.dtype == torch.float64 or dim > MAX_DIM:
-        raise ValueError(f"the Triton kernel takes up to {MAX_DIM} channels of 32 bits, got {dim} of {q.dtype}")
-    out = _launch.empty(q.shape, q.dtype, q.device)
-    lse = _launch.empty(q.shape[:-1], torch.float32, q.device)
-    if out.numel() == 0:
-        return out, lse.zero_()
-    q, k, v = _alike(q, k, v)
-    owned = _owned(q)
-    with _launch.on_device_of(q):
+def local_attention(given: Operands) -> Outputs:
+    """One launch; float16, bfloat16 or float32."""
+    batch, heads, length, dim = given.q.shape
+    if given.q.dtype == torch.float64 or dim > MAX_DIM:
+        raise ValueError(f"the Triton kernel takes up to {MAX_DIM} channels of 32 bits, got {dim} of {given.q.dtype}")
+    found = given.outputs()
+    if found.out.numel() == 0:
+        found.lse.zero_()
+        return found
+    inputs = _inputs(given)
+    owned = _owned(given.q)
+    with _launch.on_device_of(given.q):
         local_attention_fwd_kernel[(triton.cdiv(length, owned) * batch * heads,)](
-            q, k, v, mask.contiguous().view(torch.uint8), None if bias is None else bias.contiguous(), out, lse,
-            heads, length, dim, *q.stride()[:3], dim**-0.5, **_options(q, window, owned),
-        )  # fmt: skip
-    return out, lse
+            out_ptr=found.out, lse_ptr=found.lse, **inputs, **_options(given.q, given.window, owned)
+        )
+    return found
 
 
-def local_attention_backward(
-    grad: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    mask: Tensor,
-    bias: Tensor | None,
-    out: Tensor,
-    lse: Tensor,
-    window: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The op's schema: gradients of q, k, v, and of bias (0,) where there is none."""
-    batch, heads, length, dim = q.shape
-    grads = [_launch.empty(q.shape, q.dtype, q.device) for _ in range(3)]
+def local_attention_backward(given: BackwardOperands) -> BackwardOutputs:
+    """Two launches, and the sum of the gradients of the bias."""
+    found, q, bias = given.outputs(), given.q, given.bias
+    batch, heads, length, _ = q.shape
     if q.numel() == 0:
-        like = q.new_zeros(0) if bias is None else torch.zeros_like(bias)
-        return grads[0], grads[1], grads[2], like
-    q, k, v = _alike(q, k, v)
+        found.grad_bias.zero_()
+        return found
     owned = _owned(q, backward=True)
     programs = triton.cdiv(length, owned)
-    parts = _launch.empty((batch, heads, programs, 0 if bias is None else window), torch.float32, q.device)
+    parts = _launch.empty((batch, heads, programs, 0 if bias is None else given.window), torch.float32, q.device)
     delta = _launch.empty((batch, heads, length), torch.float32, q.device)
-    options = _options(q, window, owned)
-    grad, out, lse = grad.to(q.dtype).contiguous(), out.contiguous(), lse.contiguous()
-    valid, bias_values = mask.contiguous().view(torch.uint8), None if bias is None else bias.contiguous()
-    sizes = (heads, length, dim, *q.stride()[:3], dim**-0.5)
+    both = {
+        "grad_ptr": given.grad.to(q.dtype).contiguous(),
+        "lse_ptr": given.lse.contiguous(),
+        "delta_ptr": delta,
+        **_inputs(given.forward),
+        **_options(q, given.window, owned),
+    }
     with _launch.on_device_of(q):
         local_attention_bwd_query_kernel[(programs * batch * heads,)](
-            grad, q, k, v, valid, bias_values, out, lse, delta, grads[0], None if bias is None else parts, *sizes,
-            BLOCK_W=triton.next_power_of_2(window), **options,
-        )  # fmt: skip
-        local_attention_bwd_key_kernel[(programs * batch * heads,)](
-            grad, q, k, v, valid, bias_values, lse, delta, grads[1], grads[2], *sizes, **options
+            out_ptr=given.out.contiguous(),
+            grad_q_ptr=found.grad_q,
+            grad_bias_ptr=None if bias is None else parts,
+            BLOCK_W=triton.next_power_of_2(given.window),
+            **both,
         )
-    grad_bias = q.new_zeros(0) if bias is None else parts.sum((0, 2)).to(bias.dtype)
-    return grads[0], grads[1], grads[2], grad_bias
+        local_attention_bwd_key_kernel[(programs * batch * heads,)](
+            grad_k_ptr=found.grad_k, grad_v_ptr=found.grad_v, **both
+        )
+    return found if bias is None else found._replace(grad_bias=parts.sum((0, 2)).to(bias.dtype))

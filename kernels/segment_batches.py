@@ -4,20 +4,42 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
 from torch import Tensor
 
-
-def leading(a: Tensor, b: Tensor) -> tuple[int, ...]:
-    """The leading dimensions that (..., N, 2) and (..., M, 2) broadcast to."""
-    return tuple(torch.broadcast_shapes(a.shape[:-2], b.shape[:-2]))
+if TYPE_CHECKING:
+    from asl_fast.reference.segment_iou import Operands
 
 
-def batched(x: Tensor, shape: tuple[int, ...], share_one: bool) -> tuple[Tensor, int]:
-    """Contiguous values and the segments from one batch entry to the next, 0 if ``share_one`` and all are the same."""
-    if tuple(x.shape[:-2]) == shape:
-        return x.contiguous(), x.shape[-2]
-    if share_one and math.prod(x.shape[:-2]) == 1:
-        return x.contiguous(), 0
-    return x.expand(*shape, *x.shape[-2:]).contiguous(), x.shape[-2]
+class Batches(NamedTuple):
+    """Both sides contiguous, entry after entry.
+
+    Attributes:
+        a: (entries, N, 2), or (1, N, 2) where all entries share them; any leading dimensions.
+        b: Likewise.
+        a_batch: Segments of ``a`` from one batch entry to the next, 0 where all share them.
+        b_batch: Likewise.
+        entries: How many there are.
+    """
+
+    a: Tensor
+    b: Tensor
+    a_batch: int
+    b_batch: int
+    entries: int
+
+
+def batches(given: Operands) -> Batches:
+    """Both sides; aligned rows are never shared."""
+    leading, share_one = given.leading, not given.aligned
+    (a, a_batch), (b, b_batch) = (_batched(side, leading, share_one) for side in (given.a, given.b))
+    return Batches(a=a, b=b, a_batch=a_batch, b_batch=b_batch, entries=math.prod(leading))
+
+
+def _batched(side: Tensor, leading: tuple[int, ...], share_one: bool) -> tuple[Tensor, int]:
+    if tuple(side.shape[:-2]) == leading:
+        return side.contiguous(), side.shape[-2]
+    if share_one and math.prod(side.shape[:-2]) == 1:
+        return side.contiguous(), 0
+    return side.expand(*leading, *side.shape[-2:]).contiguous(), side.shape[-2]

@@ -9,15 +9,19 @@ gfx942; no GPU has run it yet.
 
 from __future__ import annotations
 
-import math
+from typing import TYPE_CHECKING
 
 import torch
 import triton
 import triton.language as tl
-from asl_fast.kernels import _launch
-from asl_fast.kernels._maths import load_pairs, maximum, minimum, share, store_pairs
-from asl_fast.kernels.segment_batches import batched, leading
 from torch import Tensor
+
+from . import _launch
+from ._maths import load_pairs, maximum, minimum, share, store_pairs
+from .segment_batches import Batches, batches
+
+if TYPE_CHECKING:
+    from asl_fast.reference.segment_iou import BackwardOperands, BackwardOutputs, Operands, Outputs
 
 BLOCK_N, BLOCK_M, BLOCK_ROWS = 16, 128, 512
 BLOCK_M_BACKWARD = 64  # two accumulators and the slopes must stay in registers; half for float64
@@ -162,63 +166,88 @@ def segment_iou_aligned_bwd_kernel(
     store_pairs(grad_b_ptr, row, grad * at_start, grad * at_end, inside)
 
 
-def segment_iou(a: Tensor, b: Tensor, aligned: bool, distance: bool) -> Tensor:
-    """The op's schema: (..., N, M), or (..., N) if ``aligned``."""
-    dtype, compute = _launch.compute_type(a, b)
-    shape, rows, columns = leading(a, b), a.shape[-2], b.shape[-2]
-    out = _launch.empty((*shape, rows) if aligned else (*shape, rows, columns), dtype, a.device)
+def segment_iou(given: Operands) -> Outputs:
+    """One launch."""
+    found = given.outputs()
+    out, compute = found.iou, _launch.triton_type(found.iou.dtype)
     if out.numel() == 0:
-        return out
-    (a, a_batch), (b, b_batch) = (batched(x, shape, not aligned) for x in (a, b))
+        return found
+    sides = batches(given)
     with _launch.on_device_of(out):
-        if aligned:
+        if given.aligned:
             segment_iou_aligned_fwd_kernel[(triton.cdiv(out.numel(), BLOCK_ROWS),)](
-                a,
-                b,
+                sides.a,
+                sides.b,
                 out,
                 out.numel(),
-                DISTANCE=distance,
+                DISTANCE=given.distance,
                 COMPUTE=compute,
                 BLOCK=BLOCK_ROWS,
                 **_launch.FUSED,
             )
-            return out
-        tiles = triton.cdiv(rows, BLOCK_N) * triton.cdiv(columns, BLOCK_M) * math.prod(shape)
+            return found
+        rows, columns = given.a.shape[-2], given.b.shape[-2]
+        tiles = triton.cdiv(rows, BLOCK_N) * triton.cdiv(columns, BLOCK_M) * sides.entries
         segment_iou_pairwise_fwd_kernel[(tiles,)](
-            a, b, out, rows, columns, a_batch, b_batch,
-            DISTANCE=distance, COMPUTE=compute, BLOCK_N=BLOCK_N, BLOCK_M=BLOCK_M, **_launch.FUSED,
-        )  # fmt: skip
-    return out
+            sides.a,
+            sides.b,
+            out,
+            rows,
+            columns,
+            sides.a_batch,
+            sides.b_batch,
+            DISTANCE=given.distance,
+            COMPUTE=compute,
+            BLOCK_N=BLOCK_N,
+            BLOCK_M=BLOCK_M,
+            **_launch.FUSED,
+        )
+    return found
 
 
-def segment_iou_backward(grad: Tensor, a: Tensor, b: Tensor, aligned: bool, distance: bool) -> tuple[Tensor, Tensor]:
-    """The op's schema: gradients in the shapes and dtypes of ``a`` and ``b``."""
-    dtype, compute = _launch.compute_type(a, b)
-    shape, rows, columns = leading(a, b), a.shape[-2], b.shape[-2]
-    grads = []
-    for x in (a, b):
-        whole = tuple(x.shape[:-2]) == shape  # otherwise the broadcast dimensions are summed below, before rounding
-        grads.append(_launch.empty((*shape, *x.shape[-2:]), x.dtype if whole else dtype, a.device))
-    (wide_a, a_batch), (wide_b, b_batch) = (batched(x, shape, not aligned) for x in (a, b))
-    grad = grad.contiguous()
-    batch = math.prod(shape)
-    block_m = BLOCK_M_BACKWARD // (2 if dtype == torch.float64 else 1)
+def segment_iou_backward(given: BackwardOperands) -> BackwardOutputs:
+    """A launch for each gradient, or one if aligned."""
+    found, sides, grad = given.unsummed(), batches(given.forward), given.grad.contiguous()
     with _launch.on_device_of(grad):
-        if aligned and grad.numel():
+        if not given.aligned:
+            _pairwise_gradient(given, sides, grad, found.grad_a, of_a=True)
+            _pairwise_gradient(given, sides, grad, found.grad_b, of_a=False)
+        elif grad.numel():
             segment_iou_aligned_bwd_kernel[(triton.cdiv(grad.numel(), BLOCK_ROWS),)](
-                grad, wide_a, wide_b, *grads, grad.numel(),
-                DISTANCE=distance, COMPUTE=compute, BLOCK=BLOCK_ROWS, **_launch.FUSED,
-            )  # fmt: skip
-        elif not aligned:
-            sides = (
-                (wide_a, wide_b, grads[0], rows, columns, a_batch, b_batch, columns, 1),
-                (wide_b, wide_a, grads[1], columns, rows, b_batch, a_batch, 1, columns),
+                grad,
+                sides.a,
+                sides.b,
+                found.grad_a,
+                found.grad_b,
+                grad.numel(),
+                DISTANCE=given.distance,
+                COMPUTE=_launch.triton_type(given.forward.dtype),
+                BLOCK=BLOCK_ROWS,
+                **_launch.FUSED,
             )
-            for mine, other, out, own, others, own_batch, other_batch, grad_row, grad_column in sides:
-                if out.numel():
-                    segment_iou_pairwise_bwd_kernel[(triton.cdiv(own, BLOCK_N) * batch,)](
-                        grad, mine, other, out, own, others, own_batch, other_batch, grad_row, grad_column,
-                        DISTANCE=distance, COMPUTE=compute, BLOCK_N=BLOCK_N, BLOCK_M=block_m, **_launch.FUSED,
-                    )  # fmt: skip
-    grad_a, grad_b = (g.sum_to_size(x.shape).to(x.dtype) for g, x in zip(grads, (a, b), strict=True))
-    return grad_a, grad_b
+    return given.summed(found.grad_a, found.grad_b)
+
+
+def _pairwise_gradient(given: BackwardOperands, sides: Batches, grad: Tensor, out: Tensor, *, of_a: bool) -> None:
+    """Write the gradient of one side, which is the rows of the kernel."""
+    if not out.numel():
+        return
+    dtype, n, m = given.forward.dtype, given.a.shape[-2], given.b.shape[-2]
+    rows = n if of_a else m
+    segment_iou_pairwise_bwd_kernel[(triton.cdiv(rows, BLOCK_N) * sides.entries,)](
+        grad,
+        mine_ptr=sides.a if of_a else sides.b,
+        other_ptr=sides.b if of_a else sides.a,
+        grad_mine_ptr=out,
+        rows=rows,
+        columns=m if of_a else n,
+        mine_batch=sides.a_batch if of_a else sides.b_batch,
+        other_batch=sides.b_batch if of_a else sides.a_batch,
+        grad_row=m if of_a else 1,
+        grad_column=1 if of_a else m,
+        DISTANCE=given.distance,
+        COMPUTE=_launch.triton_type(dtype),
+        BLOCK_N=BLOCK_N,
+        BLOCK_M=BLOCK_M_BACKWARD // (2 if dtype == torch.float64 else 1),
+        **_launch.FUSED,
+    )

@@ -10,13 +10,19 @@ run it yet.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import triton
 import triton.language as tl
-from asl_fast.kernels import _launch
-from asl_fast.kernels._maths import load_pairs, store_pairs
-from asl_fast.kernels.segment_iou import iou_of, slopes
 from torch import Tensor
+
+from . import _launch
+from ._maths import load_pairs, store_pairs
+from .segment_iou import iou_of, slopes
+
+if TYPE_CHECKING:
+    from asl_fast.reference.segment_iou_ragged import BackwardOperands, BackwardOutputs, Operands, Outputs
 
 BLOCK_VIDEOS, BLOCK_PAIRS = 1024, 1024
 # Rows of the matrix of pairs (few columns are usual), and columns (many rows; 8 neighbours fill a sector of memory).
@@ -24,10 +30,10 @@ BLOCK_A, BLOCK_B = (32, 32), (8, 128)
 
 
 @triton.jit
-def rows_of(offsets_ptr, video, count, inside):
+def rows_of(video_offsets_ptr, video, count, inside):
     """First row of a video and how many it has, of ``count`` rows whatever the offsets are; none where not inside."""
-    first = tl.load(offsets_ptr + video, mask=inside, other=0)
-    last = tl.load(offsets_ptr + video + 1, mask=inside, other=0)
+    first = tl.load(video_offsets_ptr + video, mask=inside, other=0)
+    last = tl.load(video_offsets_ptr + video + 1, mask=inside, other=0)
     first = tl.minimum(tl.maximum(first, 0), count)
     return first, tl.minimum(tl.maximum(last, first), count) - first
 
@@ -45,17 +51,17 @@ def last_not_above(offsets_ptr, target, at, count):
 # Batches differ in their sizes: those are not compiled in.
 @triton.jit(do_not_specialize=["videos", "a_count", "b_count"])
 def segment_iou_ragged_offsets_kernel(
-    a_offsets_ptr, b_offsets_ptr, offsets_ptr, videos, a_count, b_count, BLOCK: tl.constexpr
+    a_video_offsets_ptr, b_video_offsets_ptr, pair_offsets_ptr, videos, a_count, b_count, BLOCK: tl.constexpr
 ):
-    """offsets (videos + 1,): sums of n * m over the videos before, by one program."""
+    """pair_offsets (videos + 1,): sums of n * m over the videos before, by one program."""
     before = tl.zeros((), tl.int64)
-    tl.store(offsets_ptr, before)
+    tl.store(pair_offsets_ptr, before)
     for first in range(0, videos, BLOCK):
         video = first + tl.arange(0, BLOCK)
         inside = video < videos
-        _, n = rows_of(a_offsets_ptr, video, a_count, inside)
-        _, m = rows_of(b_offsets_ptr, video, b_count, inside)
-        tl.store(offsets_ptr + 1 + video, before + tl.cumsum(n * m, 0), mask=inside)
+        _, n = rows_of(a_video_offsets_ptr, video, a_count, inside)
+        _, m = rows_of(b_video_offsets_ptr, video, b_count, inside)
+        tl.store(pair_offsets_ptr + 1 + video, before + tl.cumsum(n * m, 0), mask=inside)
         before += tl.sum(n * m, 0)
 
 
@@ -63,9 +69,9 @@ def segment_iou_ragged_offsets_kernel(
 def segment_iou_ragged_fwd_kernel(
     a_ptr,
     b_ptr,
-    a_offsets_ptr,
-    b_offsets_ptr,
-    offsets_ptr,
+    a_video_offsets_ptr,
+    b_video_offsets_ptr,
+    pair_offsets_ptr,
     values_ptr,
     videos,
     a_count,
@@ -78,14 +84,14 @@ def segment_iou_ragged_fwd_kernel(
     """values (max_pairs,): BLOCK pairs a program, 0 behind the last."""
     begin = tl.program_id(0).to(tl.int64) * BLOCK
     pair = begin + tl.arange(0, BLOCK)
-    inside = pair < tl.minimum(tl.load(offsets_ptr + videos), max_pairs)
+    inside = pair < tl.minimum(tl.load(pair_offsets_ptr + videos), max_pairs)
     none = tl.zeros((), tl.int64)
-    first = last_not_above(offsets_ptr, begin, none, none + videos)
-    last = last_not_above(offsets_ptr, begin + BLOCK - 1, first, videos - first)
-    video = last_not_above(offsets_ptr, pair, first + tl.zeros((BLOCK,), tl.int64), last - first + 1)
-    a_first, _ = rows_of(a_offsets_ptr, video, a_count, inside)
-    b_first, columns = rows_of(b_offsets_ptr, video, b_count, inside)
-    local = pair - tl.load(offsets_ptr + video, mask=inside, other=0)
+    first = last_not_above(pair_offsets_ptr, begin, none, none + videos)
+    last = last_not_above(pair_offsets_ptr, begin + BLOCK - 1, first, videos - first)
+    video = last_not_above(pair_offsets_ptr, pair, first + tl.zeros((BLOCK,), tl.int64), last - first + 1)
+    a_first, _ = rows_of(a_video_offsets_ptr, video, a_count, inside)
+    b_first, columns = rows_of(b_video_offsets_ptr, video, b_count, inside)
+    local = pair - tl.load(pair_offsets_ptr + video, mask=inside, other=0)
     columns = tl.maximum(columns, 1)
     start_a, end_a = load_pairs(a_ptr, a_first + local // columns, inside, COMPUTE)
     start_b, end_b = load_pairs(b_ptr, b_first + local % columns, inside, COMPUTE)
@@ -98,9 +104,9 @@ def segment_iou_ragged_bwd_kernel(
     grad_ptr,
     mine_ptr,
     other_ptr,
-    mine_offsets_ptr,
-    other_offsets_ptr,
-    offsets_ptr,
+    mine_video_offsets_ptr,
+    other_video_offsets_ptr,
+    pair_offsets_ptr,
     grad_mine_ptr,
     videos,
     mine_count,
@@ -116,12 +122,12 @@ def segment_iou_ragged_bwd_kernel(
     n = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
     there = n < mine_count
     none = tl.zeros((BLOCK_N,), tl.int64)
-    video = last_not_above(mine_offsets_ptr, n, none, tl.zeros((), tl.int64) + videos)
-    mine_first, own = rows_of(mine_offsets_ptr, video, mine_count, there)
-    other_first, others = rows_of(other_offsets_ptr, video, other_count, there)
+    video = last_not_above(mine_video_offsets_ptr, n, none, tl.zeros((), tl.int64) + videos)
+    mine_first, own = rows_of(mine_video_offsets_ptr, video, mine_count, there)
+    other_first, others = rows_of(other_video_offsets_ptr, video, other_count, there)
     place = n - mine_first
     others = tl.where((place >= 0) & (place < own), others, 0)
-    pair = tl.load(offsets_ptr + video, mask=there, other=0)
+    pair = tl.load(pair_offsets_ptr + video, mask=there, other=0)
     if OF_ROWS:
         pair += place * others
         step = none + 1
@@ -145,45 +151,74 @@ def segment_iou_ragged_bwd_kernel(
     store_pairs(grad_mine_ptr, n, tl.sum(start_sum, 1), tl.sum(end_sum, 1), there)
 
 
-def segment_iou_ragged(
-    a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor, max_pairs: int, distance: bool
-) -> tuple[Tensor, Tensor]:
-    """The op's schema: values (max_pairs,) and offsets (B + 1,) int64."""
-    dtype, compute = _launch.compute_type(a, b)
-    videos = a_offsets.shape[0] - 1
-    values = _launch.empty((max_pairs,), dtype, a.device)
-    offsets = _launch.empty((videos + 1,), torch.int64, a.device)
-    a_offsets, b_offsets = a_offsets.contiguous(), b_offsets.contiguous()
-    sizes = (videos, a.shape[0], b.shape[0])
-    with _launch.on_device_of(a):
-        segment_iou_ragged_offsets_kernel[(1,)](a_offsets, b_offsets, offsets, *sizes, BLOCK=BLOCK_VIDEOS, num_warps=4)
-        if max_pairs > 0:
-            segment_iou_ragged_fwd_kernel[(triton.cdiv(max_pairs, BLOCK_PAIRS),)](
-                a.contiguous(), b.contiguous(), a_offsets, b_offsets, offsets, values, *sizes, max_pairs,
-                DISTANCE=distance, COMPUTE=compute, BLOCK=BLOCK_PAIRS, **_launch.FUSED,
-            )  # fmt: skip
-    return values, offsets
+def segment_iou_ragged(given: Operands) -> Outputs:
+    """One launch for where each video's pairs begin, one for the pairs."""
+    found = given.outputs()
+    a_video_offsets, b_video_offsets = given.a_video_offsets.contiguous(), given.b_video_offsets.contiguous()
+    sizes = {"videos": given.videos, "a_count": given.a.shape[0], "b_count": given.b.shape[0]}
+    with _launch.on_device_of(given.a):
+        segment_iou_ragged_offsets_kernel[(1,)](
+            a_video_offsets, b_video_offsets, found.pair_offsets, **sizes, BLOCK=BLOCK_VIDEOS, num_warps=4
+        )
+        if given.max_pairs > 0:
+            segment_iou_ragged_fwd_kernel[(triton.cdiv(given.max_pairs, BLOCK_PAIRS),)](
+                given.a.contiguous(),
+                given.b.contiguous(),
+                a_video_offsets,
+                b_video_offsets,
+                found.pair_offsets,
+                found.values,
+                **sizes,
+                max_pairs=given.max_pairs,
+                DISTANCE=given.distance,
+                COMPUTE=_launch.triton_type(found.values.dtype),
+                BLOCK=BLOCK_PAIRS,
+                **_launch.FUSED,
+            )
+    return found
 
 
-def segment_iou_ragged_backward(
-    grad: Tensor, a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor, offsets: Tensor, distance: bool
-) -> tuple[Tensor, Tensor]:
-    """The op's schema: gradients in the shapes and dtypes of ``a`` and ``b``; a launch for each."""
-    dtype, compute = _launch.compute_type(a, b)
-    videos, max_pairs = a_offsets.shape[0] - 1, grad.shape[0]
-    grad_a, grad_b = (_launch.empty(x.shape, x.dtype, x.device) for x in (a, b))
-    grad, offsets, a_offsets, b_offsets = (x.contiguous() for x in (grad, offsets, a_offsets, b_offsets))
-    a, b = a.contiguous(), b.contiguous()
-    sides = ((a, b, a_offsets, b_offsets, grad_a, BLOCK_A), (b, a, b_offsets, a_offsets, grad_b, BLOCK_B))
-    with _launch.on_device_of(a):
-        for mine, other, mine_offsets, other_offsets, out, (block_n, block_m) in sides:
-            if min(videos, len(other), max_pairs) == 0:
-                out.zero_()
-            elif len(mine) > 0:
-                segment_iou_ragged_bwd_kernel[(triton.cdiv(len(mine), block_n),)](
-                    grad, mine, other, mine_offsets, other_offsets, offsets, out,
-                    videos, len(mine), len(other), max_pairs, OF_ROWS=mine is a,
-                    DISTANCE=distance, COMPUTE=compute, BLOCK_N=block_n,
-                    BLOCK_M=block_m // (2 if dtype == torch.float64 else 1), **_launch.FUSED,
-                )  # fmt: skip
-    return grad_a, grad_b
+def segment_iou_ragged_backward(given: BackwardOperands) -> BackwardOutputs:
+    """A launch for each gradient."""
+    found = given.outputs()
+    with _launch.on_device_of(given.a):
+        given = given._replace(
+            grad=given.grad.contiguous(),
+            a=given.a.contiguous(),
+            b=given.b.contiguous(),
+            a_video_offsets=given.a_video_offsets.contiguous(),
+            b_video_offsets=given.b_video_offsets.contiguous(),
+            pair_offsets=given.pair_offsets.contiguous(),
+        )
+        _gradient(given, found.grad_a, of_a=True)
+        _gradient(given, found.grad_b, of_a=False)
+    return found
+
+
+def _gradient(given: BackwardOperands, out: Tensor, *, of_a: bool) -> None:
+    """Write the gradient of one side; a is the rows of the matrices of pairs, b their columns."""
+    dtype, videos, max_pairs = given.forward.dtype, given.forward.videos, given.grad.shape[0]
+    mine, other = (given.a, given.b) if of_a else (given.b, given.a)
+    block_n, block_m = BLOCK_A if of_a else BLOCK_B
+    if min(videos, len(other), max_pairs) == 0:
+        out.zero_()
+    elif len(mine) > 0:
+        segment_iou_ragged_bwd_kernel[(triton.cdiv(len(mine), block_n),)](
+            given.grad,
+            mine,
+            other,
+            mine_video_offsets_ptr=given.a_video_offsets if of_a else given.b_video_offsets,
+            other_video_offsets_ptr=given.b_video_offsets if of_a else given.a_video_offsets,
+            pair_offsets_ptr=given.pair_offsets,
+            grad_mine_ptr=out,
+            videos=videos,
+            mine_count=len(mine),
+            other_count=len(other),
+            max_pairs=max_pairs,
+            OF_ROWS=of_a,
+            DISTANCE=given.distance,
+            COMPUTE=_launch.triton_type(dtype),
+            BLOCK_N=block_n,
+            BLOCK_M=block_m // (2 if dtype == torch.float64 else 1),
+            **_launch.FUSED,
+        )

@@ -46,7 +46,7 @@ class Scene(NamedTuple):
             self.points,
             self.targets,
             torch.tensor(90.0, dtype=dtype, device=self.logits.device),
-            quality=self.quality[..., : len(branches)] if q else None,
+            predicted_quality=self.quality[..., : len(branches)] if q else None,
             gaussians=self.gaussians() if p else None,
             **options,
         )

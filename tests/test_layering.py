@@ -21,17 +21,6 @@ SOURCES = sorted(
     if path.suffix in {".py", ".cpp", ".cu", ".h", ".cuh"}
 ) + [ROOT / "setup.py"]
 
-BELOW_DATASETS = {
-    "data.annotations",
-    "data.grid",
-    "data.crop",
-    "data.transform",
-    "data.augment",
-    "data.features",
-    "data.dataset",
-    "data.bundle",
-    "data.source",
-}
 # Layer -> layers of this package it may import, beyond itself. Inside data the layers are its rooms and modules.
 INTERNAL: dict[str, set[str]] = {
     "files": set(),
@@ -47,7 +36,7 @@ INTERNAL: dict[str, set[str]] = {
     "models": {"ops", "layers"},
     "losses": {"ops", "layers"},
     "data": set(),
-    "data.annotations": {"files", "wording"},
+    "data.annotations": {"files"},
     "data.grid": set(),
     "data.crop": set(),
     "data.transform": set(),
@@ -57,11 +46,20 @@ INTERNAL: dict[str, set[str]] = {
     "data.collate": {"data.grid", "data.dataset"},
     "data.bundle": {"data.annotations", "data.grid", "data.transform", "data.dataset"},
     "data.source": {"data.annotations", "data.features", "data.dataset", "data.bundle"},
-    "data.synthetic": {"wording", "data.annotations", "data.grid", "data.features", "data.dataset", "data.bundle"},
-    "data.datasets": {"files", "wording", *BELOW_DATASETS},
-    "data.custom": {"files", "wording", *BELOW_DATASETS},
-    "data.report": {"wording", *BELOW_DATASETS},
-    "data.load": {"wording", "data.datasets", "data.synthetic", *BELOW_DATASETS},
+    "data.synthetic": {"wording", "data.annotations", "data.features", "data.dataset", "data.bundle"},
+    "data.datasets": {
+        "wording",
+        "data.annotations",
+        "data.grid",
+        "data.transform",
+        "data.features",
+        "data.dataset",
+        "data.bundle",
+        "data.source",
+    },
+    "data.custom": {"files", "wording", "data.annotations", "data.features", "data.source"},
+    "data.report": {"wording", "data.annotations", "data.crop", "data.features", "data.source"},
+    "data.load": {"data.datasets", "data.synthetic", "data.bundle", "data.source"},
     "evaluation": {"native", "files", "wording", "data.annotations"},
     "training": {"files", "wording", "models", "losses", "data", "evaluation", "environment", "command_line"},
     "detection": {"files", "wording", "training", "models", "data", "evaluation"},
@@ -88,7 +86,7 @@ EXTERNAL: dict[str, set[str]] = {
     "data.augment": {"numpy"},
     "data.features": {"numpy", "torch", "h5py"},
     "data.dataset": {"numpy", "torch"},
-    "data.collate": {"numpy", "torch"},
+    "data.collate": {"torch"},
     "data.bundle": set(),
     "data.source": set(),
     "data.synthetic": {"numpy"},

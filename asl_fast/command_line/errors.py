@@ -8,6 +8,8 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
+from asl_fast.command_line.program import as_called
+
 # Raised for a request that cannot be carried out. Any other error is a defect of the program and keeps its traceback.
 EXPECTED = (ValueError, OSError, ImportError)
 STATUS_REFUSED, STATUS_STOPPED, STATUS_BROKEN_PIPE = 2, 130, 141
@@ -76,9 +78,9 @@ def _is_sentence(error: KeyError) -> bool:
 
 
 def _message(error: Exception) -> str:
-    """Return the message of an error as one line."""
+    """Return the message of an error as one line, with the commands in it as this process was called."""
     text = str(error.args[0] if isinstance(error, KeyError) else error).strip()
     if text.startswith("Caught "):
         # From a loader process, with its whole traceback; the last line says what happened.
         text = text.splitlines()[-1].partition(": ")[2]
-    return " ".join(line.strip() for line in text.splitlines()) or type(error).__name__
+    return as_called(" ".join(line.strip() for line in text.splitlines())) or type(error).__name__

@@ -10,7 +10,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import tyro
 from tyro.constructors import (
@@ -47,7 +47,7 @@ def read_options(
         about: Docstring of the command's module, which ``--help`` shows above the options.
         words: The words after the command; None takes those of this process.
         default: Values of options that are not given; None takes those of ``kind``.
-        hide_groups: Leave the fields of nested dataclasses out, of ``--help`` as well as of the command line.
+        hide_groups: Leave the options of nested dataclasses out, of ``--help`` as well as of the command line.
 
     Raises:
         SystemExit: With status 0 after help, with 2 after one line on stderr that says which option is unknown,
@@ -109,8 +109,11 @@ def _registry(root: type, hide_groups: bool) -> ConstructorRegistry:
 def _quiet(field: StructFieldSpec, at_root: bool, hide_groups: bool) -> StructFieldSpec:
     changes: list[Any] = []
     default = field.default
-    if dataclasses.is_dataclass(default):
-        changes = [tyro.conf.Suppress] if hide_groups and not at_root else []
+    plain, *notes = get_args(field.type) if get_origin(field.type) is Annotated else (field.type,)
+    if dataclasses.is_dataclass(plain):
+        # A dataclass with an empty name lends its options to the one around it and is no group.
+        is_group = all(getattr(note, "name", None) != "" for note in notes)
+        changes = [tyro.conf.Suppress] if hide_groups and is_group else []
     elif default is None:
         spec = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(field.type, set()))
         if isinstance(spec, PrimitiveConstructorSpec):

@@ -65,7 +65,7 @@ class DetectionDataset(Dataset[Sample]):
         seed: Non-negative seed of the crops and changes.
 
     Raises:
-        ValueError: when no video is given, or an option is out of range.
+        ValueError: When no video is given, or an option is out of range.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class DetectionDataset(Dataset[Sample]):
         self._epoch.fill_(epoch)
 
     def with_options(self, **options: Any) -> DetectionDataset:
-        """The same videos and features with other crop settings (the keyword arguments of the constructor)."""
+        """Return the same videos and features with other crop settings (the keyword arguments of the constructor)."""
         settings: dict[str, Any] = {
             "training": self.training,
             "max_length": self.max_length,

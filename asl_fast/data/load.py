@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One entry to every data set."""
+"""One way to open every data set that is known by name."""
 
 from __future__ import annotations
 
@@ -9,14 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from asl_fast.data.bundle import DatasetBundle
-from asl_fast.data.datasets.benchmarks import VIDEO_BENCHMARKS
-from asl_fast.data.datasets.hapt import SAMPLE_RATE_HZ, hapt_bundle, load_hapt, read_hapt
-from asl_fast.data.datasets.video_benchmark import load_video_benchmark, open_video_benchmark
-from asl_fast.data.features.manifest import FeatureManifest
-from asl_fast.data.features.store import InMemoryFeatureStore
+from asl_fast.data.datasets.catalogue import get_dataset
 from asl_fast.data.source import DataSource
 
-BENCHMARKS = (*VIDEO_BENCHMARKS, "hapt")
 _CROP_OPTIONS = ("max_length", "crop_ratio", "truncation_threshold")
 
 
@@ -28,36 +23,33 @@ def load_dataset(
     seed: int = 0,
     **options: Any,
 ) -> DatasetBundle:
-    """A benchmark by name: from ``data_root`` where given, else its synthetic twin.
+    """Load a benchmark by name: from ``data_root`` where given, else its synthetic twin.
 
     Args:
-        name: One of ``BENCHMARKS``.
-        data_root: Where the data lie. HAPT needs it; the others run on their twin without it.
+        name: One of ``DATASETS``.
+        data_root: Where the data lie; it may be left out where there is a twin.
         synthetic_scale: Size of the twin: ``smoke``, ``reduced``, ``full``, or a share of the benchmark's size.
         seed: Seed of the twin and of the training crops.
         options: ``max_length``, ``crop_ratio`` and ``truncation_threshold`` of the training crops; the rest go to
             `load_hapt` or `load_video_benchmark` (``strict`` to both), and none may be left for a twin.
 
     Raises:
-        ValueError: for an unknown name, or HAPT without ``data_root``.
-        TypeError: for an option that the loader does not have.
+        ValueError: For an unknown name, or a data set without a twin and without ``data_root``.
+        TypeError: For an option that the loader does not have.
     """
-    if name not in BENCHMARKS:
-        raise ValueError(f"unknown data set {name!r}; the data sets are {', '.join(BENCHMARKS)}")
+    entry = get_dataset(name)
     crop = {key: options.pop(key) for key in _CROP_OPTIONS if key in options}
-    if name == "hapt":
-        if data_root is None:
-            raise ValueError("hapt has no synthetic twin: give data_root, the UCI HAPT zip or its unpacked folder")
-        bundle = load_hapt(data_root, seed=seed, **options)
-    elif data_root is None:
+    if data_root is not None:
+        bundle = entry.load(data_root, seed=seed, **options)
+    elif not entry.has_twin:
+        raise ValueError(f"{name} has no synthetic twin: give data_root, {entry.data_root}")
+    elif options:
+        raise TypeError(f"{name} without data_root is synthetic and has no option {', '.join(options)}")
+    else:
         # Imported here so that reading real data needs no generator.
         from asl_fast.data.synthetic.twin import make_twin
 
-        if options:
-            raise TypeError(f"{name} without data_root is synthetic and has no option {', '.join(options)}")
         bundle = make_twin(name, scale=synthetic_scale, seed=seed)
-    else:
-        bundle = load_video_benchmark(name, data_root, seed=seed, **options)
     return replace(bundle, train=bundle.train.with_options(seed=seed, **crop)) if crop else bundle
 
 
@@ -68,30 +60,20 @@ def open_source(
     annotations: str | Path | None = None,
     features: Sequence[str | Path] | None = None,
     manifest: str | None = None,
-    samples_per_step: int = 12,
+    **settings: Any,
 ) -> DataSource:
-    """A benchmark from its files, as `load_dataset` finds it; nothing is dropped.
+    """Open a benchmark's files, as `load_dataset` finds them; nothing is dropped.
 
     Args:
-        name: One of ``BENCHMARKS``.
+        name: One of ``DATASETS``.
         data_root: Where its files lie.
-        annotations, features, manifest: Of a video benchmark, see `load_video_benchmark`.
-        samples_per_step: Raw samples in a grid step (hapt).
+        annotations, features, manifest: Of a data set with feature files, see `load_video_benchmark`.
+        settings: Those that its entry names.
 
     Raises:
-        FileNotFoundError, ValueError: when annotations or features are not found or cannot be read; an option that
-            hapt does not have.
+        FileNotFoundError, ValueError: When annotations or features are not found or cannot be read; for an option that
+            the data set does not have.
     """
-    if name != "hapt":
-        return open_video_benchmark(name, data_root, annotations=annotations, features=features, manifest=manifest)
-    for option, value in (("annotations", annotations), ("features", features), ("manifest", manifest)):
-        if value is not None:
-            raise ValueError(f"hapt is read from the download as it is and has no option {option}")
-    bundle = hapt_bundle(read_hapt(data_root), samples_per_step=samples_per_step)
-    store = bundle.train.store
-    assert isinstance(store, InMemoryFeatureStore)
-    layout = FeatureManifest(
-        "hapt, raw samples", bundle.feature_dim, samples_per_step, samples_per_step, SAMPLE_RATE_HZ
-    )
-    root = Path(data_root)
-    return DataSource("hapt", bundle.annotations, bundle.train.videos, bundle.test.videos, store, layout, root, (root,))
+    entry = get_dataset(name)
+    files = entry.check_options(annotations=annotations, features=features, manifest=manifest)
+    return entry.open(data_root, **files, **settings)

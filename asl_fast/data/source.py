@@ -55,7 +55,7 @@ class DataSource:
         strict: bool,
         place: Path,
     ) -> DatasetBundle:
-        """The data set ready for training, without the videos whose features cannot be used.
+        """Make the data set ready for training, without the videos whose features cannot be used.
 
         Args:
             max_length, truncation_threshold: Of the training crops, see `DetectionDataset`.
@@ -65,7 +65,7 @@ class DataSource:
             place: What the description names as the data set's place.
 
         Raises:
-            ValueError: when no video is left, or the features as a whole do not fit the layout; when strict, for any
+            ValueError: When no video is left, or the features as a whole do not fit the layout; when strict, for any
                 bad video.
         """
         problems = Problems(self.name, strict=strict)

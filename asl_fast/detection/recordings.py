@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from asl_fast.data.annotations.video import Video
 from asl_fast.data.dataset import Sample
-from asl_fast.data.datasets.hapt import read_signals
+from asl_fast.data.datasets.catalogue import get_dataset
 from asl_fast.data.features.array_files import EXTENSIONS, read_array
 from asl_fast.data.features.file_store import ConcatenatedFeatureStore, open_store
 from asl_fast.data.features.manifest import FeatureManifest
@@ -78,7 +78,7 @@ def open_recordings(
 
 
 def read_durations(path: Path) -> dict[str, float]:
-    """Lengths of recordings in seconds by name, from a JSON file.
+    """Read lengths of recordings in seconds by name, from a JSON file.
 
     Raises:
         FileNotFoundError: When there is no such file.
@@ -99,7 +99,9 @@ def _raw_signals(
         return None
     transform = FeatureTransform.from_state(dataset["transform"])
     single = path.is_file() and path.suffix.lower() == ".txt"
-    signals = read_signals(path.parent if single else path)
+    read_recordings = get_dataset(dataset["name"]).read_recordings
+    assert read_recordings is not None, "only data sets of raw recordings normalise them"
+    signals = read_recordings(path.parent if single else path)
     if single:
         wanted = path.stem.removeprefix("acc_").removeprefix("gyro_")
         signals = {name: signal for name, signal in signals.items() if name == wanted}

@@ -12,7 +12,7 @@ import torch
 
 from asl_fast.data.collate import collate
 from asl_fast.data.dataset import Sample
-from asl_fast.models import ActionDetector
+from asl_fast.models.detector import ActionDetector
 from asl_fast.models.postprocess import Detections
 from asl_fast.training.checkpoint import load_checkpoint
 from asl_fast.training.config import TrainConfig

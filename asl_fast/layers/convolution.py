@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Convolution along time of channels-last sequences, in the form that each device is fast at."""
+"""Convolution of channels-last sequences along time, in the form that is fast on each device."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1, groups: int = 1) -> Tensor:
-    """Zero-padded convolution that keeps the length, or takes every ``stride``-th output.
+    """Convolve sequences padded with zeros, so that the length stays, and take every ``stride``-th output.
 
     Args:
         x: (B, T, in).
         weight: (out, in / groups, k), k odd.
         bias: (out,).
-        stride: of the outputs.
-        groups: of channels.
+        stride: Distance of the outputs in time steps.
+        groups: Number of groups of channels that are convolved apart.
 
     Returns:
         (B, ceil(T / stride), out).
@@ -31,7 +31,7 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1, gr
 
 
 def _is_plain_cpu(x: Tensor) -> bool:
-    """Whether PyTorch computes what is written, in float32 on a CPU: no autocast, nothing traced."""
+    """Whether this is float32 on a CPU, with neither autocast nor tracing in force."""
     return (
         x.device.type == "cpu"
         and x.dtype == torch.float32
@@ -41,17 +41,17 @@ def _is_plain_cpu(x: Tensor) -> bool:
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, groups: int) -> Tensor:
-    # A (B, T, D) tensor seen as (B, D, 1, T) is in the channels-last memory format, which oneDNN and cuDNN convolve
-    # without reordering; the same call as conv1d on a transposed view copies in and out.
+    # A (B, T, D) tensor viewed as an image (B, D, 1, T) is in the channels-last memory format, which oneDNN and cuDNN
+    # convolve as it is. conv1d on a transposed view gives the same, but copies its input and its output.
     padding = (0, weight.shape[-1] // 2)
     return _last(F.conv2d(_image(x), weight.unsqueeze(2), bias, (1, stride), padding, groups=groups))
 
 
 class _DenseConvolution(torch.autograd.Function):
-    """The same on a CPU, with the weights' gradient from one product of matrices per tap: five times as fast there.
+    """A dense convolution on a CPU, with the weights' gradient from one product of matrices per tap.
 
-    oneDNN has no fast kernel for the gradient of channels-last weights. With zeros behind every sequence the shifted
-    sequences of a batch are one matrix each, rows of the same memory.
+    oneDNN has no fast kernel for the gradient of channels-last weights; this is five times as fast. With zeros behind
+    every sequence, a batch shifted by one step is a matrix of the same memory from one row later on.
     """
 
     @staticmethod
@@ -77,6 +77,7 @@ class _DenseConvolution(torch.autograd.Function):
 
 
 def _weight_gradient(grad: Tensor, x: Tensor, taps: int) -> Tensor:
+    """Gradient (out, in, taps) of the weights, from that of the outputs (B, T, out) and the inputs (B, T, in)."""
     half, around = taps // 2, taps - 1
     sources = F.pad(x, (0, 0, half, half)).flatten(0, 1)
     results = F.pad(grad, (0, 0, 0, around)).flatten(0, 1)
@@ -88,8 +89,10 @@ def _weight_gradient(grad: Tensor, x: Tensor, taps: int) -> Tensor:
 
 
 def _image(x: Tensor) -> Tensor:
+    """View (B, T, D) as (B, D, 1, T)."""
     return x.transpose(1, 2).unsqueeze(2)
 
 
 def _last(image: Tensor) -> Tensor:
+    """View (B, D, 1, T) as (B, T, D)."""
     return image.squeeze(2).transpose(1, 2)

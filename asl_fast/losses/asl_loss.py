@@ -179,7 +179,7 @@ class ASLLoss(nn.Module):
             given.points,
             targets,
             self.loss_normalizer,
-            quality=None if self.evaluator is None else self.evaluator(given.features, given.masks),
+            predicted_quality=None if self.evaluator is None else self.evaluator(given.features, given.masks),
             gaussians=None if self.gaussians is None else self.gaussians.raw(learned=config.signal == "loss"),
             class_level=config.class_level,
             branches=config.branches,

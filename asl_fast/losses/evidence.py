@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where in an action its evidence lies, judged by single input frames: what the sensitivity Gaussians can be fit to.
+"""The evidence signal of mu and sigma: Gaussians fitted to where single input frames show the action.
 
-A detector's own predictions are a poor witness. Every point of its pyramid has seen the whole instance, so its class
-probability is nearly the same throughout, and what is left of a profile follows the centre sampling it was trained
-with: high in the middle, whatever the class. A classifier that sees one frame at a time cannot know the class or the
-place from anywhere but that frame, so the frames it is sure of are those that show it.
+The detector's own predictions say little about that. Every point of its pyramid has seen the whole action, so its class
+probability is nearly the same throughout, and what profile remains follows the centre sampling it was trained with:
+high in the middle, whatever the class. A classifier that sees one frame at a time can know the class, and the place in
+the action, from that frame alone. So the frames it is sure of are those that show the action.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from asl_fast.ops.ragged import RaggedTargets
 
 
 class FrameEvidence(nn.Module):
-    """A linear classifier on single frames, and the fit of the class Gaussians to what it finds.
+    """A linear classifier of single frames, and the fit of the class Gaussians to what it finds.
 
     It tells C classes and the background apart, and the first half of an action from the second. A frame belongs to the
-    shortest instance it lies in. Frames are normalised over their channels.
+    shortest instance that it lies in. Frames are normalised over their channels.
 
     Args:
-        frame_dim: channels of an input frame.
+        frame_dim: Channels of an input frame.
         num_classes: C.
     """
 
@@ -33,36 +33,41 @@ class FrameEvidence(nn.Module):
         super().__init__()
         self.num_classes = num_classes
         self.classifier = nn.Linear(frame_dim, num_classes + 2)
-        # At zero everything is equally likely everywhere: there is no profile before something is learned.
+        # With zero weights everything is equally likely in every frame, so that nothing is fitted at first.
         nn.init.zeros_(self.classifier.weight)
         nn.init.zeros_(self.classifier.bias)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (..., C + 1) of classes and, last, background; logit (...) of the second half; of frames (..., D)."""
+        """Classify frames (..., frame_dim).
+
+        Returns:
+            Logits (..., C + 1) of the classes and, last, of background; logit (...) of the second half of an action.
+        """
         logits = self.classifier(F.layer_norm(frames, frames.shape[-1:]))
         return logits[..., :-1], logits[..., -1]
 
     def losses(
         self, frames: Tensor, mask: Tensor, targets: RaggedTargets, gaussians: ClassGaussians
     ) -> tuple[Tensor, Tensor]:
-        """What teaches the classifier, and what teaches the Gaussians; neither reaches the other or the frames.
+        """Return the loss that teaches the classifier and the one that teaches the Gaussians.
 
-        p_cls is fit to the probability of the true class inside the instance, p_start to that of the first half within
-        the first half, p_end to that of the second half within the second.
+        No gradient of one reaches what the other teaches, and none reaches the frames. p_cls is fitted to the
+        probability of the true class inside the instance, p_start to that of the first half within the first half,
+        p_end to that of the second half within the second.
 
         Args:
-            frames: (B, T, D), one per step of the feature grid, the first at time 0.
+            frames: (B, T, frame_dim), one per step of the feature grid, the first at time 0.
             mask: (B, T) bool, True where valid.
-            targets: ground truth in feature-grid units.
-            gaussians: fit.
+            targets: Ground truth in feature-grid units.
+            gaussians: The ones to fit.
 
         Returns:
-            Cross-entropies, of the class as a mean over valid frames plus of the half as a mean over those inside an
-            instance; and the shares of the variation within instances that the three Gaussians leave unexplained
-            (:func:`asl_fast.losses.sensitivity.profile_misfit`), summed.
+            The classifier's cross-entropies: of the class, a mean over valid frames, plus of the half, a mean over
+            frames inside an instance. And the misfits of the three Gaussians, summed
+            (:func:`asl_fast.losses.sensitivity.profile_misfit`). Both ().
 
         Raises:
-            ValueError: frames that do not fit the classifier or the mask.
+            ValueError: Frames that do not fit the classifier or the mask.
         """
         wanted_dim = self.classifier.in_features
         if frames.dim() != 3 or frames.shape[-1] != wanted_dim or frames.shape[:2] != mask.shape:
@@ -82,13 +87,13 @@ class FrameEvidence(nn.Module):
         late = distance > 0
 
         class_logits, late_logit = self(frames.to(dtype))
-        wanted = torch.where(inside, label, self.num_classes)[..., None]
-        true_class = torch.log_softmax(class_logits, -1).gather(-1, wanted)[..., 0]
+        true_label = torch.where(inside, label, self.num_classes)[..., None]
+        true_class = torch.log_softmax(class_logits, -1).gather(-1, true_label)[..., 0]
         true_half = F.logsigmoid(torch.where(late, late_logit, -late_logit))
         cross_entropy = -torch.where(mask, true_class, 0.0).sum() / mask.sum().clamp(min=1)
         cross_entropy = cross_entropy - torch.where(inside, true_half, 0.0).sum() / inside.sum().clamp(min=1)
 
-        quality = torch.stack([true_class, true_half, true_half]).exp()
+        wanted = torch.stack([true_class, true_half, true_half]).exp()
         where = torch.stack([inside, inside & ~late, inside & late])
         p, instances = torch.stack(gaussians(distance, label)), len(targets.labels) + 1
-        return cross_entropy, profile_misfit(p, quality, where, group, label, instances, self.num_classes).sum()
+        return cross_entropy, profile_misfit(p, wanted, where, group, label, instances, self.num_classes).sum()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a detector hands to its loss: checked, and the pyramid's levels joined."""
+"""What a detector hands to its loss: shapes checked, and the pyramid's levels joined."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ Levels = Sequence[Tensor] | Tensor
 
 
 class LossInputs(NamedTuple):
-    """Outputs of all levels, P points in all.
+    """A detector's outputs; the levels' T_l points follow each other, P in all.
 
     Attributes:
         logits: (B, P, C).
-        offsets: (B, P, 2).
-        features: per level (B, T_l, D).
-        mask: (B, P) bool.
-        masks: the same per level (B, T_l).
-        points: (P, 4).
+        offsets: (B, P, 2) distances to start and end in strides.
+        features: Per level (B, T_l, D), finest first.
+        mask: (B, P) bool, True where valid.
+        masks: The same per level (B, T_l).
+        points: (P, 4) time, range low, range high, stride, in grid units.
     """
 
     logits: Tensor
@@ -35,10 +35,18 @@ class LossInputs(NamedTuple):
 def join_outputs(
     logits: Levels, offsets: Levels, features: Sequence[Tensor], masks: Levels, points: Levels, num_classes: int
 ) -> LossInputs:
-    """Joins what comes per level, in one copy each; what comes joined stays where it is.
+    """Join the levels of what comes per level, in one copy each; what comes joined is not copied.
+
+    Args:
+        logits: Per level (B, T_l, C), or joined (B, P, C); likewise offsets and masks.
+        offsets: Per level (B, T_l, 2).
+        features: Per level (B, T_l, D), finest first.
+        masks: Per level (B, T_l) bool.
+        points: Per level (T_l, 4) or joined (P, 4).
+        num_classes: C.
 
     Raises:
-        ValueError: level counts or shapes that do not belong together.
+        ValueError: Level counts or shapes that do not belong together.
     """
     points = points if isinstance(points, Tensor) else torch.cat(list(points))
     per_level = [levels for levels in (logits, offsets, masks) if not isinstance(levels, Tensor)]

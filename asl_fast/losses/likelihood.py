@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The likelihood signal of mu and sigma: Gaussians fitted to where the predictions are good."""
+"""The likelihood signal of mu and sigma: Gaussians fitted to where in an action the predictions are good."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ from asl_fast.ops.ragged import RaggedTargets
 def likelihood_misfit(
     given: LossInputs, targets: RaggedTargets, gaussians: ClassGaussians, branches: Sequence[str]
 ) -> Tensor:
-    """Misfit of p_cls and p_start + p_end to the detached quality of the predictions, summed over ``branches``.
+    """Return the misfit of the Gaussians to the quality of the predictions, summed over ``branches``.
 
-    p_cls looks at the points of the finest level inside each instance, whatever its length, p_start + p_end at all
-    points inside on the levels whose range admits the instance.
+    p_cls is fitted to the probability of the true class at the finest level's points inside each instance, whatever its
+    length. p_start + p_end is fitted to the temporal IoU of the predicted segments at all points inside the instance on
+    the levels whose range admits it. :func:`asl_fast.losses.sensitivity.profile_misfit` is the measure.
 
     Args:
-        given: the detector's outputs, C classes.
-        targets: ground truth in feature-grid units.
-        gaussians: of the C classes; the only ones to receive a gradient.
-        branches: which of "cls" and "loc" are fitted.
+        given: The detector's outputs, C classes; no gradient reaches them.
+        targets: Ground truth in feature-grid units.
+        gaussians: Of the C classes; they alone receive a gradient.
+        branches: Which of "cls" and "loc" are fitted.
 
     Returns:
         Scalar, float32, or float64 where the logits are.
@@ -42,9 +43,10 @@ def likelihood_misfit(
     points, logits, offsets = given.points, given.logits.to(dtype), given.offsets.to(dtype)
     fit, classes = logits.new_zeros(()), logits.shape[-1]
     finest = given.masks[0].shape[1]
-    everything = points[:finest].clone()
-    everything[:, 1], everything[:, 2] = 0.0, torch.inf
-    for branch, where in (("cls", everything), ("loc", points)):
+    # The finest level, with a range that admits every instance.
+    finest_points = points[:finest].clone()
+    finest_points[:, 1], finest_points[:, 2] = 0.0, torch.inf
+    for branch, where in (("cls", finest_points), ("loc", points)):
         if branch not in branches:
             continue
         assigned = assign_points(where, targets, classes, center_sampling_radius=None)
@@ -53,9 +55,9 @@ def likelihood_misfit(
         instance = instance_groups(targets.labels, assigned.instance)
         p_cls, p_start, p_end = gaussians(assigned.distance.to(dtype), label)
         if branch == "cls":
-            p, quality = p_cls, class_probability(logits[:, :finest], label)
+            p, target_quality = p_cls, class_probability(logits[:, :finest], label)
         else:
             target = torch.where(inside[..., None], assigned.offsets.to(dtype), 1.0)
-            p, quality = p_start + p_end, offset_iou(offsets, target)
-        fit = fit + profile_misfit(p, quality, inside, instance, label, len(targets.labels) + 1, classes)
+            p, target_quality = p_start + p_end, offset_iou(offsets, target)
+        fit = fit + profile_misfit(p, target_quality, inside, instance, label, len(targets.labels) + 1, classes)
     return fit

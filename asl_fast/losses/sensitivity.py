@@ -1,25 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Action Sensitivity Evaluator (Shao et al., ICCV 2023, section 3.2): which moments of an instance matter.
+"""Action Sensitivity Evaluator (Shao et al., ICCV 2023, section 3.2): which moments of an action matter.
 
-The class level holds learnable Gaussians over the position inside an instance, the instance level two small networks on
-the features. :class:`asl_fast.ASLLoss` combines them into the weights of the classification and localisation losses.
+The class level (:class:`ClassGaussians`) has learnable Gaussians per class over the position inside an action, the
+instance level (:class:`InstanceEvaluator`) two small networks on the features. :class:`asl_fast.ASLLoss` makes weights
+of the classification and localisation losses of them.
 
-What the Gaussians learn from is a choice, ``signal``:
+The Gaussians can learn from three things, which the option ``signal`` chooses between:
 
-- "loss", the paper's: the gradient of the weighted losses. A loss is lower where its weights are large on points that
-  are easy already, so mu and sigma move to where the loss is small and not to where the action shows; on HAPT, mu_start
-  and mu_end drift to the centre.
-- "likelihood": a fit to the quality of the predictions at each point. Nothing can run away, but a point's prediction
-  rests on all that its receptive field has seen, so the profile is nearly flat, and higher in the middle, where centre
-  sampling places the positives.
+- "loss", the paper's choice: the gradient of the weighted losses. A weighted loss is low where the large weights lie on
+  points that are easy already. So mu and sigma move to where the loss is small, which need not be where the action
+  shows; on HAPT, mu_start and mu_end drift to the centre.
+- "likelihood" (:mod:`asl_fast.losses.likelihood`): a fit to the quality of the predictions at each point. This cannot
+  drift, but a point's prediction uses everything in its receptive field. The quality is therefore nearly the same
+  throughout an action, and a little higher in the middle, where centre sampling places the positives.
 - "evidence" (:mod:`asl_fast.losses.evidence`): a fit to how sure a linear classifier of single input frames is of the
-  class, and of the half of the action, for start and end. It asks where the evidence is and not where the detector does
-  well.
+  class, and of the half of the action for start and end. It finds where the action shows, whatever the detector does.
 
-On the synthetic twin of MultiTHUMOS (smoke preset, 12 classes) the learned mu of the class evidence correlates with the
-planted one to 0.74 under "likelihood" and to 0.90 under "evidence", those of start and end to 0.2 and -0.1 against 0.67
-and 0.76. With 40 classes "evidence" reaches 0.90, 0.47 and 0.56; boundary evidence is planted within 0.2 instance
-lengths, which leaves little to tell apart.
+On the synthetic twin of MultiTHUMOS, whose true mu is known (smoke preset, 12 classes), the learned mu of the class
+correlates with the true one to 0.74 under "likelihood" and to 0.90 under "evidence"; mu of start and end to 0.2 and
+-0.1 against 0.67 and 0.76. With 40 classes "evidence" reaches 0.90, 0.47 and 0.56: the true mu of start and end lie
+within 0.2 instance lengths, which leaves little to tell apart.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ from asl_fast.layers.joined_levels import join_levels
 from asl_fast.ops.detection_loss import RawGaussians
 
 MU_INIT = (0.0, -0.5, 0.5)
+# Keeps bounded values strictly inside their bounds after rounding.
 _INSIDE = 1.0 - 1e-6
+# s atan(raw / s) stays within s pi / 2: the scale s of a bound 1.
+_SCALE_OF_BOUND = _INSIDE * 2 / math.pi
 # Keeps the fit defined where p is constant within every instance of a class.
 _LEAST_VARIANCE = 1e-4
 
@@ -44,26 +47,33 @@ _LEAST_VARIANCE = 1e-4
 def bounded(raw: Tensor, below: float, above: float) -> Tensor:
     """Squash ``raw`` smoothly into (-below, above); 0 maps to 0 with slope 1.
 
-    An arc tangent: its gradient fades like 1/raw², so an adaptive optimiser can always walk back; the gradients of
-    tanh and of a clamp become exactly zero.
+    It is an arc tangent because the gradient of that fades slowly, like 1 / raw², so that an adaptive optimiser can
+    always walk back. The gradients of tanh and of a clamp become exactly zero.
     """
-    scale = torch.full_like(raw, above).masked_fill(raw < 0, below) * (_INSIDE * 2 / math.pi)
+    scale = torch.full_like(raw, above).masked_fill(raw < 0, below) * _SCALE_OF_BOUND
     return scale * torch.atan(raw / scale)
 
 
 def gaussian(distance: Tensor, mu: Tensor, sigma: Tensor) -> Tensor:
-    """exp(-(d - mu)² / (2 sigma²)), the sensitivity of a point at signed distance ``d`` from the instance's centre.
+    """Return exp(-(d - mu)² / (2 sigma²)), the sensitivity of a point at distance d from the centre of its instance.
 
     Args:
-        distance: (...), in instance lengths, within [-0.5, 0.5] inside the instance.
-        mu: broadcastable to ``distance``, in instance lengths.
-        sigma: broadcastable to ``distance``, in instance lengths, positive.
+        distance: (...) d, signed, in instance lengths: within [-0.5, 0.5] inside the instance.
+        mu: Broadcastable to ``distance``, in instance lengths.
+        sigma: Broadcastable to ``distance``, in instance lengths, positive.
+
+    Returns:
+        (...), in (0, 1].
     """
     return torch.exp(-0.5 * ((distance - mu) / sigma) ** 2)
 
 
 def offset_iou(predicted: Tensor, target: Tensor) -> Tensor:
-    """Temporal IoU of two segments given as non-negative distances (..., 2) to start and end from a common point.
+    """Return the temporal IoU of two segments that share a point.
+
+    Args:
+        predicted: (..., 2) non-negative distances from the point to start and end.
+        target: (..., 2) likewise.
 
     Returns:
         (...), 0 where both segments have length zero.
@@ -74,47 +84,71 @@ def offset_iou(predicted: Tensor, target: Tensor) -> Tensor:
 
 
 def instance_groups(labels: Tensor, instance: Tensor) -> Tensor:
-    """Instance of each point with background as a group of its own: (B, P) in [0, G] from (B, P) in [-1, G)."""
+    """Return the instance of each point, with background as one more instance.
+
+    Args:
+        labels: (G,) int64 classes of the instances.
+        instance: (B, P) int64 in [-1, G), -1 on background.
+
+    Returns:
+        (B, P) int64 in [0, G], G on background.
+    """
     return torch.where(instance < 0, labels.shape[0], instance)
 
 
 def instance_labels(labels: Tensor, instance: Tensor) -> Tensor:
-    """(B, P) class of each point's instance; 0 on background. Labels are (G,) int64, ``instance`` -1 on background."""
+    """Return the class of each point's instance.
+
+    Args:
+        labels: (G,) int64 classes of the instances.
+        instance: (B, P) int64 in [-1, G), -1 on background.
+
+    Returns:
+        (B, P) int64, 0 on background.
+    """
     with_background = torch.cat([labels, labels.new_zeros(1)])
     return with_background.index_select(0, instance_groups(labels, instance).flatten()).view_as(instance)
 
 
 def class_probability(logits: Tensor, labels: Tensor) -> Tensor:
-    """(B, P) sigmoid of the logit (B, P, C) of one class (B, P) per point."""
+    """Return the probability of one class per point.
+
+    Args:
+        logits: (B, P, C).
+        labels: (B, P) int64 in [0, C).
+
+    Returns:
+        (B, P) in (0, 1).
+    """
     return torch.sigmoid(logits.gather(-1, labels[..., None])[..., 0])
 
 
 def profile_misfit(
-    p: Tensor, quality: Tensor, inside: Tensor, instance: Tensor, label: Tensor, num_instances: int, num_classes: int
+    p: Tensor, wanted: Tensor, inside: Tensor, instance: Tensor, label: Tensor, num_instances: int, num_classes: int
 ) -> Tensor:
-    """Share of the variation of the quality within instances that p does not explain, in [0, 2]; 1 when p is no use.
+    """Return the share of the variation of a profile within instances that p does not explain.
 
-    Leading dimensions hold profiles of the same points, each fitted by itself.
+    This is the negative log-likelihood, up to its scale, of ``wanted = a_i + b_c p(x) + Gaussian noise`` with the best
+    level a_i of each instance and the best amplitude b_c of each class, which have a closed form:
 
-    The negative log-likelihood, up to scale, of ``quality = a_i + b_c p(x) + Gaussian noise`` at its best a_i and b_c,
-    one level a_i per instance and one amplitude b_c per class, which are found in closed form:
+        1 - sum over classes of cov_c |cov_c| / var_p,c / sum over classes of var_wanted,c
 
-        1 - sum over classes of cov_c |cov_c| / var_p,c / sum over classes of var_Q,c
-
-    with covariance and variances summed over the instances of a class, each about its own mean. Neither the level nor
-    the amplitude of the quality matters, and weakly shown instances count little. A negative amplitude counts against.
+    Covariance and variances are summed over the instances of a class, each about its own mean. So neither the level nor
+    the amplitude of the profile matters, and an instance with a flat profile counts little. A negative amplitude, which
+    says that p is large where the profile is small, counts against p.
 
     Args:
-        p: (..., B, P) sensitivities with gradient.
-        quality: (..., B, P), treated as constant.
-        inside: (..., B, P) bool, points that count.
+        p: (..., B, P) sensitivities, with gradient. Leading dimensions hold several profiles of the same points, each
+            of which is fitted by itself.
+        wanted: (..., B, P) the profile that p is to have, treated as a constant.
+        inside: (..., B, P) bool, True for points that count.
         instance: (B, P) int64 in [0, num_instances), of each point.
         label: (B, P) int64 in [0, num_classes), of each point's instance.
-        num_instances: length of the table of instances.
-        num_classes: length of the table of classes.
+        num_instances: Number of instances, that of background included.
+        num_classes: Number of classes.
 
     Returns:
-        (...).
+        (...) in [0, 2]; 0 where p explains the profile, 1 where it is of no use.
     """
     weight = inside.to(p.dtype).flatten(-2)
     row, column, profiles = instance.flatten(), label.flatten(), p.shape[:-2]
@@ -128,7 +162,7 @@ def profile_misfit(
     def per_class(values: Tensor) -> Tensor:
         return p.new_zeros(*profiles, num_classes).index_add(-1, column, values)
 
-    shape, target = deviation(p), deviation(quality.detach().to(p.dtype))
+    shape, target = deviation(p), deviation(wanted.detach().to(p.dtype))
     covariance, variance = per_class(shape * target), per_class(shape**2)
     explained = (covariance * covariance.abs() / (variance + _LEAST_VARIANCE)).sum(-1)
     total = (target**2).sum(-1)
@@ -136,19 +170,18 @@ def profile_misfit(
 
 
 class ClassGaussians(nn.Module):
-    """Learnable sensitivity Gaussians, three per class: classification, start, end (columns 0, 1, 2).
+    """Learnable Gaussians of the sensitivity, three per class: classification, start, end (columns 0, 1, 2).
 
-    mu = mu_init + bounded(raw), sigma = sigma_init * exp(bounded(raw)): every value of the raw parameters is legal, the
-    initial values (mu 0, -0.5, 0.5 and sigma 1) are interior points with slope 1, and no gradient ever vanishes. So
-    mu_cls stays in (-b, b), mu_start in (-0.5-b, -0.5+b), mu_end in (0.5-b, 0.5+b) with b = ``mu_bound`` and
-    sigma in (sigma_min, sigma_max).
+    mu = mu_init + bounded(raw_mu) and sigma = sigma_init exp(bounded(raw_sigma)), see :func:`bounded`. So every value
+    of the parameters is legal and no gradient vanishes. With b = ``mu_bound``, mu_cls starts at 0 and stays in (-b, b),
+    mu_start starts at -0.5 and stays in (-0.5 - b, -0.5 + b), mu_end starts at 0.5 and stays in (0.5 - b, 0.5 + b).
 
     Args:
         num_classes: C.
-        mu_bound: largest distance of mu from its initial value, in instance lengths.
-        sigma_min: lower bound of sigma, in instance lengths; keeps p from collapsing to 0.
-        sigma_max: upper bound of sigma; the paper's clamp is 5.
-        sigma_init: initial sigma.
+        mu_bound: Largest distance of mu from its initial value, in instance lengths.
+        sigma_min: Lower bound of sigma, in instance lengths; keeps p from collapsing to 0.
+        sigma_max: Upper bound of sigma, in instance lengths; the paper's is 5.
+        sigma_init: Initial sigma, in instance lengths.
 
     Raises:
         ValueError: ``num_classes < 1``, ``mu_bound <= 0`` or not ``0 < sigma_min < sigma_init < sigma_max``.
@@ -185,23 +218,35 @@ class ClassGaussians(nn.Module):
     @property
     def sigma(self) -> Tensor:
         """(C, 3) widths [cls, start, end], in instance lengths."""
-        below, above = math.log(self.sigma_init / self.sigma_min), math.log(self.sigma_max / self.sigma_init)
-        return self.sigma_init * torch.exp(bounded(self.raw_sigma, below, above))
+        return self.sigma_init * torch.exp(bounded(self.raw_sigma, *self._log_sigma_bounds))
+
+    @property
+    def _log_sigma_bounds(self) -> tuple[float, float]:
+        """How far log sigma may fall and rise."""
+        return math.log(self.sigma_init / self.sigma_min), math.log(self.sigma_max / self.sigma_init)
 
     def raw(self, *, learned: bool) -> RawGaussians:
-        """The parameters as :func:`asl_fast.ops.detection_loss` takes them; without gradient unless ``learned``."""
+        """Return the parameters as :func:`asl_fast.ops.detection_loss.detection_loss` takes them.
+
+        Args:
+            learned: Whether a gradient reaches them.
+        """
         mu, sigma = (self.raw_mu, self.raw_sigma) if learned else (self.raw_mu.detach(), self.raw_sigma.detach())
-        quarter = _INSIDE * 2 / math.pi
-        below, above = math.log(self.sigma_init / self.sigma_min), math.log(self.sigma_max / self.sigma_init)
+        below, above = self._log_sigma_bounds
         return RawGaussians(
-            mu, sigma, MU_INIT, self.mu_bound * quarter, self.sigma_init, (below * quarter, above * quarter)
+            mu,
+            sigma,
+            mu_init=MU_INIT,
+            mu_scale=self.mu_bound * _SCALE_OF_BOUND,
+            sigma_init=self.sigma_init,
+            sigma_scales=(below * _SCALE_OF_BOUND, above * _SCALE_OF_BOUND),
         )
 
     def forward(self, distance: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Sensitivities of points.
+        """Return the sensitivities of points.
 
         Args:
-            distance: (...) d(x), in instance lengths.
+            distance: (...) signed distances d(x) to the centre of each point's instance, in instance lengths.
             labels: (...) int64 in [0, C), class of each point's instance.
 
         Returns:
@@ -214,6 +259,7 @@ class ClassGaussians(nn.Module):
         return p_cls, p_start, p_end
 
     def extra_repr(self) -> str:
+        """Return what ``print`` shows of the module."""
         return (
             f"{self.num_classes}, mu_bound={self.mu_bound}, sigma_min={self.sigma_min}, "
             f"sigma_max={self.sigma_max}, sigma_init={self.sigma_init}"
@@ -221,18 +267,18 @@ class ClassGaussians(nn.Module):
 
 
 class InstanceEvaluator(nn.Module):
-    """Instance-level sensitivity: per branch a 1-D temporal convolution, ReLU, a linear layer and a sigmoid.
+    """Instance-level sensitivity q: per branch a temporal convolution, ReLU, a linear layer and a sigmoid.
 
-    One set of weights serves all pyramid levels; the branches share one convolution call but no weight.
+    One set of weights serves all pyramid levels. The branches share one call of the convolution but no weight.
 
     Args:
         feature_dim: D.
-        branches: number of independent networks; the paper has two, classification and localisation.
-        hidden_dim: channels of each branch's convolution; D / 4, at least 8, when None.
-        kernel_size: odd width of the convolution in grid steps of each level.
+        branches: Number of independent networks; the paper has two, classification and localisation.
+        hidden_dim: Channels of each branch's convolution; D / 4, at least 8, when None.
+        kernel_size: Odd width of the convolution, in grid steps of each level.
 
     Raises:
-        ValueError: even ``kernel_size`` or a size below 1.
+        ValueError: Even ``kernel_size`` or a size below 1.
     """
 
     def __init__(
@@ -250,14 +296,14 @@ class InstanceEvaluator(nn.Module):
         self.outputs = nn.ModuleList(nn.Linear(hidden_dim, 1) for _ in range(branches))
 
     def forward(self, features: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
-        """Evaluate every point of every level.
+        """Predict the quality of the detector's predictions at every point of every level.
 
         Args:
-            features: per level (B, T_l, D).
-            masks: per level (B, T_l) bool; masked features count as 0 and masked results are 0.
+            features: Per level (B, T_l, D).
+            masks: Per level (B, T_l) bool, True where valid; masked features count as 0.
 
         Returns:
-            (B, P, branches) in (0, 1), levels concatenated.
+            (B, P, branches) in (0, 1), levels concatenated; 0 where masked.
         """
         joined = join_levels(features, masks, self.gap)
         valid = joined.mask[..., None]

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from asl_fast.models.config import InferenceConfig
 from asl_fast.models.detector import DetectorOutput
 from asl_fast.ops.soft_nms import soft_nms
 
@@ -19,35 +20,6 @@ class TimeGrid(Protocol):
 
     def to_sec(self, grid: Any, /) -> Any:
         """Convert positions, in grid steps, to seconds."""
-
-
-@dataclass(frozen=True)
-class InferenceConfig:
-    """Thresholds of post-processing, ActionFormer's defaults.
-
-    Attributes:
-        score_threshold: Candidates must score more.
-        candidates_per_level: Best-scoring (point, class) pairs kept per video and level.
-        min_length_grid: Candidates must be longer, in grid steps.
-        nms: How overlapping detections are suppressed.
-        nms_sigma: Width of the Gaussian decay.
-        nms_iou_threshold: tIoU from which "linear" decays and "hard" removes.
-        min_score: Detections whose decayed score falls below are dropped.
-        max_segments: Detections kept per video.
-        class_agnostic: Suppress across classes.
-        voting_threshold: If set, boundaries are averaged over candidates of at least this tIoU.
-    """
-
-    score_threshold: float = 0.001
-    candidates_per_level: int = 2000
-    min_length_grid: float = 0.05
-    nms: Literal["gaussian", "linear", "hard", "none"] = "gaussian"
-    nms_sigma: float = 0.5
-    nms_iou_threshold: float = 0.1
-    min_score: float = 0.001
-    max_segments: int = 200
-    class_agnostic: bool = False
-    voting_threshold: float | None = None
 
 
 @dataclass(frozen=True)

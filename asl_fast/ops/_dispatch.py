@@ -76,7 +76,7 @@ def register(op: str, name: str, target: Function | str, *, obstacle: Predicate 
 
 
 def kernel(
-    op: str, device: str, operands: Callable[..., Any], check_values: Callable[[Any], None] | None = None, legacy=False
+    op: str, device: str, operands: Callable[..., Any], check_values: Callable[[Any], None] | None = None
 ) -> Function:
     """The function that the dispatcher calls for ``op`` on tensors of ``device``; ``operands`` names its arguments."""
 
@@ -88,7 +88,7 @@ def kernel(
         function = _resolved.get((op, device, forced))
         if function is None:
             function = _resolve(op, device, forced)
-        return function(*given) if legacy else as_returned(function(given))
+        return as_returned(function(given))
 
     run.__name__ = op
     return run

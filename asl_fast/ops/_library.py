@@ -18,6 +18,7 @@ from typing import Any, Protocol, get_type_hints
 import torch
 from torch import Tensor
 
+from asl_fast.backend import backend, forced_backend
 from asl_fast.ops import _dispatch
 
 # name of an op -> what it takes.
@@ -30,7 +31,7 @@ SCHEMA_TYPES: Mapping[Any, str] = {
     Tensor: "Tensor",
     Tensor | None: "Tensor?",
     bool: "bool",
-    int: "int",
+    int: "SymInt",  # a size may be one that a traced graph leaves open
     float: "float",
     float | None: "float?",
     str: "str",
@@ -97,15 +98,16 @@ def differentiable(
     keep_outputs: Sequence[str] = (),
     constant: Callable[[Any], Sequence[str]] | Sequence[str] = (),
 ) -> None:
-    """Register the derivative of ``asl_fast::<name>``.
+    """Register the derivative of ``asl_fast::<name>``; ops that it calls run under the backend of the forward pass.
 
     Args:
         operands: As for :func:`define`.
         name: of the op.
         gradients: ``gradients(given, found, grads, needed)`` returns gradients by the names of the operands, in any
-            floating type. ``given`` and ``found`` are the operands and outputs of the forward pass, but of their
-            tensors only those that are kept, None for the others. ``grads`` are the gradients of the outputs (None
-            where there is none, but not all None), ``needed`` says by name which operands need one.
+            floating type; a gradient that has more dimensions than its operand is summed over the last of them.
+            ``given`` and ``found`` are the operands and outputs of the forward pass, but of their tensors only those
+            that are kept, None for the others. ``grads`` are the gradients of the outputs (None where there is none,
+            but not all None), ``needed`` says by name which operands need one.
         keep_operands: Names of the tensors among the operands that the backward pass needs.
         keep_outputs: Likewise of the outputs.
         constant: Names of outputs that carry no gradient, or a function of the operands that gives them.
@@ -117,7 +119,8 @@ def differentiable(
         names = constant(given) if callable(constant) else constant
         ctx.mark_non_differentiable(*(getattr(found, each) for each in names))
         ctx.set_materialize_grads(False)
-        ctx.dtypes = [value.dtype if isinstance(value, Tensor) else None for value in inputs]
+        ctx.backend = forced_backend()
+        ctx.forms = [(value.dtype, value.dim()) if isinstance(value, Tensor) else None for value in inputs]
         ctx.numbers = operands(*(None if isinstance(value, Tensor) else value for value in inputs))
         kept = [*(getattr(given, each) for each in keep_operands), *(getattr(found, each) for each in keep_outputs)]
         ctx.save_for_backward(*kept)
@@ -131,13 +134,22 @@ def differentiable(
         kept = dict(zip(keep_outputs, saved[len(keep_operands) :], strict=True))
         found = outputs(*(kept.get(field) for field in outputs._fields))
         needed = operands(*ctx.needs_input_grad)
-        by_name = gradients(given, found, outputs(*grads), needed)
-        return tuple(
-            by_name[field].to(dtype) if need and by_name.get(field) is not None else None
-            for field, dtype, need in zip(operands._fields, ctx.dtypes, needed, strict=True)
-        )
+        with backend(ctx.backend):
+            by_name = gradients(given, found, outputs(*grads), needed)
+        results = []
+        for field, form, need in zip(operands._fields, ctx.forms, needed, strict=True):
+            gradient = by_name.get(field) if need else None
+            results.append(None if gradient is None else _like_operand(gradient, *form))
+        return tuple(results)
 
     torch.library.register_autograd(f"asl_fast::{name}", backward, setup_context=setup_context, lib=LIBRARY)
+
+
+def _like_operand(gradient: Tensor, dtype: torch.dtype, dimensions: int) -> Tensor:
+    """The gradient in the operand's dtype, summed over trailing dimensions that the operand does not have."""
+    if gradient.dim() > dimensions:
+        gradient = gradient.sum(dim=tuple(range(dimensions, gradient.dim())))
+    return gradient.to(dtype)
 
 
 def _refuse_double_backward(op: str, module: str) -> None:

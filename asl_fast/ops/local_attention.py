@@ -9,16 +9,15 @@ Source: ActionFormer (Zhang, Wu, Li, ECCV 2022), section 3.2; the windows follow
 from __future__ import annotations
 
 import importlib.util
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from asl_fast.backend import backend, forced_backend
-from asl_fast.ops import _dispatch
-from asl_fast.ops import _legacy as _library
+from asl_fast.backend import forced_backend
+from asl_fast.ops import _dispatch, _library
 from asl_fast.reference import local_attention as reference
+from asl_fast.reference.local_attention import BackwardOperands, BackwardOutputs, Operands, Outputs
 
 MIN_CHUNK = 32
 MAX_KERNEL_DIM = 256
@@ -27,46 +26,26 @@ KERNEL_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 _HAS_TRITON = importlib.util.find_spec("triton") is not None
 
 
-def _fake(q: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
-    return q.new_empty(q.shape), q.new_empty(q.shape[:-1], dtype=torch.float32)
+_op = _library.define(Operands, "local_attention")
+_op_backward = _library.define(BackwardOperands, "local_attention_backward")
 
 
-def _fake_backward(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor, bias: Tensor | None, *_: Any
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    grad_q, grad_k, grad_v = (q.new_empty(q.shape) for _ in range(3))
-    return grad_q, grad_k, grad_v, q.new_empty(0) if bias is None else bias.new_empty(bias.shape)
+def _gradients(given: Operands, found: Outputs, grads: Outputs, needed: Operands) -> dict[str, Tensor]:
+    asked = BackwardOperands(grad=grads.out, out=found.out, lse=found.lse, **given._asdict())
+    of = BackwardOutputs(*_op_backward(*asked))
+    return {"q": of.grad_q, "k": of.grad_k, "v": of.grad_v, "bias": of.grad_bias}
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    *tensors, ctx.window = inputs
-    ctx.backend = forced_backend()
-    ctx.mark_non_differentiable(output[1])
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*tensors, *output)
-
-
-def _backward(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
-    _library.refuse_double_backward("local_attention")
-    if grad is None:
-        return (None,) * 6
-    with backend(ctx.backend):
-        grad_q, grad_k, grad_v, grad_bias = _op_backward(grad, *ctx.saved_tensors, ctx.window)
-    return grad_q, grad_k, grad_v, None, grad_bias if ctx.needs_input_grad[4] else None, None
-
-
-_op = _library.define(
-    "local_attention(Tensor q, Tensor k, Tensor v, Tensor mask, Tensor? bias, int window) -> (Tensor, Tensor)",
-    fake=_fake,
+_library.differentiable(
+    Operands,
+    "local_attention",
+    _gradients,
+    keep_operands=("q", "k", "v", "mask", "bias"),
+    keep_outputs=("out", "lse"),
+    constant=("lse",),
 )
-_op_backward = _library.define(
-    "local_attention_backward(Tensor grad, Tensor q, Tensor k, Tensor v, Tensor mask, Tensor? bias, Tensor out, "
-    "Tensor lse, int window) -> (Tensor, Tensor, Tensor, Tensor)",
-    fake=_fake_backward,
-)
-_library.differentiable("local_attention", setup_context=_setup_context, backward=_backward)
 
-_dispatch.register("local_attention", "reference", reference.local_attention_with_lse)
+_dispatch.register("local_attention", "reference", reference.local_attention)
 _dispatch.register("local_attention", "triton", "asl_fast.kernels.local_attention:local_attention")
 _dispatch.register("local_attention_backward", "reference", reference.local_attention_backward)
 _dispatch.register("local_attention_backward", "triton", "asl_fast.kernels.local_attention:local_attention_backward")
@@ -99,8 +78,7 @@ def local_attention(
     if bias is not None and bias.shape != (q.shape[1], window):
         raise ValueError(f"bias must have shape (heads, window) = {(q.shape[1], window)}, found {tuple(bias.shape)}")
     if _takes_kernel(q):
-        out: Tensor = _op(q, k, v, mask, bias, window)[0]
-        return out
+        return Outputs(*_op(*Operands(q=q, k=k, v=v, mask=mask, bias=bias, window=window))).out
     return _chunked(q, k, v, mask, window // 2, bias)
 
 

@@ -3,56 +3,32 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
-from asl_fast.backend import backend, forced_backend
-from asl_fast.ops import _checks, _dispatch
-from asl_fast.ops import _legacy as _library
+from asl_fast.ops import _checks, _dispatch, _library
 from asl_fast.reference import segment_iou as reference
-from asl_fast.reference._precision import compute_dtype
+from asl_fast.reference.segment_iou import BackwardOperands, BackwardOutputs, Operands, Outputs
+
+_op = _library.define(Operands, "segment_iou")
+_op_backward = _library.define(BackwardOperands, "segment_iou_backward")
 
 
-def _fake(a: Tensor, b: Tensor, aligned: bool, distance: bool) -> Tensor:
-    leading = _checks.broadcast(a.shape[:-2], b.shape[:-2])
-    size = (*leading, a.shape[-2]) if aligned else (*leading, a.shape[-2], b.shape[-2])
-    return a.new_empty(size, dtype=compute_dtype(a, b))
+def _gradients(given: Operands, found: Outputs, grads: Outputs, needed: Operands) -> dict[str, Tensor]:
+    asked = BackwardOperands(grad=grads.iou, **given._asdict())
+    of = BackwardOutputs(*_op_backward(*asked))
+    return {"a": of.grad_a, "b": of.grad_b}
 
 
-def _fake_backward(grad: Tensor, a: Tensor, b: Tensor, aligned: bool, distance: bool) -> tuple[Tensor, Tensor]:
-    return a.new_empty(a.shape), b.new_empty(b.shape)
-
-
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    a, b, ctx.aligned, ctx.distance = inputs
-    ctx.save_for_backward(a, b)
-    ctx.backend = forced_backend()
-
-
-def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    _library.refuse_double_backward("segment_iou")
-    a, b = ctx.saved_tensors
-    with backend(ctx.backend):
-        grad_a, grad_b = _op_backward(grad, a, b, ctx.aligned, ctx.distance)
-    return grad_a, grad_b, None, None
-
-
-_op = _library.define("segment_iou(Tensor a, Tensor b, bool aligned, bool distance) -> Tensor", fake=_fake)
-_op_backward = _library.define(
-    "segment_iou_backward(Tensor grad, Tensor a, Tensor b, bool aligned, bool distance) -> (Tensor, Tensor)",
-    fake=_fake_backward,
-)
-_library.differentiable("segment_iou", setup_context=_setup_context, backward=_backward)
+_library.differentiable(Operands, "segment_iou", _gradients, keep_operands=("a", "b"))
 
 _dispatch.register("segment_iou", "reference", reference.segment_iou)
-_dispatch.register("segment_iou", "cpu", "asl_fast.ops._segment_iou_cpu:segment_iou")
+_dispatch.register("segment_iou", "cpu", "asl_fast.ops._segment_iou_native:cpu")
+_dispatch.register("segment_iou", "cuda", "asl_fast.ops._segment_iou_native:cuda")
 _dispatch.register("segment_iou", "triton", "asl_fast.kernels.segment_iou:segment_iou")
-_dispatch.register("segment_iou", "cuda", "asl_fast.ops._segment_iou_cuda:segment_iou")
 _dispatch.register("segment_iou_backward", "reference", reference.segment_iou_backward)
-_dispatch.register("segment_iou_backward", "cpu", "asl_fast.ops._segment_iou_cpu:segment_iou_backward")
+_dispatch.register("segment_iou_backward", "cpu", "asl_fast.ops._segment_iou_native:cpu_backward")
+_dispatch.register("segment_iou_backward", "cuda", "asl_fast.ops._segment_iou_native:cuda_backward")
 _dispatch.register("segment_iou_backward", "triton", "asl_fast.kernels.segment_iou:segment_iou_backward")
-_dispatch.register("segment_iou_backward", "cuda", "asl_fast.ops._segment_iou_cuda:segment_iou_backward")
 
 
 def segment_iou(a: Tensor, b: Tensor, *, aligned: bool = False) -> Tensor:
@@ -76,7 +52,7 @@ def segment_iou(a: Tensor, b: Tensor, *, aligned: bool = False) -> Tensor:
             devices.
     """
     _check("segment_iou", a, b, aligned)
-    result: Tensor = _op(a, b, aligned, False)
+    result: Tensor = _op(*Operands(a=a, b=b, aligned=aligned, distance=False))
     return result
 
 
@@ -88,7 +64,7 @@ def segment_diou(a: Tensor, b: Tensor, *, aligned: bool = False) -> Tensor:
     gradient reaches pairs that do not overlap.
     """
     _check("segment_diou", a, b, aligned)
-    result: Tensor = _op(a, b, aligned, True)
+    result: Tensor = _op(*Operands(a=a, b=b, aligned=aligned, distance=True))
     return result
 
 

@@ -4,16 +4,14 @@
 from __future__ import annotations
 
 import operator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from asl_fast.backend import backend, forced_backend
-from asl_fast.ops import _checks, _dispatch
-from asl_fast.ops import _legacy as _library
+from asl_fast.ops import _checks, _dispatch, _library
 from asl_fast.reference import segment_iou_ragged as reference
-from asl_fast.reference._precision import compute_dtype
+from asl_fast.reference.segment_iou_ragged import BackwardOperands, BackwardOutputs, Operands, Outputs
 
 
 class RaggedPairs(NamedTuple):
@@ -26,31 +24,6 @@ class RaggedPairs(NamedTuple):
 
     values: Tensor
     offsets: Tensor
-
-
-def _fake(
-    a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor, max_pairs: int, distance: bool
-) -> tuple[Tensor, Tensor]:
-    return a.new_empty(max_pairs, dtype=compute_dtype(a, b)), a_offsets.new_empty(a_offsets.shape)
-
-
-def _fake_backward(
-    grad: Tensor, a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor, offsets: Tensor, distance: bool
-) -> tuple[Tensor, Tensor]:
-    return a.new_empty(a.shape), b.new_empty(b.shape)
-
-
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    *tensors, _, ctx.distance = inputs
-    ctx.save_for_backward(*tensors, output[1])
-    ctx.backend = forced_backend()
-
-
-def _backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
-    _library.refuse_double_backward("segment_iou_ragged")
-    with backend(ctx.backend):
-        grad_a, grad_b = _op_backward(grad, *ctx.saved_tensors, ctx.distance)
-    return grad_a, grad_b, None, None, None, None
 
 
 def _counts(name: str, segments: Tensor, offsets: Tensor) -> list[int]:
@@ -68,44 +41,52 @@ def _number_of_pairs(a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor)
     return sum(map(operator.mul, _counts("a", a, a_offsets), _counts("b", b, b_offsets)))
 
 
-def _check_values(a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor, max_pairs: int, distance: bool) -> None:
-    pairs = _number_of_pairs(a, b, a_offsets, b_offsets)
-    if pairs > max_pairs:
-        raise ValueError(f"segment_iou_ragged: max_pairs is {max_pairs}, but the videos have {pairs} pairs; raise it")
+def _check_values(given: Operands) -> None:
+    pairs = _number_of_pairs(given.a, given.b, given.a_video_offsets, given.b_video_offsets)
+    if pairs > given.max_pairs:
+        raise ValueError(
+            f"segment_iou_ragged: max_pairs is {given.max_pairs}, but the videos have {pairs} pairs; raise it"
+        )
 
 
-def _check_backward(grad: Tensor, a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor, *_: Any) -> None:
-    _check_values(a, b, a_offsets, b_offsets, grad.shape[0], False)
-
-
-_op = _library.define(
-    "segment_iou_ragged(Tensor a, Tensor b, Tensor a_offsets, Tensor b_offsets, SymInt max_pairs, bool distance) "
-    "-> (Tensor, Tensor)",
-    fake=_fake,
-    check_values=_check_values,
-)
+_op = _library.define(Operands, "segment_iou_ragged", check_values=_check_values)
 _op_backward = _library.define(
-    "segment_iou_ragged_backward(Tensor grad, Tensor a, Tensor b, Tensor a_offsets, Tensor b_offsets, Tensor offsets, "
-    "bool distance) -> (Tensor, Tensor)",
-    fake=_fake_backward,
-    check_values=_check_backward,
+    BackwardOperands, "segment_iou_ragged_backward", check_values=lambda given: _check_values(given.forward)
 )
-_library.differentiable("segment_iou_ragged", setup_context=_setup_context, backward=_backward)
+
+
+def _gradients(given: Operands, found: Outputs, grads: Outputs, needed: Operands) -> dict[str, Tensor]:
+    asked = BackwardOperands(
+        grad=grads.values,
+        a=given.a,
+        b=given.b,
+        a_video_offsets=given.a_video_offsets,
+        b_video_offsets=given.b_video_offsets,
+        pair_offsets=found.pair_offsets,
+        distance=given.distance,
+    )
+    of = BackwardOutputs(*_op_backward(*asked))
+    return {"a": of.grad_a, "b": of.grad_b}
+
+
+_library.differentiable(
+    Operands,
+    "segment_iou_ragged",
+    _gradients,
+    keep_operands=("a", "b", "a_video_offsets", "b_video_offsets"),
+    keep_outputs=("pair_offsets",),
+    constant=("pair_offsets",),
+)
 
 _dispatch.register("segment_iou_ragged", "reference", reference.segment_iou_ragged)
-_dispatch.register("segment_iou_ragged", "cpu", "asl_fast.ops._segment_iou_ragged_cpu:segment_iou_ragged")
+_dispatch.register("segment_iou_ragged", "cpu", "asl_fast.ops._segment_iou_ragged_native:cpu")
+_dispatch.register("segment_iou_ragged", "cuda", "asl_fast.ops._segment_iou_ragged_native:cuda")
 _dispatch.register("segment_iou_ragged", "triton", "asl_fast.kernels.segment_iou_ragged:segment_iou_ragged")
-_dispatch.register("segment_iou_ragged", "cuda", "asl_fast.ops._segment_iou_ragged_cuda:segment_iou_ragged")
-_dispatch.register("segment_iou_ragged_backward", "reference", reference.segment_iou_ragged_backward)
-_dispatch.register(
-    "segment_iou_ragged_backward", "cpu", "asl_fast.ops._segment_iou_ragged_cpu:segment_iou_ragged_backward"
-)
-_dispatch.register(
-    "segment_iou_ragged_backward", "triton", "asl_fast.kernels.segment_iou_ragged:segment_iou_ragged_backward"
-)
-_dispatch.register(
-    "segment_iou_ragged_backward", "cuda", "asl_fast.ops._segment_iou_ragged_cuda:segment_iou_ragged_backward"
-)
+_BACKWARD = "segment_iou_ragged_backward"
+_dispatch.register(_BACKWARD, "reference", reference.segment_iou_ragged_backward)
+_dispatch.register(_BACKWARD, "cpu", "asl_fast.ops._segment_iou_ragged_native:cpu_backward")
+_dispatch.register(_BACKWARD, "cuda", "asl_fast.ops._segment_iou_ragged_native:cuda_backward")
+_dispatch.register(_BACKWARD, "triton", "asl_fast.kernels.segment_iou_ragged:segment_iou_ragged_backward")
 
 
 def segment_iou_ragged(
@@ -165,7 +146,11 @@ def _call(
         max_pairs = _number_of_pairs(a, b, a_offsets, b_offsets)
     elif max_pairs < 0:
         raise ValueError(f"{op}: max_pairs must be at least 0, got {max_pairs}")
-    return RaggedPairs(*_op(a, b, a_offsets, b_offsets, max_pairs, distance))
+    given = Operands(
+        a=a, b=b, a_video_offsets=a_offsets, b_video_offsets=b_offsets, max_pairs=max_pairs, distance=distance
+    )
+    found = Outputs(*_op(*given))
+    return RaggedPairs(values=found.values, offsets=found.pair_offsets)
 
 
 def _check(op: str, a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Assignment and every loss of a detector's outputs in plain PyTorch, and the derivatives, written out.
+"""Assignment and every loss of a detector's outputs but the contrastive one, in plain PyTorch.
 
 :func:`compose` is the formula; it takes the implementations of its parts, so that the C++ kernels serve it as well.
 """
@@ -7,343 +7,349 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from asl_fast.reference import _outputs, assign_points, diou_loss, sensitivity_focal_loss
 from asl_fast.reference._precision import compute_dtype, unit_gradient_dtype
-from asl_fast.reference.assign_points import assign_points
-from asl_fast.reference.diou_loss import diou_loss
-from asl_fast.reference.sensitivity_focal_loss import sensitivity_focal_loss
+from asl_fast.reference._rows import Rows
+from asl_fast.reference.gaussians import gaussian, gaussian_tables
 
 LEAST_LOCATION_LOSS = 0.01  # in the automatic location weight
+LEAST_UNION = 1e-8  # of the DIoU loss, in strides
 
 
-class Rows:
-    """The points that count as positive, as rows of flat tensors.
+class Factors(NamedTuple):
+    """What the unscaled gradients of the forward pass are multiplied by in the backward pass; each a scalar.
 
-    Every point is a row, with what background says replaced: all shapes are known before the values are. Where reading
-    a value costs nothing, on a CPU, :class:`PositiveRows` holds the positive points alone, which are few.
-
-    Args:
-        positive: (B, P) bool.
+    Attributes:
+        positive_cls: Of the logits of positive points.
+        background_cls: Of the logits of background.
+        positive_loc: Of the offsets.
+        per_positive: Of the predicted quality: one over the number of positives.
+        balance: Of the localisation loss in the total.
+        mean_cls: K_cls, the focal loss of the positives averaged by h_cls where h_cls is scaled to mean 1; else 0.
+        mean_loc: K_loc, likewise of the DIoU loss.
     """
 
-    def __init__(self, positive: Tensor) -> None:
-        self.shape = positive.shape
-        self.positive = positive.flatten()
-
-    def take(self, values: Tensor) -> Tensor:
-        """(N, ...) rows of (B, P, ...)."""
-        return values.flatten(0, 1)
-
-    def keep(self, values: Tensor, otherwise: float = 0) -> Tensor:
-        """(N, ...) with ``otherwise`` in rows of background."""
-        return torch.where(_over(self.positive, values), values, otherwise)
-
-    def spread(self, values: Tensor, otherwise: float = 0) -> Tensor:
-        """(B, P, ...) with rows (N, ...) on the positive points and ``otherwise`` on background."""
-        return self.keep(values, otherwise).view(*self.shape, *values.shape[1:])
-
-    def scale(self, values: Tensor, positive: Tensor, background: Tensor) -> Tensor:
-        """(B, P, ...) times one factor () on positive points and another on background."""
-        factor = torch.where(self.positive, positive, background).view(self.shape)
-        return values * _over(factor, values)
+    positive_cls: Tensor
+    background_cls: Tensor
+    positive_loc: Tensor
+    per_positive: Tensor
+    balance: Tensor
+    mean_cls: Tensor
+    mean_loc: Tensor
 
 
-class PositiveRows(Rows):
-    """The positive points alone; their number is read from the device."""
+class OfPoints(NamedTuple):
+    """What the Gaussians learn from, each (B, P); anything on background.
 
-    def __init__(self, positive: Tensor) -> None:
-        super().__init__(positive)
-        self.index = self.positive.nonzero().squeeze(1)
+    Attributes:
+        focal: Focal loss, summed over classes.
+        diou: DIoU loss.
+        distance: d(x), signed distance to the instance's centre in lengths of the instance.
+    """
 
-    def take(self, values: Tensor) -> Tensor:
-        return values.flatten(0, 1).index_select(0, self.index)
-
-    def keep(self, values: Tensor, otherwise: float = 0) -> Tensor:
-        return values
-
-    def spread(self, values: Tensor, otherwise: float = 0) -> Tensor:
-        full = values.new_full((self.positive.shape[0], *values.shape[1:]), otherwise)
-        return full.index_copy_(0, self.index, values).view(*self.shape, *values.shape[1:])
-
-    def scale(self, values: Tensor, positive: Tensor, background: Tensor) -> Tensor:
-        scaled = values * background
-        scaled.flatten(0, 1).index_copy_(0, self.index, self.take(values) * positive)
-        return scaled
+    focal: Tensor
+    diou: Tensor
+    distance: Tensor
 
 
-def _over(per_row: Tensor, values: Tensor) -> Tensor:
-    """``per_row`` with as many dimensions as ``values``."""
-    return per_row.view(*per_row.shape, *(1,) * (values.dim() - per_row.dim()))
+class Outputs(NamedTuple):
+    """The losses, what other losses take of the Gaussians, and what the backward pass needs; scalars unless said.
+
+    Attributes:
+        total: cls + location weight * loc + sensitivity.
+        cls: Classification loss.
+        loc: Localisation loss.
+        sensitivity: Loss of the instance-level evaluator.
+        num_positives: int64.
+        normalizer: The updated one, in the dtype it was given in.
+        mu: (C, 3) centres of the Gaussians; (0,) without them.
+        sigma: (C, 3) widths, likewise.
+        segments_finest: (G, 2) segments in strides of the first point, likewise.
+        unit_logits: (B, P, C) unscaled gradient of the logits; (0,) where it is not needed.
+        unit_offsets: (B, P, 2) likewise of the offsets.
+        unit_predicted_quality: Likewise of the predicted quality, in its shape.
+        label: (B, P) int32 class of each point, -1 on background.
+        of_points: (3, B, P), :class:`OfPoints`; zeros where no Gaussian learns.
+        factors: (7,), :class:`Factors`.
+    """
+
+    total: Tensor
+    cls: Tensor
+    loc: Tensor
+    sensitivity: Tensor
+    num_positives: Tensor
+    normalizer: Tensor
+    mu: Tensor
+    sigma: Tensor
+    segments_finest: Tensor
+    unit_logits: Tensor
+    unit_offsets: Tensor
+    unit_predicted_quality: Tensor
+    label: Tensor
+    of_points: Tensor
+    factors: Tensor
+
+
+class Operands(NamedTuple):
+    """What the op takes; :func:`asl_fast.ops.detection_loss` explains the tensors and numbers.
+
+    Attributes:
+        predicted_quality: (B, P, 1 or 2) what the instance-level evaluator says, or None.
+        raw_mu: (C, 3) unbounded parameter of the Gaussians' centres, or None; likewise raw_sigma of their widths.
+        gaussian_form: The numbers of :class:`asl_fast.reference.gaussians.GaussianForm`; empty without Gaussians.
+        class_level: Whether the Gaussians are part of h.
+        cls_sensitive: Whether positives are weighted by h in the classification loss; likewise loc.
+        cls_column: Column of ``predicted_quality`` for the classification, -1 for none; likewise loc.
+        cls_constant: Weight of positives in the classification loss where it is not sensitive; likewise loc.
+        normalize: Whether h is scaled to mean 1 over the positives.
+        need_logits: Whether anyone asks for the gradient of the logits; likewise the others.
+    """
+
+    logits: Tensor
+    offsets: Tensor
+    predicted_quality: Tensor | None
+    mask: Tensor
+    points: Tensor
+    segments: Tensor
+    labels: Tensor
+    video_offsets: Tensor
+    raw_mu: Tensor | None
+    raw_sigma: Tensor | None
+    normalizer: Tensor
+    gaussian_form: Sequence[float]
+    class_level: bool
+    cls_sensitive: bool
+    loc_sensitive: bool
+    cls_column: int
+    loc_column: int
+    cls_constant: float
+    loc_constant: float
+    normalize: bool
+    center_sampling_radius: float | None
+    tie_tolerance: float
+    alpha: float
+    gamma: float
+    label_smoothing: float
+    momentum: float
+    location_weight: float
+    need_logits: bool
+    need_offsets: bool
+    need_predicted_quality: bool
+    need_gaussians: bool
+
+    def assignment(self) -> assign_points.Operands:
+        """Return what the assignment of points to instances takes."""
+        return assign_points.Operands(
+            points=self.points,
+            segments=self.segments,
+            labels=self.labels,
+            video_offsets=self.video_offsets,
+            num_classes=self.logits.shape[-1],
+            center_sampling_radius=self.center_sampling_radius,
+            tie_tolerance=self.tie_tolerance,
+        )
+
+    def outputs(self) -> Outputs:
+        """Return room for the results."""
+        dtype, device, shape = compute_dtype(self.logits), self.logits.device, self.mask.shape
+        table = (0,) if self.raw_mu is None else self.raw_mu.shape
+        quality = self.logits if self.predicted_quality is None else self.predicted_quality
+        with_quality = self.need_predicted_quality and self.predicted_quality is not None
+        of_segments = dtype if self.raw_mu is None else torch.promote_types(self.segments.dtype, self.points.dtype)
+        return Outputs(
+            total=_outputs.empty((), dtype, device),
+            cls=_outputs.empty((), dtype, device),
+            loc=_outputs.empty((), dtype, device),
+            sensitivity=_outputs.empty((), dtype, device),
+            num_positives=_outputs.empty((), torch.int64, device),
+            normalizer=_outputs.empty((), self.normalizer.dtype, device),
+            mu=_outputs.empty(table, dtype, device),
+            sigma=_outputs.empty(table, dtype, device),
+            segments_finest=_outputs.empty_unless(self.raw_mu is not None, self.segments.shape, of_segments, device),
+            unit_logits=_outputs.empty_unless(
+                self.need_logits, self.logits.shape, unit_gradient_dtype(self.logits), device
+            ),
+            unit_offsets=_outputs.empty_unless(
+                self.need_offsets, self.offsets.shape, unit_gradient_dtype(self.offsets), device
+            ),
+            unit_predicted_quality=_outputs.empty_unless(
+                with_quality, quality.shape, unit_gradient_dtype(quality), device
+            ),
+            label=_outputs.empty(shape, torch.int32, device),
+            of_points=_outputs.empty((len(OfPoints._fields), *shape), dtype, device),
+            factors=_outputs.empty((len(Factors._fields),), dtype, device),
+        )
 
 
 class Parts(NamedTuple):
     """What the loss is made of: implementations of three ops, and the points at which the positives' losses look."""
 
-    assign_points: Callable[..., Any]
-    sensitivity_focal_loss: Callable[..., Any]
-    diou_loss: Callable[..., Any]
+    assign_points: Callable[[assign_points.Operands], assign_points.Outputs]
+    sensitivity_focal_loss: Callable[[sensitivity_focal_loss.Operands], sensitivity_focal_loss.Outputs]
+    diou_loss: Callable[[diou_loss.Operands], diou_loss.Outputs]
     rows: Callable[[Tensor], Rows]
 
 
-REFERENCE = Parts(assign_points, sensitivity_focal_loss, diou_loss, Rows)
+REFERENCE = Parts(assign_points.assign_points, sensitivity_focal_loss.sensitivity_focal_loss, diou_loss.diou_loss, Rows)
 
 
-class GaussianForm(NamedTuple):
-    """How raw parameters become Gaussians, see :func:`gaussian_tables`."""
-
-    mu_init_cls: float
-    mu_init_start: float
-    mu_init_end: float
-    mu_scale: float
-    sigma_init: float
-    sigma_scale_below: float
-    sigma_scale_above: float
+def detection_loss(given: Operands) -> Outputs:
+    """All of it in plain PyTorch, with static shapes."""
+    return compose(REFERENCE, given)
 
 
-def gaussian_tables(
-    raw_mu: Tensor, raw_sigma: Tensor, form: Sequence[float], dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """mu = init + s atan(raw / s) and sigma = init exp(s atan(raw / s)), (C, 3)."""
-    shape = GaussianForm(*form)
-    mu = torch.atan(raw_mu.to(dtype) / shape.mu_scale) * shape.mu_scale
-    # Added as numbers: a tensor made from a list would be copied to the device, and waited for.
-    for column in range(3):
-        mu[:, column] += shape[column]
-    scale = _sigma_scale(raw_sigma, shape, dtype)
-    return mu, torch.exp(scale * torch.atan(raw_sigma.to(dtype) / scale)) * shape.sigma_init
-
-
-def gaussian_slopes(raw_mu: Tensor, raw_sigma: Tensor, sigma: Tensor, form: Sequence[float]) -> tuple[Tensor, Tensor]:
-    """d mu / d raw_mu and d sigma / d raw_sigma of :func:`gaussian_tables`, (C, 3)."""
-    shape, dtype = GaussianForm(*form), sigma.dtype
-    scale = _sigma_scale(raw_sigma, shape, dtype)
-    slope_mu = 1 / (1 + (raw_mu.to(dtype) / shape.mu_scale) ** 2)
-    return slope_mu, sigma / (1 + (raw_sigma.to(dtype) / scale) ** 2)
-
-
-def _sigma_scale(raw_sigma: Tensor, shape: GaussianForm, dtype: torch.dtype) -> Tensor:
-    above = torch.full_like(raw_sigma, shape.sigma_scale_above, dtype=dtype)
-    return above.masked_fill(raw_sigma < 0, shape.sigma_scale_below)
-
-
-def detection_loss(*arguments: Any) -> tuple[Tensor, ...]:
-    """The registered op, all of it in plain PyTorch."""
-    return compose(REFERENCE, *arguments)
-
-
-def compose(
-    parts: Parts,
-    logits: Tensor,
-    offsets: Tensor,
-    quality: Tensor | None,
-    mask: Tensor,
-    points: Tensor,
-    segments: Tensor,
-    labels: Tensor,
-    bounds: Tensor,
-    raw_mu: Tensor | None,
-    raw_sigma: Tensor | None,
-    normalizer: Tensor,
-    form: Sequence[float],
-    class_level: bool,
-    sensitive: Sequence[bool],
-    columns: Sequence[int],
-    constants: Sequence[float],
-    normalize: bool,
-    center_sampling_radius: float | None,
-    tie_tolerance: float,
-    alpha: float,
-    gamma: float,
-    label_smoothing: float,
-    momentum: float,
-    location_weight: float,
-    need: Sequence[bool],
-) -> tuple[Tensor, ...]:
-    """The registered op by the given implementations of its parts.
-
-    Returns:
-        total, cls, loc, sensitivity, number of positives, updated normaliser; mu, sigma (C, 3) and the segments in
-        strides of the first point; the unscaled gradients of logits, offsets and quality; for the backward pass
-        the class (B, P) int32 of each point, -1 on background, (3, B, P) its focal loss, DIoU loss and d(x), which are
-        zeros where no Gaussian learns, and the factors (7,) that :func:`detection_loss_backward` applies.
-    """
+def compose(parts: Parts, given: Operands) -> Outputs:
+    """Compute the losses by the given implementations of their parts."""
+    logits, labels, quality = given.logits, given.labels, given.predicted_quality
     dtype = compute_dtype(logits)
-    classes, targets, instance, distance = parts.assign_points(
-        points, segments, labels, bounds, logits.shape[-1], center_sampling_radius, tie_tolerance
-    )
-    positive = (instance >= 0) & mask
+    assigned = parts.assign_points(given.assignment())
+    positive = (assigned.instance >= 0) & given.mask
     count = positive.sum()
     rows = parts.rows(positive)
     with_background = torch.cat([labels, labels.new_zeros(1)])
-    label = with_background.index_select(0, rows.keep(rows.take(instance), labels.shape[0]))
+    label = with_background.index_select(0, rows.keep(rows.take(assigned.instance), labels.shape[0]))
     # Background rows get offsets (1, 1) and weight 0: what the head says there costs nothing and has no gradient.
-    target = rows.keep(rows.take(targets), 1).to(dtype)
-    pred = rows.keep(rows.take(offsets), 1).to(dtype)
-    away = rows.keep(rows.take(distance)).to(dtype)
+    target = rows.keep(rows.take(assigned.offsets), 1).to(dtype)
+    pred = rows.keep(rows.take(given.offsets), 1).to(dtype)
+    distance = rows.keep(rows.take(assigned.distance)).to(dtype)
 
     mu, sigma, segments_finest = (logits.new_empty(0, dtype=dtype) for _ in range(3))
-    p: list[Tensor] = []
-    if raw_mu is not None and raw_sigma is not None:
-        mu, sigma = gaussian_tables(raw_mu, raw_sigma, form, dtype)
-        segments_finest = segments / points[0, 3]
-        if class_level:
-            each = _gaussian(away, mu.index_select(0, label), sigma.index_select(0, label))
-            p = [each[:, 0], each[:, 1] + each[:, 2]]
-    said = None if quality is None else rows.take(quality).to(dtype)
-    h = [rows.keep(_sensitivity(branch, p, said, sensitive, columns, constants, away)) for branch in range(2)]
+    p_cls = p_loc = None
+    if given.raw_mu is not None and given.raw_sigma is not None:
+        mu, sigma = gaussian_tables(given.raw_mu, given.raw_sigma, given.gaussian_form, dtype)
+        segments_finest = given.segments / given.points[0, 3]
+        if given.class_level:
+            p = gaussian(distance, mu.index_select(0, label), sigma.index_select(0, label))
+            p_cls, p_start, p_end = p.unbind(-1)
+            p_loc = p_start + p_end
+    predicted_quality = None if quality is None else rows.take(quality).to(dtype)
+    q_cls, q_loc = (
+        None if predicted_quality is None or column < 0 else predicted_quality[:, column]
+        for column in (given.cls_column, given.loc_column)
+    )
+    h_cls = rows.keep(_sum(p_cls, q_cls) if given.cls_sensitive else torch.full_like(distance, given.cls_constant))
+    h_loc = rows.keep(_sum(p_loc, q_loc) if given.loc_sensitive else torch.full_like(distance, given.loc_constant))
 
     # The loss of each row is wanted where it does not only enter the sum.
-    by_mean = [normalize and each for each in sensitive]
-    apart = [each or need[3] for each in by_mean]
-    weighs = apart[0] or sensitive[0] or constants[0] != 1
-    cls, unit_logits, focal = parts.sensitivity_focal_loss(
-        logits, classes.to(dtype), rows.spread(h[0], 1) if weighs else None, mask, alpha, gamma, label_smoothing, "sum",
-        need[0], apart[0],
-    )  # fmt: skip
-    loc, unit_offsets, _, diou = parts.diou_loss(pred, target, h[1], "sum", 1e-8, need[1], False, apart[1])
-    unit_logits = unit_logits.to(unit_gradient_dtype(logits))
-    unit_offsets = unit_offsets.to(unit_gradient_dtype(offsets))
-    unit_offsets = rows.spread(unit_offsets) if need[1] else unit_offsets
+    cls_by_mean, loc_by_mean = given.normalize and given.cls_sensitive, given.normalize and given.loc_sensitive
+    cls_apart, loc_apart = cls_by_mean or given.need_gaussians, loc_by_mean or given.need_gaussians
+    weighs = cls_apart or given.cls_sensitive or given.cls_constant != 1
+    focal = parts.sensitivity_focal_loss(
+        sensitivity_focal_loss.Operands(
+            logits=logits,
+            targets=assigned.class_targets.to(dtype),
+            weights=rows.spread(h_cls, 1) if weighs else None,
+            mask=given.mask,
+            alpha=given.alpha,
+            gamma=given.gamma,
+            label_smoothing=given.label_smoothing,
+            reduction="sum",
+            need_logits=given.need_logits,
+            need_weights=cls_apart,
+        )
+    )
+    diou = parts.diou_loss(
+        diou_loss.Operands(
+            pred=pred,
+            target=target,
+            weights=h_loc,
+            reduction="sum",
+            eps=LEAST_UNION,
+            need_pred=given.need_offsets,
+            need_target=False,
+            need_weights=loc_apart,
+        )
+    )
+    # d loss / d weight is the loss without its weight.
+    focal_of_points, diou_of_rows = focal.grad_weights, diou.grad_weights
+    unit_offsets = diou.grad_pred.to(unit_gradient_dtype(given.offsets))
 
     error = logits.new_zeros((), dtype=dtype)
     unit_quality = logits.new_empty(0, dtype=unit_gradient_dtype(logits if quality is None else quality))
-    if quality is not None and said is not None:
-        wanted = _target_qualities(rows.take(logits), label, pred, target)
-        order = sorted((column, branch) for branch, column in enumerate(columns) if column >= 0)
-        difference = rows.keep(said - torch.stack([wanted[branch] for _, branch in order], -1))
+    if predicted_quality is not None:
+        target_quality = torch.empty_like(predicted_quality)
+        if given.cls_column >= 0:
+            target_quality[:, given.cls_column] = _class_probability(rows.take(logits), label).to(dtype)
+        if given.loc_column >= 0:
+            target_quality[:, given.loc_column] = _overlap(pred, target)
+        difference = rows.keep(predicted_quality - target_quality)
         error = difference.square().sum()
-        if need[2]:
+        if given.need_predicted_quality:
             unit_quality = rows.spread((2 * difference).to(unit_quality.dtype))
 
     at_least_one = count.clamp(min=1)
-    updated = (momentum * normalizer + (1 - momentum) * at_least_one).to(normalizer.dtype)
+    updated = (given.momentum * given.normalizer + (1 - given.momentum) * at_least_one).to(given.normalizer.dtype)
     share = updated.to(dtype).reciprocal()
-    scale, mean = [share, share], [torch.zeros_like(share)] * 2
-    if by_mean[0]:
+    scale_cls, scale_loc, mean_cls, mean_loc = share, share, torch.zeros_like(share), torch.zeros_like(share)
+    if cls_by_mean:
         # The sum that the kernel returned is of h as it is.
-        cls = (h[0] * rows.take(focal)).sum()
-        divisor = h[0].sum().clamp(min=torch.finfo(dtype).tiny)
-        scale[0], mean[0] = count / divisor * share, cls / divisor
-        cls = scale[0] * cls + share * torch.where(positive, 0, focal).sum()
+        of_positives = (h_cls * rows.take(focal_of_points)).sum()
+        divisor = h_cls.sum().clamp(min=torch.finfo(dtype).tiny)
+        scale_cls, mean_cls = count / divisor * share, of_positives / divisor
+        cls = scale_cls * of_positives + share * torch.where(positive, 0, focal_of_points).sum()
     else:
-        cls = share * cls
-    if by_mean[1]:
-        divisor = h[1].sum().clamp(min=torch.finfo(dtype).tiny)
-        scale[1], mean[1] = count / divisor * share, loc / divisor
-    loc = scale[1] * loc
+        cls = share * focal.loss
+    if loc_by_mean:
+        divisor = h_loc.sum().clamp(min=torch.finfo(dtype).tiny)
+        scale_loc, mean_loc = count / divisor * share, diou.loss / divisor
+    loc = scale_loc * diou.loss
     per_positive = at_least_one.to(dtype).reciprocal()
-    balance = cls.new_full((), location_weight) if location_weight > 0 else cls / loc.clamp(min=LEAST_LOCATION_LOSS)
-    factors = torch.stack([scale[0], share, scale[1], per_positive, balance, *mean])
-    sensitivity = error * per_positive
-    losses = (cls + balance * loc + sensitivity, cls, loc, sensitivity, count, updated)
-    marked = rows.spread(label.to(torch.int32), -1)
-    if need[3]:
-        of_points = torch.stack([focal, rows.spread(diou), rows.spread(away)])
+    if given.location_weight > 0:
+        balance = cls.new_full((), given.location_weight)
     else:
-        of_points = logits.new_zeros((3, *mask.shape), dtype=dtype)
-    return *losses, mu, sigma, segments_finest, unit_logits, unit_offsets, unit_quality, marked, of_points, factors
+        balance = cls / loc.clamp(min=LEAST_LOCATION_LOSS)
+    sensitivity = error * per_positive
+    if given.need_gaussians:
+        of_points = torch.stack(OfPoints(focal_of_points, rows.spread(diou_of_rows), rows.spread(distance)))
+    else:
+        of_points = logits.new_zeros((len(OfPoints._fields), *given.mask.shape), dtype=dtype)
+    return Outputs(
+        total=cls + balance * loc + sensitivity,
+        cls=cls,
+        loc=loc,
+        sensitivity=sensitivity,
+        num_positives=count,
+        normalizer=updated,
+        mu=mu,
+        sigma=sigma,
+        segments_finest=segments_finest,
+        unit_logits=focal.grad_logits.to(unit_gradient_dtype(logits)),
+        unit_offsets=rows.spread(unit_offsets) if given.need_offsets else unit_offsets,
+        unit_predicted_quality=unit_quality,
+        label=rows.spread(label.to(torch.int32), -1),
+        of_points=of_points,
+        factors=torch.stack(
+            Factors(
+                positive_cls=scale_cls,
+                background_cls=share,
+                positive_loc=scale_loc,
+                per_positive=per_positive,
+                balance=balance,
+                mean_cls=mean_cls,
+                mean_loc=mean_loc,
+            )
+        ),
+    )
 
 
-def _gaussian(away: Tensor, mu: Tensor, sigma: Tensor) -> Tensor:
-    """(N, 3) sensitivities of points at signed distances (N,), of Gaussians (N, 3)."""
-    return torch.exp(-0.5 * ((away.unsqueeze(-1) - mu) / sigma) ** 2)
+def _sum(p: Tensor | None, q: Tensor | None) -> Tensor:
+    """h before normalisation, (N,), of a branch that has at least one of the two."""
+    assert p is not None or q is not None, "a sensitive branch has a Gaussian or an evaluator"
+    return q if p is None else p if q is None else p + q  # type: ignore[return-value]
 
 
-def _sensitivity(
-    branch: int,
-    p: Sequence[Tensor],
-    said: Tensor | None,
-    sensitive: Sequence[bool],
-    columns: Sequence[int],
-    constants: Sequence[float],
-    like: Tensor,
-) -> Tensor:
-    """h_cls or h_loc (N,) before normalisation."""
-    if not sensitive[branch]:
-        return torch.full_like(like, constants[branch])
-    terms = [p[branch]] if p else []
-    if said is not None:
-        terms.append(said[:, columns[branch]])
-    return terms[0] if len(terms) == 1 else terms[0] + terms[1]
+def _class_probability(logits: Tensor, label: Tensor) -> Tensor:
+    """What the evaluator is to say of the classification, (N,): sigmoid of the logit of the class."""
+    return torch.sigmoid(logits.gather(-1, label.unsqueeze(-1)).squeeze(-1).to(compute_dtype(logits)))
 
 
-def _target_qualities(logits: Tensor, label: Tensor, pred: Tensor, target: Tensor) -> list[Tensor]:
-    """What the evaluator is to say, each (N,): sigmoid of the logit of the class, and temporal IoU."""
-    of_class = logits.gather(-1, label.unsqueeze(-1)).squeeze(-1)
+def _overlap(pred: Tensor, target: Tensor) -> Tensor:
+    """What the evaluator is to say of the localisation, (N,): temporal IoU of offsets (N, 2)."""
     intersection = torch.minimum(pred, target).sum(-1).clamp(min=0)
     union = torch.maximum(pred, target).sum(-1)
-    overlap = intersection / union.clamp(min=torch.finfo(union.dtype).eps)
-    return [torch.sigmoid(of_class.to(union.dtype)), overlap]
-
-
-def detection_loss_backward(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The registered op, with static shapes."""
-    return compose_backward(Rows, *arguments)
-
-
-def compose_backward(
-    make_rows: Callable[[Tensor], Rows],
-    grad_total: Tensor | None,
-    grad_cls: Tensor | None,
-    grad_loc: Tensor | None,
-    grad_sensitivity: Tensor | None,
-    grad_mu: Tensor | None,
-    grad_sigma: Tensor | None,
-    unit_logits: Tensor,
-    unit_offsets: Tensor,
-    unit_quality: Tensor,
-    label: Tensor,
-    of_points: Tensor,
-    factors: Tensor,
-    raw_mu: Tensor | None,
-    raw_sigma: Tensor | None,
-    form: Sequence[float],
-    learns: Sequence[bool],
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The registered op: every unscaled gradient times its factor, and the gradients of the Gaussians.
-
-    With the mean-one scale n / S, dL/dh_i = n / S (F_i - K) with K = sum h F / S; the same for the DIoU loss.
-
-    Args:
-        learns: whether the gradient of (cls, loc) reaches the Gaussians through h.
-
-    Returns:
-        Gradients of logits, offsets, quality, raw_mu and raw_sigma; (0,) where the unscaled one, or raw_mu, is missing.
-    """
-    positive_cls, background_cls, positive_loc, per_positive, balance, *mean = factors.unbind()
-    through = factors.new_zeros(()) if grad_total is None else grad_total
-    to_cls = through if grad_cls is None else through + grad_cls
-    to_loc = through * balance if grad_loc is None else through * balance + grad_loc
-    to_sensitivity = through if grad_sensitivity is None else through + grad_sensitivity
-    positive_cls, background_cls, positive_loc = positive_cls * to_cls, background_cls * to_cls, positive_loc * to_loc
-    rows = make_rows(label >= 0)
-    grad_logits = unit_logits
-    if unit_logits.numel():
-        grad_logits = rows.scale(unit_logits, positive_cls, background_cls).to(unit_logits.dtype)
-    grad_offsets = (unit_offsets * positive_loc).to(unit_offsets.dtype)
-    grad_quality = (unit_quality * (per_positive * to_sensitivity)).to(unit_quality.dtype)
-    if raw_mu is None or raw_sigma is None:
-        return grad_logits, grad_offsets, grad_quality, factors.new_empty(0), factors.new_empty(0)
-
-    mu, sigma = gaussian_tables(raw_mu, raw_sigma, form, factors.dtype)
-    by_mu, by_sigma = torch.zeros_like(mu), torch.zeros_like(sigma)
-    if any(learns):
-        index = rows.keep(rows.take(label)).long()
-        focal, diou, away = (rows.take(each) for each in of_points.unbind())
-        to_h = [(focal - mean[0]) * positive_cls, (diou - mean[1]) * positive_loc]
-        to_h = [each if learned else torch.zeros_like(each) for each, learned in zip(to_h, learns, strict=True)]
-        centre, width = mu.index_select(0, index), sigma.index_select(0, index)
-        to_p = rows.keep(torch.stack([to_h[0], to_h[1], to_h[1]], -1) * _gaussian(away, centre, width))
-        apart = (away.unsqueeze(-1) - centre) / width
-        to_centre = to_p * apart / width
-        by_mu.index_add_(0, index, to_centre)
-        by_sigma.index_add_(0, index, to_centre * apart)
-    by_mu = by_mu if grad_mu is None else by_mu + grad_mu
-    by_sigma = by_sigma if grad_sigma is None else by_sigma + grad_sigma
-    slope_mu, slope_sigma = gaussian_slopes(raw_mu, raw_sigma, sigma, form)
-    grad_raw_mu, grad_raw_sigma = (by_mu * slope_mu).to(raw_mu.dtype), (by_sigma * slope_sigma).to(raw_sigma.dtype)
-    return grad_logits, grad_offsets, grad_quality, grad_raw_mu, grad_raw_sigma
+    return intersection / union.clamp(min=torch.finfo(union.dtype).eps)

@@ -3,56 +3,135 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from asl_fast.reference import _outputs
 
-def local_attention(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, window: int, bias: Tensor | None = None
-) -> Tensor:
-    """Softmax attention of every position over the ``window`` around it; see :mod:`asl_fast.ops.local_attention`."""
-    radius = window // 2
-    keys = F.pad(k, (0, 0, radius, radius)).unfold(2, window, 1)  # (B, H, T, d, w)
-    values = F.pad(v, (0, 0, radius, radius)).unfold(2, window, 1)
-    valid = F.pad(mask, (radius, radius)).unfold(1, window, 1)[:, None]  # (B, 1, T, w)
+
+class Outputs(NamedTuple):
+    """The attended values, and what the backward pass needs to know about the scores.
+
+    Attributes:
+        out: (B, H, T, d) in the dtype of q; 0 at invalid positions.
+        lse: (B, H, T) float32, log of the sum that normalises each query; 0 at invalid positions.
+    """
+
+    out: Tensor
+    lse: Tensor
+
+
+class Operands(NamedTuple):
+    """What the op takes.
+
+    Attributes:
+        q: (B, H, T, d) queries; k and v likewise.
+        mask: (B, T) bool, True where valid.
+        bias: (H, window), added to the scores by relative position, oldest key first; or None.
+        window: Odd number of positions.
+    """
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    mask: Tensor
+    bias: Tensor | None
+    window: int
+
+    def outputs(self) -> Outputs:
+        """Return room for the results."""
+        q = self.q
+        return Outputs(
+            out=_outputs.empty(q.shape, q.dtype, q.device),
+            lse=_outputs.empty(q.shape[:-1], torch.float32, q.device),
+        )
+
+
+class BackwardOutputs(NamedTuple):
+    """Gradients.
+
+    Attributes:
+        grad_q: (B, H, T, d) in the dtype of q; grad_k and grad_v likewise.
+        grad_bias: (H, window) in the dtype of bias, or (0,) where there is none.
+    """
+
+    grad_q: Tensor
+    grad_k: Tensor
+    grad_v: Tensor
+    grad_bias: Tensor
+
+
+class BackwardOperands(NamedTuple):
+    """What the backward pass takes.
+
+    Attributes:
+        grad: (B, H, T, d) gradient of ``out``.
+        q: As in :class:`Operands`, like the others.
+        out: (B, H, T, d) from the forward pass.
+        lse: (B, H, T) likewise.
+    """
+
+    grad: Tensor
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    mask: Tensor
+    bias: Tensor | None
+    out: Tensor
+    lse: Tensor
+    window: int
+
+    @property
+    def forward(self) -> Operands:
+        """What the forward pass took."""
+        return Operands(q=self.q, k=self.k, v=self.v, mask=self.mask, bias=self.bias, window=self.window)
+
+    def outputs(self) -> BackwardOutputs:
+        """Return room for the gradients."""
+        q = self.q
+        like = q.new_empty(0) if self.bias is None else self.bias
+        grad_q, grad_k, grad_v = (_outputs.empty(q.shape, q.dtype, q.device) for _ in range(3))
+        return BackwardOutputs(grad_q, grad_k, grad_v, grad_bias=_outputs.empty(like.shape, like.dtype, q.device))
+
+
+def unfolded_attention(given: Operands) -> Tensor:
+    """Softmax attention of every position over the ``window`` around it, as the formula says; differentiable.
+
+    See :mod:`asl_fast.ops.local_attention`.
+    """
+    q, window, radius = given.q, given.window, given.window // 2
+    keys = F.pad(given.k, (0, 0, radius, radius)).unfold(2, window, 1)  # (B, H, T, d, w)
+    values = F.pad(given.v, (0, 0, radius, radius)).unfold(2, window, 1)
+    valid = F.pad(given.mask, (radius, radius)).unfold(1, window, 1)[:, None]  # (B, 1, T, w)
     scores = torch.einsum("bhtd,bhtdw->bhtw", q * q.shape[-1] ** -0.5, keys)
-    if bias is not None:
-        scores = scores + bias[None, :, None, :]
+    if given.bias is not None:
+        scores = scores + given.bias[None, :, None, :]
     # The lowest finite score: minus infinity would turn a query without any valid key into NaN, in its gradient too.
     weights = scores.masked_fill(~valid, torch.finfo(scores.dtype).min).softmax(-1)
-    return torch.einsum("bhtw,bhtdw->bhtd", weights, values) * mask[:, None, :, None].to(v.dtype)
+    return torch.einsum("bhtw,bhtdw->bhtd", weights, values) * given.mask[:, None, :, None].to(given.v.dtype)
 
 
-def local_attention_with_lse(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor, bias: Tensor | None, window: int
-) -> tuple[Tensor, Tensor]:
-    """The registered op: the result, and the log of the sum that normalises each query, float32, 0 where invalid."""
-    scores = _scores(q, k, mask, bias, window)
+def local_attention(given: Operands) -> Outputs:
+    """Position by position of the window, without unfolded keys and values, which are ``window`` times as large."""
+    scores, mask, length = _scores(given), given.mask[:, None], given.q.shape[2]
     weights = scores.softmax(-1)
-    values = _neighbours(v, window // 2)
-    out = sum(weights[..., w, None] * values[:, :, w : w + q.shape[2]] for w in range(window))
-    lse = torch.where(mask[:, None], scores.logsumexp(-1), 0.0)
-    return (out * mask[:, None, :, None]).to(q.dtype).contiguous(), lse.float().contiguous()
+    values = _neighbours(given.v, given.window // 2)
+    out = sum(weights[..., w, None] * values[:, :, w : w + length] for w in range(given.window))
+    lse = torch.where(mask, scores.logsumexp(-1), 0.0)
+    return Outputs(out=(out * mask[..., None]).to(given.q.dtype).contiguous(), lse=lse.float().contiguous())
 
 
-def local_attention_backward(
-    grad: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    mask: Tensor,
-    bias: Tensor | None,
-    out: Tensor,
-    lse: Tensor,
-    window: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of q, k, v and bias, (0,) without one: dS = P (dP - sum P dP), summed over queries for the keys."""
-    radius, length, scale = window // 2, q.shape[2], q.shape[-1] ** -0.5
-    weights = _scores(q, k, mask, bias, window).softmax(-1)  # (B, H, T, w)
+def local_attention_backward(given: BackwardOperands) -> BackwardOutputs:
+    """Gradients: dS = P (dP - sum P dP), summed over queries for the keys."""
+    q, bias, window, radius = given.q, given.bias, given.window, given.window // 2
+    length, scale = q.shape[2], q.shape[-1] ** -0.5
+    weights = _scores(given.forward).softmax(-1)  # (B, H, T, w)
     wide = weights.dtype
-    grad = grad.to(wide) * mask[:, None, :, None]
-    keys, values = _neighbours(k.to(wide), radius), _neighbours(v.to(wide), radius)
+    grad = given.grad.to(wide) * given.mask[:, None, :, None]
+    keys, values = _neighbours(given.k.to(wide), radius), _neighbours(given.v.to(wide), radius)
     slices = [slice(w, w + length) for w in range(window)]
     grad_weights = torch.stack([(grad * values[:, :, at]).sum(-1) for at in slices], -1)
     grad_scores = weights * (grad_weights - (weights * grad_weights).sum(-1, keepdim=True))
@@ -63,9 +142,9 @@ def local_attention_backward(
         grad_k[:, :, at] += slope * q.to(wide)
         grad_v[:, :, at] += weights[..., w, None] * grad
     inner = slice(radius, radius + length)
+    grad_q, grad_k, grad_v = (x.to(q.dtype).contiguous() for x in (grad_q, grad_k[:, :, inner], grad_v[:, :, inner]))
     grad_bias = q.new_empty(0) if bias is None else grad_scores.sum((0, 2)).to(bias.dtype)
-    grads = [x.to(q.dtype).contiguous() for x in (grad_q, grad_k[:, :, inner], grad_v[:, :, inner])]
-    return grads[0], grads[1], grads[2], grad_bias
+    return BackwardOutputs(grad_q=grad_q, grad_k=grad_k, grad_v=grad_v, grad_bias=grad_bias)
 
 
 def _neighbours(x: Tensor, radius: int) -> Tensor:
@@ -73,14 +152,14 @@ def _neighbours(x: Tensor, radius: int) -> Tensor:
     return F.pad(x, (0, 0, radius, radius))
 
 
-def _scores(q: Tensor, k: Tensor, mask: Tensor, bias: Tensor | None, window: int) -> Tensor:
+def _scores(given: Operands) -> Tensor:
     """(B, H, T, w) float32 or wider; very negative where the key is invalid, so that softmax stays finite."""
-    wide = torch.promote_types(q.dtype, torch.float32)
-    radius, length = window // 2, q.shape[2]
-    keys = _neighbours(k.to(wide), radius)
-    query = q.to(wide) * q.shape[-1] ** -0.5
+    wide = torch.promote_types(given.q.dtype, torch.float32)
+    window, radius, length = given.window, given.window // 2, given.q.shape[2]
+    keys = _neighbours(given.k.to(wide), radius)
+    query = given.q.to(wide) * given.q.shape[-1] ** -0.5
     scores = torch.stack([(query * keys[:, :, w : w + length]).sum(-1) for w in range(window)], -1)
-    if bias is not None:
-        scores = scores + bias[None, :, None, :].to(wide)
-    valid = F.pad(mask, (radius, radius)).unfold(1, window, 1)[:, None]
+    if given.bias is not None:
+        scores = scores + given.bias[None, :, None, :].to(wide)
+    valid = F.pad(given.mask, (radius, radius)).unfold(1, window, 1)[:, None]
     return scores.masked_fill(~valid, torch.finfo(wide).min)

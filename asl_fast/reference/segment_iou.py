@@ -3,51 +3,148 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
+from asl_fast.reference import _outputs
 from asl_fast.reference._precision import compute_dtype
 
 
-def segment_iou(a: Tensor, b: Tensor, aligned: bool, distance: bool) -> Tensor:
+class Outputs(NamedTuple):
+    """What the op returns.
+
+    Attributes:
+        iou: (..., N, M), or (..., N) if aligned; float32, or float64 if an input is.
+    """
+
+    iou: Tensor
+
+
+class Operands(NamedTuple):
+    """What the op takes.
+
+    Attributes:
+        a: (..., N, 2) start and end.
+        b: (..., M, 2), or (..., N, 2) if ``aligned``; leading dimensions broadcast.
+        aligned: Row by row instead of all pairs.
+        distance: DIoU instead of IoU.
+    """
+
+    a: Tensor
+    b: Tensor
+    aligned: bool
+    distance: bool
+
+    @property
+    def leading(self) -> tuple[int, ...]:
+        """The leading dimensions that both sides broadcast to."""
+        one, other = self.a.shape[:-2], self.b.shape[:-2]
+        return tuple(one if one == other else torch.broadcast_shapes(one, other))  # type: ignore[no-untyped-call]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the computation and of the result."""
+        return compute_dtype(self.a, self.b)
+
+    def outputs(self) -> Outputs:
+        """Return room for the result."""
+        rows, columns = self.a.shape[-2], self.b.shape[-2]
+        shape = (*self.leading, rows) if self.aligned else (*self.leading, rows, columns)
+        return Outputs(iou=_outputs.empty(shape, self.dtype, self.a.device))
+
+
+class BackwardOutputs(NamedTuple):
+    """Gradients of both sides.
+
+    Attributes:
+        grad_a: As ``a``, in shape and dtype.
+        grad_b: As ``b``.
+    """
+
+    grad_a: Tensor
+    grad_b: Tensor
+
+
+class BackwardOperands(NamedTuple):
+    """What the backward pass takes.
+
+    Attributes:
+        grad: Gradient of ``iou``, in its shape.
+        a: As in :class:`Operands`, like the others.
+    """
+
+    grad: Tensor
+    a: Tensor
+    b: Tensor
+    aligned: bool
+    distance: bool
+
+    @property
+    def forward(self) -> Operands:
+        """What the forward pass took."""
+        return Operands(a=self.a, b=self.b, aligned=self.aligned, distance=self.distance)
+
+    def outputs(self) -> BackwardOutputs:
+        """Return room for the gradients."""
+        grad_a, grad_b = (_outputs.empty(side.shape, side.dtype, side.device) for side in (self.a, self.b))
+        return BackwardOutputs(grad_a=grad_a, grad_b=grad_b)
+
+    def unsummed(self) -> BackwardOutputs:
+        """Return room for the gradients of every batch entry, which :meth:`summed` reduces to those of both sides.
+
+        A side that is not broadcast has its final dtype, one whose entries will be summed that of the computation.
+        """
+        leading, dtype = self.forward.leading, self.forward.dtype
+        grad_a, grad_b = (
+            _outputs.empty(
+                (*leading, *side.shape[-2:]), side.dtype if tuple(side.shape[:-2]) == leading else dtype, side.device
+            )
+            for side in (self.a, self.b)
+        )
+        return BackwardOutputs(grad_a=grad_a, grad_b=grad_b)
+
+    def summed(self, grad_a: Tensor, grad_b: Tensor) -> BackwardOutputs:
+        """Return the gradients of both sides from those of every batch entry, rounded after the sum."""
+        return BackwardOutputs(
+            grad_a=grad_a.sum_to_size(self.a.shape).to(self.a.dtype),
+            grad_b=grad_b.sum_to_size(self.b.shape).to(self.b.dtype),
+        )
+
+
+def segment_iou(given: Operands) -> Outputs:
     """IoU = |a n b| / |a u b|; with ``distance``, DIoU = IoU - (centre distance / length of the hull)².
 
     A reversed segment has length 0 and no intersection with anything. IoU is 0 where the union is empty, and so is DIoU
-    where the hull is. NaN gives NaN.
-
-    Args:
-        a: (..., N, 2) start and end.
-        b: (..., M, 2), or (..., N, 2) if ``aligned``.
-        aligned: row by row instead of all pairs.
-        distance: DIoU instead of IoU.
-
-    Returns:
-        (..., N, M), or (..., N) if ``aligned``; float32, or float64 if an input is.
+    where the hull is. NaN gives NaN. Differentiable as written, except at ties and where segments only touch.
     """
-    a, b = _pair(a, b, aligned)
+    a, b = _pair(given)
     (start_a, end_a), (start_b, end_b) = a.unbind(-1), b.unbind(-1)
     intersection = (torch.minimum(end_a, end_b) - torch.maximum(start_a, start_b)).clamp(min=0)
     union = (end_a - start_a).clamp(min=0) + (end_b - start_b).clamp(min=0) - intersection
     iou = torch.where(union <= 0, 0, intersection / torch.where(union <= 0, 1, union))
-    if not distance:
-        return iou
+    if not given.distance:
+        return Outputs(iou=iou)
     between_centres = ((start_a - start_b) + (end_a - end_b)) / 2
     hull = torch.maximum(a.amax(-1), b.amax(-1)) - torch.minimum(a.amin(-1), b.amin(-1))
-    return iou - torch.where(hull <= 0, 0, between_centres / torch.where(hull <= 0, 1, hull)).square()
+    return Outputs(
+        iou=iou - torch.where(hull <= 0, 0, between_centres / torch.where(hull <= 0, 1, hull)).square(),
+    )
 
 
-def segment_iou_backward(grad: Tensor, a: Tensor, b: Tensor, aligned: bool, distance: bool) -> tuple[Tensor, Tensor]:
-    """Gradients of ``sum(grad * segment_iou(a, b))`` in the dtypes of ``a`` and ``b``.
+def segment_iou_backward(given: BackwardOperands) -> BackwardOutputs:
+    """Gradients of ``sum(grad * iou)``.
 
     At a tie each side gets half. Where a segment has no length or the two do not overlap, the IoU part is 0.
     """
-    wide_a, wide_b = _pair(a, b, aligned)
-    grad = grad.to(wide_a.dtype)
-    grad_a = _one_side(grad, wide_a, wide_b, distance)
-    grad_b = _one_side(grad, wide_b, wide_a, distance)
-    if not aligned:
+    wide_a, wide_b = _pair(given.forward)
+    grad = given.grad.to(wide_a.dtype)
+    grad_a = _one_side(grad, wide_a, wide_b, given.distance)
+    grad_b = _one_side(grad, wide_b, wide_a, given.distance)
+    if not given.aligned:
         grad_a, grad_b = grad_a.sum(-2), grad_b.sum(-3)
-    return grad_a.sum_to_size(a.shape).to(a.dtype), grad_b.sum_to_size(b.shape).to(b.dtype)
+    return given.summed(grad_a, grad_b)
 
 
 def _one_side(grad: Tensor, a: Tensor, b: Tensor, distance: bool) -> Tensor:
@@ -84,7 +181,7 @@ def _share(larger: Tensor, smaller: Tensor) -> Tensor:
     return torch.where(larger == smaller, 0.5, (larger > smaller).to(larger.dtype))
 
 
-def _pair(a: Tensor, b: Tensor, aligned: bool) -> tuple[Tensor, Tensor]:
-    dtype = compute_dtype(a, b)
-    a, b = a.to(dtype).contiguous(), b.to(dtype).contiguous()
-    return (a, b) if aligned else (a.unsqueeze(-2), b.unsqueeze(-3))
+def _pair(given: Operands) -> tuple[Tensor, Tensor]:
+    """Both sides in the dtype of the computation, ready to broadcast against each other."""
+    a, b = given.a.to(given.dtype).contiguous(), given.b.to(given.dtype).contiguous()
+    return (a, b) if given.aligned else (a.unsqueeze(-2), b.unsqueeze(-3))

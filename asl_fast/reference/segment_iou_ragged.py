@@ -8,49 +8,138 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from asl_fast.reference import _outputs, segment_iou
 from asl_fast.reference._precision import compute_dtype
-from asl_fast.reference.segment_iou import segment_iou, segment_iou_backward
 
 
-def segment_iou_ragged(
-    a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor, max_pairs: int, distance: bool
-) -> tuple[Tensor, Tensor]:
-    """The registered op: every pair names its two rows, which are compared row by row.
+class Outputs(NamedTuple):
+    """The values of all pairs, video after video, and where each video's begin.
 
-    Args:
+    Attributes:
+        values: (max_pairs,) the n_v x m_v pairs of each video row by row, 0 behind the last; float32, or float64 if an
+            input is.
+        pair_offsets: (B + 1,) int64; video v owns ``values[pair_offsets[v]:pair_offsets[v + 1]]``.
+    """
+
+    values: Tensor
+    pair_offsets: Tensor
+
+
+class Operands(NamedTuple):
+    """What the op takes.
+
+    Attributes:
         a: (N, 2) start and end, all videos.
         b: (M, 2) likewise.
-        a_offsets: (B + 1,) int64; video v owns rows ``a_offsets[v]:a_offsets[v + 1]`` of ``a``.
-        b_offsets: (B + 1,) int64 of ``b``.
-        max_pairs: length of the result; pairs beyond it are dropped.
+        a_video_offsets: (B + 1,) int64; video v owns rows ``a_video_offsets[v]:a_video_offsets[v + 1]`` of ``a``.
+        b_video_offsets: (B + 1,) int64 of ``b``.
+        max_pairs: Length of the result; pairs beyond it are dropped.
         distance: DIoU instead of IoU.
-
-    Returns:
-        values (max_pairs,), the n_v x m_v pairs of each video row by row, 0 behind the last; and where each video's
-        pairs begin and end among them, (B + 1,) int64.
     """
-    offsets = _pair_offsets(a, b, a_offsets, b_offsets)
-    if a.shape[0] == 0 or b.shape[0] == 0 or a_offsets.shape[0] == 1:
-        return a.new_zeros(max_pairs, dtype=compute_dtype(a, b)), offsets
-    pairs = _pairs(a, b, a_offsets, b_offsets, offsets, max_pairs)
-    values = segment_iou(a[pairs.a_row], b[pairs.b_row], True, distance)
-    return torch.where(pairs.inside, values, 0), offsets
+
+    a: Tensor
+    b: Tensor
+    a_video_offsets: Tensor
+    b_video_offsets: Tensor
+    max_pairs: int
+    distance: bool
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the computation and of the values."""
+        return compute_dtype(self.a, self.b)
+
+    @property
+    def videos(self) -> int:
+        """How many there are."""
+        return self.a_video_offsets.shape[0] - 1
+
+    def outputs(self) -> Outputs:
+        """Return room for the results."""
+        return Outputs(
+            values=_outputs.empty((self.max_pairs,), self.dtype, self.a.device),
+            pair_offsets=_outputs.empty(self.a_video_offsets.shape, torch.int64, self.a.device),
+        )
 
 
-def segment_iou_ragged_backward(
-    grad: Tensor, a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor, offsets: Tensor, distance: bool
-) -> tuple[Tensor, Tensor]:
-    """Gradients of ``sum(grad * values)`` in the dtypes of ``a`` and ``b``; ``offsets`` are those of the forward."""
-    dtype = compute_dtype(a, b)
+class BackwardOutputs(NamedTuple):
+    """Gradients of both sides.
+
+    Attributes:
+        grad_a: (N, 2) in the dtype of ``a``.
+        grad_b: (M, 2) in that of ``b``.
+    """
+
+    grad_a: Tensor
+    grad_b: Tensor
+
+
+class BackwardOperands(NamedTuple):
+    """What the backward pass takes.
+
+    Attributes:
+        grad: (max_pairs,) gradient of the values.
+        a: As in :class:`Operands`, like the others.
+        pair_offsets: (B + 1,) int64, from the forward pass.
+    """
+
+    grad: Tensor
+    a: Tensor
+    b: Tensor
+    a_video_offsets: Tensor
+    b_video_offsets: Tensor
+    pair_offsets: Tensor
+    distance: bool
+
+    @property
+    def forward(self) -> Operands:
+        """What the forward pass took."""
+        return Operands(
+            a=self.a,
+            b=self.b,
+            a_video_offsets=self.a_video_offsets,
+            b_video_offsets=self.b_video_offsets,
+            max_pairs=self.grad.shape[0],
+            distance=self.distance,
+        )
+
+    def outputs(self) -> BackwardOutputs:
+        """Return room for the gradients."""
+        grad_a, grad_b = (_outputs.empty(side.shape, side.dtype, side.device) for side in (self.a, self.b))
+        return BackwardOutputs(grad_a=grad_a, grad_b=grad_b)
+
+
+def segment_iou_ragged(given: Operands) -> Outputs:
+    """IoU or DIoU; every pair names its two rows, which are compared row by row."""
+    pair_offsets = _pair_offsets(given)
+    if given.a.shape[0] == 0 or given.b.shape[0] == 0 or given.videos == 0:
+        return Outputs(values=given.a.new_zeros(given.max_pairs, dtype=given.dtype), pair_offsets=pair_offsets)
+    pairs = _pairs(given, pair_offsets)
+    values = segment_iou.segment_iou(
+        segment_iou.Operands(a=given.a[pairs.a_row], b=given.b[pairs.b_row], aligned=True, distance=given.distance)
+    ).iou
+    return Outputs(values=torch.where(pairs.inside, values, 0), pair_offsets=pair_offsets)
+
+
+def segment_iou_ragged_backward(given: BackwardOperands) -> BackwardOutputs:
+    """Gradients of ``sum(grad * values)``."""
+    a, b, dtype = given.a, given.b, given.forward.dtype
     grad_a, grad_b = a.new_zeros(a.shape, dtype=dtype), b.new_zeros(b.shape, dtype=dtype)
-    if a.shape[0] > 0 and b.shape[0] > 0 and a_offsets.shape[0] > 1:
-        pairs = _pairs(a, b, a_offsets, b_offsets, offsets, grad.shape[0])
-        wide_a, wide_b = a.to(dtype)[pairs.a_row], b.to(dtype)[pairs.b_row]
-        of_a, of_b = segment_iou_backward(grad, wide_a, wide_b, True, distance)
+    if a.shape[0] > 0 and b.shape[0] > 0 and given.forward.videos > 0:
+        pairs = _pairs(given.forward, given.pair_offsets)
+        of_pairs = segment_iou.segment_iou_backward(
+            segment_iou.BackwardOperands(
+                grad=given.grad,
+                a=a.to(dtype)[pairs.a_row],
+                b=b.to(dtype)[pairs.b_row],
+                aligned=True,
+                distance=given.distance,
+            )
+        )
         inside = pairs.inside.unsqueeze(-1)
-        grad_a.index_add_(0, pairs.a_row, torch.where(inside, of_a, 0))
-        grad_b.index_add_(0, pairs.b_row, torch.where(inside, of_b, 0))
-    return grad_a.to(a.dtype), grad_b.to(b.dtype)
+        grad_a.index_add_(0, pairs.a_row, torch.where(inside, of_pairs.grad_a, 0))
+        grad_b.index_add_(0, pairs.b_row, torch.where(inside, of_pairs.grad_b, 0))
+    return BackwardOutputs(grad_a=grad_a.to(a.dtype), grad_b=grad_b.to(b.dtype))
 
 
 class _Pairs(NamedTuple):
@@ -61,24 +150,26 @@ class _Pairs(NamedTuple):
     inside: Tensor
 
 
-def _rows(offsets: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def _rows(video_offsets: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """First row and number of rows of every video, within ``count`` whatever the offsets are."""
-    first = offsets[:-1].clamp(0, count)
-    return first, torch.maximum(offsets[1:].clamp(0, count), first) - first
+    first = video_offsets[:-1].clamp(0, count)
+    return first, torch.maximum(video_offsets[1:].clamp(0, count), first) - first
 
 
-def _pair_offsets(a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor) -> Tensor:
-    n, m = _rows(a_offsets, a.shape[0])[1], _rows(b_offsets, b.shape[0])[1]
-    return torch.cat((a_offsets.new_zeros(1), (n * m).cumsum(0)))
+def _pair_offsets(given: Operands) -> Tensor:
+    _, n = _rows(given.a_video_offsets, given.a.shape[0])
+    _, m = _rows(given.b_video_offsets, given.b.shape[0])
+    return torch.cat((n.new_zeros(1), (n * m).cumsum(0)))
 
 
-def _pairs(a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor, offsets: Tensor, count: int) -> _Pairs:
-    pair = torch.arange(count, device=a.device)
-    ends = offsets[1:].contiguous()
+def _pairs(given: Operands, pair_offsets: Tensor) -> _Pairs:
+    pair = torch.arange(given.max_pairs, device=given.a.device)
+    ends = pair_offsets[1:].contiguous()
     video = torch.searchsorted(ends, pair, right=True).clamp(max=ends.shape[0] - 1)
-    (a_first, _), (b_first, m) = _rows(a_offsets, a.shape[0]), _rows(b_offsets, b.shape[0])
+    a_first, _ = _rows(given.a_video_offsets, given.a.shape[0])
+    b_first, m = _rows(given.b_video_offsets, given.b.shape[0])
     inside = pair < ends[-1]
-    local, columns = pair - offsets[video], m[video].clamp(min=1)
+    local, columns = pair - pair_offsets[video], m[video].clamp(min=1)
     a_row = a_first[video] + local // columns
     b_row = b_first[video] + local % columns
     return _Pairs(torch.where(inside, a_row, 0), torch.where(inside, b_row, 0), inside)

@@ -12,11 +12,10 @@ from typing import Annotated, Literal
 
 import tyro
 
+from asl_fast.data.datasets.catalogue import DATASETS
 from asl_fast.data.features.manifest import FeatureManifest
-from asl_fast.data.load import BENCHMARKS
 from asl_fast.losses.config import LossConfig
-from asl_fast.models.config import DetectorConfig
-from asl_fast.models.postprocess import InferenceConfig
+from asl_fast.models.config import DetectorConfig, InferenceConfig
 
 
 @dataclass(frozen=True)
@@ -173,7 +172,7 @@ class TrainConfig:
     @property
     def is_own_data(self) -> bool:
         """Whether this trains on an annotation file and features of one's own, not on a benchmark."""
-        return self.annotations is not None and self.dataset not in BENCHMARKS
+        return self.annotations is not None and self.dataset not in DATASETS
 
     @property
     def total_epochs(self) -> int:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from asl_fast.data.bundle import DatasetBundle
-from asl_fast.evaluation.protocols import ProtocolResult, evaluate_protocol
+from asl_fast.evaluation.protocols import ProtocolResult, evaluate_protocol, run_protocol
 from asl_fast.losses import RaggedTargets
 from asl_fast.training.checkpoint import (
     check_same_config,
@@ -27,7 +27,7 @@ from asl_fast.training.loader import TrainLoader
 from asl_fast.training.metrics_log import MetricsLog, epoch_line, epoch_record, evaluation_record, progress_bar
 from asl_fast.training.optimizer import WarmupCosine
 from asl_fast.training.run_folder import RunFolder
-from asl_fast.training.scoring import Columns, configured_protocol, ground_truth_columns, predict
+from asl_fast.training.scoring import Columns, ground_truth_columns, predict
 from asl_fast.training.serialization import to_dict
 from asl_fast.training.state import TrainingState, TrainingStep, ragged_targets
 
@@ -78,8 +78,8 @@ def train(
     # Every process starts from the same weights, and from then on draws random numbers of its own.
     seed_everything(config.seed)
     state = TrainingState(config, processes.device)
-    folder.check_space(state.num_bytes())
     seed_everything(config.seed + 1000003 * processes.rank)
+    folder.check_space(state.num_bytes())
     if processes.from_main(resume and folder.last.exists()):
         _restore(state, folder, config, processes)
 
@@ -172,6 +172,7 @@ def _train_one_epoch(
 ) -> list[dict[str, Any]]:
     """Pass over the training split once; return a record per step."""
     module.train()
+    clip_norm = config.optimizer.clip_norm
     first_step = state.step
     names: list[str] = []
     rates: list[float] = []
@@ -186,7 +187,6 @@ def _train_one_epoch(
     for batch in bar:
         batch = batch.to(processes.device, non_blocking=True)
         rates.append(schedule.apply(state.optimizer, state.step))
-        clip_norm = config.optimizer.clip_norm
         numbers = train_on_batch(state, module, batch.features, batch.mask, ragged_targets(batch), clip_norm)
         names = list(numbers)
         waiting.append(torch.stack([value.float() for value in numbers.values()]))
@@ -241,10 +241,9 @@ def _evaluate(
         processes=processes,
     )
     videos = bundle.test.videos
+    protocol = run_protocol(config.dataset, vars(config.evaluation))
     names = [video.id for video in videos]
-    return predictions, evaluate_protocol(
-        configured_protocol(config), ground_truth_columns(videos), predictions, videos=names
-    )
+    return predictions, evaluate_protocol(protocol, ground_truth_columns(videos), predictions, videos=names)
 
 
 def _save(
@@ -259,8 +258,9 @@ def _save(
 
     A run that is killed in between repeats the epoch and writes the same best one again.
     """
-    improved = scores is not None and (state.best_map is None or scores.average_map > state.best_map)
-    if improved and scores is not None:
+    improved = False
+    if scores is not None and (state.best_map is None or scores.average_map > state.best_map):
+        improved = True
         state.best_map, state.best_epoch = scores.average_map, state.epoch
     rng = processes.gather(rng_state())
     if processes.is_main:

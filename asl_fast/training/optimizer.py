@@ -15,7 +15,7 @@ from torch.optim import AdamW, Optimizer
 
 from asl_fast.losses.evidence import FrameEvidence
 from asl_fast.losses.sensitivity import ClassGaussians
-from asl_fast.models.layers import TemporalConv
+from asl_fast.models.primitives import TemporalConv
 from asl_fast.training.config import OptimizerConfig
 
 _WITH_DECAY = (nn.Linear, nn.Conv1d, TemporalConv)

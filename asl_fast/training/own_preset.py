@@ -7,7 +7,7 @@ What cannot be read off the data (learning rate, epochs, width, losses) is as fo
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -34,7 +34,7 @@ _MIN_BATCHES = 50
 _PAD_MULTIPLE = 256
 
 
-def own_data_name(annotations: str, known: tuple[str, ...]) -> str:
+def own_data_name(annotations: str, known: Container[str]) -> str:
     """Name a data set of one's own after its annotation file, so that it cannot be taken for a benchmark."""
     name = own_name(annotations)
     return f"own-{name}" if name in known else name

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from asl_fast.data.datasets.catalogue import needs_its_data
 from asl_fast.losses.config import LossConfig
-from asl_fast.models.config import DetectorConfig, FrontEndConfig
-from asl_fast.models.postprocess import InferenceConfig
+from asl_fast.models.config import DetectorConfig, FrontEndConfig, InferenceConfig
 from asl_fast.training.config import DataConfig, EvaluationConfig, OptimizerConfig, TrainConfig
 from asl_fast.wording import nearest
 
@@ -213,7 +213,7 @@ def with_size(config: TrainConfig, size: str) -> TrainConfig:
     """Bring a full configuration to another of the ``SIZES``."""
     if size == "full":
         return config
-    real, smoke = config.dataset == "hapt", size == "smoke"
+    real, smoke = needs_its_data(config.dataset), size == "smoke"
     model = config.model
     if not real:
         # The small twins have fewer channels than the extractors together, so there is nothing to split.

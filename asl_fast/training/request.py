@@ -14,8 +14,8 @@ import tyro
 
 from asl_fast.command_line.options import read_options
 from asl_fast.data.custom.decision import Decision
+from asl_fast.data.datasets.catalogue import DATASETS, needs_its_data
 from asl_fast.data.features.manifest_file import find_manifest
-from asl_fast.data.load import BENCHMARKS
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.presets import SIZES, preset, with_variant
 from asl_fast.training.run_folder import RunFolder, RunFolderError, existing_runs, next_run
@@ -23,20 +23,20 @@ from asl_fast.training.serialization import read_config
 
 
 @dataclass(frozen=True)
-class Command:
-    """Train a detector with Action Sensitivity Learning.
+class Options:
+    """The options of training: those of the configuration, and how to come by one.
 
     Attributes:
-        config: the run.
-        preset: size of the run: "full" as published (the default on real data), "reduced" for minutes on a CPU (the
+        config: The run.
+        preset: Size of the run: "full" as published (the default on real data), "reduced" for minutes on a CPU (the
             default without), "smoke" for about a minute; or a file that --save-preset wrote.
-        variant: loss: "asl", or what an ablation compares it with: "plain", "constant", "p", "q", "p+q".
-        resume: continue the run in --output, or the newest one of this data set, from its last checkpoint.
-        overwrite: start over in an --output that already holds a run.
-        manifest: how the features were extracted: a known name such as thumos14-i3d, or a JSON file with stride_frame,
-            window_frame, fps, ...; default: the benchmark's, or derived from your own data.
-        save_preset: also write the configuration here, for --preset.
-        help_all: show the options of data, model, loss, optimizer, inference and evaluation too.
+        variant: Loss: "asl", or what an ablation compares it with: "plain", "constant", "p", "q", "p+q".
+        resume: Continue the run in --output, or the newest one of this data set, from its last checkpoint.
+        overwrite: Start over in an --output that already holds a run.
+        manifest: How the features were extracted: a known name such as thumos14-i3d, or a JSON file with stride_frame,
+            window_frame, fps, ...; the benchmark's, or derived from your own data, unless given.
+        save_preset: Also write the configuration here, for --preset.
+        help_all: Show every option: those of data, model, loss, optimizer, inference and evaluation too.
     """
 
     config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
@@ -54,12 +54,12 @@ class Request:
     """What was asked for.
 
     Attributes:
-        config: checked, ``output`` set.
-        folder: the run's.
-        resume: whether to continue from its last checkpoint.
-        size: name of the preset's size, None where the configuration comes from a file.
-        explanation: lines that say what was derived from one's own data, and why.
-        save_preset: where the configuration is to be written as a preset.
+        config: The configuration, checked and with ``output`` set.
+        folder: The run folder.
+        resume: Whether to continue from its last checkpoint.
+        size: Name of the preset's size; None where the configuration comes from a file.
+        explanation: Lines that say what was derived from one's own data, and why.
+        save_preset: Where to write the configuration as a preset.
     """
 
     config: TrainConfig
@@ -90,7 +90,7 @@ def parse(arguments: Sequence[str], *, about: str | None = None) -> Request:
     if named is None and early.annotations is not None:
         from asl_fast.training.own_preset import own_data_name
 
-        named = own_data_name(early.annotations, BENCHMARKS)
+        named = own_data_name(early.annotations, DATASETS)
     folder = _resumed_folder(named, early.output) if early.resume and not early.help else None
     if folder is not None and folder.holds_a_run:
         saved = read_config(TrainConfig, folder.config)
@@ -98,26 +98,26 @@ def parse(arguments: Sequence[str], *, about: str | None = None) -> Request:
         base = saved if early.variant is None else with_variant(saved, early.variant)
     elif early.preset is not None and early.preset not in SIZES and Path(early.preset).suffix == ".json":
         base = _preset_file(Path(early.preset), early.dataset, early.variant)
-    elif early.annotations is not None and named not in BENCHMARKS:
+    elif early.annotations is not None and named not in DATASETS:
         from asl_fast.training.own_preset import open_configured, own_preset
 
         size = early.preset or "full"
         # Read twice: what was asked for decides what is derived, and may then override single fields of it.
-        asked = _command(words, TrainConfig(dataset=named), about, early)
+        asked = _options(words, TrainConfig(dataset=named), about, early)
         own = open_configured(asked.config, asked.manifest)
         base, decisions = own_preset(own, asked.config, size, early.variant)
     else:
         dataset = early.dataset or "multithumos"
-        size = early.preset or ("full" if early.data_root is not None or dataset == "hapt" else "reduced")
+        size = early.preset or ("full" if early.data_root is not None or needs_its_data(dataset) else "reduced")
         base = preset(dataset, size, early.variant)
-    command = _command(words, base, about, early)
-    config = command.config
-    if command.manifest is not None and own is None:
-        config = replace(config, data=replace(config.data, manifest=find_manifest(command.manifest)))
+    options = _options(words, base, about, early)
+    config = options.config
+    if options.manifest is not None and own is None:
+        config = replace(config, data=replace(config.data, manifest=find_manifest(options.manifest)))
     config.validate()
     if folder is None:
         folder = RunFolder(config.output) if config.output is not None else next_run(config.dataset)
-        if folder.holds_a_run and not command.overwrite:
+        if folder.holds_a_run and not options.overwrite:
             raise RunFolderError(
                 f"{folder.path} already holds a run: --resume continues it, --overwrite replaces it, or choose another "
                 "--output"
@@ -130,7 +130,7 @@ def parse(arguments: Sequence[str], *, about: str | None = None) -> Request:
         from asl_fast.training.own_preset import explain
 
         explanation = explain(own, config, decisions)
-    return Request(config, folder, command.resume, size, explanation, command.save_preset)
+    return Request(config, folder, options.resume, size, explanation, options.save_preset)
 
 
 def _first_look(arguments: Sequence[str]) -> argparse.Namespace:
@@ -146,9 +146,9 @@ def _first_look(arguments: Sequence[str]) -> argparse.Namespace:
     return found
 
 
-def _command(words: Sequence[str], base: TrainConfig, about: str | None, early: argparse.Namespace) -> Command:
+def _options(words: Sequence[str], base: TrainConfig, about: str | None, early: argparse.Namespace) -> Options:
     hide_groups = early.help and not early.help_all
-    return read_options(Command, "train", about, words, default=Command(config=base), hide_groups=hide_groups)
+    return read_options(Options, "train", about, words, default=Options(config=base), hide_groups=hide_groups)
 
 
 def _check_unchanged(saved: TrainConfig, config: TrainConfig, folder: RunFolder) -> None:

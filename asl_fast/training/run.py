@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A whole run: read the command line, load the data, train, score, write the results and say what to do next."""
+"""A whole run: load the data, train, score, write the results and say what to do next."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from asl_fast.command_line.errors import Stopped
 from asl_fast.command_line.program import program
 from asl_fast.data.augment import SensorAugmentation
 from asl_fast.data.bundle import DatasetBundle
+from asl_fast.data.datasets.catalogue import get_dataset
 from asl_fast.data.grid import FeatureGrid
 from asl_fast.data.load import load_dataset
 from asl_fast.environment import describe
@@ -38,7 +39,7 @@ def run(request: Request, arguments: Sequence[str]) -> None:
     """Carry out a request for training: load the data, train, score, and write the results into the run folder.
 
     Args:
-        request: What :func:`asl_fast.training.request.parse` made of the command line.
+        request: What `asl_fast.training.request.parse` made of the command line.
         arguments: Its words, for the record.
 
     Raises:
@@ -81,7 +82,13 @@ def _how_to_go_on(folder: RunFolder) -> list[str]:
 
 
 def load(config: TrainConfig) -> DatasetBundle:
-    """The data set of a run; its twin's seed is the configuration's, the crops follow the run's own."""
+    """Load the data set of a run.
+
+    The crops follow the run's seed, a synthetic twin its own, so that runs of several seeds compare on the same data.
+
+    Raises:
+        ValueError, OSError: Naming the option or file that cannot be used.
+    """
     data = config.data
     if config.is_own_data:
         bundle = open_configured(config).source.bundle(
@@ -93,27 +100,16 @@ def load(config: TrainConfig) -> DatasetBundle:
             place=Path(str(config.annotations)),
         )
         return dataclasses.replace(bundle, train=bundle.train.with_options(crop_ratio=data.crop_ratio))
-    options: dict[str, Any] = {
-        name: value
-        for name, value in (
-            ("annotations", config.annotations),
-            ("features", config.features or None),
-            ("manifest", data.manifest),
-        )
-        if value is not None
-    }
-    if options and (config.data_root is None or config.dataset == "hapt"):
-        raise ValueError(
-            f"{', '.join(options)} of benchmark {config.dataset!r} need its --data-root"
-            if config.dataset != "hapt"
-            else f"hapt is read from the download as it is and has no option {next(iter(options))}"
-        )
+    entry = get_dataset(config.dataset)
+    options = entry.check_options(
+        annotations=config.annotations, features=config.features or None, manifest=data.manifest
+    )
     if config.data_root is None:
+        if options:
+            raise ValueError(f"{', '.join(options)} of benchmark {config.dataset!r} need its --data-root")
         options["synthetic_scale"] = data.synthetic_scale
     else:
-        options["strict"] = data.strict
-    if config.dataset == "hapt":
-        options |= {"samples_per_step": data.samples_per_step, "fold": data.fold, "num_folds": data.num_folds}
+        options |= {"strict": data.strict} | {name: getattr(data, name) for name in entry.settings}
     bundle = load_dataset(config.dataset, config.data_root, seed=data.synthetic_seed, **options)
     augmentation = None
     if bundle.transform is not None and (data.rotation_sd_deg or data.speed_range):
@@ -129,7 +125,7 @@ def load(config: TrainConfig) -> DatasetBundle:
 
 
 def describe_dataset(bundle: DatasetBundle) -> dict[str, Any]:
-    """What detection has to know about the data set a detector was trained on; JSON-serialisable."""
+    """Put down what detection has to know about the data set a detector was trained on, ready for JSON."""
     layout = bundle.test.layout
     return {
         "name": bundle.name,
@@ -159,13 +155,13 @@ def _open_folder(
         "processes": processes.world_size,
         "threads": torch.get_num_threads(),
     }
-    folder.write_json(folder.environment, environment)
-    folder.write_json(folder.dataset, record)
-    folder.write_json(folder.config, to_dict(config))
+    write_json(folder.environment, environment, indent=2)
+    write_json(folder.dataset, record, indent=2)
+    write_json(folder.config, to_dict(config), indent=2)
 
 
 def _git_revision() -> str | None:
-    """Revision of the source tree that runs, with ``-dirty`` where it was changed; None outside a checkout."""
+    """Name the revision of the source tree that runs, with ``-dirty`` where it was changed; None outside a checkout."""
     here = Path(__file__).resolve().parent
     try:
         found = subprocess.run(
@@ -206,7 +202,11 @@ def _announce(request: Request, config: TrainConfig, bundle: DatasetBundle, proc
 
 
 def write_results(folder: RunFolder, config: TrainConfig, bundle: DatasetBundle, result: Result) -> None:
-    """Writes detections, ground truth and scores into the run folder, classes by name."""
+    """Write detections, ground truth and scores into the run folder, classes by name.
+
+    Raises:
+        OSError: Naming the file that cannot be written.
+    """
     videos = bundle.test.videos
     names = np.asarray(bundle.class_names)
     durations = {video.id: video.duration_sec for video in videos}
@@ -222,23 +222,20 @@ def write_results(folder: RunFolder, config: TrainConfig, bundle: DatasetBundle,
     for measure in record["measures"].values():
         if "per_class" in measure:
             measure["per_class"] = {bundle.class_names[int(k)]: value for k, value in measure["per_class"].items()}
-    folder.write_json(folder.evaluation, record)
+    write_json(folder.evaluation, record, indent=2)
     state = result.state
-    folder.write_json(
-        folder.summary,
-        {
-            "dataset": config.dataset,
-            "synthetic": bundle.synthetic,
-            "seed": config.seed,
-            "epochs": state.epoch,
-            "steps": state.step,
-            "weights": "averaged" if config.optimizer.ema_decay else "last",
-            "parameters": sum(parameter.numel() for parameter in state.detector.parameters()),
-            "best_epoch": state.best_epoch,
-            "best_average_map": state.best_map,
-        }
-        | summary(result.scores),
-    )
+    summed_up = {
+        "dataset": config.dataset,
+        "synthetic": bundle.synthetic,
+        "seed": config.seed,
+        "epochs": state.epoch,
+        "steps": state.step,
+        "weights": "averaged" if config.optimizer.ema_decay else "last",
+        "parameters": sum(parameter.numel() for parameter in state.detector.parameters()),
+        "best_epoch": state.best_epoch,
+        "best_average_map": state.best_map,
+    }
+    write_json(folder.summary, summed_up | summary(result.scores), indent=2)
 
 
 def _conclude(request: Request, config: TrainConfig, bundle: DatasetBundle, result: Result) -> None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
 
-from asl_fast.files import atomic_write, write_json
+from asl_fast.files import atomic_write
 
 RUNS = Path("runs")
 
@@ -22,7 +20,22 @@ class RunFolder:
     """Paths of a run.
 
     Args:
-        path: the folder; it need not exist.
+        path: The folder; it need not exist.
+
+    Attributes:
+        path: The folder.
+        config: The configuration, with the model's inputs and outputs as the data set has them.
+        dataset: What detection has to know about the data set.
+        environment: Versions, machine, command line.
+        metrics: Losses and scores as they were measured, one JSON record per line.
+        tensorboard: Folder of the same numbers as TensorBoard events, where asked for.
+        detections: Detections in the test split after the last epoch, in seconds, classes by name.
+        ground_truth: What they are scored against.
+        evaluation: Their scores in full.
+        summary: Their scores and the run in a few numbers.
+        checkpoints: Folder of the checkpoints.
+        last: Checkpoint of the last epoch.
+        best: Checkpoint of the epoch that scored best on the test split.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -46,11 +59,11 @@ class RunFolder:
         return self.config.exists()
 
     def create(self) -> None:
-        """Makes the folder and proves that it can be written.
+        """Make the folder and prove that it can be written.
 
         Raises:
-            RunFolderError: naming the folder that cannot be made, and the reason.
-            OSError: naming the file that cannot be written in it.
+            RunFolderError: Naming the folder that cannot be made, and the reason.
+            OSError: Naming the file that cannot be written in it.
         """
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -66,7 +79,14 @@ class RunFolder:
         (self.checkpoints / ".probe").unlink()
 
     def check_space(self, checkpoint_bytes: int) -> None:
-        """Raises RunFolderError unless last, best and one more checkpoint that is being written fit on the disk."""
+        """Check that the last, the best and one more checkpoint that is being written fit on the disk.
+
+        Args:
+            checkpoint_bytes: Size of one.
+
+        Raises:
+            RunFolderError: Naming the folder, what is free and what is needed.
+        """
         free = shutil.disk_usage(self.path).free
         present = sum(path.stat().st_size for path in (self.last, self.best) if path.exists())
         needed = 3 * checkpoint_bytes - present
@@ -76,25 +96,16 @@ class RunFolder:
                 "free some space or choose another --output"
             )
 
-    def write_json(self, path: Path, value: Any) -> None:
-        """Writes a JSON file of this folder atomically."""
-        write_json(path, value, indent=2)
-
-    def write(self, path: Path, save: Callable[[IO[bytes]], object]) -> None:
-        """Writes any file of this folder atomically; ``save`` gets the open file."""
-        with atomic_write(path) as file:
-            save(file)
-
 
 def existing_runs(dataset: str, root: Path = RUNS) -> list[RunFolder]:
-    """Runs of a data set under ``root`` that were numbered by `next_run`, oldest first."""
+    """Find the runs of a data set under ``root`` that were numbered by `next_run`, oldest first."""
     pattern = re.compile(re.escape(dataset) + r"-(\d+)$")
     found = {int(m[1]): p for p in (root.iterdir() if root.is_dir() else ()) if (m := pattern.match(p.name))}
     return [RunFolder(found[number]) for number in sorted(found)]
 
 
 def next_run(dataset: str, root: Path = RUNS) -> RunFolder:
-    """The folder DATASET-NNN under ``root`` after the last one that exists."""
+    """Name the folder DATASET-NNN under ``root`` after the last one that exists."""
     runs = existing_runs(dataset, root)
     number = int(runs[-1].path.name.rpartition("-")[2]) + 1 if runs else 1
     return RunFolder(root / f"{dataset}-{number:03d}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detections of a whole split beside its ground truth, as the evaluation takes them, and how a run is scored."""
+"""Detections of a whole split beside its ground truth, as the evaluation takes them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from asl_fast.data.annotations.video import Video
 from asl_fast.data.collate import Batch
 from asl_fast.data.dataset import DetectionDataset
 from asl_fast.evaluation.mean_ap import MeanAveragePrecision
-from asl_fast.evaluation.protocols import Protocol, ProtocolResult, run_protocol
-from asl_fast.models import ActionDetector
-from asl_fast.models.postprocess import Detections, InferenceConfig, detect
-from asl_fast.training.config import TrainConfig
+from asl_fast.evaluation.protocols import ProtocolResult
+from asl_fast.models.config import InferenceConfig
+from asl_fast.models.detector import ActionDetector
+from asl_fast.models.postprocess import Detections, detect
 from asl_fast.training.distributed import Processes
 from asl_fast.training.loader import inference_batches
 
@@ -105,12 +105,6 @@ def predict(
         found.update(zip(batch.video_ids, detect_batch(detector, batch, inference, autocast=autocast), strict=True))
     merged = {name: each for part in processes.gather(found) for name, each in part.items()}
     return prediction_columns((video.id, merged[video.id]) for video in dataset.videos)
-
-
-def configured_protocol(config: TrainConfig) -> Protocol:
-    """Say how a run is scored."""
-    evaluation = config.evaluation
-    return run_protocol(config.dataset, evaluation.tiou_thresholds, evaluation.strict_thresholds, evaluation.convention)
 
 
 def summary(result: ProtocolResult) -> dict[str, float]:

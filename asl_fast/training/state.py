@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from asl_fast.data.collate import Batch
 from asl_fast.losses import ASLLoss, RaggedTargets
-from asl_fast.models import ActionDetector
+from asl_fast.models.detector import ActionDetector
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.ema import WeightAverage
 from asl_fast.training.optimizer import make_optimizer

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from asl_fast.ops.local_attention import local_attention
-from asl_fast.reference.local_attention import local_attention as formula
+from asl_fast.reference.local_attention import Operands, unfolded_attention
 from benchmarks.registry import Case, Scale, close
 from benchmarks.shapes import NAMES, shape
 
@@ -60,12 +60,15 @@ def _case(device: str, name: str, sizes: tuple[int, ...], dtype: torch.dtype, sc
 
         return run
 
+    def eager(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        return unfolded_attention(Operands(q=q, k=k, v=v, mask=mask, bias=None, window=window))
+
     def masked(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=_band(mask, window))
         return out * mask[:, None, :, None].to(out.dtype)
 
     baselines: dict[str, Callable[..., Any]] = {
-        "eager": with_gradients(functools.partial(formula, window=window)),
+        "eager": with_gradients(eager),
         "masked attention": with_gradients(masked),
     }
     if device == "cuda":

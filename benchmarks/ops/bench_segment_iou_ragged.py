@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from asl_fast import backend, segment_diou, segment_diou_ragged, segment_iou, segment_iou_ragged
-from asl_fast.reference import segment_iou as plain
+from asl_fast.reference.segment_iou import Operands
+from asl_fast.reference.segment_iou import segment_iou as formula
 from benchmarks.registry import Case, Scale, close
 
 # Videos, and the fewest and most proposals and annotations of one.
@@ -89,6 +90,9 @@ def _case(
 
         return loop
 
+    def eager(x: Tensor, y: Tensor) -> Tensor:
+        return formula(Operands(a=x, b=y, aligned=False, distance=distance)).iou
+
     def reference(*videos: Tensor) -> Result:
         with backend("reference"):
             return run(*videos)
@@ -105,7 +109,7 @@ def _case(
     baselines = {
         "padded": padded,
         "loop": video_by_video(dense),
-        "eager": video_by_video(lambda x, y: plain.segment_iou(x, y, False, distance)),
+        "eager": video_by_video(eager),
         "reference": reference,
     }
     return Case(name, make_inputs, run, baselines, moved, scale=scale, compiled=None, agree=agree)

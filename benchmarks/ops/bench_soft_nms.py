@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from asl_fast import backend, soft_nms
-from asl_fast.models.postprocess import InferenceConfig
+from asl_fast.models.config import InferenceConfig
 from benchmarks import actionformer
 from benchmarks.registry import Case, Scale, close
 from benchmarks.shapes import NAMES, shape

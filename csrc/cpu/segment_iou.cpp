@@ -9,8 +9,9 @@ namespace py = pybind11;
 namespace asl {
 namespace {
 
+/// What is 0 is absent: without `out` the gradients are asked for.
 struct Addresses {
-    std::uintptr_t a, b, out, grad, grad_a, grad_b;
+    std::uintptr_t a = 0, b = 0, out = 0, grad = 0, grad_a = 0, grad_b = 0;
 };
 
 template <bool kDistance, class Real>
@@ -35,21 +36,26 @@ const Binding binding([](py::module_& m) {
     m.def(
         "segment_iou",
         [](std::uintptr_t a, std::uintptr_t b, std::uintptr_t out, bool is_double, std::int64_t batch, std::int64_t n,
-           std::int64_t m, bool aligned, bool distance,
-           int threads) { dispatch({a, b, out, 0, 0, 0}, is_double, batch, n, m, aligned, distance, threads); },
-        py::arg("a"), py::arg("b"), py::arg("out"), py::arg("is_double"), py::arg("batch"), py::arg("n"), py::arg("m"),
-        py::arg("aligned"), py::arg("distance"), py::arg("threads"),
+           std::int64_t m, bool aligned, bool distance, int threads) {
+            Addresses at;
+            at.a = a, at.b = b, at.out = out;
+            dispatch(at, is_double, batch, n, m, aligned, distance, threads);
+        },
+        py::kw_only(), py::arg("a"), py::arg("b"), py::arg("out"), py::arg("is_double"), py::arg("batch"), py::arg("n"),
+        py::arg("m"), py::arg("aligned"), py::arg("distance"), py::arg("threads"),
         "IoU or distance IoU; addresses of contiguous buffers, all float32 or all float64.");
     m.def(
         "segment_iou_backward",
         [](std::uintptr_t grad, std::uintptr_t a, std::uintptr_t b, std::uintptr_t grad_a, std::uintptr_t grad_b,
            bool is_double, std::int64_t batch, std::int64_t n, std::int64_t m, bool aligned, bool distance,
            int threads) {
-            dispatch({a, b, 0, grad, grad_a, grad_b}, is_double, batch, n, m, aligned, distance, threads);
+            Addresses at;
+            at.a = a, at.b = b, at.grad = grad, at.grad_a = grad_a, at.grad_b = grad_b;
+            dispatch(at, is_double, batch, n, m, aligned, distance, threads);
         },
-        py::arg("grad"), py::arg("a"), py::arg("b"), py::arg("grad_a"), py::arg("grad_b"), py::arg("is_double"),
-        py::arg("batch"), py::arg("n"), py::arg("m"), py::arg("aligned"), py::arg("distance"), py::arg("threads"),
-        "Gradients of segment_iou; addresses of contiguous buffers, all float32 or all float64.");
+        py::kw_only(), py::arg("grad"), py::arg("a"), py::arg("b"), py::arg("out_grad_a"), py::arg("out_grad_b"),
+        py::arg("is_double"), py::arg("batch"), py::arg("n"), py::arg("m"), py::arg("aligned"), py::arg("distance"),
+        py::arg("threads"), "Gradients of segment_iou; addresses of contiguous buffers, all float32 or all float64.");
 });
 
 }  // namespace

@@ -16,8 +16,8 @@ namespace asl {
 
 template <class Real>
 struct RaggedSegments {
-    const Real *a, *b;                          // (N, 2), (M, 2), all videos
-    const std::int64_t *a_offsets, *b_offsets;  // (videos + 1,), rising from 0 to N and M
+    const Real *a, *b;                                      // (N, 2), (M, 2), all videos
+    const std::int64_t *a_video_offsets, *b_video_offsets;  // (videos + 1,), rising from 0 to N and M
     std::int64_t videos;
 };
 
@@ -27,11 +27,11 @@ class SegmentIouRagged {
     SegmentIouRagged(const RaggedSegments<Real>& segments, int threads) : in_(segments), b_(in_.b, b_count()) {
         std::int64_t pairs = 0;
         for (std::int64_t video = 0; video < in_.videos; ++video) {
-            const std::int64_t n = in_.a_offsets[video + 1] - in_.a_offsets[video];
-            const std::int64_t m = in_.b_offsets[video + 1] - in_.b_offsets[video], parts = parts_of(n, m);
+            const std::int64_t n = in_.a_video_offsets[video + 1] - in_.a_video_offsets[video];
+            const std::int64_t m = in_.b_video_offsets[video + 1] - in_.b_video_offsets[video], parts = parts_of(n, m);
             for (std::int64_t part = 0; part < parts; ++part)
-                parts_.push_back({video, in_.a_offsets[video] + n * part / parts,
-                                  n * (part + 1) / parts - n * part / parts, in_.b_offsets[video], m,
+                parts_.push_back({video, in_.a_video_offsets[video] + n * part / parts,
+                                  n * (part + 1) / parts - n * part / parts, in_.b_video_offsets[video], m,
                                   pairs + n * part / parts * m});
             pairs += n * m;
         }
@@ -41,15 +41,16 @@ class SegmentIouRagged {
         threads_ = worthwhile_threads(pairs, kPairsWorthAThread, threads);
     }
 
-    /// values: (max_pairs,), 0 behind the last pair; offsets: (videos + 1,), where each video's pairs begin and end.
-    void forward(std::int64_t max_pairs, Real* values, std::int64_t* offsets) const {
+    /// values: (max_pairs,), 0 behind the last pair; pair_offsets: (videos + 1,), where each video's pairs begin and
+    /// end.
+    void forward(std::int64_t max_pairs, Real* values, std::int64_t* pair_offsets) const {
         each_part([&](const Part& part, std::vector<Real>&) {
             iou_rows<kDistance>(in_.a + 2 * part.row, part.rows, b_.starts.data() + part.column,
                                 b_.ends.data() + part.column, part.columns, values + part.pair);
         });
         std::fill(values + pairs_, values + max_pairs, Real(0));
-        offsets[0] = 0;
-        for (const Part& part : parts_) offsets[part.video + 1] = part.pair + part.rows * part.columns;
+        pair_offsets[0] = 0;
+        for (const Part& part : parts_) pair_offsets[part.video + 1] = part.pair + part.rows * part.columns;
     }
 
     /// grad as the values of forward; grad_a and grad_b as a and b, written whole.
@@ -81,7 +82,7 @@ class SegmentIouRagged {
         std::int64_t video, row, rows, column, columns, pair;
     };
 
-    std::int64_t b_count() const { return in_.b_offsets[in_.videos]; }
+    std::int64_t b_count() const { return in_.b_video_offsets[in_.videos]; }
 
     template <class Body>
     void each_part(const Body& body) const {

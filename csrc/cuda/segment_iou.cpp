@@ -10,12 +10,15 @@ namespace asl::cuda {
 namespace {
 
 const Binding binding([](py::module_& m) {
-    m.def("segment_iou", &asl::cuda::segment_iou, py::arg("a"), py::arg("b"), py::arg("n"), py::arg("m"),
-          py::arg("a_batch"), py::arg("b_batch"), py::arg("batch"), py::arg("aligned"), py::arg("distance"),
-          py::arg("out"), py::arg("stream"), "IoU or distance IoU, queued on the stream.");
-    m.def("segment_iou_backward", &asl::cuda::segment_iou_backward, py::arg("grad"), py::arg("a"), py::arg("b"),
-          py::arg("n"), py::arg("m"), py::arg("a_batch"), py::arg("b_batch"), py::arg("batch"), py::arg("aligned"),
-          py::arg("distance"), py::arg("is_double"), py::arg("out_grad_a"), py::arg("out_grad_b"), py::arg("stream"),
+    bind_struct(m, "SegmentPairs", "Segments of both sides and their sizes, of each batch entry.",
+                field("a", &SegmentPairs::a), field("b", &SegmentPairs::b), field("n", &SegmentPairs::n),
+                field("m", &SegmentPairs::m), field("a_batch", &SegmentPairs::a_batch),
+                field("b_batch", &SegmentPairs::b_batch), field("batch", &SegmentPairs::batch),
+                field("aligned", &SegmentPairs::aligned), field("distance", &SegmentPairs::distance));
+    m.def("segment_iou", &segment_iou, py::kw_only(), py::arg("pairs"), py::arg("out"), py::arg("stream"),
+          "IoU or distance IoU, queued on the stream.");
+    m.def("segment_iou_backward", &segment_iou_backward, py::kw_only(), py::arg("pairs"), py::arg("grad"),
+          py::arg("is_double"), py::arg("out_grad_a"), py::arg("out_grad_b"), py::arg("stream"),
           "Gradients of segment_iou, queued on the stream.");
 });
 

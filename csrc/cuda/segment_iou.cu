@@ -136,24 +136,26 @@ void backward(const Source& grad, const Side& a, const Side& b, std::int64_t bat
         launch(pairs_backward_b<kDistance, Real>, grid_of(columns, 1), kThreads, 0, stream, grad, a, b, grad_b);
 }
 
+Side side_a(const SegmentPairs& pairs) { return {segments_of(pairs.a, pairs.n), pairs.a_batch}; }
+
+Side side_b(const SegmentPairs& pairs) { return {segments_of(pairs.b, pairs.m), pairs.b_batch}; }
+
 }  // namespace
 
-void segment_iou(View a, View b, std::int64_t n, std::int64_t m, std::int64_t a_batch, std::int64_t b_batch,
-                 std::int64_t batch, bool aligned, bool distance, View out, std::uintptr_t stream) {
+void segment_iou(const SegmentPairs& pairs, View out, std::uintptr_t stream) {
     const bool wide = static_cast<Dtype>(out.second) == Dtype::kFloat64;
-    const auto chosen = distance ? (wide ? forward<true, double> : forward<true, float>)
-                                 : (wide ? forward<false, double> : forward<false, float>);
-    chosen(Side{segments_of(a, n), a_batch}, Side{segments_of(b, m), b_batch}, batch, aligned, out, as_stream(stream));
+    const auto chosen = pairs.distance ? (wide ? forward<true, double> : forward<true, float>)
+                                       : (wide ? forward<false, double> : forward<false, float>);
+    chosen(side_a(pairs), side_b(pairs), pairs.batch, pairs.aligned, out, as_stream(stream));
     check_launch("segment_iou");
 }
 
-void segment_iou_backward(View grad, View a, View b, std::int64_t n, std::int64_t m, std::int64_t a_batch,
-                          std::int64_t b_batch, std::int64_t batch, bool aligned, bool distance, bool is_double,
-                          View grad_a, View grad_b, std::uintptr_t stream) {
-    const auto chosen = distance ? (is_double ? backward<true, double> : backward<true, float>)
-                                 : (is_double ? backward<false, double> : backward<false, float>);
-    chosen(Source(grad), Side{segments_of(a, n), a_batch}, Side{segments_of(b, m), b_batch}, batch, aligned,
-           Sink(grad_a), Sink(grad_b), as_stream(stream));
+void segment_iou_backward(const SegmentPairs& pairs, View grad, bool is_double, View grad_a, View grad_b,
+                          std::uintptr_t stream) {
+    const auto chosen = pairs.distance ? (is_double ? backward<true, double> : backward<true, float>)
+                                       : (is_double ? backward<false, double> : backward<false, float>);
+    chosen(Source(grad), side_a(pairs), side_b(pairs), pairs.batch, pairs.aligned, Sink(grad_a), Sink(grad_b),
+           as_stream(stream));
     check_launch("segment_iou_backward");
 }
 

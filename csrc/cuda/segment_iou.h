@@ -9,12 +9,16 @@
 namespace asl::cuda {
 
 /// n and m segments an entry; a_batch and b_batch from entry to entry, 0 where all share them. Aligned: one entry.
-void segment_iou(View a, View b, std::int64_t n, std::int64_t m, std::int64_t a_batch, std::int64_t b_batch,
-                 std::int64_t batch, bool aligned, bool distance, View out, std::uintptr_t stream);
+struct SegmentPairs {
+    View a, b;
+    std::int64_t n, m, a_batch, b_batch, batch;
+    bool aligned, distance;
+};
 
-/// Likewise; a gradient without elements is not written.
-void segment_iou_backward(View grad, View a, View b, std::int64_t n, std::int64_t m, std::int64_t a_batch,
-                          std::int64_t b_batch, std::int64_t batch, bool aligned, bool distance, bool is_double,
-                          View grad_a, View grad_b, std::uintptr_t stream);
+void segment_iou(const SegmentPairs& pairs, View out, std::uintptr_t stream);
+
+/// A gradient without elements is not written.
+void segment_iou_backward(const SegmentPairs& pairs, View grad, bool is_double, View grad_a, View grad_b,
+                          std::uintptr_t stream);
 
 }  // namespace asl::cuda

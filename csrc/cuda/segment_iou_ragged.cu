@@ -20,10 +20,10 @@ namespace {
 constexpr int kThreads = 256, kWarps = kThreads / 32, kItems = 4, kPairs = kThreads * kItems;
 constexpr int kColumns = 8, kSlices = kThreads / kColumns;  // 8 neighbours fill a sector of memory
 
-/// One side; video v owns the rows from offsets[v] to offsets[v + 1].
+/// One side; video v owns the rows from video_offsets[v] to video_offsets[v + 1].
 struct Side {
     Segments segments;
-    const std::int64_t* offsets;
+    const std::int64_t* video_offsets;
 };
 
 struct Range {
@@ -35,8 +35,8 @@ __device__ Range rows_of(const Side& side, std::int64_t video) {
     const auto clamped = [&](std::int64_t value, std::int64_t low) {
         return value < low ? low : (value > side.segments.count ? side.segments.count : value);
     };
-    const std::int64_t first = clamped(side.offsets[video], 0);
-    return {first, clamped(side.offsets[video + 1], first) - first};
+    const std::int64_t first = clamped(side.video_offsets[video], 0);
+    return {first, clamped(side.video_offsets[video + 1], first) - first};
 }
 
 /// The last of the `count` rising offsets from `at` on that is not above `target`, else `at`.
@@ -50,12 +50,13 @@ __device__ std::int64_t last_not_above(const std::int64_t* offsets, std::int64_t
     return at;
 }
 
-/// offsets (videos + 1,): sums of n * m over the videos before, by one block.
-__global__ void __launch_bounds__(kThreads) pair_offsets(Side a, Side b, std::int64_t videos, std::int64_t* offsets) {
+/// pair_offsets (videos + 1,): sums of n * m over the videos before, by one block.
+__global__ void __launch_bounds__(kThreads)
+    add_up_pairs(Side a, Side b, std::int64_t videos, std::int64_t* pair_offsets) {
     __shared__ std::int64_t of_warps[kWarps];
     const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
     std::int64_t before = 0;
-    if (threadIdx.x == 0) offsets[0] = 0;
+    if (threadIdx.x == 0) pair_offsets[0] = 0;
     for (std::int64_t first = 0; first < videos; first += kThreads) {
         const std::int64_t video = first + threadIdx.x;
         std::int64_t sum = video < videos ? rows_of(a, video).count * rows_of(b, video).count : 0;
@@ -70,7 +71,7 @@ __global__ void __launch_bounds__(kThreads) pair_offsets(Side a, Side b, std::in
             if (i == warp) sum += all;
             all += of_warps[i];
         }
-        if (video < videos) offsets[video + 1] = before + sum;
+        if (video < videos) pair_offsets[video + 1] = before + sum;
         before += all;
         __syncthreads();  // the sums of the warps have been read
     }
@@ -78,18 +79,19 @@ __global__ void __launch_bounds__(kThreads) pair_offsets(Side a, Side b, std::in
 
 template <bool kDistance, class Real>
 __global__ void __launch_bounds__(kThreads)
-    ragged_forward(Side a, Side b, std::int64_t videos, const std::int64_t* offsets, std::int64_t max_pairs,
+    ragged_forward(Side a, Side b, std::int64_t videos, const std::int64_t* pair_offsets, std::int64_t max_pairs,
                    Real* values) {
     __shared__ std::int64_t ends[2];  // videos of the first and the last pair
-    const std::int64_t begin = static_cast<std::int64_t>(blockIdx.x) * kPairs, total = offsets[videos];
-    if (threadIdx.x < 2) ends[threadIdx.x] = last_not_above(offsets, begin + threadIdx.x * (kPairs - 1), 0, videos);
+    const std::int64_t begin = static_cast<std::int64_t>(blockIdx.x) * kPairs, total = pair_offsets[videos];
+    if (threadIdx.x < 2)
+        ends[threadIdx.x] = last_not_above(pair_offsets, begin + threadIdx.x * (kPairs - 1), 0, videos);
     __syncthreads();
     for (std::int64_t pair = begin + threadIdx.x; pair < begin + kPairs && pair < max_pairs; pair += kThreads) {
         Real value = 0;
         if (pair < total) {
-            const std::int64_t video = last_not_above(offsets, pair, ends[0], ends[1] - ends[0] + 1);
+            const std::int64_t video = last_not_above(pair_offsets, pair, ends[0], ends[1] - ends[0] + 1);
             const Range rows = rows_of(a, video), columns = rows_of(b, video);
-            const std::int64_t local = pair - offsets[video];
+            const std::int64_t local = pair - pair_offsets[video];
             const Pair<Real> x = segment<Real>(a.segments, rows.first + local / columns.count);
             const Pair<Real> y = segment<Real>(b.segments, columns.first + local % columns.count);
             value = asl::segment_iou<kDistance>(x.first, x.second, y.first, y.second);
@@ -105,15 +107,15 @@ struct Line {
 };
 
 /// Of segment `at` of `mine`: a row of its video's matrix, or else a column.
-__device__ Line line_of(const Side& mine, const Side& other, std::int64_t videos, const std::int64_t* offsets,
+__device__ Line line_of(const Side& mine, const Side& other, std::int64_t videos, const std::int64_t* pair_offsets,
                         std::int64_t at, bool row) {
     if (videos == 0) return {};
-    const std::int64_t video = last_not_above(mine.offsets, at, 0, videos);
+    const std::int64_t video = last_not_above(mine.video_offsets, at, 0, videos);
     const Range own = rows_of(mine, video), others = rows_of(other, video);
     const std::int64_t place = at - own.first;
     if (place < 0 || place >= own.count) return {};
-    if (row) return {others, offsets[video] + place * others.count, 1};
-    return {others, offsets[video] + place, own.count};
+    if (row) return {others, pair_offsets[video] + place * others.count, 1};
+    return {others, pair_offsets[video] + place, own.count};
 }
 
 /// Adds the share of pair `i` of the line of `mine` to its gradient.
@@ -132,11 +134,11 @@ __device__ void add_pair(const Line& line, std::int64_t i, const Pair<Real>& min
 /// Gradient of a: a warp a segment.
 template <bool kDistance, class Real>
 __global__ void __launch_bounds__(kThreads)
-    ragged_backward_a(Source grad, Side a, Side b, std::int64_t videos, const std::int64_t* offsets,
+    ragged_backward_a(Source grad, Side a, Side b, std::int64_t videos, const std::int64_t* pair_offsets,
                       std::int64_t max_pairs, Sink grad_a) {
     const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * kWarps + threadIdx.x / 32;
     if (row >= a.segments.count) return;  // the whole warp
-    const Line line = line_of(a, b, videos, offsets, row, true);
+    const Line line = line_of(a, b, videos, pair_offsets, row, true);
     const Pair<Real> mine = segment<Real>(a.segments, row);
     Pair<Real> sum{0, 0};
     for (std::int64_t i = threadIdx.x % 32; i < line.others.count; i += 32)
@@ -150,7 +152,7 @@ __global__ void __launch_bounds__(kThreads)
 /// Gradient of b: each thread sums every kSlices-th row of a column, and a column's threads add up in their order.
 template <bool kDistance, class Real>
 __global__ void __launch_bounds__(kThreads)
-    ragged_backward_b(Source grad, Side a, Side b, std::int64_t videos, const std::int64_t* offsets,
+    ragged_backward_b(Source grad, Side a, Side b, std::int64_t videos, const std::int64_t* pair_offsets,
                       std::int64_t max_pairs, Sink grad_b) {
     __shared__ Pair<Real> sums[kSlices][kColumns];
     const int place = static_cast<int>(threadIdx.x % kColumns), slice = static_cast<int>(threadIdx.x / kColumns);
@@ -158,7 +160,7 @@ __global__ void __launch_bounds__(kThreads)
     const bool there = column < b.segments.count;
     Pair<Real> sum{0, 0};
     if (there) {
-        const Line line = line_of(b, a, videos, offsets, column, false);
+        const Line line = line_of(b, a, videos, pair_offsets, column, false);
         const Pair<Real> mine = segment<Real>(b.segments, column);
         for (std::int64_t i = slice; i < line.others.count; i += kSlices)
             add_pair<kDistance>(line, i, mine, a.segments, grad, max_pairs, sum);
@@ -175,52 +177,53 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <bool kDistance, class Real>
-void forward(const Side& a, const Side& b, std::int64_t videos, const std::int64_t* offsets, std::int64_t max_pairs,
-             View values, cudaStream_t stream) {
-    launch(ragged_forward<kDistance, Real>, grid_of(max_pairs, kPairs), kThreads, 0, stream, a, b, videos, offsets,
+void forward(const Side& a, const Side& b, std::int64_t videos, const std::int64_t* pair_offsets,
+             std::int64_t max_pairs, View values, cudaStream_t stream) {
+    launch(ragged_forward<kDistance, Real>, grid_of(max_pairs, kPairs), kThreads, 0, stream, a, b, videos, pair_offsets,
            max_pairs, reinterpret_cast<Real*>(values.first));
 }
 
 template <bool kDistance, class Real>
-void backward(const Source& grad, const Side& a, const Side& b, std::int64_t videos, const std::int64_t* offsets,
+void backward(const Source& grad, const Side& a, const Side& b, std::int64_t videos, const std::int64_t* pair_offsets,
               std::int64_t max_pairs, const Sink& grad_a, const Sink& grad_b, cudaStream_t stream) {
     if (a.segments.count > 0)
         launch(ragged_backward_a<kDistance, Real>, grid_of(a.segments.count, kWarps), kThreads, 0, stream, grad, a, b,
-               videos, offsets, max_pairs, grad_a);
+               videos, pair_offsets, max_pairs, grad_a);
     if (b.segments.count > 0)
         launch(ragged_backward_b<kDistance, Real>, grid_of(b.segments.count, kColumns), kThreads, 0, stream, grad, a, b,
-               videos, offsets, max_pairs, grad_b);
+               videos, pair_offsets, max_pairs, grad_b);
 }
 
-Side side_of(View view, std::int64_t count, std::uintptr_t offsets) {
-    return {segments_of(view, count), reinterpret_cast<const std::int64_t*>(offsets)};
+Side side_of(View view, std::int64_t count, std::uintptr_t video_offsets) {
+    return {segments_of(view, count), reinterpret_cast<const std::int64_t*>(video_offsets)};
 }
+
+Side side_a(const RaggedPairs& pairs) { return side_of(pairs.a, pairs.n, pairs.a_video_offsets); }
+
+Side side_b(const RaggedPairs& pairs) { return side_of(pairs.b, pairs.m, pairs.b_video_offsets); }
 
 }  // namespace
 
-void segment_iou_ragged(View a, View b, std::uintptr_t a_offsets, std::uintptr_t b_offsets, std::int64_t n,
-                        std::int64_t m, std::int64_t videos, std::int64_t max_pairs, bool distance, View values,
-                        std::uintptr_t offsets, std::uintptr_t stream) {
-    const Side side_a = side_of(a, n, a_offsets), side_b = side_of(b, m, b_offsets);
-    auto* const begins = reinterpret_cast<std::int64_t*>(offsets);
-    launch(pair_offsets, 1, kThreads, 0, as_stream(stream), side_a, side_b, videos, begins);
+void segment_iou_ragged(const RaggedPairs& pairs, View values, std::uintptr_t pair_offsets, std::uintptr_t stream) {
+    const Side a = side_a(pairs), b = side_b(pairs);
+    auto* const begins = reinterpret_cast<std::int64_t*>(pair_offsets);
+    launch(add_up_pairs, 1, kThreads, 0, as_stream(stream), a, b, pairs.videos, begins);
     check_launch("segment_iou_ragged (offsets)");
-    if (max_pairs == 0) return;
+    if (pairs.max_pairs == 0) return;
     const bool wide = static_cast<Dtype>(values.second) == Dtype::kFloat64;
-    const auto chosen = distance ? (wide ? forward<true, double> : forward<true, float>)
-                                 : (wide ? forward<false, double> : forward<false, float>);
-    chosen(side_a, side_b, videos, begins, max_pairs, values, as_stream(stream));
+    const auto chosen = pairs.distance ? (wide ? forward<true, double> : forward<true, float>)
+                                       : (wide ? forward<false, double> : forward<false, float>);
+    chosen(a, b, pairs.videos, begins, pairs.max_pairs, values, as_stream(stream));
     check_launch("segment_iou_ragged");
 }
 
-void segment_iou_ragged_backward(View grad, View a, View b, std::uintptr_t a_offsets, std::uintptr_t b_offsets,
-                                 std::uintptr_t offsets, std::int64_t n, std::int64_t m, std::int64_t videos,
-                                 std::int64_t max_pairs, bool distance, bool is_double, View grad_a, View grad_b,
-                                 std::uintptr_t stream) {
-    const auto chosen = distance ? (is_double ? backward<true, double> : backward<true, float>)
-                                 : (is_double ? backward<false, double> : backward<false, float>);
-    chosen(Source(grad), side_of(a, n, a_offsets), side_of(b, m, b_offsets), videos,
-           reinterpret_cast<const std::int64_t*>(offsets), max_pairs, Sink(grad_a), Sink(grad_b), as_stream(stream));
+void segment_iou_ragged_backward(const RaggedPairs& pairs, View grad, std::uintptr_t pair_offsets, bool is_double,
+                                 View grad_a, View grad_b, std::uintptr_t stream) {
+    const auto chosen = pairs.distance ? (is_double ? backward<true, double> : backward<true, float>)
+                                       : (is_double ? backward<false, double> : backward<false, float>);
+    chosen(Source(grad), side_a(pairs), side_b(pairs), pairs.videos,
+           reinterpret_cast<const std::int64_t*>(pair_offsets), pairs.max_pairs, Sink(grad_a), Sink(grad_b),
+           as_stream(stream));
     check_launch("segment_iou_ragged_backward");
 }
 

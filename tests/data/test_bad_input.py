@@ -105,7 +105,11 @@ CASES: list[tuple[Reader, Any, str]] = [
     (bsn, 5, r"a\.json, video 'bad': expected .*, found 5"),
     (bsn, BSN | {"annotations": 7}, r"a\.json, video 'bad': 'annotations' must be a list of objects, found 7"),
     (bsn, BSN | {"annotations": [3]}, r"a\.json, video 'bad': 'annotations' must be a list of objects, found \[3\]"),
-    (bsn, BSN | {"annotations": [{"label": ["jump"]}]}, r"a\.json, video 'bad': unknown class \['jump'\]"),
+    (
+        bsn,
+        BSN | {"annotations": [{"label": ["jump"]}]},
+        r"a\.json, video 'bad', annotation 0: unknown class \['jump'\]",
+    ),
     (bsn, BSN | {"duration_second": 0}, r"a\.json, video 'bad': duration_sec must be positive, got 0"),
     (bsn, ("bad,30,training\nbad,25,validation\n", BSN), r"a\.json, video 'bad': listed twice in .*info\.csv"),
     (bsn, ("bad,fast,training\n", BSN), r"info\.csv, video 'bad', 'fps': expected a number, found 'fast'"),

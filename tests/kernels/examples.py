@@ -10,7 +10,12 @@ import torch
 from torch import Tensor
 
 from asl_fast.ops import _library
-from asl_fast.reference import contrastive_similarity
+from asl_fast.reference import contrastive_similarity, local_attention, segment_iou, segment_iou_ragged
+from asl_fast.reference.assign_points import Operands as AssignPoints
+from asl_fast.reference.detection_loss import Operands as DetectionOperands
+from asl_fast.reference.detection_loss import Outputs as DetectionOutputs
+from asl_fast.reference.detection_loss_backward import BackwardOperands as DetectionBackwardOperands
+from asl_fast.reference.sensitivity_focal_loss import Operands as Focal
 
 Arguments = tuple[Any, ...]
 
@@ -32,13 +37,24 @@ def _points() -> Tensor:
     return torch.cat(levels)
 
 
-def focal(generator: torch.Generator) -> Arguments:
+def focal(generator: torch.Generator) -> Focal:
     """Sparse targets, weights and a mask."""
     logits = torch.randn(VIDEOS, POINTS, CLASSES, generator=generator).requires_grad_()
     ids = torch.randint(-1, CLASSES, (VIDEOS, POINTS), generator=generator)
     weights = torch.rand(VIDEOS, POINTS, generator=generator).requires_grad_()
     mask = torch.rand(VIDEOS, POINTS, generator=generator) < 0.8
-    return logits, ids, weights, mask, 0.25, 2.0, 0.0, "sum", True, True
+    return Focal(
+        logits=logits,
+        targets=ids,
+        weights=weights,
+        mask=mask,
+        alpha=0.25,
+        gamma=2.0,
+        label_smoothing=0.0,
+        reduction="sum",
+        need_logits=True,
+        need_weights=True,
+    )
 
 
 def diou(generator: torch.Generator) -> Arguments:
@@ -48,35 +64,57 @@ def diou(generator: torch.Generator) -> Arguments:
     return pred.requires_grad_(), target, weights.requires_grad_(), "mean", 1e-8, True, False, True
 
 
-def iou(generator: torch.Generator) -> Arguments:
+def iou(generator: torch.Generator) -> segment_iou.Operands:
     """All pairs, with the distance term."""
-    return _segments(generator, 33).requires_grad_(), _segments(generator, 17).requires_grad_(), False, True
+    a, b = _segments(generator, 33).requires_grad_(), _segments(generator, 17).requires_grad_()
+    return segment_iou.Operands(a=a, b=b, aligned=False, distance=True)
 
 
-def iou_backward(generator: torch.Generator) -> Arguments:
+def iou_backward(generator: torch.Generator) -> segment_iou.BackwardOperands:
     """Of the same."""
     grad = torch.randn(33, 17, generator=generator)
-    return grad, _segments(generator, 33), _segments(generator, 17), False, True
+    a, b = _segments(generator, 33), _segments(generator, 17)
+    return segment_iou.BackwardOperands(grad=grad, a=a, b=b, aligned=False, distance=True)
 
 
-def ragged(generator: torch.Generator) -> Arguments:
+def ragged(generator: torch.Generator) -> segment_iou_ragged.Operands:
     """Four videos, two of them without a pair, and room for more; with the distance term."""
-    bounds = torch.tensor([0, 20, 20, 29, 33]), torch.tensor([0, 6, 13, 17, 17])
-    return *iou(generator)[:2], *bounds, 200, True
+    return segment_iou_ragged.Operands(
+        a=_segments(generator, 33).requires_grad_(),
+        b=_segments(generator, 17).requires_grad_(),
+        a_video_offsets=torch.tensor([0, 20, 20, 29, 33]),
+        b_video_offsets=torch.tensor([0, 6, 13, 17, 17]),
+        max_pairs=200,
+        distance=True,
+    )
 
 
-def ragged_backward(generator: torch.Generator) -> Arguments:
+def ragged_backward(generator: torch.Generator) -> segment_iou_ragged.BackwardOperands:
     """Of the same."""
-    a, b, a_offsets, b_offsets, max_pairs, distance = ragged(generator)
-    offsets = torch.tensor([0, 120, 120, 156, 156])
-    return torch.randn(max_pairs, generator=generator), a.detach(), b.detach(), a_offsets, b_offsets, offsets, distance
+    given = ragged(generator)
+    return segment_iou_ragged.BackwardOperands(
+        grad=torch.randn(given.max_pairs, generator=generator),
+        a=given.a.detach(),
+        b=given.b.detach(),
+        a_video_offsets=given.a_video_offsets,
+        b_video_offsets=given.b_video_offsets,
+        pair_offsets=torch.tensor([0, 120, 120, 156, 156]),
+        distance=given.distance,
+    )
 
 
-def assign(generator: torch.Generator) -> Arguments:
+def assign(generator: torch.Generator) -> AssignPoints:
     """Two videos, the second without instances."""
     labels = torch.randint(0, CLASSES, (INSTANCES,), generator=generator)
-    bounds = torch.tensor([0, INSTANCES, INSTANCES])
-    return _points(), _segments(generator, INSTANCES), labels, bounds, CLASSES, 1.5, 1e-3
+    return AssignPoints(
+        points=_points(),
+        segments=_segments(generator, INSTANCES),
+        labels=labels,
+        video_offsets=torch.tensor([0, INSTANCES, INSTANCES]),
+        num_classes=CLASSES,
+        center_sampling_radius=1.5,
+        tie_tolerance=1e-3,
+    )
 
 
 def nms(generator: torch.Generator) -> Arguments:
@@ -112,46 +150,97 @@ def contrastive_backward(generator: torch.Generator) -> contrastive_similarity.B
     return given.backward(found, grad_total=torch.tensor(0.5), grad_loss=torch.tensor(-0.2))
 
 
-def attention(generator: torch.Generator) -> Arguments:
+def attention(generator: torch.Generator) -> local_attention.Operands:
     """Window 9 over two sequences, one of them padded."""
     q, k, v = (torch.randn(VIDEOS, 2, POINTS, 16, generator=generator).requires_grad_() for _ in range(3))
     mask = torch.arange(POINTS) < torch.tensor([[POINTS], [POINTS - 31]])
-    return q, k, v, mask, torch.randn(2, 9, generator=generator).requires_grad_(), 9
+    bias = torch.randn(2, 9, generator=generator).requires_grad_()
+    return local_attention.Operands(q=q, k=k, v=v, mask=mask, bias=bias, window=9)
 
 
-def attention_backward(generator: torch.Generator) -> Arguments:
+def attention_backward(generator: torch.Generator) -> local_attention.BackwardOperands:
     """Of the same."""
-    q, k, v, mask, bias, window = attention(generator)
-    q, k, v, bias = (x.detach() for x in (q, k, v, bias))
-    out, lse = torch.ops.asl_fast.local_attention.default(q, k, v, mask, bias, window)
-    return torch.randn(q.shape, generator=generator), q, k, v, mask, bias, out, lse, window
+    given = attention(generator)
+    given = given._replace(**{name: getattr(given, name).detach() for name in ("q", "k", "v", "bias")})
+    out, lse = torch.ops.asl_fast.local_attention.default(*given)
+    grad = torch.randn(given.q.shape, generator=generator)
+    return local_attention.BackwardOperands(grad=grad, out=out, lse=lse, **given._asdict())
 
 
 FORM = [0.0, -0.5, 0.5, 0.3183, 1.0, 1.466, 1.025]
+# All of ASL, without label smoothing.
+DETECTION_SETTINGS: dict[str, Any] = {
+    "gaussian_form": FORM,
+    "class_level": True,
+    "cls_sensitive": True,
+    "loc_sensitive": True,
+    "cls_column": 0,
+    "loc_column": 1,
+    "cls_constant": 1.0,
+    "loc_constant": 1.0,
+    "normalize": True,
+    "center_sampling_radius": 1.5,
+    "tie_tolerance": 1e-3,
+    "alpha": 0.25,
+    "gamma": 2.0,
+    "label_smoothing": 0.0,
+    "momentum": 0.9,
+    "location_weight": 1.0,
+    "need_logits": True,
+    "need_offsets": True,
+    "need_predicted_quality": True,
+    "need_gaussians": True,
+}
 
 
-def detection(generator: torch.Generator) -> Arguments:
+def detection(generator: torch.Generator) -> DetectionOperands:
     """Everything on; the second video without instances."""
-    points, segments, labels, bounds, *_ = assign(generator)
+    points, segments, labels, video_offsets, *_ = assign(generator)
     rows = (VIDEOS, len(points))
-    logits = (torch.randn(*rows, CLASSES, generator=generator) - 2).requires_grad_()
-    offsets = (3 * torch.rand(*rows, 2, generator=generator)).requires_grad_()
-    quality = torch.rand(*rows, 2, generator=generator).requires_grad_()
-    mask = torch.rand(rows, generator=generator) < 0.8
-    raw_mu, raw_sigma = (torch.randn(CLASSES, 3, generator=generator).requires_grad_() for _ in range(2))
-    settings = (FORM, True, [True, True], [0, 1], [1.0, 1.0], True, 1.5, 1e-3, 0.25, 2.0, 0.0, 0.9, 1.0, [True] * 4)
-    tensors = (logits, offsets, quality, mask, points, segments, labels, bounds, raw_mu, raw_sigma)
-    return *tensors, torch.tensor(90.0), *settings
+    return DetectionOperands(
+        logits=(torch.randn(*rows, CLASSES, generator=generator) - 2).requires_grad_(),
+        offsets=(3 * torch.rand(*rows, 2, generator=generator)).requires_grad_(),
+        predicted_quality=torch.rand(*rows, 2, generator=generator).requires_grad_(),
+        mask=torch.rand(rows, generator=generator) < 0.8,
+        points=points,
+        segments=segments,
+        labels=labels,
+        video_offsets=video_offsets,
+        raw_mu=torch.randn(CLASSES, 3, generator=generator).requires_grad_(),
+        raw_sigma=torch.randn(CLASSES, 3, generator=generator).requires_grad_(),
+        normalizer=torch.tensor(90.0),
+        **DETECTION_SETTINGS,
+    )
 
 
-def detection_backward(generator: torch.Generator) -> Arguments:
+def detection_backward(generator: torch.Generator) -> DetectionBackwardOperands:
     """Of the same, from all six gradients."""
     given = detection(generator)
     with torch.no_grad():
-        outputs = torch.ops.asl_fast.detection_loss.default(*given)
-    grads = (torch.randn(x.shape, generator=generator) for x in (*outputs[:4], *outputs[6:8]))
-    raws = (x.detach() for x in given[8:10])
-    return *grads, *outputs[9:], *raws, FORM, [True, True]
+        found = DetectionOutputs(*torch.ops.asl_fast.detection_loss.default(*given))
+
+    def grad(of: Tensor) -> Tensor:
+        return torch.randn(of.shape, generator=generator)
+
+    return DetectionBackwardOperands(
+        grad_total=grad(found.total),
+        grad_cls=grad(found.cls),
+        grad_loc=grad(found.loc),
+        grad_sensitivity=grad(found.sensitivity),
+        grad_mu=grad(found.mu),
+        grad_sigma=grad(found.sigma),
+        unit_logits=found.unit_logits,
+        unit_offsets=found.unit_offsets,
+        unit_predicted_quality=found.unit_predicted_quality,
+        label=found.label,
+        of_points=found.of_points,
+        factors=found.factors,
+        raw_mu=given.raw_mu.detach(),
+        raw_sigma=given.raw_sigma.detach(),
+        gaussian_form=given.gaussian_form,
+        cls_learns=True,
+        loc_learns=True,
+    )
 
 
 EXAMPLES: dict[str, Callable[[torch.Generator], Arguments]] = {

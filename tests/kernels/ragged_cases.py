@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
 from asl_fast.reference import segment_iou_ragged as reference
+from asl_fast.reference.segment_iou_ragged import BackwardOperands, Operands
 
 Counts = Sequence[tuple[int, int]]  # segments of a and of b, per video
 
@@ -21,23 +21,21 @@ COUNTS: Counts = ((0, 5), (37, 3), (0, 0), (1, 140), (4, 0), (70, 33), (1, 1), (
 counts = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), min_size=1, max_size=7)
 
 
-class Batch(NamedTuple):
-    """The op's arguments, and how many pairs there are."""
-
-    a: Tensor
-    b: Tensor
-    a_offsets: Tensor
-    b_offsets: Tensor
-    max_pairs: int
-    distance: bool
-
-    def to(self, device: torch.device) -> Batch:
-        """The same on a device."""
-        return self._replace(**{name: getattr(self, name).to(device) for name in self._fields[:4]})
-
-
 # Of a gradient and a batch: values, offsets, gradients of a and b, on the CPU.
-Run = Callable[[Tensor, Batch], Sequence[Tensor]]
+Run = Callable[[Tensor, Operands], Sequence[Tensor]]
+
+
+def backward(grad: Tensor, given: Operands, pair_offsets: Tensor) -> BackwardOperands:
+    """Operands of the backward pass of ``given``."""
+    return BackwardOperands(
+        grad=grad,
+        a=given.a,
+        b=given.b,
+        a_video_offsets=given.a_video_offsets,
+        b_video_offsets=given.b_video_offsets,
+        pair_offsets=pair_offsets,
+        distance=given.distance,
+    )
 
 
 def segments(count: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -52,25 +50,32 @@ def segments(count: int, seed: int, dtype: torch.dtype = torch.float32) -> Tenso
 
 def batch(
     counts: Counts = COUNTS, distance: bool = True, dtype: torch.dtype = torch.float32, spare: int = 7, seed: int = 0
-) -> Batch:
+) -> Operands:
     """``spare`` places more than there are pairs, or so many fewer."""
     a_offsets, b_offsets = (torch.tensor([0, *(n[side] for n in counts)]).cumsum(0) for side in (0, 1))
     a, b = segments(int(a_offsets[-1]), seed, dtype), segments(int(b_offsets[-1]), seed + 1, dtype)
     pairs = sum(n * m for n, m in counts)
-    return Batch(a, b, a_offsets, b_offsets, max(pairs + spare, 0), distance)
+    return Operands(
+        a=a,
+        b=b,
+        a_video_offsets=a_offsets,
+        b_video_offsets=b_offsets,
+        max_pairs=max(pairs + spare, 0),
+        distance=distance,
+    )
 
 
-def compare(run: Run, given: Batch) -> None:
+def compare(run: Run, given: Operands) -> None:
     """Values, offsets and gradients are those of the reference in float64."""
     grad = torch.linspace(0.5, 1.5, given.max_pairs)
     values, offsets, *grads = run(grad, given)
     wide = given._replace(a=given.a.double(), b=given.b.double())
-    expected, expected_offsets = reference.segment_iou_ragged(*wide)
+    expected, expected_offsets = reference.segment_iou_ragged(wide)
     assert torch.equal(offsets, expected_offsets) and values.shape == expected.shape
     narrow = values.dtype == torch.float32
     rtol, atol = (1e-5, 1e-6) if narrow else (1e-12, 1e-12)
     torch.testing.assert_close(values.double(), expected, rtol=rtol, atol=atol, equal_nan=True)
-    others = reference.segment_iou_ragged_backward(grad.double(), *wide[:4], expected_offsets, given.distance)
+    others = reference.segment_iou_ragged_backward(backward(grad.double(), wide, expected_offsets))
     for one, other, of in zip(grads, others, given[:2], strict=True):
         assert one.shape == of.shape and one.dtype == of.dtype
         scale = float(other.abs().nan_to_num().max()) if other.numel() else 0.0
@@ -86,13 +91,13 @@ def check_nonsense(run: Run) -> None:
     good = batch([(4, 3), (2, 6), (6, 3)])
     for bounds in NONSENSE:
         for given in (
-            good._replace(a_offsets=torch.tensor(bounds)),
-            good._replace(b_offsets=torch.tensor(bounds)),
-            good._replace(a_offsets=torch.tensor(bounds), b_offsets=torch.tensor(bounds)),
-            good._replace(a_offsets=good.a_offsets[:1], b_offsets=good.b_offsets[:1]),
+            good._replace(a_video_offsets=torch.tensor(bounds)),
+            good._replace(b_video_offsets=torch.tensor(bounds)),
+            good._replace(a_video_offsets=torch.tensor(bounds), b_video_offsets=torch.tensor(bounds)),
+            good._replace(a_video_offsets=good.a_video_offsets[:1], b_video_offsets=good.b_video_offsets[:1]),
         ):
             values, offsets, *grads = run(torch.ones(given.max_pairs), given)
-            expected, expected_offsets = reference.segment_iou_ragged(*given)
+            expected, expected_offsets = reference.segment_iou_ragged(given)
             torch.testing.assert_close(values, expected)
             assert torch.equal(offsets, expected_offsets)
             assert all(bool(grad.isfinite().all()) for grad in grads)

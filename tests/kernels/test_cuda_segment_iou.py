@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from asl_fast.ops import _segment_iou_cuda as cuda
+from asl_fast.ops import _segment_iou_native as native
 from asl_fast.reference import segment_iou as reference
+from asl_fast.reference.segment_iou import BackwardOperands, Operands
 from tests.kernels import cuda_on_host
 
 Shape = tuple[int, ...]
@@ -25,16 +26,17 @@ def random_segments(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float
 
 
 def compare(device: torch.device, a: Tensor, b: Tensor, aligned: bool, distance: bool) -> None:
-    placed = a.to(device), b.to(device), aligned, distance
-    wide = a.double(), b.double(), aligned, distance
-    found, expected = cuda.segment_iou(*placed), reference.segment_iou(*wide)
+    placed = Operands(a=a.to(device), b=b.to(device), aligned=aligned, distance=distance)
+    wide = placed._replace(a=a.double(), b=b.double())
+    found, expected = native.cuda(placed).iou, reference.segment_iou(wide).iou
     assert found.shape == expected.shape and found.is_contiguous()
     narrow = found.dtype == torch.float32
     rtol, atol = (1e-5, 1e-6) if narrow else (1e-12, 1e-12)
     torch.testing.assert_close(found.cpu().double(), expected, rtol=rtol, atol=atol, equal_nan=True)
     grad = torch.linspace(0.5, 1.5, found.numel()).view(found.shape)
-    grads = cuda.segment_iou_backward(grad.to(device), *placed)
-    for one, other, of in zip(grads, reference.segment_iou_backward(grad.double(), *wide), (a, b), strict=True):
+    grads = native.cuda_backward(BackwardOperands(grad=grad.to(device), **placed._asdict()))
+    others = reference.segment_iou_backward(BackwardOperands(grad=grad.double(), **wide._asdict()))
+    for one, other, of in zip(grads, others, (a, b), strict=True):
         assert one.shape == of.shape and one.dtype == of.dtype
         scale = float(other.abs().nan_to_num().max()) if other.numel() else 0.0
         eps = torch.finfo(of.dtype).eps  # a sum of slopes that may cancel, rounded once to the dtype of the input
@@ -82,8 +84,9 @@ def test_aligned_rows_broadcast_in_any_layout_and_mixed_types(cuda_device: torch
 
 def test_nan_gives_nan_only_in_its_own_pairs(cuda_device: torch.device) -> None:
     a = torch.tensor([[1.0, math.nan], [math.nan, 2.0], [0.0, 3.0]])
+    given = Operands(a=a.to(cuda_device), b=random_segments(5).to(cuda_device), aligned=False, distance=False)
     for distance in (False, True):
-        found = cuda.segment_iou(a.to(cuda_device), random_segments(5).to(cuda_device), False, distance)
+        found = native.cuda(given._replace(distance=distance)).iou
         assert bool(found[:2].isnan().all()) and bool(found[2].isfinite().all())
 
 
@@ -91,13 +94,13 @@ def test_the_same_bits_in_any_order_of_threads_and_one_launch_forward(cuda_devic
     if cuda_device.type == "cuda":
         pytest.skip("the order of threads is the device's")
     library, runs = cuda_on_host.library(), []
-    a, b = random_segments(3, 50), random_segments(70, seed=1)
+    given = Operands(a=random_segments(3, 50), b=random_segments(70, seed=1), aligned=False, distance=True)
     for seed in (1, 2):
         library.cuda_on_host_set_order(seed)
         before = library.cuda_on_host_launches()
-        value = cuda.segment_iou(a, b, False, True)
+        value = native.cuda(given).iou
         assert library.cuda_on_host_launches() == before + 1
-        runs.append((value, *cuda.segment_iou_backward(value, a, b, False, True)))
+        runs.append((value, *native.cuda_backward(BackwardOperands(grad=value, **given._asdict()))))
     library.cuda_on_host_set_order(1)
     assert all(map(torch.equal, *runs))
 

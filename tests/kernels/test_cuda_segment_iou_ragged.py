@@ -11,20 +11,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from asl_fast.ops import _segment_iou_ragged_cuda as cuda
+from asl_fast.ops import _segment_iou_ragged_native as native
+from asl_fast.reference.segment_iou_ragged import Operands
 from tests.kernels import cuda_on_host, ragged_cases
-from tests.kernels.ragged_cases import Batch, Run, batch, compare
+from tests.kernels.ragged_cases import Run, backward, batch, compare
 
 
 @pytest.fixture
 def run(cuda_device: torch.device) -> Run:
     """Values, offsets and both gradients."""
 
-    def of(grad: Tensor, given: Batch) -> list[Tensor]:
-        given = given.to(cuda_device)
-        values, offsets = cuda.segment_iou_ragged(*given)
-        grads = cuda.segment_iou_ragged_backward(grad.to(cuda_device), *given[:4], offsets, given.distance)
-        return [x.cpu() for x in (values, offsets, *grads)]
+    def of(grad: Tensor, given: Operands) -> list[Tensor]:
+        given = Operands(*(x.to(cuda_device) if isinstance(x, Tensor) else x for x in given))
+        found = native.cuda(given)
+        grads = native.cuda_backward(backward(grad.to(cuda_device), given, found.pair_offsets))
+        return [x.cpu() for x in (*found, *grads)]
 
     return of
 
@@ -71,8 +72,8 @@ def test_offsets_that_make_no_sense_read_nothing_out_of_place(run: Run) -> None:
 def test_any_layout_and_mixed_types(run: Run) -> None:
     drawn = batch()
     a = drawn.a.t().contiguous().t()
-    spaced = torch.stack((drawn.a_offsets, drawn.a_offsets), 1)[:, 0]
-    compare(run, drawn._replace(a=a, a_offsets=spaced))
+    spaced = torch.stack((drawn.a_video_offsets, drawn.a_video_offsets), 1)[:, 0]
+    compare(run, drawn._replace(a=a, a_video_offsets=spaced))
     compare(run, drawn._replace(b=drawn.b.half()))
     compare(run, drawn._replace(a=drawn.a.double()))
     odd = torch.cat((torch.zeros(1), drawn.a.flatten()))[1:].view(-1, 2)  # not aligned for pairs
@@ -87,7 +88,7 @@ def test_the_same_bits_in_any_order_of_threads_and_two_launches_forward(cuda_dev
         library.cuda_on_host_set_order(seed)
         before = library.cuda_on_host_launches()
         drawn = batch()
-        cuda.segment_iou_ragged(*drawn)
+        native.cuda(drawn)
         assert library.cuda_on_host_launches() == before + 2
         runs.append(run(torch.linspace(-1, 1, drawn.max_pairs), drawn))
     library.cuda_on_host_set_order(1)

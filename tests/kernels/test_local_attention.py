@@ -15,7 +15,7 @@ pytest.importorskip("triton")
 
 from asl_fast.kernels import local_attention as kernels
 
-from asl_fast.reference.local_attention import local_attention as reference
+from asl_fast.reference.local_attention import BackwardOperands, Operands, unfolded_attention
 from tests.kernels.fences import fenced
 
 
@@ -28,18 +28,22 @@ def inputs(batch: int, heads: int, length: int, dim: int, dtype: torch.dtype, se
 def compare(tensors: list[Tensor], mask: Tensor, bias: Tensor | None, window: int, slack: float = 1.0) -> None:
     """Results and gradients against float64; a half result is rounded once, its probabilities once more."""
     q, k, v, grad = tensors
+    given = Operands(q=q, k=k, v=v, mask=mask, bias=bias, window=window)
     with fenced():
-        out, lse = kernels.local_attention(q, k, v, mask, bias, window)
+        found = kernels.local_attention(given)
     with fenced():
-        grads = kernels.local_attention_backward(grad, q, k, v, mask, bias, out, lse, window)
+        grads = kernels.local_attention_backward(
+            BackwardOperands(grad=grad, out=found.out, lse=found.lse, **given._asdict())
+        )
     # Zero under the mask, where the kernel must not look: what is NaN there may not matter.
     valid = mask[:, None, :, None]
     wide = [torch.where(valid, x.double(), 0).requires_grad_() for x in (q, k, v)]
     leaves = wide if bias is None else [*wide, bias.double().requires_grad_()]
-    expected = reference(*wide, mask, window=window, bias=None if bias is None else leaves[3])
+    wide_bias = None if bias is None else leaves[3]
+    expected = unfolded_attention(Operands(*wide, mask=mask, bias=wide_bias, window=window))
     expected_grads = torch.autograd.grad(expected, leaves, torch.where(valid, grad.double(), 0))
     eps = slack * max(torch.finfo(q.dtype).eps, 1e-6)
-    for one, other in zip((out, *grads), (expected.detach(), *expected_grads), strict=False):
+    for one, other in zip((found.out, *grads), (expected.detach(), *expected_grads), strict=False):
         assert one.shape == other.shape and one.is_contiguous()
         scale = float(other.abs().max()) if other.numel() else 0.0
         torch.testing.assert_close(one.double(), other, rtol=4 * eps, atol=4 * eps * max(scale, 1.0))
@@ -91,4 +95,4 @@ def test_nothing_valid_and_nothing_at_all() -> None:
 def test_what_the_kernel_does_not_take_is_refused() -> None:
     q = torch.zeros(1, 1, 2, 4, dtype=torch.float64)
     with pytest.raises(ValueError, match="float64"):
-        kernels.local_attention(q, q, q, torch.ones(1, 2, dtype=torch.bool), None, 3)
+        kernels.local_attention(Operands(q, q, q, mask=torch.ones(1, 2, dtype=torch.bool), bias=None, window=3))

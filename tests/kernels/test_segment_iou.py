@@ -16,6 +16,7 @@ pytest.importorskip("triton")
 from asl_fast.kernels import segment_iou as kernels
 
 from asl_fast.reference import segment_iou as reference
+from asl_fast.reference.segment_iou import BackwardOperands, Operands
 from tests.kernels.fences import fenced
 
 
@@ -26,16 +27,18 @@ def random_segments(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float
 
 
 def compare(a: Tensor, b: Tensor, aligned: bool, distance: bool) -> None:
+    given = Operands(a=a, b=b, aligned=aligned, distance=distance)
+    wide = given._replace(a=a.double(), b=b.double())
     with fenced():
-        found = kernels.segment_iou(a, b, aligned, distance)
-    expected = reference.segment_iou(a.double(), b.double(), aligned, distance)
+        found = kernels.segment_iou(given).iou
+    expected = reference.segment_iou(wide).iou
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6, equal_nan=True)
     assert found.shape == expected.shape and found.is_contiguous()
     grad = torch.linspace(0.5, 1.5, found.numel()).view(found.shape)
     with fenced():
-        grads = kernels.segment_iou_backward(grad, a, b, aligned, distance)
-    wide = reference.segment_iou_backward(grad.double(), a.double(), b.double(), aligned, distance)
-    for one, other, of in zip(grads, wide, (a, b), strict=True):
+        grads = kernels.segment_iou_backward(BackwardOperands(grad=grad, **given._asdict()))
+    others = reference.segment_iou_backward(BackwardOperands(grad=grad.double(), **wide._asdict()))
+    for one, other, of in zip(grads, others, (a, b), strict=True):
         assert one.shape == of.shape and one.dtype == of.dtype
         scale = float(other.abs().nan_to_num().max()) if other.numel() else 0.0
         eps = torch.finfo(of.dtype).eps  # a sum of slopes that may cancel, rounded once to the dtype of the input
@@ -66,7 +69,7 @@ def test_aligned_rows_broadcast() -> None:
 
 def test_nan_gives_nan() -> None:
     a = torch.tensor([[1.0, math.nan], [math.nan, 2.0], [0.0, 3.0]])
-    found = kernels.segment_iou(a, random_segments(5), False, False)
+    found = kernels.segment_iou(Operands(a=a, b=random_segments(5), aligned=False, distance=False)).iou
     assert bool(found[:2].isnan().all()) and bool(found[2].isfinite().all())
 
 

@@ -15,18 +15,19 @@ pytest.importorskip("triton")
 
 from asl_fast.kernels import segment_iou_ragged as kernels
 
+from asl_fast.reference.segment_iou_ragged import Operands
 from tests.kernels import ragged_cases
 from tests.kernels.fences import fenced
-from tests.kernels.ragged_cases import Batch, batch, compare
+from tests.kernels.ragged_cases import backward, batch, compare
 
 
-def run(grad: Tensor, given: Batch) -> tuple[Tensor, ...]:
+def run(grad: Tensor, given: Operands) -> tuple[Tensor, ...]:
     """Values, offsets and both gradients, all in fences."""
     with fenced():
-        values, offsets = kernels.segment_iou_ragged(*given)
+        found = kernels.segment_iou_ragged(given)
     with fenced():
-        grads = kernels.segment_iou_ragged_backward(grad, *given[:4], offsets, given.distance)
-    return values, offsets, *grads
+        grads = kernels.segment_iou_ragged_backward(backward(grad, given, found.pair_offsets))
+    return *found, *grads
 
 
 @pytest.mark.parametrize("distance", [False, True])
@@ -55,7 +56,7 @@ def test_nan_stays_in_its_own_pairs_and_video() -> None:
     drawn = batch([(2, 3), (2, 2)], distance=False)
     drawn.a[0, 1], drawn.b[3, 0] = math.nan, math.inf
     compare(run, drawn)
-    values, _ = kernels.segment_iou_ragged(*drawn)
+    values = kernels.segment_iou_ragged(drawn).values
     assert values[:3].isnan().all() and values[3:6].isfinite().all()
 
 
@@ -66,8 +67,8 @@ def test_offsets_that_make_no_sense_read_nothing_out_of_place() -> None:
 def test_any_layout_and_mixed_types() -> None:
     drawn = batch([(5, 3), (0, 2), (17, 35)])
     a = drawn.a.t().contiguous().t()
-    spaced = torch.stack((drawn.a_offsets, drawn.a_offsets), 1)[:, 0]
-    compare(run, drawn._replace(a=a, a_offsets=spaced))
+    spaced = torch.stack((drawn.a_video_offsets, drawn.a_video_offsets), 1)[:, 0]
+    compare(run, drawn._replace(a=a, a_video_offsets=spaced))
     compare(run, drawn._replace(b=drawn.b.half()))
     compare(run, drawn._replace(a=drawn.a.double()))
 

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from asl_fast.data.grid import FeatureGrid
-from asl_fast.models import DetectorOutput
-from asl_fast.models.postprocess import InferenceConfig, candidates, detect
+from asl_fast.models.config import InferenceConfig
+from asl_fast.models.detector import DetectorOutput
+from asl_fast.models.postprocess import candidates, detect
 from tests.shared import shared_file
 
 CASES = ["mc_soft", "agnostic_soft_vote", "agnostic_hard_vote", "mc_hard", "none", "mc_soft_sigma0.9_max50"]

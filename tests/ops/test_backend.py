@@ -81,14 +81,15 @@ def test_the_slow_path_warns_once_and_only_where_something_faster_was_expected(
     register("triton_only", "reference", "triton")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert _dispatch.kernel("triton_only", "cpu")() == "reference", "a CPU never had anything faster for it"
+        run = _dispatch.kernel("triton_only", "cpu", Nothing)
+        assert run() == "reference", "a CPU never had anything faster for it"
         with asl_fast.backend("reference"):
-            assert _dispatch.kernel(op, "cpu")() == "reference", "this is what was asked for"
+            assert _dispatch.kernel(op, "cpu", Nothing)() == "reference", "this is what was asked for"
         assert native._warned == set()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for name in (op, "another", op):
-            assert _dispatch.kernel(name, "cpu")() == "reference"
+            assert _dispatch.kernel(name, "cpu", Nothing)() == "reference"
     assert [str(each.message).partition(" ")[0] for each in caught] == [op]
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from asl_fast import RaggedTargets, assign_points, backend
 from asl_fast.ops.detection_loss import detection_loss
+from asl_fast.reference.detection_loss import Operands
 from tests.detection_scene import Scene, expected, scene
 from tests.kernels import examples
 from tests.ops import checks
@@ -91,12 +92,25 @@ def test_registration(dtype: torch.dtype) -> None:
             return value.detach().to(dtype).requires_grad_(value.requires_grad)
         return value
 
-    given = tuple(cast(value) for value in examples.arguments("detection_loss"))
+    given = Operands(*map(cast, examples.arguments("detection_loss")))
     assert isinstance(op := torch.ops.asl_fast.detection_loss.default, torch._ops.OpOverload)
     assert set(torch.library.opcheck(op, given).values()) == {"SUCCESS"}
-    plain = (*given[:2], None, *given[3:8], None, None, given[10], [], False, [False] * 2, [-1] * 2, *given[15:-1])
-    assert set(torch.library.opcheck(op, (*plain, [True, True, False, False])).values()) == {"SUCCESS"}
-    assert set(torch.library.opcheck(op, (*plain, [False] * 4), test_utils="test_faketensor").values()) == {"SUCCESS"}
+    plain = given._replace(
+        predicted_quality=None,
+        raw_mu=None,
+        raw_sigma=None,
+        gaussian_form=[],
+        class_level=False,
+        cls_sensitive=False,
+        loc_sensitive=False,
+        cls_column=-1,
+        loc_column=-1,
+        need_predicted_quality=False,
+        need_gaussians=False,
+    )
+    assert set(torch.library.opcheck(op, plain).values()) == {"SUCCESS"}
+    unneeded = plain._replace(need_logits=False, need_offsets=False)
+    assert set(torch.library.opcheck(op, unneeded, test_utils="test_faketensor").values()) == {"SUCCESS"}
     if dtype == torch.float32:
         backward = torch.ops.asl_fast.detection_loss_backward.default
         given = examples.arguments("detection_loss_backward")
@@ -161,8 +175,8 @@ def test_errors_name_the_argument() -> None:
         detection_loss(data.logits, data.offsets[:, :5], data.mask, *common)
     with pytest.raises(TypeError, match="mask must be bool"):
         detection_loss(data.logits, data.offsets, data.mask.int(), *common)
-    with pytest.raises(ValueError, match=r"quality must be \(2, 56, 1\)"):
-        detection_loss(data.logits, data.offsets, data.mask, *common, quality=data.quality, branches=("cls",))
+    with pytest.raises(ValueError, match=r"predicted_quality must be \(2, 56, 1\)"):
+        detection_loss(data.logits, data.offsets, data.mask, *common, predicted_quality=data.quality, branches=("cls",))
     with pytest.raises(ValueError, match="'box'"):
         data.call(branches=("box",))
     with pytest.raises(ValueError, match=r"gaussians.mu must be \(5, 3\)"):

@@ -10,9 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asl_fast.ops.local_attention import local_attention
-from asl_fast.reference.local_attention import local_attention as reference
-from asl_fast.reference.local_attention import local_attention_backward, local_attention_with_lse
+from asl_fast.reference import local_attention as registered
+from asl_fast.reference.local_attention import BackwardOperands, Operands, unfolded_attention
 from tests.ops import checks
+
+
+def reference(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    mask: torch.Tensor,
+    *,
+    window: int,
+    bias: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The formula, called as the op is."""
+    return unfolded_attention(Operands(q=q, k=k, v=v, mask=mask, bias=bias, window=window))
 
 
 def inputs(batch: int, heads: int, length: int, dim: int, seed: int = 0) -> list[torch.Tensor]:
@@ -83,10 +96,10 @@ def test_the_registered_reference_equals_automatic_differentiation() -> None:
     expected = reference(q, k, v, mask, window=5, bias=bias)
     grad = torch.randn_like(expected)
     expected_grads = torch.autograd.grad(expected, (q, k, v, bias), grad)
-    plain = [x.detach() for x in (q, k, v)]
-    out, lse = local_attention_with_lse(*plain, mask, bias.detach(), 5)
-    torch.testing.assert_close(out, expected.detach(), **checks.FLOAT64)
-    found = local_attention_backward(grad, *plain, mask, bias.detach(), out, lse, 5)
+    given = Operands(*(x.detach() for x in (q, k, v)), mask=mask, bias=bias.detach(), window=5)
+    result = registered.local_attention(given)
+    torch.testing.assert_close(result.out, expected.detach(), **checks.FLOAT64)
+    found = registered.local_attention_backward(BackwardOperands(grad=grad, **result._asdict(), **given._asdict()))
     for one, other in zip(found, expected_grads, strict=True):
         torch.testing.assert_close(one, other, **checks.FLOAT64)
 
@@ -96,10 +109,12 @@ def test_registration(with_bias: bool) -> None:
     q, k, v = (x.requires_grad_() for x in inputs(1, 2, 7, 3))
     bias = torch.zeros(2, 3, dtype=torch.float64, requires_grad=True) if with_bias else None
     mask = torch.arange(7)[None] < 5
-    checks.opcheck(torch.ops.asl_fast.local_attention.default, q, k, v, mask, bias, 3)
-    out, lse = torch.ops.asl_fast.local_attention(q, k, v, mask, bias, 3)
-    arguments = [x.detach() if isinstance(x, torch.Tensor) else x for x in (out, q, k, v, mask, bias, out, lse, 3)]
-    checks.opcheck(torch.ops.asl_fast.local_attention_backward.default, *arguments)
+    given = Operands(q=q, k=k, v=v, mask=mask, bias=bias, window=3)
+    checks.opcheck(torch.ops.asl_fast.local_attention.default, *given)
+    out, lse = torch.ops.asl_fast.local_attention(*given)
+    back = BackwardOperands(grad=out, out=out, lse=lse, **given._asdict())
+    detached = [x.detach() if isinstance(x, torch.Tensor) else x for x in back]
+    checks.opcheck(torch.ops.asl_fast.local_attention_backward.default, *detached)
 
 
 @pytest.mark.parametrize("name", checks.implementations("local_attention"))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from asl_fast import segment_diou, segment_iou
 from asl_fast.reference import segment_iou as reference
+from asl_fast.reference.segment_iou import BackwardOperands, Operands
 from tests.ops import checks
 
 OP = "segment_iou"
@@ -136,7 +137,11 @@ def test_gradients_equal_autograd_of_the_plain_formula_also_at_ties(op) -> None:
         return list(torch.autograd.grad((function(x, y) * keep).sum(), (x, y)))
 
     ours = weighted(op)
-    plain = weighted(lambda x, y: reference.segment_iou(x, y, False, op is segment_diou))
+
+    def formula(x: Tensor, y: Tensor) -> Tensor:
+        return reference.segment_iou(Operands(a=x, b=y, aligned=False, distance=op is segment_diou)).iou
+
+    plain = weighted(formula)
     for one, other in zip(ours, plain, strict=True):
         torch.testing.assert_close(one, other, **checks.FLOAT64)
 
@@ -188,10 +193,11 @@ def test_second_derivatives_are_refused() -> None:
 @pytest.mark.parametrize("distance", [False, True])
 def test_registration(aligned: bool, distance: bool) -> None:
     a, b = random_segments(2, 3, seed=9).requires_grad_(), random_segments(3, seed=10).requires_grad_()
-    checks.opcheck(torch.ops.asl_fast.segment_iou.default, a, b, aligned, distance)
+    given = Operands(a=a, b=b, aligned=aligned, distance=distance)
+    checks.opcheck(torch.ops.asl_fast.segment_iou.default, *given)
     grad = torch.ones(2, 3) if aligned else torch.ones(2, 3, 3)
-    arguments = (a.detach(), b.detach(), aligned, distance)
-    checks.opcheck(torch.ops.asl_fast.segment_iou_backward.default, grad.double(), *arguments)
+    back = BackwardOperands(grad=grad.double(), a=a.detach(), b=b.detach(), aligned=aligned, distance=distance)
+    checks.opcheck(torch.ops.asl_fast.segment_iou_backward.default, *back)
 
 
 @OPS

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from asl_fast import backend, segment_diou, segment_diou_ragged, segment_iou, segment_iou_ragged
 from asl_fast.ops.segment_iou_ragged import RaggedPairs
+from asl_fast.reference.segment_iou_ragged import BackwardOperands, Operands
 from tests.ops import checks
 from tests.ops.test_segment_iou import random_segments
 
@@ -175,20 +176,43 @@ def test_second_derivatives_are_refused() -> None:
 def test_the_backward_op_checks_what_it_reads() -> None:
     a, b, a_offsets, b_offsets = batch([(3, 2), (2, 2)])
     backward = torch.ops.asl_fast.segment_iou_ragged_backward.default
+    given = BackwardOperands(
+        grad=torch.ones(9),
+        a=a,
+        b=b,
+        a_video_offsets=a_offsets,
+        b_video_offsets=b_offsets,
+        pair_offsets=torch.tensor([0, 6, 10]),
+        distance=False,
+    )
     with pytest.raises(ValueError, match="max_pairs is 9, but the videos have 10 pairs"):
-        backward(torch.ones(9), a, b, a_offsets, b_offsets, torch.tensor([0, 6, 10]), False)
+        backward(*given)
     with pytest.raises(ValueError, match="b_offsets must rise"):
-        backward(torch.ones(10), a, b, a_offsets, a_offsets, torch.tensor([0, 6, 10]), False)
+        backward(*given._replace(grad=torch.ones(10), b_video_offsets=a_offsets))
 
 
 @pytest.mark.parametrize("distance", [False, True])
 def test_registration(distance: bool) -> None:
     a, b, a_offsets, b_offsets = batch(seed=9)
-    arguments = (a.requires_grad_(), b.requires_grad_(), a_offsets, b_offsets, 40, distance)
-    checks.opcheck(torch.ops.asl_fast.segment_iou_ragged.default, *arguments)
-    offsets = segment_iou_ragged(*arguments[:4]).offsets
-    given = (torch.ones(40).double(), a.detach(), b.detach(), a_offsets, b_offsets, offsets, distance)
-    checks.opcheck(torch.ops.asl_fast.segment_iou_ragged_backward.default, *given)
+    given = Operands(
+        a=a.requires_grad_(),
+        b=b.requires_grad_(),
+        a_video_offsets=a_offsets,
+        b_video_offsets=b_offsets,
+        max_pairs=40,
+        distance=distance,
+    )
+    checks.opcheck(torch.ops.asl_fast.segment_iou_ragged.default, *given)
+    back = BackwardOperands(
+        grad=torch.ones(40).double(),
+        a=a.detach(),
+        b=b.detach(),
+        a_video_offsets=a_offsets,
+        b_video_offsets=b_offsets,
+        pair_offsets=segment_iou_ragged(a, b, a_offsets, b_offsets).offsets,
+        distance=distance,
+    )
+    checks.opcheck(torch.ops.asl_fast.segment_iou_ragged_backward.default, *back)
 
 
 @OPS

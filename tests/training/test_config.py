@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from asl_fast.data.load import BENCHMARKS
+from asl_fast.data.datasets.catalogue import DATASETS
 from asl_fast.losses import ASLLoss, LossConfig
 from asl_fast.training.config import DataConfig, EvaluationConfig, OptimizerConfig, TrainConfig
 from asl_fast.training.presets import BENCHMARK_PRESETS, SIZES, VARIANTS, preset, with_variant
@@ -19,12 +19,12 @@ from tests.training.tiny import tiny_config
 
 
 def test_every_benchmark_has_a_preset() -> None:
-    assert set(BENCHMARK_PRESETS) == set(BENCHMARKS)
-    assert all(preset(name).dataset == name for name in BENCHMARKS)
+    assert set(BENCHMARK_PRESETS) == set(DATASETS)
+    assert all(preset(name).dataset == name for name in DATASETS)
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("name", DATASETS)
 def test_presets_are_valid_models(name: str, size: str) -> None:
     config = preset(name, size)
     config.validate()
@@ -62,7 +62,7 @@ def test_variants_build_a_loss(variant: str) -> None:
     assert bool({name for name in trained if name.startswith("evaluator")}) == (variant in ("q", "p+q", "asl"))
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("name", DATASETS)
 def test_configuration_survives_json(name: str) -> None:
     config = preset(name)
     assert from_dict(TrainConfig, json.loads(json.dumps(to_dict(config)))) == config

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from asl_fast.files import write_json
 from asl_fast.training.checkpoint import CheckpointError
 from asl_fast.training.presets import preset
 from asl_fast.training.request import parse
@@ -23,7 +24,7 @@ def start_run(*words: str) -> RunFolder:
     """A run folder as training leaves it before its first epoch ends."""
     request = parse(words)
     request.folder.create()
-    request.folder.write_json(request.folder.config, to_dict(request.config))
+    write_json(request.folder.config, to_dict(request.config))
     return request.folder
 
 

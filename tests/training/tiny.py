@@ -16,7 +16,7 @@ from asl_fast.data.bundle import DatasetBundle
 from asl_fast.data.dataset import DetectionDataset
 from asl_fast.data.features.store import InMemoryFeatureStore
 from asl_fast.data.grid import FeatureGrid
-from asl_fast.models import DetectorConfig
+from asl_fast.models.config import DetectorConfig
 from asl_fast.training.config import DataConfig, EvaluationConfig, OptimizerConfig, TrainConfig
 from asl_fast.training.distributed import Processes
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from asl_fast.data.annotations.entries import read_action_rows
 from asl_fast.data.annotations.problems import Problems
 from asl_fast.data.annotations.video import Annotations, Video
 from asl_fast.files import number, read_json, read_text
@@ -25,7 +26,7 @@ def read_class_list(path: str | Path, first_id: int) -> tuple[str, ...]:
     """Names of a ``id name`` file (``7 Diving``, ``c007 Washing clothes``), ordered by id.
 
     Raises:
-        ValueError: when a line is of another form, or the ids do not run on from ``first_id``.
+        ValueError: When a line is of another form, or the ids do not run on from ``first_id``.
     """
     names: dict[int, str] = {}
     for line_number, line in enumerate(read_text(path).splitlines(), 1):
@@ -65,8 +66,8 @@ def read_action_lists(
         strict: Stop at the first bad video instead of skipping it with a counted warning.
 
     Raises:
-        FileNotFoundError: when the file is not there.
-        ValueError: when it is no such file or no video is left; when strict, also for a class id out of range or an
+        FileNotFoundError: When the file is not there.
+        ValueError: When it is no such file or no video is left; when strict, also for a class id out of range or an
             action that is not three numbers.
     """
     content = read_json(path)
@@ -93,26 +94,21 @@ def read_action_lists(
 def _video(video_id: str, entry: Any, first_id: int, num_classes: int, fps: float | None, where: str) -> Video:
     if not isinstance(entry, dict):
         raise ValueError(f"{where}: expected {{'subset', 'duration', 'actions'}}, found {entry!r:.80}")
-    for key, kind in (("subset", str), ("duration", (int, float)), ("actions", list)):
+    for key, kind in (("subset", str), ("duration", (int, float))):
         if not isinstance(entry.get(key), kind):
             raise ValueError(f"{where}: {key!r} is missing or of the wrong kind, found {entry.get(key)!r:.80}")
-    rows = []
-    for position, action in enumerate(entry["actions"]):
-        here = f"{where}, action {position}"
-        if not isinstance(action, list) or len(action) != 3:
-            raise ValueError(f"{here}: expected [class, start, end], found {action!r}")
-        class_id, start, end = (number(value, here) for value in action)
-        if class_id != int(class_id) or not first_id <= class_id < first_id + num_classes:
+    actions = read_action_rows(entry.get("actions"), where)
+    for position, action in enumerate(actions):
+        if not first_id <= int(action.label) < first_id + num_classes:
             raise ValueError(
-                f"{here}: unknown class {action[0]!r}; ids run from {first_id} to {first_id + num_classes - 1}"
+                f"{where}, action {position}: unknown class {action.label!r}; ids run from {first_id} to "
+                f"{first_id + num_classes - 1}"
             )
-        rows.append((class_id - first_id, start, end))
-    table = np.array(rows, np.float64).reshape(-1, 3)
     return Video(
         id=video_id,
         subset=entry["subset"],
         duration_sec=number(entry["duration"], f"{where}, 'duration'"),
-        segments_sec=table[:, 1:],
-        labels=table[:, 0].astype(np.int64),
+        segments_sec=np.array([action[:2] for action in actions], np.float64).reshape(-1, 2),
+        labels=np.array([int(action.label) - first_id for action in actions], np.int64),
         fps=fps,
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from asl_fast.data.annotations.entries import read_entries
 from asl_fast.data.annotations.problems import Problems
 from asl_fast.data.annotations.video import Annotations, Video
 from asl_fast.files import number, read_csv, read_json
@@ -20,7 +21,7 @@ _ID_LENGTH = 11
 
 
 def official_id(video_id: str) -> str:
-    """The id without BSN's prefix; ids have 11 characters, and some begin with ``v_`` themselves."""
+    """Take off BSN's prefix's prefix; ids have 11 characters, and some begin with ``v_`` themselves."""
     return video_id[2:] if len(video_id) == _ID_LENGTH + 2 and video_id.startswith("v_") else video_id
 
 
@@ -36,8 +37,8 @@ def read_activitynet13_bsn(
         strict: Stop at the first bad video instead of skipping it with a counted warning.
 
     Raises:
-        FileNotFoundError: when a file is missing.
-        ValueError: when a file is of another form; when strict, also for a bad video.
+        FileNotFoundError: When a file is missing.
+        ValueError: When a file is of another form; when strict, also for a bad video.
     """
     content = read_json(annotations)
     if not isinstance(content, dict):
@@ -64,13 +65,13 @@ def read_activitynet13_bsn(
                     f"{where}: {'listed twice' if listed else 'not'} in {video_info}, so its subset is unknown"
                 )
             segments, found = [], []
-            for item in _instances(entry, where):
-                if not isinstance(item.get("label"), str) or item["label"] not in ids:
-                    raise ValueError(f"{where}: unknown class {item.get('label')!r}, {len(ids)} are known")
-                if not isinstance(item.get("segment"), list) or len(item["segment"]) != 2:
-                    raise ValueError(f"{where}: 'segment' must be [start, end], found {item.get('segment')!r}")
-                segments.append([number(value, f"{where}, 'segment'") for value in item["segment"]])
-                found.append(ids[item["label"]])
+            if not isinstance(entry, dict):
+                raise ValueError(f"{where}: expected {{'duration_second', 'annotations'}}, found {entry!r:.80}")
+            for item in read_entries(entry.get("annotations"), where):
+                if item.label not in ids:
+                    raise ValueError(f"{where}: unknown class {item.label!r}, {len(ids)} are known")
+                segments.append(item[:2])
+                found.append(ids[str(item.label)])
             video_id = official_id(key)
             if video_id in videos:
                 raise ValueError(f"{where}: {video_id!r} is in the file with and without the prefix 'v_'")
@@ -89,15 +90,6 @@ def read_activitynet13_bsn(
     if not videos:
         raise ValueError(f"{annotations}: no usable video ({len(content)} in the file)")
     return Annotations("activitynet13", class_names, videos, problems.skipped)
-
-
-def _instances(entry: Any, where: str) -> list[dict[str, Any]]:
-    if not isinstance(entry, dict):
-        raise ValueError(f"{where}: expected {{'duration_second', 'annotations'}}, found {entry!r:.80}")
-    found = entry.get("annotations", [])
-    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
-        raise ValueError(f"{where}: 'annotations' must be a list of objects, found {found!r:.80}")
-    return found
 
 
 def _labels(content: dict[str, Any]) -> set[str]:

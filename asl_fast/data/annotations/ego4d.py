@@ -35,8 +35,8 @@ def read_ego4d_moments(
         strict: Stop at the first bad clip instead of skipping it with a counted warning.
 
     Raises:
-        FileNotFoundError: when a file is missing.
-        ValueError: when a file is of another form; when strict, also for a bad clip or a clip that occurs twice.
+        FileNotFoundError: When a file is missing.
+        ValueError: When a file is of another form; when strict, also for a bad clip or a clip that occurs twice.
     """
     problems = Problems("ego4d-mq", strict=strict)
     clips: dict[str, tuple[str | Path, Mapping[str, Any], Mapping[str, Any], list[tuple[str, float, float]]]] = {}

@@ -10,12 +10,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asl_fast.data.annotations.problems import Problems
+from asl_fast.data.annotations.entries import ReversedSegments
+from asl_fast.data.annotations.problems import AnnotationError, Problems
 from asl_fast.data.annotations.video import Annotations, Video
 from asl_fast.files import number, read_csv
 
@@ -23,6 +24,15 @@ EpicTask = Literal["verb", "noun", "action"]
 
 _TIMESTAMP = re.compile(r"^(\d+):([0-5]?\d):([0-5]?\d(?:\.\d+)?)$")
 _COLUMNS = ("narration_id", "video_id", "start_timestamp", "stop_timestamp", "verb_class", "noun_class")
+
+
+class EpicAction(NamedTuple):
+    """One row: times in seconds, and the ids of its verb and noun."""
+
+    start_sec: float
+    stop_sec: float
+    verb: int
+    noun: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +64,7 @@ class EpicAnnotations:
     skipped: Mapping[str, str] = field(default_factory=dict)
 
     def actions(self) -> NDArray[np.int64]:
-        """(A, 2) pairs of verb and noun that occur, in order; the classes of the action task."""
+        """List the pairs of verb and noun that occur, (A, 2), in order; the classes of the action task."""
         pairs = [np.stack([video.verbs, video.nouns], axis=1) for video in self.videos.values()]
         return np.unique(np.concatenate(pairs), axis=0)
 
@@ -62,7 +72,7 @@ class EpicAnnotations:
         """Annotations with verbs, nouns, or pairs of both as classes.
 
         Raises:
-            ValueError: for another task.
+            ValueError: For another task.
         """
         if task == "action":
             pairs = self.actions()
@@ -90,23 +100,54 @@ class EpicAnnotations:
         return Annotations(f"epic100-{task}", names, videos, self.skipped)
 
 
-def parse_timestamp(text: str, where: str) -> float:
+def parse_timestamp(text: str | None, where: str) -> float:
     """Seconds of ``HH:MM:SS.cc``.
 
     Raises:
-        ValueError: beginning with ``where``, for text of another form.
+        ValueError: Beginning with ``where``, for text of another form.
     """
-    match = _TIMESTAMP.match(text)
+    match = _TIMESTAMP.match(text or "")
     if match is None:
         raise ValueError(f"{where}: expected HH:MM:SS.cc, found {text!r}")
     return int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3])
+
+
+def read_epic_row(
+    row: Mapping[str, str],
+    where: str,
+    num_classes: tuple[int, int],
+    *,
+    reversed_segments: ReversedSegments = "keep",
+) -> EpicAction:
+    """Read a row of ``EPIC_100_{train,validation}.csv``, for training and evaluation alike.
+
+    Args:
+        row: Text by column.
+        where: File and row, for messages.
+        num_classes: Numbers of verbs and of nouns.
+        reversed_segments: Whether an action that stops before it starts is taken as it is ("keep") or not ("error").
+
+    Raises:
+        AnnotationError: Naming the column and value that cannot be used.
+    """
+    try:
+        start, stop = (parse_timestamp(row[key], f"{where}, {key}") for key in ("start_timestamp", "stop_timestamp"))
+        classes = [number(row[key], f"{where}, {key}") for key in ("verb_class", "noun_class")]
+    except ValueError as error:
+        raise AnnotationError(str(error)) from None
+    if stop < start and reversed_segments == "error":
+        raise AnnotationError(f"{where}: stop_timestamp {row['stop_timestamp']} lies before start_timestamp")
+    for key, value, count in zip(("verb_class", "noun_class"), classes, num_classes, strict=True):
+        if value != int(value) or not 0 <= value < count:
+            raise AnnotationError(f"{where}: unknown {key} {row[key]}; ids run from 0 to {count - 1}")
+    return EpicAction(start, stop, int(classes[0]), int(classes[1]))
 
 
 def read_class_names(path: str | Path) -> tuple[str, ...]:
     """Names by id from ``EPIC_100_{verb,noun}_classes.csv`` (``id, key, ...``).
 
     Raises:
-        ValueError: when the ids do not run on from 0.
+        ValueError: When the ids do not run on from 0.
     """
     rows = read_csv(path, ("id", "key"))
     if [row["id"] for row in rows] != [str(index) for index in range(len(rows))]:
@@ -132,8 +173,8 @@ def read_epic100(
         strict: Stop at the first bad row instead of skipping its video with a counted warning.
 
     Raises:
-        FileNotFoundError: when a file is missing.
-        ValueError: for missing columns; when strict, also for a bad time, an unknown class, a video in two splits, or
+        FileNotFoundError: When a file is missing.
+        ValueError: For missing columns; when strict, also for a bad time, an unknown class, a video in two splits, or
             one that ``video_info`` lists not once.
     """
     verb_names, noun_names = read_class_names(verb_classes), read_class_names(noun_classes)
@@ -169,24 +210,17 @@ def read_epic100(
 def _video(
     rows: list[dict[str, str]], subset: str, info: Mapping[str, str], num_classes: tuple[int, int], where: str
 ) -> EpicVideo:
-    times, classes = [], []
-    for row in rows:
-        here = f"{where}, row {row['narration_id']!r}"
-        times.append([parse_timestamp(row[key], f"{here}, {key}") for key in ("start_timestamp", "stop_timestamp")])
-        found = [number(row[key], f"{here}, {key}") for key in ("verb_class", "noun_class")]
-        for key, value, count in zip(("verb_class", "noun_class"), found, num_classes, strict=True):
-            if value != int(value) or not 0 <= value < count:
-                raise ValueError(f"{here}: unknown {key} {row[key]}; ids run from 0 to {count - 1}")
-        classes.append(found)
+    actions = [read_epic_row(row, f"{where}, row {row['narration_id']!r}", num_classes) for row in rows]
+    times = np.array([(action.start_sec, action.stop_sec) for action in actions])
     # Rows are sorted by id as text; put them in time order.
-    order = np.lexsort(np.array(times).T[::-1])
-    labels = np.array(classes).astype(np.int64)[order]
+    order = np.lexsort(times.T[::-1])
+    labels = np.array([(action.verb, action.noun) for action in actions], np.int64)[order]
     return EpicVideo(
         id=rows[0]["video_id"],
         subset=subset,
         duration_sec=number(info["duration"], f"{where}, duration"),
         fps=number(info["fps"], f"{where}, fps"),
-        segments_sec=np.array(times)[order],
+        segments_sec=times[order],
         verbs=labels[:, 0],
         nouns=labels[:, 1],
         narration_ids=tuple(rows[int(index)]["narration_id"] for index in order),

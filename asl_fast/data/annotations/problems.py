@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What to do about a video that cannot be used: stop, or skip it and say so."""
+"""A video that cannot be used, and what to do about it: stop, or skip it and say so."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from collections import Counter
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
+
+
+class AnnotationError(ValueError):
+    """A file, or a video or entry in it, cannot be used; the message names it and the value found."""
 
 
 class Problems:
@@ -27,7 +31,7 @@ class Problems:
         self.counts: Counter[str] = Counter()
 
     def skip(self, video_id: str, kind: str, error: Exception, source: str | Path | None = None) -> None:
-        """The video cannot be used. Raises ``error`` when strict, otherwise counts and logs it.
+        """Leave out a video that cannot be used: raise ``error`` when strict, otherwise count and log it.
 
         ``source``: the file that is to blame, put before a message that does not name it.
         """
@@ -39,7 +43,7 @@ class Problems:
         self._note(kind, f"skipping video {video_id!r}: {error}")
 
     def note(self, kind: str, error: Exception) -> None:
-        """Something is odd but usable. Raises ``error`` when strict, otherwise counts and logs it."""
+        """Note what is odd but usable: raise ``error`` when strict, otherwise count and log it."""
         if self.strict:
             raise error
         self._note(kind, str(error))

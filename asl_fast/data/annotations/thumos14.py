@@ -55,8 +55,8 @@ def read_video_info(path: str | Path, problems: Problems | None = None) -> tuple
         problems: Collects videos with an impossible or second row; None raises on the first.
 
     Raises:
-        FileNotFoundError: when the file is missing.
-        ValueError: for a missing column; without ``problems``, also for a bad row.
+        FileNotFoundError: When the file is missing.
+        ValueError: For a missing column; without ``problems``, also for a bad row.
     """
     problems = problems or Problems(str(path), strict=True)
     durations: dict[str, float] = {}
@@ -87,8 +87,8 @@ def read_thumos14_csv(folder: str | Path, *, strict: bool = False) -> Annotation
         strict: Stop at the first bad video instead of skipping it with a counted warning.
 
     Raises:
-        FileNotFoundError: when a file is missing.
-        ValueError: for missing columns; when strict, also for a bad row.
+        FileNotFoundError: When a file is missing.
+        ValueError: For missing columns; when strict, also for a bad row.
     """
     folder = Path(folder)
     problems = Problems("thumos14", strict=strict)

@@ -25,7 +25,7 @@ class Video:
         extra: What else the annotation file says about it, by the file's own keys; some protocols need it.
 
     Raises:
-        ValueError: naming the video, when shapes disagree or a value is not finite.
+        ValueError: Naming the video, when shapes disagree or a value is not finite.
     """
 
     id: str
@@ -68,7 +68,7 @@ class Annotations:
         skipped: Videos that the files list but that cannot be used: id -> what is wrong.
 
     Raises:
-        ValueError: when a label lies outside ``class_names``, or a key differs from its video's id.
+        ValueError: When a label lies outside ``class_names``, or a key differs from its video's id.
     """
 
     name: str
@@ -96,7 +96,7 @@ class Annotations:
         """Videos of one split, compared without regard to case.
 
         Raises:
-            ValueError: when no video has that split; the message lists those that exist.
+            ValueError: When no video has that split; the message lists those that exist.
         """
         found = tuple(video for video in self.videos.values() if video.subset.lower() == name.lower())
         if not found:
@@ -104,9 +104,9 @@ class Annotations:
         return found
 
     def select(self, ids: Iterable[str]) -> Annotations:
-        """The same data set with only the named videos, in the given order.
+        """Return the same data set with only the named videos, in the given order.
 
         Raises:
-            KeyError: for an id that is not there.
+            KeyError: For an id that is not there.
         """
         return replace(self, videos={key: self.videos[key] for key in ids})

@@ -76,8 +76,8 @@ def open_own_data(
         strict: Stop at the first unusable entry of the annotations.
 
     Raises:
-        FileNotFoundError: when a path is not there, or no feature has the name of a video.
-        ValueError: naming the file, for what cannot be read or does not fit together.
+        FileNotFoundError: When a path is not there, or no feature has the name of a video.
+        ValueError: Naming the file, for what cannot be read or does not fit together.
     """
     name = name or own_name(annotations)
     read, class_reason = read_own_annotations(annotations, name, strict=strict)
@@ -124,7 +124,7 @@ def read_own_annotations(path: str | Path, name: str, *, strict: bool = False) -
     """Annotations in either layout, with a reason for their classes.
 
     Raises:
-        FileNotFoundError, ValueError: as `read_activitynet_json` and `read_action_lists`; when no class occurs.
+        FileNotFoundError, ValueError: As `read_activitynet_json` and `read_action_lists`; when no class occurs.
     """
     content = read_json(path)
     entries = [entry for entry in content.values() if isinstance(entry, dict)] if isinstance(content, dict) else []

@@ -49,7 +49,7 @@ def split(
         rule: What was asked for.
 
     Raises:
-        ValueError: when subsets cannot be told apart by name, one that was asked for is not there, or there are too few
+        ValueError: When subsets cannot be told apart by name, one that was asked for is not there, or there are too few
             videos to hold one out.
     """
     if not 0 < rule.holdout_share < 1:

@@ -43,7 +43,7 @@ class _Fit(NamedTuple):
 def derive_manifest(
     videos: Sequence[Video], steps: Mapping[str, int], *, name: str, dim: int, prefix: str = ""
 ) -> tuple[FeatureManifest, tuple[Decision, ...]]:
-    """The manifest that fits best, with the reasons; a warning among them where videos disagree.
+    """Derive the manifest that fits best, with the reasons; a warning among them where videos disagree.
 
     Strides are counted in frames where the annotations give frame rates that explain the lengths at least as well as
     seconds do, otherwise in seconds (``fps`` 1).
@@ -54,7 +54,7 @@ def derive_manifest(
         name, dim, prefix: Of the manifest.
 
     Raises:
-        ValueError: when there is no video.
+        ValueError: When there is no video.
     """
     known = [video for video in videos if video.id in steps]
     if not known:
@@ -128,7 +128,7 @@ def _fit(length: Array, steps: Array) -> _Fit:
 
 
 def _round_stride(stride: float, tolerance: float) -> float:
-    """A whole number of frames where one is that near, as a share of it."""
+    """Round to a whole number of frames where one is that near, as a share of it."""
     whole = round(stride)
     return float(whole) if whole and abs(stride / whole - 1) < tolerance else float(f"{stride:.4g}")
 

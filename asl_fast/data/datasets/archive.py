@@ -28,8 +28,8 @@ class Archive:
         """Contents of a file.
 
         Raises:
-            FileNotFoundError: when it is not there.
-            ValueError: when the archive is damaged.
+            FileNotFoundError: When it is not there.
+            ValueError: When the archive is damaged.
         """
         if name not in self.names:
             raise FileNotFoundError(f"{self.where(name)} is missing; download and unpack the data set again")
@@ -47,8 +47,8 @@ def open_archive(path: str | Path, wanted: re.Pattern[str]) -> Archive:
         wanted: Matches the path of a file that the data set is known by; its folder's parent becomes the root.
 
     Raises:
-        FileNotFoundError: when the path does not exist or holds no such file.
-        ValueError: when the zip is damaged.
+        FileNotFoundError: When the path does not exist or holds no such file.
+        ValueError: When the zip is damaged.
     """
     path = Path(path)
     if path.is_dir():

@@ -162,8 +162,8 @@ def load_annotations(name: str, path: str | Path, *, strict: bool = False) -> An
     A file of another name is read as ActivityNet-style JSON, or as the benchmark's own JSON layout.
 
     Raises:
-        FileNotFoundError: listing the files looked for.
-        ValueError: when the file has another number of classes than the benchmark.
+        FileNotFoundError: Listing the files looked for.
+        ValueError: When the file has another number of classes than the benchmark.
     """
     benchmark = VIDEO_BENCHMARKS[name]
     file = annotation_file(name, path)
@@ -181,10 +181,10 @@ def load_annotations(name: str, path: str | Path, *, strict: bool = False) -> An
 
 
 def annotation_file(name: str, path: str | Path) -> Path:
-    """The annotation file of a benchmark that `load_annotations` reads.
+    """Find the annotation file of a benchmark that `load_annotations` reads.
 
     Raises:
-        FileNotFoundError: listing the files looked for.
+        FileNotFoundError: Listing the files looked for.
     """
     path = Path(path)
     if path.is_file():

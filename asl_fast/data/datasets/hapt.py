@@ -21,8 +21,10 @@ from asl_fast.data.annotations.video import Annotations, Video
 from asl_fast.data.bundle import DatasetBundle
 from asl_fast.data.dataset import DetectionDataset
 from asl_fast.data.datasets.archive import Archive, open_archive
+from asl_fast.data.features.manifest import FeatureManifest
 from asl_fast.data.features.store import InMemoryFeatureStore
 from asl_fast.data.grid import FeatureGrid
+from asl_fast.data.source import DataSource
 from asl_fast.data.transform import FeatureTransform
 
 SAMPLE_RATE_HZ = 50.0
@@ -39,10 +41,10 @@ class HaptRecordings(NamedTuple):
 
 
 def parse_columns(text: bytes, columns: int, where: str) -> NDArray[np.float64]:
-    """A (N, columns) table of numbers separated by blanks; blank lines are ignored.
+    """Parse a (N, columns) table of numbers separated by blanks; blank lines are ignored.
 
     Raises:
-        ValueError: naming the source and its first bad line.
+        ValueError: Naming the source and its first bad line.
     """
     # What follows a field that is not a number is left unread, with a warning or an error: the count of values tells.
     with warnings.catch_warnings():
@@ -76,8 +78,8 @@ def read_signals(data_root: str | Path, problems: Problems | None = None) -> dic
         problems: Collects unreadable recordings; None raises on the first.
 
     Raises:
-        FileNotFoundError: when there is no recording.
-        ValueError: for a partner that is missing, of another length, or a line that is not three finite numbers.
+        FileNotFoundError: When there is no recording.
+        ValueError: For a partner that is missing, of another length, or a line that is not three finite numbers.
     """
     return _read_signals(open_archive(data_root, _RECORDING), problems or Problems("hapt", strict=True))
 
@@ -125,8 +127,8 @@ def read_hapt(data_root: str | Path, *, strict: bool = False) -> HaptRecordings:
         strict: Stop at an unusable recording instead of skipping it with a warning.
 
     Raises:
-        FileNotFoundError: when a file that the split or the labels need is missing.
-        ValueError: for labels that contradict the signals or the activity list.
+        FileNotFoundError: When a file that the split or the labels need is missing.
+        ValueError: For labels that contradict the signals or the activity list.
     """
     archive = open_archive(data_root, _RECORDING)
     problems = Problems("hapt", strict=strict)
@@ -202,7 +204,7 @@ def split_users(users: list[int], fold: int, num_folds: int) -> tuple[list[int],
     """Users to train on and to hold out: fold k holds out every ``num_folds``-th user, starting at the k-th.
 
     Raises:
-        ValueError: when there are fewer users than folds, or no such fold.
+        ValueError: When there are fewer users than folds, or no such fold.
     """
     if not 2 <= num_folds <= len(users):
         raise ValueError(f"num_folds must lie between 2 and the {len(users)} training users, got {num_folds}")
@@ -221,7 +223,7 @@ def load_hapt(
     seed: int = 0,
     strict: bool = False,
 ) -> DatasetBundle:
-    """HAPT from its files as a bundle; see `read_hapt` and `hapt_bundle` for the arguments."""
+    """Read HAPT from its files as a bundle; see `read_hapt` and `hapt_bundle` for the arguments."""
     recordings = read_hapt(data_root, strict=strict)
     return hapt_bundle(recordings, samples_per_step=samples_per_step, fold=fold, num_folds=num_folds, seed=seed)
 
@@ -234,7 +236,7 @@ def hapt_bundle(
     num_folds: int = 5,
     seed: int = 0,
 ) -> DatasetBundle:
-    """HAPT as a bundle: 42 recordings of 21 users to train on, 19 of 9 users to test on.
+    """Make a bundle of HAPT: 42 recordings of 21 users to train on, 19 of 9 users to test on.
 
     A feature vector holds ``samples_per_step`` consecutive normalised samples, first sample first, six channels each
     (see `FeatureTransform`). Mean and standard deviation come from the users trained on alone.
@@ -247,7 +249,7 @@ def hapt_bundle(
         seed: Seed of the training crops.
 
     Raises:
-        ValueError: when a split has no recording left, or the fold does not exist.
+        ValueError: When a split has no recording left, or the fold does not exist.
     """
     videos = dict(recordings.annotations.videos)
     official = "official split"
@@ -284,3 +286,17 @@ def hapt_bundle(
             "skipped": dict(recordings.annotations.skipped),
         },
     )
+
+
+def open_hapt(
+    data_root: str | Path, *, samples_per_step: int = 12, fold: int | None = None, num_folds: int = 5
+) -> DataSource:
+    """Open HAPT from its files, unchecked; see `read_hapt` and `hapt_bundle` for the arguments."""
+    bundle = hapt_bundle(read_hapt(data_root), samples_per_step=samples_per_step, fold=fold, num_folds=num_folds)
+    store = bundle.train.store
+    assert isinstance(store, InMemoryFeatureStore)
+    layout = FeatureManifest(
+        "hapt, raw samples", bundle.feature_dim, samples_per_step, samples_per_step, SAMPLE_RATE_HZ
+    )
+    root = Path(data_root)
+    return DataSource("hapt", bundle.annotations, bundle.train.videos, bundle.test.videos, store, layout, root, (root,))

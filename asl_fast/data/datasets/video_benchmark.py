@@ -36,7 +36,7 @@ def load_video_benchmark(
     seed: int = 0,
     strict: bool = False,
 ) -> DatasetBundle:
-    """A video benchmark from its files.
+    """Read a video benchmark from its files.
 
     Args:
         name: One of ``VIDEO_BENCHMARKS``.
@@ -51,8 +51,8 @@ def load_video_benchmark(
         strict: Stop at the first unusable video instead of skipping it with a counted warning.
 
     Raises:
-        FileNotFoundError: when annotations or features are not found.
-        ValueError: when features have a width that no manifest has, or no video is left; when strict, for any bad
+        FileNotFoundError: When annotations or features are not found.
+        ValueError: When features have a width that no manifest has, or no video is left; when strict, for any bad
             video.
     """
     benchmark = VIDEO_BENCHMARKS[name]
@@ -85,10 +85,10 @@ def open_video_benchmark(
     store: Mapping[str, Any] | None = None,
     strict: bool = False,
 ) -> DataSource:
-    """Annotations, split and features of a video benchmark, unchecked; arguments as of `load_video_benchmark`.
+    """Open annotations, split and features of a video benchmark, unchecked; arguments as of `load_video_benchmark`.
 
     Raises:
-        FileNotFoundError, ValueError: as `load_video_benchmark`, but for single videos.
+        FileNotFoundError, ValueError: As `load_video_benchmark`, but for single videos.
     """
     benchmark = VIDEO_BENCHMARKS[name]
     root = Path(data_root)
@@ -156,7 +156,7 @@ def find_features(root: Path) -> list[Path]:
     A ``features`` folder that holds only folders stands for these, one per extractor.
 
     Raises:
-        ValueError: when there are several packed stores.
+        ValueError: When there are several packed stores.
     """
     packed = find_packed(root)
     if packed is not None:

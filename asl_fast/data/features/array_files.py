@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 EXTENSIONS = (".npy", ".npz", ".pt", ".pth", ".h5", ".hdf5")
@@ -19,15 +18,15 @@ _USUAL_KEYS = ("feats", "features", "feat", "feature", "arr_0", "data")
 
 
 def read_array(path: Path, key: str | None = None) -> NDArray[np.float32]:
-    """The array in a file as float32, with dimensions of size one removed until it is (T, D).
+    """Read the array in a file as float32, with dimensions of size one removed until it is (T, D).
 
     Args:
         path: ``.npy``, ``.npz``, ``.pt`` (tensor or dictionary of tensors) or ``.h5``.
         key: Entry of a file that holds several; None takes the only one, or one of the usual names.
 
     Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: naming the file, when it is truncated, of another format, or holds no array of numbers.
+        FileNotFoundError: When there is no such file.
+        ValueError: Naming the file, when it is truncated, of another format, or holds no array of numbers.
     """
     try:
         values = _read(path, key)
@@ -47,7 +46,7 @@ def read_shape(path: Path, key: str | None = None) -> tuple[int, ...]:
     """Shape that `read_array` will return, from the header alone for ``.npy``, ``.npz`` and ``.h5``.
 
     Raises:
-        FileNotFoundError, ValueError: as `read_array`; a ``.npy`` shorter than its header promises is found out too.
+        FileNotFoundError, ValueError: As `read_array`; a ``.npy`` shorter than its header promises is found out too.
     """
     suffix = path.suffix.lower()
     try:
@@ -77,12 +76,12 @@ def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def open_hdf5(path: Path) -> Any:
-    """The file opened for reading.
+    """Open the file for reading.
 
     Raises:
-        FileNotFoundError: when there is no such file.
-        ImportError: saying how to install h5py when it is missing.
-        ValueError: when it is no HDF5 file.
+        FileNotFoundError: When there is no such file.
+        ImportError: Saying how to install h5py when it is missing.
+        ValueError: When it is no HDF5 file.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
@@ -97,10 +96,10 @@ def open_hdf5(path: Path) -> Any:
 
 
 def hdf5_array(group: Any, key: str | None) -> Any:
-    """The data set to read of an HDF5 file or group, chosen as `choose_key` does.
+    """Find the data set to read of an HDF5 file or group, chosen as `choose_key` does.
 
     Raises:
-        ValueError: listing the entries when that is not clear, or when it is a group.
+        ValueError: Listing the entries when that is not clear, or when it is a group.
     """
     name = choose_key(group, key)
     if not hasattr(group[name], "shape"):
@@ -113,7 +112,7 @@ def choose_key(entries: Mapping[str, Any], key: str | None) -> str:
     """Entry to read: the one asked for, the only one, or one with a usual name.
 
     Raises:
-        ValueError: listing the entries when that is not clear.
+        ValueError: Listing the entries when that is not clear.
     """
     names = list(entries)
     if key is not None:
@@ -151,6 +150,9 @@ def _read(path: Path, key: str | None) -> NDArray[Any]:
 def _read_tensor(path: Path, key: str | None) -> NDArray[Any]:
     if not path.is_file():
         raise FileNotFoundError(path)
+    # Imported here because the other formats need no torch.
+    import torch
+
     try:
         value = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch reports damage and refused pickles by many types

@@ -26,7 +26,7 @@ SCALE_TOLERANCE = 0.1
 def check_videos(
     videos: Sequence[Video], store: FeatureStore, layout: FeatureManifest, problems: Problems, *, verify: bool
 ) -> list[Video]:
-    """The videos whose features can be used.
+    """Find the videos whose features can be used.
 
     A video without features, with damaged ones, with values that are not finite, or of another width is skipped (an
     error when ``problems`` is strict). One whose features cover clearly more or less than its duration is kept with a
@@ -40,7 +40,7 @@ def check_videos(
         verify: Read every array whole; otherwise only what headers tell.
 
     Raises:
-        ValueError: when the features as a whole do not fit the manifest: wrong stride or frame rate.
+        ValueError: When the features as a whole do not fit the manifest: wrong stride or frame rate.
     """
     kept, ratios = [], []
     for video in videos:
@@ -62,11 +62,11 @@ def check_videos(
 
 
 def count_steps(video: Video, store: FeatureStore, layout: FeatureManifest, *, verify: bool) -> int:
-    """Feature vectors of a video.
+    """Count the feature vectors of a video.
 
     Raises:
-        FileNotFoundError: when it has none.
-        ValueError, OSError: when they cannot be used; when they are not finite only with ``verify``, which reads them.
+        FileNotFoundError: When it has none.
+        ValueError, OSError: When they cannot be used; when they are not finite only with ``verify``, which reads them.
     """
     steps = len(store.load(video.id)) if verify else store.length(video.id)
     layout.extracted_grid(video, steps)

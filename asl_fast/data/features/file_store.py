@@ -28,8 +28,8 @@ class FolderFeatureStore:
         transposed: The files hold (D, T).
 
     Raises:
-        FileNotFoundError: when the folder is not there or holds no feature file.
-        ValueError: when the extension is not clear.
+        FileNotFoundError: When the folder is not there or holds no feature file.
+        ValueError: When the extension is not clear.
     """
 
     def __init__(
@@ -99,8 +99,8 @@ class FolderFeatureStore:
         """Features (T, dim) float32.
 
         Raises:
-            FileNotFoundError: naming the file, and one that looks alike if there is one.
-            ValueError: naming the file, when it is damaged, of another width or holds values that are not finite.
+            FileNotFoundError: Naming the file, and one that looks alike if there is one.
+            ValueError: Naming the file, when it is damaged, of another width or holds values that are not finite.
         """
         path = self._existing(video_id)
         array = read_array(path, self.key)
@@ -109,7 +109,7 @@ class FolderFeatureStore:
         return array
 
     def length(self, video_id: str) -> int:
-        """Number of feature vectors, from the header where the format has one; the width is checked as well."""
+        """Count feature vectors, from the header where the format has one; the width is checked as well."""
         path = self._existing(video_id)
         shape = read_shape(path, self.key)
         return _check_shape(tuple(reversed(shape)) if self.transposed else shape, self.dim, str(path))
@@ -196,7 +196,7 @@ class Hdf5FeatureStore:
         return array
 
     def length(self, video_id: str) -> int:
-        """Number of feature vectors; the width is checked as well."""
+        """Count feature vectors; the width is checked as well."""
         name = self._name(video_id)
         with open_hdf5(self.path) as file:
             shape = squeezed(tuple(self._entry(file, name).shape))
@@ -231,7 +231,7 @@ class ConcatenatedFeatureStore:
         tolerance: Largest difference in length that is taken for an extractor's rounding at the end.
 
     Raises:
-        ValueError: when no store is given.
+        ValueError: When no store is given.
     """
 
     def __init__(self, stores: Sequence[NamedFeatureStore], *, tolerance: int = 4) -> None:
@@ -262,7 +262,7 @@ class ConcatenatedFeatureStore:
         return np.concatenate([array[:steps] for array in arrays], axis=1)
 
     def length(self, video_id: str) -> int:
-        """Number of feature vectors that all extractors have."""
+        """Count the feature vectors that all extractors have."""
         return self._common(video_id, (store.length(video_id) for store in self.stores))
 
     def __contains__(self, video_id: object) -> bool:
@@ -279,11 +279,11 @@ class ConcatenatedFeatureStore:
 
 
 def open_store(path: str | Path, **options: Any) -> FolderFeatureStore | Hdf5FeatureStore | PackedFeatureStore:
-    """The store at a path: a packed store, a folder of files, or one HDF5 file. Options are those of the store.
+    """Open the store at a path: a packed store, a folder of files, or one HDF5 file. Options are those of the store.
 
     Raises:
-        FileNotFoundError: when the path does not exist.
-        ValueError: for a file of another format, or options about files with a packed store.
+        FileNotFoundError: When the path does not exist.
+        ValueError: For a file of another format, or options about files with a packed store.
     """
     path = Path(path)
     if is_packed(path):

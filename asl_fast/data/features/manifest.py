@@ -6,9 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from asl_fast.data.annotations.video import Video
 from asl_fast.data.grid import FeatureGrid
@@ -30,7 +28,7 @@ class FeatureManifest:
         prefix: Text before the video id in file names.
 
     Raises:
-        ValueError: for a size that is not positive.
+        ValueError: For a size that is not positive.
     """
 
     name: str
@@ -68,7 +66,7 @@ class FeatureManifest:
         """Frames per second in one video.
 
         Raises:
-            ValueError: when neither manifest nor annotation gives it.
+            ValueError: When neither manifest nor annotation gives it.
         """
         fps = self.fps if self.fps is not None else video.fps
         if fps is None:
@@ -112,6 +110,10 @@ class FeatureManifest:
 
 def resize_linear(features: NDArray[np.float32], steps: int) -> NDArray[np.float32]:
     """Interpolate (T, D) to (steps, D) with T and steps equal shares of the same time (``align_corners=False``)."""
+    # Imported here because configurations name manifests, and --help reads configurations without torch.
+    import torch
+    from torch.nn import functional
+
     channels_first = torch.from_numpy(np.ascontiguousarray(features.T))[None]
     resized = functional.interpolate(channels_first, size=steps, mode="linear", align_corners=False)
     return np.ascontiguousarray(resized[0].numpy().T)
@@ -137,10 +139,10 @@ MANIFESTS: dict[str, FeatureManifest] = {
 
 
 def combined_manifest(name: str) -> FeatureManifest:
-    """The manifest of a name in ``MANIFESTS``, or of several joined by ``+`` and concatenated.
+    """Find the manifest of a name in ``MANIFESTS``, or of several joined by ``+`` and concatenated.
 
     Raises:
-        ValueError: for an unknown name, or sets of different stride, frame rate or resizing.
+        ValueError: For an unknown name, or sets of different stride, frame rate or resizing.
     """
     parts = name.split("+")
     unknown = next((part for part in parts if part not in MANIFESTS), None)

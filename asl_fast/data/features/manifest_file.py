@@ -18,25 +18,26 @@ _WHOLE = ("dim", "resize")
 
 
 def find_manifest(name: str, dim: int | None = None) -> FeatureManifest:
-    """The manifest of a JSON file, of a name in ``MANIFESTS``, or of several names joined by ``+`` and concatenated.
+    """Find the manifest of a JSON file, of a name in ``MANIFESTS``, or of several names joined by ``+``.
 
     Raises:
-        FileNotFoundError, ValueError: as `read_manifest` and `combined_manifest`.
+        FileNotFoundError, ValueError: As `read_manifest` and `combined_manifest`.
     """
     return read_manifest(name, dim) if name.endswith(".json") else combined_manifest(name)
 
 
 def read_manifest(path: str | Path, dim: int | None = None) -> FeatureManifest:
-    """A manifest from JSON: ``{"stride_frame": 4, "window_frame": 16, "fps": 30}`` and the other fields of
-    `FeatureManifest`.
+    """Read a manifest from JSON.
+
+    ``{"stride_frame": 4, "window_frame": 16, "fps": 30}`` and the other fields of `FeatureManifest`.
 
     Args:
         path: The file.
         dim: Width of the features, where the file does not say; None makes that an error.
 
     Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: naming the file, for an unknown key, a value that is no number, or no ``stride_frame``.
+        FileNotFoundError: When there is no such file.
+        ValueError: Naming the file, for an unknown key, a value that is no number, or no ``stride_frame``.
     """
     content = read_json(path)
     if not isinstance(content, dict):

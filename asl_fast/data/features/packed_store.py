@@ -50,8 +50,8 @@ class PackedFeatureStore:
             is packed under its video ids.
 
     Raises:
-        FileNotFoundError: when it, or one of its two files, is not there.
-        ValueError: naming the file, when it is truncated, of another version, contradicts itself or has another width.
+        FileNotFoundError: When it, or one of its two files, is not there.
+        ValueError: Naming the file, when it is truncated, of another version, contradicts itself or has another width.
     """
 
     def __init__(self, folder: str | Path, *, dim: int | None = None, prefix: str = "") -> None:
@@ -91,8 +91,8 @@ class PackedFeatureStore:
         """Features (T, dim) float32, read-only where they are a view of the file.
 
         Raises:
-            FileNotFoundError: for a video that was not packed.
-            ValueError: naming file and video, when its bytes are not those that were packed.
+            FileNotFoundError: For a video that was not packed.
+            ValueError: Naming file and video, when its bytes are not those that were packed.
         """
         rows = self._rows(video_id)
         if video_id not in self._verified:
@@ -104,7 +104,7 @@ class PackedFeatureStore:
         self._check_sum(video_id, self._rows(video_id))
 
     def length(self, video_id: str) -> int:
-        """Number of feature vectors, from the index."""
+        """Count feature vectors, from the index."""
         return self._entry(video_id).length
 
     def __contains__(self, video_id: object) -> bool:
@@ -163,10 +163,10 @@ def is_packed(path: str | Path) -> bool:
 
 
 def find_packed(root: Path) -> Path | None:
-    """The packed store of a data root: a folder directly inside of it.
+    """Find the packed store of a data root: a folder directly inside of it.
 
     Raises:
-        ValueError: naming them, when there are several.
+        ValueError: Naming them, when there are several.
     """
     found = sorted(path.parent for path in root.glob(f"*/{INDEX}") if not path.parent.name.startswith("."))
     if len(found) > 1:
@@ -178,7 +178,7 @@ def find_packed(root: Path) -> Path | None:
 
 
 def store_note(store: object) -> str:
-    """What a description adds about a store: nothing, or that it is packed and how."""
+    """Say what a description adds about a store: nothing, or that it is packed and how."""
     return f" packed as {store.dtype}" if isinstance(store, PackedFeatureStore) else ""
 
 

@@ -33,12 +33,12 @@ class Packed:
     """What was written.
 
     Attributes:
-        path: the packed store.
-        videos: how many it holds.
-        resumed: how many of them an earlier attempt had written.
-        num_bytes: size of its features.
-        skipped: why videos were left out, by id.
-        rounding: largest absolute difference that float16 made to a value in this attempt; 0 for float32.
+        path: The packed store.
+        videos: How many it holds.
+        resumed: How many of them an earlier attempt had written.
+        num_bytes: Size of its features.
+        skipped: Why videos were left out, by id.
+        rounding: Largest absolute difference that float16 made to a value in this attempt; 0 for float32.
     """
 
     path: Path
@@ -76,9 +76,9 @@ def pack_features(
         progress: Called with the id of each video that is in the store, also of those found there.
 
     Raises:
-        FileExistsError: when ``output`` exists.
-        OSError: when there is too little room, or another process is writing the same store.
-        ValueError: naming the video, for a value that float16 cannot hold; when no video is left, when what an earlier
+        FileExistsError: When ``output`` exists.
+        OSError: When there is too little room, or another process is writing the same store.
+        ValueError: Naming the video, for a value that float16 cannot hold; when no video is left, when what an earlier
             attempt left is of another data set; when strict, for any video without usable features.
     """
     output = Path(output)
@@ -163,7 +163,7 @@ def _converted(array: NDArray[np.float32], dtype: str, video_id: str) -> NDArray
 
 @contextmanager
 def _locked(path: Path) -> Iterator[IO[str]]:
-    """The journal, opened to be read and continued by this process alone."""
+    """Open the journal, to be read and continued by this process alone."""
     with path.open("a+", encoding="utf-8") as journal:
         # Where the system has no such lock, two processes at once are up to the user.
         with suppress(ImportError):

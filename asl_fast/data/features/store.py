@@ -24,7 +24,7 @@ class FeatureStore(Protocol):
         ...
 
     def length(self, video_id: str) -> int:
-        """Number of feature vectors T, without reading them where the format allows."""
+        """Count feature vectors, T, without reading them where the format allows."""
         ...
 
     def __contains__(self, video_id: object) -> bool: ...
@@ -49,10 +49,10 @@ class InMemoryFeatureStore:
     """Features held in a dictionary.
 
     Args:
-        features: video id -> (T, D); anything but float32 is converted. D is the same for all.
+        features: Video id -> (T, D); anything but float32 is converted. D is the same for all.
 
     Raises:
-        ValueError: naming the video, when it is not 2-d, is empty, has another width or a value that is not finite.
+        ValueError: Naming the video, when it is not 2-d, is empty, has another width or a value that is not finite.
     """
 
     def __init__(self, features: Mapping[str, NDArray[Any]]) -> None:
@@ -88,7 +88,7 @@ class InMemoryFeatureStore:
         return self._features[video_id]
 
     def length(self, video_id: str) -> int:
-        """Number of feature vectors of one video."""
+        """Count feature vectors of one video."""
         return len(self.load(video_id))
 
     def __contains__(self, video_id: object) -> bool:

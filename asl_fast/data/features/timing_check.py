@@ -38,12 +38,12 @@ class TimingCheck:
     """Found against expected numbers of feature vectors.
 
     Attributes:
-        ratios: found / expected by video.
-        median: of the ratios.
-        scale: factor between found and expected that most videos share, free of what rounding adds to short videos.
-        groups: videos that disagree with the others (with the manifest, where its scale is right), by factor, largest
+        ratios: Found / expected by video.
+        median: Of the ratios.
+        scale: Factor between found and expected that most videos share, free of what rounding adds to short videos.
+        groups: Videos that disagree with the others (with the manifest, where its scale is right), by factor, largest
             group first; a group may hold a single video.
-        fixed_steps: number of feature vectors that all videos have whatever their duration; None where they differ.
+        fixed_steps: Number of feature vectors that all videos have whatever their duration; None where they differ.
     """
 
     ratios: Mapping[str, float]
@@ -143,7 +143,7 @@ def what_would_fit(ratio: float, layout: FeatureManifest, rate: float) -> str:
     """``stride 2 or fps 60`` for features of twice the expected length at stride 4 and 30 fps.
 
     Args:
-        ratio: found / expected.
+        ratio: Found / expected.
         layout: A manifest with a stride.
         rate: Frame rate that the expectation was computed with.
     """
@@ -155,6 +155,6 @@ def what_would_fit(ratio: float, layout: FeatureManifest, rate: float) -> str:
 
 
 def _near(value: float, usual: Sequence[float]) -> float:
-    """The usual value within rounding of ``value``, else the value to three digits."""
+    """Take the usual value within rounding of ``value``, else the value to three digits."""
     nearest = min(usual, key=lambda each: abs(each / value - 1))
     return nearest if abs(nearest / value - 1) < 0.02 else float(f"{value:.3g}")

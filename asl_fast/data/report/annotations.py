@@ -24,7 +24,7 @@ _LONG_SHARE = 0.05
 def annotation_findings(
     source: DataSource, lengths: NDArray[np.float64], levels: Sequence[LevelCount]
 ) -> Iterator[Finding]:
-    """Splits, classes, segments and lengths.
+    """Look at splits, classes, segments and lengths.
 
     Args:
         source: The data set.

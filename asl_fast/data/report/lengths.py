@@ -26,10 +26,10 @@ class LevelCount:
     """Instances that one level is responsible for.
 
     Attributes:
-        level: of the backbone.
-        range_grid: regression range.
-        lengths_sec: shortest and longest length that fall to it, on the typical grid; the last may be infinite.
-        count: instances.
+        level: Of the backbone.
+        range_grid: Regression range.
+        lengths_sec: Shortest and longest length that fall to it, on the typical grid; the last may be infinite.
+        count: Instances.
     """
 
     level: int

@@ -17,7 +17,7 @@ _BAR = 40
 
 
 def report_text(report: DataReport) -> str:
-    """What was found, the lengths, what is wrong, and a verdict in the last line."""
+    """Say what was found, the lengths, what is wrong, and a verdict in the last line."""
     return "\n".join(
         [
             *_found(report),

@@ -108,7 +108,7 @@ class SyntheticFeatureStore:
         return video_id in self._videos
 
     def length(self, video_id: str) -> int:
-        """Number of feature vectors of a video; nothing is generated."""
+        """Count feature vectors of a video; nothing is generated."""
         video = self._video(video_id)
         return self.manifest.extracted_grid(video, 1).num_steps(video.duration_sec)
 
@@ -116,7 +116,7 @@ class SyntheticFeatureStore:
         """Features (T, dim) float32 of a video, read-only.
 
         Raises:
-            KeyError: for a video that the twin does not have.
+            KeyError: For a video that the twin does not have.
         """
         if video_id in self._cache:
             self._cache.move_to_end(video_id)

@@ -34,7 +34,7 @@ class _Split(NamedTuple):
 
 
 def seeded(seed: int, *words: str | int) -> np.random.Generator:
-    """A generator that depends on the seed and the words alone, not on process, platform or order of calls."""
+    """Make a generator that depends on the seed and the words alone, not on process, platform or order of calls."""
     keys = [word if isinstance(word, int) else zlib.crc32(word.encode()) for word in words]
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, *keys])))
 

@@ -32,7 +32,7 @@ def make_twin(
     feature_dim: int | None = None,
     cache_bytes: int = DEFAULT_CACHE_BYTES,
 ) -> DatasetBundle:
-    """The synthetic twin of a benchmark.
+    """Make the synthetic twin of a benchmark.
 
     Classes, split names, feature width, frame rate and stride are the benchmark's; video lengths, instance lengths,
     instances per video, class frequencies and overlap follow its published statistics. Every class has a planted
@@ -48,7 +48,7 @@ def make_twin(
         cache_bytes: Memory for generated features; they are generated on first use and again when they fell out.
 
     Raises:
-        ValueError: for an unknown name or scale, naming the nearest that exists.
+        ValueError: For an unknown name or scale, naming the nearest that exists.
     """
     if name not in PROFILES:
         raise ValueError(f"no synthetic twin of {name!r}; {nearest(name, PROFILES)}")
@@ -91,7 +91,7 @@ def planted_sensitivities(bundle: DatasetBundle) -> dict[str, NDArray[np.float64
     """Planted ``mu`` and ``sigma`` of a twin, each (C, 3) with columns class, start, end, in instance lengths.
 
     Raises:
-        ValueError: when the bundle is not a synthetic twin.
+        ValueError: When the bundle is not a synthetic twin.
     """
     planted: Mapping[str, Any] | None = bundle.metadata.get("planted")
     if planted is None:
@@ -103,7 +103,7 @@ def twin_size(profile: BenchmarkProfile, scale: float | str) -> TwinSize:
     """How much of a benchmark a scale (see `make_twin`) stands for.
 
     Raises:
-        ValueError: for a word that is no scale, or a number that is not positive and finite.
+        ValueError: For a word that is no scale, or a number that is not positive and finite.
     """
     if isinstance(scale, str) and scale in SCALES:
         return {"smoke": profile.smoke, "reduced": profile.reduced, "full": profile.full}[scale]

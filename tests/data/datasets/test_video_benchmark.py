@@ -260,7 +260,7 @@ def test_every_benchmark_names_known_manifests() -> None:
 
 
 def test_data_set_names() -> None:
-    with pytest.raises(ValueError, match=r"unknown data set 'thumos'; the data sets are thumos14, "):
+    with pytest.raises(ValueError, match=r"unknown data set 'thumos'; did you mean 'thumos14'\?"):
         load_dataset("thumos")
     with pytest.raises(TypeError, match="synthetic and has no option strict"):
         load_dataset("thumos14", strict=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Channels-last building blocks: (B, T, D) in, (B, T, D) out, masks (B, T) bool."""
+"""The smallest parts of the detector, all channels-last: sequences (B, T, D) with masks (B, T), True where valid."""
 
 from __future__ import annotations
 
@@ -13,21 +13,31 @@ from asl_fast.layers.convolution import convolve
 
 
 def apply_mask(x: Tensor, mask: Tensor) -> Tensor:
-    """Zeroes the padded positions of x (B, T, D)."""
+    """Set the padded positions of x (B, T, D) to zero."""
     return x * mask.unsqueeze(-1)
 
 
 class Pointwise(nn.Linear):
-    """A linear layer over channels; on CPU it runs as a 1x1 convolution, up to twice as fast there."""
+    """A linear layer over channels, which on a CPU runs as a convolution of width 1: up to twice as fast there."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B, T, in) to (B, T, out)."""
         if x.device.type == "cpu" and x.dim() == 3 and x.dtype == torch.float32 and x.shape[1] > 1:
             return convolve(x, self.weight.unsqueeze(-1), self.bias)
         return super().forward(x)
 
 
 class TemporalConv(nn.Module):
-    """Odd 1-D convolution, zero-padded to keep the length, strided by taking every ``stride``-th output; no masking."""
+    """Convolution along time, padded with zeros to keep the length; masks are the caller's concern.
+
+    Args:
+        in_dim: Input channels.
+        out_dim: Output channels.
+        kernel_size: Odd width.
+        stride: Every ``stride``-th output is taken.
+        groups: Number of groups of channels that are convolved apart.
+        bias: Whether a bias is added.
+    """
 
     def __init__(
         self, in_dim: int, out_dim: int, kernel_size: int, *, stride: int = 1, groups: int = 1, bias: bool = True
@@ -39,12 +49,20 @@ class TemporalConv(nn.Module):
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, T, in_dim) -> (B, ceil(T / stride), out_dim)."""
+        """Map (B, T, in_dim) to (B, ceil(T / stride), out_dim)."""
         return convolve(x, self.weight, self.bias, self.stride, self.groups)
 
 
 class MaskedNorm(nn.Module):
-    """LayerNorm over channels that can keep padded positions at zero: its bias would leak into neighbours."""
+    """LayerNorm over channels that can keep padded positions at zero.
+
+    Without that, padded positions hold the norm's bias, and the next convolution mixes it into their neighbours.
+
+    Args:
+        dim: Channels.
+        enabled: False leaves everything as it is.
+        mask_padding: Whether padded positions are kept at zero.
+    """
 
     def __init__(self, dim: int, *, enabled: bool = True, mask_padding: bool = True) -> None:
         super().__init__()
@@ -52,6 +70,7 @@ class MaskedNorm(nn.Module):
         self.mask_padding = mask_padding
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Normalise x (B, T, D) with its mask (B, T)."""
         if self.norm is None:
             return x
         x = self.norm(x)
@@ -59,7 +78,13 @@ class MaskedNorm(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Drops a residual branch per sample in training; optionally scales it per channel (LayerScale, from 1e-4)."""
+    """Drops a residual branch of single samples in training, and can scale it per channel (LayerScale, from 1e-4).
+
+    Args:
+        dim: Channels.
+        probability: Of being dropped.
+        layer_scale: Whether there is a learnable factor per channel.
+    """
 
     def __init__(self, dim: int, probability: float, *, layer_scale: bool) -> None:
         super().__init__()
@@ -67,6 +92,7 @@ class DropPath(nn.Module):
         self.scale = nn.Parameter(torch.full((dim,), 1e-4)) if layer_scale else None
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map the output (B, T, D) of a branch to what is added to the skip connection."""
         if self.scale is not None:
             x = x * self.scale
         if self.probability == 0.0 or not self.training:
@@ -84,19 +110,25 @@ class Scale(nn.Module):
         self.scale = nn.Parameter(torch.ones(()))
 
     def forward(self) -> Tensor:
-        """()."""
+        """Return the factor, ()."""
         return self.scale
 
 
 def downsample_mask(mask: Tensor) -> Tensor:
-    """Validity of every second position: (B, T) -> (B, T / 2)."""
+    """Return the mask (B, T / 2) of every second position of a mask (B, T)."""
     return mask[:, ::2]
 
 
 def max_pool_skip(x: Tensor, mask: Tensor, *, ignore_padding: bool) -> Tensor:
-    """Max over a window of three, every second position: (B, T, D) -> (B, T / 2, D).
+    """Take the maximum over three positions around every second one: the skip connection of a downsampling block.
 
-    With ``ignore_padding`` padded positions never win, as positions beyond the end of the tensor never do.
+    Args:
+        x: (B, T, D).
+        mask: (B, T) bool, True where valid.
+        ignore_padding: Whether padded positions never win, as positions beyond the end of the tensor never do.
+
+    Returns:
+        (B, T / 2, D).
     """
     if ignore_padding:
         x = x.masked_fill(~mask.unsqueeze(-1), torch.finfo(x.dtype).min)

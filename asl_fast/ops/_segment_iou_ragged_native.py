@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""asl_fast::segment_iou_ragged and asl_fast::segment_iou_ragged_backward by the compiled modules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from asl_fast.ops import _buffers
+from asl_fast.ops._buffers import address, view
+from asl_fast.reference import _outputs
+from asl_fast.reference.segment_iou_ragged import BackwardOperands, BackwardOutputs, Operands, Outputs
+
+
+def _widened(given: Operands) -> Operands:
+    """Contiguous tensors, both sides in the dtype of the computation."""
+    return given._replace(
+        a=given.a.to(given.dtype).contiguous(),
+        b=given.b.to(given.dtype).contiguous(),
+        a_video_offsets=given.a_video_offsets.contiguous(),
+        b_video_offsets=given.b_video_offsets.contiguous(),
+    )
+
+
+def _cpu_call(wide: Operands) -> dict[str, Any]:
+    """What both functions of the C++ module take."""
+    return {
+        "a": address(wide.a),
+        "b": address(wide.b),
+        "a_video_offsets": address(wide.a_video_offsets),
+        "b_video_offsets": address(wide.b_video_offsets),
+        "videos": wide.videos,
+        "is_double": wide.a.dtype == torch.float64,
+        "distance": wide.distance,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def cpu(given: Operands) -> Outputs:
+    """As many threads as ``torch.get_num_threads()``, over parts of the videos."""
+    found, wide = given.outputs(), _widened(given)
+    _buffers.cpu_module().segment_iou_ragged(
+        max_pairs=given.max_pairs,
+        out_values=address(found.values),
+        out_pair_offsets=address(found.pair_offsets),
+        **_cpu_call(wide),
+    )
+    return found
+
+
+def cpu_backward(given: BackwardOperands) -> BackwardOutputs:
+    """The order of every sum depends on the offsets alone."""
+    wide = _widened(given.forward)
+    grad = given.grad.to(wide.a.dtype).contiguous()
+    grad_a, grad_b = (_outputs.empty(side.shape, side.dtype, side.device) for side in (wide.a, wide.b))
+    _buffers.cpu_module().segment_iou_ragged_backward(
+        grad=address(grad), out_grad_a=address(grad_a), out_grad_b=address(grad_b), **_cpu_call(wide)
+    )
+    return BackwardOutputs(grad_a=grad_a.to(given.a.dtype), grad_b=grad_b.to(given.b.dtype))
+
+
+def _cuda_call(given: Operands) -> Any:
+    """What both launchers of the CUDA module take; ``given`` is contiguous."""
+    return _buffers.cuda_module().RaggedPairs(
+        a=view(given.a),
+        b=view(given.b),
+        a_video_offsets=address(given.a_video_offsets),
+        b_video_offsets=address(given.b_video_offsets),
+        n=given.a.shape[0],
+        m=given.b.shape[0],
+        videos=given.videos,
+        max_pairs=given.max_pairs,
+        distance=given.distance,
+    )
+
+
+def cuda(given: Operands) -> Outputs:
+    """One launch for where each video's pairs begin, one for the pairs."""
+    found, given = given.outputs(), _buffers.contiguous_operands(given)
+    with _buffers.on_device_of(given.a):
+        _buffers.cuda_module().segment_iou_ragged(
+            pairs=_cuda_call(given),
+            out_values=view(found.values),
+            out_pair_offsets=address(found.pair_offsets),
+            stream=_buffers.stream(given.a),
+        )
+    return found
+
+
+def cuda_backward(given: BackwardOperands) -> BackwardOutputs:
+    """A launch for each gradient, summed in an order fixed by the offsets."""
+    found, given = given.outputs(), _buffers.contiguous_operands(given)
+    with _buffers.on_device_of(given.a):
+        _buffers.cuda_module().segment_iou_ragged_backward(
+            pairs=_cuda_call(given.forward),
+            grad=view(given.grad),
+            pair_offsets=address(given.pair_offsets),
+            is_double=given.forward.dtype == torch.float64,
+            out_grad_a=view(found.grad_a),
+            out_grad_b=view(found.grad_b),
+            stream=_buffers.stream(given.a),
+        )
+    return found
