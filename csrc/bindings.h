@@ -28,12 +28,13 @@ inline void bind_all(pybind11::module_& m) {
 template <class Struct, class Type>
 struct Field {
     const char* name;
-    Type Struct::*place;
+    Type Struct::* place;
+    PyObject* key;  // the name as Python looks it up, made once and kept for good
 };
 
 template <class Struct, class Type>
-Field<Struct, Type> field(const char* name, Type Struct::*place) {
-    return {name, place};
+Field<Struct, Type> field(const char* name, Type Struct::* place) {
+    return {name, place, PyUnicode_InternFromString(name)};
 }
 
 /// A struct that Python makes from keyword arguments, each field given exactly once.
@@ -44,9 +45,10 @@ void bind_struct(pybind11::module_& m, const char* name, const char* doc, Field<
         .def(pybind11::init([name = std::string(name), fields...](const pybind11::kwargs& given) {
             Struct made{};
             const auto set = [&](auto one) {
-                if (!given.contains(one.name)) throw pybind11::type_error(name + " lacks " + one.name);
+                const pybind11::handle value = PyDict_GetItemWithError(given.ptr(), one.key);
+                if (!value) throw pybind11::type_error(name + " lacks " + one.name);
                 using Type = std::decay_t<decltype(made.*(one.place))>;
-                made.*(one.place) = given[one.name].template cast<Type>();
+                made.*(one.place) = value.cast<Type>();
             };
             (set(fields), ...);
             if (given.size() != sizeof...(fields)) throw pybind11::type_error(name + " has no such field");

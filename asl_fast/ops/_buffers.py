@@ -51,7 +51,7 @@ def contiguous_operands(given: Operands) -> Operands:
     """The same operands with every tensor contiguous; the caller keeps them alive during a call."""
     if not any([isinstance(value, Tensor) and not value.is_contiguous() for value in given]):
         return given  # as nearly always, in a third of the time
-    return type(given)(*(value.contiguous() if isinstance(value, Tensor) else value for value in given))
+    return type(given)(*[value.contiguous() if isinstance(value, Tensor) else value for value in given])
 
 
 def on_device_of(tensor: Tensor) -> AbstractContextManager[object]:

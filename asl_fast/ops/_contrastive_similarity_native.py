@@ -88,10 +88,7 @@ def cpu_backward(given: BackwardOperands) -> BackwardOutputs:
     if not given.segments.shape[0]:
         return BackwardOutputs(*(gradient.zero_() for gradient in found))
     given, module = _as_compiled(given), _buffers.cpu_module()
-    dtype = given.vectors.dtype
-    computed = BackwardOutputs(
-        *(x if x.dtype == dtype else _outputs.empty(x.shape, dtype, x.device) for x in found)
-    )  # the module computes them in one dtype
+    computed = found.in_dtype(given.vectors.dtype)
     module.contrastive_similarity_backward(
         buffers=_tensors(module, given, given),
         grad=float(given.loss_gradient()),
@@ -101,9 +98,7 @@ def cpu_backward(given: BackwardOperands) -> BackwardOutputs:
         out_grad_sigma=address(computed.grad_sigma),
         threads=torch.get_num_threads(),
     )
-    for gradient, values in zip(found, computed, strict=True):
-        if values is not gradient:
-            gradient.copy_(values)
+    found.take(computed)
     return found
 
 

@@ -17,14 +17,14 @@ _BACKWARD = "contrastive_similarity_loss_backward"
 
 
 def _check_values(given: Operands) -> None:
-    offsets, labels = given.video_offsets, given.labels
-    count, classes = len(given.segments), given.mu.shape[0]
-    if int(offsets[0]) != 0 or int(offsets[-1]) != count or bool((offsets.diff() < 0).any()):
-        raise ValueError(f"{_NAME}: targets.offsets must rise from 0 to {count}, got {offsets.tolist()}")
-    if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-        raise ValueError(
-            f"{_NAME}: labels must lie in [0, {classes - 1}], got {int(labels.min())} to {int(labels.max())}"
-        )
+    count, classes = given.segments.shape[0], given.mu.shape[0]
+    offsets: list[int] = given.video_offsets.tolist()
+    if offsets[0] != 0 or offsets[-1] != count or offsets != sorted(offsets):
+        raise ValueError(f"{_NAME}: targets.offsets must rise from 0 to {count}, got {offsets}")
+    if count:
+        lowest, highest = map(int, torch.aminmax(given.labels))
+        if lowest < 0 or highest >= classes:
+            raise ValueError(f"{_NAME}: labels must lie in [0, {classes - 1}], got {lowest} to {highest}")
 
 
 def _gradients(given: Operands, found: Outputs, grads: Outputs, needed: Operands) -> dict[str, Tensor | None]:

@@ -125,6 +125,16 @@ class BackwardOutputs(NamedTuple):
     grad_mu: Tensor
     grad_sigma: Tensor
 
+    def in_dtype(self, dtype: torch.dtype) -> BackwardOutputs:
+        """Return room to compute them in one dtype: themselves where it is theirs."""
+        return BackwardOutputs(*[x if x.dtype == dtype else _outputs.empty(x.shape, dtype, x.device) for x in self])
+
+    def take(self, computed: BackwardOutputs) -> None:
+        """Take over what was computed in that room."""
+        for gradient, values in zip(self, computed, strict=True):
+            if values is not gradient:
+                gradient.copy_(values)
+
 
 class BackwardOperands(NamedTuple):
     """What the backward op takes: operands and outputs of the forward pass, and the gradients that arrive.
@@ -192,7 +202,7 @@ def plain_loss(given: Operands) -> Tensor:
 def contrastive_similarity_loss(given: Operands) -> Outputs:
     """The loss in blocks of instances and of anchors, so that memory is linear in their number."""
     found = given.outputs()
-    count, dtype = len(given.segments), found.loss.dtype
+    count, dtype = given.segments.shape[0], found.loss.dtype
     found.loss.zero_()
     if count == 0:
         found.anchors.fill_(1)
@@ -205,25 +215,26 @@ def contrastive_similarity_loss(given: Operands) -> Outputs:
     parts = []
     for b in _blocks(count, 3 * given.mask.numel()):
         weights = _pooling_of(given, found.ranges, b)[0].weights()
-        parts.append(spread(weights, ranges.video[b], len(given.mask)) @ frames)
+        parts.append(spread(weights, ranges.video[b], given.mask.shape[0]) @ frames)
     vectors, inverse = unit_vectors(
         torch.cat(parts).view(count, 3, given.features.shape[2]).transpose(0, 1).contiguous()
     )
     found.vectors.copy_(vectors)
+    found.stats.fill_(math.inf)
     found.stats[0] = inverse[..., 0]
-    found.stats[1:] = math.inf
 
     keys, key_label = vectors.flatten(0, 1), vector_labels(ranges.state(), given.labels).flatten()
-    index = torch.arange(len(keys), device=keys.device)
+    index = torch.arange(3 * count, device=keys.device)
+    log_sums_all, log_sums_positive = found.stats[1:].view(2, -1)
     found.anchors.zero_()
-    for b in _blocks(2 * count, 2 * len(keys)):
+    for b in _blocks(2 * count, 6 * count):
         log_all, log_positive, counted = log_sums(
             *similarities(keys[b], index[b], key_label[b], keys, key_label, given.temperature)
         )
         found.loss.add_(torch.where(counted, log_all - log_positive, 0.0).sum())
         found.anchors.add_(counted.sum())
-        found.stats[1].view(-1)[b] = torch.where(counted, log_all, math.inf)
-        found.stats[2].view(-1)[b] = torch.where(counted, log_positive, math.inf)
+        log_sums_all[b] = torch.where(counted, log_all, math.inf)
+        log_sums_positive[b] = torch.where(counted, log_positive, math.inf)
     found.anchors.clamp_(min=1)
     found.loss.div_(found.anchors)
     given.write_total(found)
@@ -250,8 +261,8 @@ def contrastive_similarity_loss_backward(given: BackwardOperands) -> BackwardOut
     grad_vectors = given.stats[0].view(-1, 1) * (grad_keys - keys * (grad_keys * keys).sum(-1, keepdim=True))
     grad_vectors = grad_vectors.view(3, -1, channels).transpose(0, 1)
 
-    grad_features = torch.zeros(batch * frames, channels, dtype=dtype, device=keys.device)
-    grad_mu, grad_sigma = (torch.zeros(x.shape, dtype=dtype, device=x.device) for x in (given.mu, given.sigma))
+    computed = found.in_dtype(dtype)
+    grad_features, grad_mu, grad_sigma = (gradient.zero_() for gradient in computed)
     flat = _valid_frames(given, dtype)
     given = given._replace(segments=given.segments.to(dtype))
     video = given.ranges[:, 10].long()
@@ -259,7 +270,8 @@ def contrastive_similarity_loss_backward(given: BackwardOperands) -> BackwardOut
     for b in _blocks(len(given.segments), 3 * given.mask.numel()):
         block, own_sigma = _pooling_of(given, given.ranges, b)
         if given.need_features:
-            grad_features += spread(block.weights(), video[b], batch).T @ grad_vectors[b].flatten(0, 1)
+            of_frames = spread(block.weights(), video[b], batch).T @ grad_vectors[b].flatten(0, 1)
+            grad_features += of_frames.view(batch, frames, channels)
         if given.need_gaussians:
             per_frame = (grad_vectors[b] @ flat.T).view(-1, 3, batch, frames)
             own_video = video[b][:, None, None, None].expand(-1, 3, 1, frames)
@@ -268,11 +280,8 @@ def contrastive_similarity_loss_backward(given: BackwardOperands) -> BackwardOut
             grad_mu += one_hot[b].T @ (slope.sum(-1) / own_sigma)
             grad_sigma += one_hot[b].T @ ((slope * block.z).sum(-1) / own_sigma)
     if given.need_features:
-        grad_features = grad_features.view(given.features.shape)
-        found.grad_features.copy_(grad_features.masked_fill_(~given.mask[..., None], 0.0))
-    if given.need_gaussians:
-        found.grad_mu.copy_(grad_mu)
-        found.grad_sigma.copy_(grad_sigma)
+        grad_features.masked_fill_(~given.mask[..., None], 0.0)
+    found.take(computed)
     return found
 
 
