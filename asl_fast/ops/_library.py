@@ -112,33 +112,42 @@ def differentiable(
         constant: Names of outputs that carry no gradient, or a function of the operands that gives them.
     """
     outputs = _outputs_type(operands)
+    # Places of the names, looked up once: these functions run in every training step.
+    place, result_place = ({field: at for at, field in enumerate(each._fields)} for each in (operands, outputs))
+    types = get_type_hints(operands)
+    tensors = [at for field, at in place.items() if types[field] in (Tensor, Tensor | None)]
+    kept, kept_results = [place[field] for field in keep_operands], [result_place[field] for field in keep_outputs]
+    module = operands.__module__
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        given, found = operands(*inputs), outputs(*(output if isinstance(output, tuple) else (output,)))
-        names = constant(given) if callable(constant) else constant
-        ctx.mark_non_differentiable(*(getattr(found, each) for each in names))
+        results = output if isinstance(output, tuple) else (output,)
+        names = constant(operands(*inputs)) if callable(constant) else constant
+        if names:
+            ctx.mark_non_differentiable(*[results[result_place[field]] for field in names])
         ctx.set_materialize_grads(False)
         ctx.backend = forced_backend()
-        ctx.dtypes = [value.dtype if isinstance(value, Tensor) else None for value in inputs]
-        ctx.numbers = operands(*(None if isinstance(value, Tensor) else value for value in inputs))
-        kept = [*(getattr(given, each) for each in keep_operands), *(getattr(found, each) for each in keep_outputs)]
-        ctx.save_for_backward(*kept)
+        ctx.numbers = list(inputs)
+        for at in tensors:
+            ctx.numbers[at] = None
+        ctx.save_for_backward(*[inputs[at] for at in kept], *[results[at] for at in kept_results])
 
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        _refuse_double_backward(name, operands.__module__)
+        _refuse_double_backward(name, module)
+        gradients_of: list[Tensor | None] = [None] * len(place)
         if all(grad is None for grad in grads):
-            return (None,) * len(operands._fields)
-        saved = ctx.saved_tensors
-        given = ctx.numbers._replace(**dict(zip(keep_operands, saved, strict=False)))
-        kept = dict(zip(keep_outputs, saved[len(keep_operands) :], strict=True))
-        found = outputs(*(kept.get(field) for field in outputs._fields))
-        needed = operands(*ctx.needs_input_grad)
+            return tuple(gradients_of)
+        saved, values, results = iter(ctx.saved_tensors), list(ctx.numbers), [None] * len(result_place)
+        for at in kept:
+            values[at] = next(saved)
+        for at in kept_results:
+            results[at] = next(saved)
+        needed = ctx.needs_input_grad
         with backend(ctx.backend):
-            by_name = gradients(given, found, outputs(*grads), needed)
-        return tuple(
-            by_name[field].to(dtype) if need and by_name.get(field) is not None else None
-            for field, dtype, need in zip(operands._fields, ctx.dtypes, needed, strict=True)
-        )
+            by_name = gradients(operands(*values), outputs(*results), outputs(*grads), operands(*needed))
+        for field, grad in by_name.items():
+            if needed[place[field]]:
+                gradients_of[place[field]] = grad  # autograd rounds it to the dtype of the operand
+        return tuple(gradients_of)
 
     torch.library.register_autograd(f"asl_fast::{name}", backward, setup_context=setup_context, lib=LIBRARY)
 

@@ -14,7 +14,7 @@ def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Ten
 
     Every result of an op is allocated here, by the ``outputs`` of its operands, so that tests can put fences around it.
     """
-    return torch.empty(tuple(shape), dtype=dtype, device=device)
+    return torch.empty(shape, dtype=dtype, device=device)
 
 
 def empty_unless(needed: bool, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:

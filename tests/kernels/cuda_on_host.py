@@ -81,7 +81,7 @@ def cuda_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(native, "cuda_module", lambda: stand_in)
         for implementations in _dispatch._implementations.values():
             if "cuda" in implementations:
-                entry = implementations["cuda"]._replace(why_not=lambda device: None)
+                entry = implementations["cuda"]._replace(obstacle=lambda device: None)
                 monkeypatch.setitem(implementations, "cuda", entry)
         monkeypatch.setattr(_dispatch, "_resolved", {})
     with fences.fenced(fences.CUDA, some=False):
