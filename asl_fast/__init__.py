@@ -42,7 +42,7 @@ __all__ = ["__version__", "backend", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a public name at first use, so that ``import asl_fast`` alone does not even load torch."""
+    """Import a public name at first use, so that ``import asl_fast`` alone does not even load torch."""
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(

@@ -1,106 +1,86 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m asl_fast.detect``: find actions in recordings with a trained detector."""
+"""Find actions in recordings with a trained detector.
+
+Examples:
+    python -m asl_fast.detect --run runs/thumos14-001 --features features/ --output detections.json
+    python -m asl_fast.detect --run runs/hapt-001/best.pt --features acc_exp01_user01.txt --output detections.json
+"""
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-from tqdm import tqdm
+from asl_fast.command_line.errors import if_stopped, run_command
+from asl_fast.command_line.options import read_options
 
-from asl_fast.data import Sample
-from asl_fast.evaluation.activitynet_json import write_detections
-from asl_fast.models.inference import Detections
-from asl_fast.training.distributed import start_processes
-from asl_fast.training.inference import prediction_columns
-from asl_fast.training.recordings import Recordings, open_recordings
-from asl_fast.training.trained import TrainedDetector, load_trained
+if TYPE_CHECKING:
+    from asl_fast.detection.run import Found
+    from asl_fast.detection.trained import TrainedDetector
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; {self.prog} --help lists the options\n")
+@dataclass(frozen=True)
+class Arguments:
+    """Which detector looks at which recordings.
 
+    Attributes:
+        run: Run folder of the training, or a checkpoint file.
+        features: Feature file (.npy, .npz, .pt, .h5), a folder of them or a packed store; several are extractors to be
+            put side by side, in training order. For hapt also raw recordings: the zip, a folder or one acc_*.txt.
+        output: The file to write: detections as ActivityNet-style JSON, in seconds.
+        batch_size: Recordings per batch.
+        checkpoint: Which checkpoint of the run folder: of the last epoch, or of the one that scored best.
+        device: "auto", "cpu", "cuda" or "cuda:N"; "auto" takes a GPU where there is one.
+        fps: Frames per second of the recordings; as in training unless given.
+        strict: Stop at a recording that cannot be used instead of leaving it out.
+        durations: Lengths of the recordings as JSON {"name": seconds}; from the number of features unless given.
+    """
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m asl_fast.detect", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--run", type=Path, required=True, help="run folder of the training, or a checkpoint file")
-    parser.add_argument(
-        "--features",
-        type=Path,
-        nargs="+",
-        required=True,
-        help="feature file (.npy, .npz, .pt, .h5), a folder of them or a packed store; several are extractors "
-        "to be put side by side, in training order. For hapt also raw recordings: the zip, a folder or one acc_*.txt",
-    )
-    parser.add_argument("--output", type=Path, required=True, help="detections as ActivityNet-style JSON, in seconds")
-    parser.add_argument("--batch-size", type=int, default=4, help="recordings per batch (default: 4)")
-    parser.add_argument("--checkpoint", choices=("last", "best"), default="last", help="default: last")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
-    parser.add_argument("--fps", type=float, help="frames per second of the recordings (default: as in training)")
-    parser.add_argument(
-        "--strict", action="store_true", help="stop at a recording that cannot be used instead of leaving it out"
-    )
-    parser.add_argument("--durations", type=Path, help='JSON {"name": seconds}; default: from the number of features')
-    return parser
+    run: Path
+    features: tuple[Path, ...]
+    output: Path
+    batch_size: int = 4
+    checkpoint: Literal["last", "best"] = "last"
+    device: str = "auto"
+    fps: float | None = None
+    strict: bool = False
+    durations: Path | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit status, 2 for a request that cannot be carried out."""
-    options = _parser().parse_args(sys.argv[1:] if arguments is None else arguments)
-    try:
-        if options.batch_size < 1:
-            raise ValueError(f"--batch-size must be at least 1, found {options.batch_size}")
-        _check_output(options.output)
-        trained = load_trained(
-            options.run, checkpoint=options.checkpoint, device=start_processes(options.device).device
-        )
-        recordings = open_recordings(
-            options.features, trained.dataset, fps=options.fps, durations_sec=_durations(options.durations)
-        )
-        skipped: dict[str, Exception] = {}
-        samples = _usable(recordings, skipped, strict=options.strict)
-        found = {}
-        durations = {}
-        bar = tqdm(trained.detect(samples, batch_size=options.batch_size), total=len(recordings), disable=None)
-        for sample, detections in bar:
-            found[sample.video_id] = detections
-            durations[sample.video_id] = sample.duration_sec
-        if not found:
-            raise next(iter(skipped.values()))
-        columns = prediction_columns(found.items())
-        columns["labels"] = np.asarray(trained.class_names)[columns["labels"]]
-        source = {"checkpoint": str(trained.path), "epoch": trained.epoch, "synthetic": trained.dataset["synthetic"]}
-        write_detections(options.output, columns, videos=durations, external_data=source)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped; nothing was written", file=sys.stderr)
-        return 130
-    _report(found, durations, trained, options.output)
-    if skipped:
-        first = next(iter(skipped.values()))
-        count = f"{len(skipped)} of {len(recordings)} recordings are left out"
+    """Run the command line; return the exit status."""
+    return run_command(lambda: _detect(read_options(Arguments, "detect", __doc__, arguments)))
+
+
+def _detect(chosen: Arguments) -> int:
+    with if_stopped("nothing was written"):
+        if chosen.batch_size < 1:
+            raise ValueError(f"--batch-size must be at least 1, found {chosen.batch_size}")
+        if not chosen.features:
+            raise ValueError("--features needs at least one file or folder")
+        _check_output(chosen.output)
+
+        from asl_fast.detection.recordings import open_recordings, read_durations
+        from asl_fast.detection.run import detect_recordings, write_found
+        from asl_fast.detection.trained import load_trained
+        from asl_fast.training.distributed import start_processes
+
+        device = start_processes(chosen.device).device
+        trained = load_trained(chosen.run, checkpoint=chosen.checkpoint, device=device)
+        durations_sec = None if chosen.durations is None else read_durations(chosen.durations)
+        recordings = open_recordings(chosen.features, trained.dataset, fps=chosen.fps, durations_sec=durations_sec)
+        found = detect_recordings(trained, recordings, batch_size=chosen.batch_size, strict=chosen.strict)
+    write_found(chosen.output, found, trained)
+    _report(found, trained, chosen.output)
+    if found.skipped:
+        first = next(iter(found.skipped.values()))
+        count = f"{len(found.skipped)} of {len(recordings)} recordings are left out"
         print(f"warning: {count}, the first: {first}; --strict stops there", file=sys.stderr)
     return 0
-
-
-def _usable(recordings: Recordings, skipped: dict[str, Exception], *, strict: bool) -> Iterator[Sample]:
-    """Samples of the recordings that can be read; the others are kept in ``skipped`` with the error, by name."""
-    for name in recordings.names:
-        try:
-            yield recordings.load(name)
-        except (ValueError, OSError) as error:
-            if strict:
-                raise
-            skipped[name] = error
 
 
 def _check_output(path: Path) -> None:
@@ -112,23 +92,13 @@ def _check_output(path: Path) -> None:
         raise PermissionError(f"--output {path}: folder {path.parent} cannot be written")
 
 
-def _durations(path: Path | None) -> dict[str, float]:
-    if path is None:
-        return {}
-    try:
-        return {str(name): float(seconds) for name, seconds in json.loads(path.read_text()).items()}
-    except (json.JSONDecodeError, AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f'{path} must be JSON like {{"name": seconds}}: {error}') from None
-
-
-def _report(
-    found: Mapping[str, Detections], durations: Mapping[str, float], trained: TrainedDetector, output: Path
-) -> None:
-    count = sum(len(each.scores) for each in found.values())
-    print(f"{count} detections in {len(found)} recordings ({sum(durations.values()):.0f} s), written to {output}")
+def _report(found: Found, trained: TrainedDetector, output: Path) -> None:
+    count = sum(len(each.scores) for each in found.detections.values())
+    seconds = sum(found.durations_sec.values())
+    print(f"{count} detections in {len(found.detections)} recordings ({seconds:.0f} s), written to {output}")
     if trained.dataset["synthetic"]:
         print("the detector was trained on synthetic data: these are no detections of real actions")
-    name, detections = next(iter(found.items()))
+    name, detections = next(iter(found.detections.items()))
     print(f"the first in {name}:")
     rows = zip(detections.segments[:5].tolist(), detections.labels.tolist(), detections.scores.tolist(), strict=False)
     for (start, end), label, score in rows:

@@ -1,18 +1,54 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m asl_fast.env``: versions, what was built, what runs where, and what to do about anything missing."""
+"""Say what is installed, what was built and what runs where.
+
+Examples:
+    python -m asl_fast.env
+    python -m asl_fast.env --json
+"""
 
 from __future__ import annotations
 
-import argparse
 import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from asl_fast import ops
-from asl_fast.environment import describe
+from asl_fast.command_line.errors import run_command
+from asl_fast.command_line.options import read_options
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Options of the report.
+
+    Attributes:
+        json: Print the report as JSON.
+    """
+
+    json: bool = False
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    return run_command(lambda: _print(read_options(Arguments, "env", __doc__, arguments)))
+
+
+def _print(chosen: Arguments) -> int:
+    report = collect()
+    print(json.dumps(report, indent=2) if chosen.json else render(report))
+    return 0
 
 
 def collect() -> dict[str, Any]:
-    """:func:`asl_fast.environment.describe` with ``operators``: op -> device -> ``implementation`` and ``reason``."""
+    """Return :func:`asl_fast.environment.describe` and which implementation of each operator runs where.
+
+    Returns:
+        The description with ``operators``: op -> device -> ``implementation`` and ``reason``.
+    """
+    from asl_fast import ops
+    from asl_fast.environment import describe
+
     operators: dict[str, dict[str, dict[str, str | None]]] = {}
     for (op, device), choice in ops.backends().items():
         operators.setdefault(op, {})[device] = {"implementation": choice.implementation, "reason": choice.reason}
@@ -29,7 +65,7 @@ def _module_line(label: str, module: dict[str, Any]) -> str:
 
 
 def render(report: dict[str, Any]) -> str:
-    """The report as text for a terminal."""
+    """Return the report as text for a terminal."""
     lines = [f"asl_fast {report['asl_fast']}, Python {report['python']}, {report['platform']}"]
     lines += [f"{report['processors']} processors", "", "Packages"]
     lines += [f"  {name:<15}{version or 'not installed'}" for name, version in report["versions"].items()]
@@ -47,7 +83,7 @@ def render(report: dict[str, Any]) -> str:
     if not report["devices"]:
         cuda = f"for CUDA {report['torch_cuda']}" if report["torch_cuda"] else "without CUDA"
         lines.append(f"  none (torch was built {cuda}): everything runs on the CPU")
-    lines += ["", "Operators"]
+    lines += ["", "Operators: device, and the implementation that runs there"]
     width = max(map(len, report["operators"]), default=0) + 2
     for op, devices in report["operators"].items():
         for device, choice in devices.items():
@@ -58,13 +94,5 @@ def render(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Entry point."""
-    parser = argparse.ArgumentParser(prog="python -m asl_fast.env", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    report = collect()
-    print(json.dumps(report, indent=2) if parser.parse_args(arguments).json else render(report))
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,23 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m asl_fast.evaluate``: score a run, or any detection file against any ground-truth file."""
+"""Score a run, or any detection file against any ground-truth file.
+
+That is mean average precision, and what the benchmark reports beside it.
+
+Examples:
+    python -m asl_fast.evaluate --run runs/thumos14-001
+    python -m asl_fast.evaluate --ground-truth annotations.json --predictions detections.json --tiou 0.3:0.7:0.1
+    python -m asl_fast.evaluate --ground-truth annotations.json --predictions detections.json --protocol activitynet13
+"""
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import tyro
-
-from asl_fast.evaluation.activitynet_json import read_detections, read_ground_truth
+from asl_fast.command_line.errors import CommandError, run_command
+from asl_fast.command_line.options import read_options
 from asl_fast.evaluation.analysis import analyse
 from asl_fast.evaluation.conventions import get_convention
-from asl_fast.evaluation.epic import class_ids, evaluate_verbs_and_nouns, read_epic_csv, read_epic_detections
-from asl_fast.evaluation.files import write_json, write_text
+from asl_fast.evaluation.epic import evaluate_verbs_and_nouns
 from asl_fast.evaluation.mean_ap import MeanAveragePrecision
 from asl_fast.evaluation.protocols import (
     Measure,
@@ -28,66 +31,82 @@ from asl_fast.evaluation.protocols import (
     select_videos,
     thresholds,
 )
+from asl_fast.evaluation.scoring_inputs import read_inputs
 from asl_fast.evaluation.table import analysis_table, class_csv, result_table
+from asl_fast.files import read_json, write_json, write_text
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Score detections: mean average precision at temporal IoU thresholds, and what the benchmark reports beside it."""
+    """What is scored, and by which rules.
+
+    Attributes:
+        run: A run folder of train; its evaluation.json is written anew.
+        ground_truth: Ground truth as ActivityNet-style JSON, or the CSV of EPIC-KITCHENS-100.
+        predictions: Detections as ActivityNet-style JSON.
+        tiou: Thresholds: first:last:step as 0.3:0.7:0.1, or a list as 0.3,0.5,0.7.
+        subset: The subset of the ground truth to score; the protocol's, or the only one that has annotations, unless
+            given.
+        protocol: A benchmark's rules: thumos14, multithumos, charades, ego4d-mq, epic100-verb, activitynet13, ...
+        convention: Where evaluators differ: default, published, activitynet, epic, ego4d, actionformer, opentad,
+            opentad-epic.
+        per_class: Also print every class.
+        strict: Stop at the first unusable entry of a file instead of skipping its video with a warning.
+        analyse: Also say what kinds of mistakes cost how much, and which annotations are found (tIoU 0.5).
+        nouns: With --protocol epic100: noun detections; --predictions then holds verbs, and actions are made of both.
+        json: Also write the result here.
+        csv: Also write the per-class table of the main measure here.
+    """
 
     run: Path | None = None
-    """A run folder of asl_fast.train; writes its evaluation.json."""
     ground_truth: Path | None = None
-    """Ground truth, ActivityNet-style JSON."""
     predictions: Path | None = None
-    """Detections, ActivityNet-style JSON."""
     tiou: str | None = None
-    """Thresholds: first:last:step as 0.3:0.7:0.1, or a list as 0.3,0.5,0.7."""
     subset: str | None = None
-    """The subset of the ground truth to score; default: the protocol's, or the only one that has annotations."""
     protocol: str | None = None
-    """A benchmark's rules: thumos14, multithumos, charades, ego4d-mq, epic100-verb, activitynet13, ..."""
     convention: str | None = None
-    """Where evaluators differ: default, published, activitynet, epic, ego4d, actionformer, opentad, opentad-epic."""
     per_class: bool = False
-    """Also print every class."""
     strict: bool = False
-    """Stop at the first unusable entry of a file instead of skipping its video with a warning."""
     analyse: bool = False
-    """Also say what kinds of mistakes cost how much, and which annotations are found (tIoU 0.5)."""
     nouns: Path | None = None
-    """With --protocol epic100: noun detections; --predictions then holds verbs, and actions are made of both."""
     json: Path | None = None
-    """Also write the result here."""
     csv: Path | None = None
-    """Also write the per-class table of the main measure here."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status: 0, or 2 after one line that says what is wrong."""
-    chosen = tyro.cli(Arguments, args=arguments, prog="python -m asl_fast.evaluate", description=Arguments.__doc__)
+    """Run the command line; return the exit status."""
+    return run_command(lambda: _evaluate_and_print(read_options(Arguments, "evaluate", __doc__, arguments)))
+
+
+def _evaluate_and_print(chosen: Arguments) -> int:
     try:
         print(evaluate(chosen))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        message = error.args[0] if isinstance(error, KeyError) else error
-        print(f"error: {message}", file=sys.stderr)
-        return 2
+    except TypeError as error:
+        # Columns of the wrong type come from the user's files.
+        raise CommandError(error) from error
     return 0
 
 
 def evaluate(arguments: Arguments) -> str:
-    """Scores what the arguments name, writes the files they ask for and returns the table.
+    """Score what the arguments name, write the files they ask for and return the table.
 
     Raises:
         OSError, KeyError, TypeError, ValueError: Naming the file, video, key or argument that cannot be used.
     """
-    protocol, ground_truth_path, predictions_path = _inputs(arguments)
+    protocol, ground_truth_path, predictions_path = _request(arguments)
     if arguments.tiou is not None:
         protocol = replace(protocol, measures=(Measure("mAP", parse_thresholds(arguments.tiou)),))
     if arguments.convention is not None:
         protocol = replace(protocol, convention=get_convention(arguments.convention))
-    read = _read_epic if ground_truth_path.suffix == ".csv" else _read_json
-    inputs = read(arguments, protocol, ground_truth_path, predictions_path)
+    inputs = read_inputs(
+        protocol,
+        ground_truth_path,
+        predictions_path,
+        nouns=arguments.nouns,
+        subset=arguments.subset or (protocol.subset if arguments.run is None else None),
+        strict=arguments.strict,
+        warn=_warn,
+    )
     protocol = replace(protocol, excluded_videos=(*protocol.excluded_videos, *inputs.excluded))
     if inputs.nouns is None:
         result = evaluate_protocol(protocol, inputs.annotations, inputs.detections, videos=inputs.videos)
@@ -117,7 +136,7 @@ def evaluate(arguments: Arguments) -> str:
 
 
 def parse_thresholds(text: str) -> tuple[float, ...]:
-    """``first:last:step``, a comma-separated list or one number -> thresholds.
+    """Return the thresholds of ``first:last:step``, of a comma-separated list or of one number.
 
     Raises:
         ValueError: The text is neither, or asks for no threshold.
@@ -133,7 +152,8 @@ def parse_thresholds(text: str) -> tuple[float, ...]:
         raise ValueError(f"--tiou {text}: give first:last:step, such as 0.3:0.7:0.1, or a list 0.3,0.5,0.7") from None
 
 
-def _inputs(arguments: Arguments) -> tuple[Protocol, Path, Path]:
+def _request(arguments: Arguments) -> tuple[Protocol, Path, Path]:
+    """Return the rules, the file of ground truth and the file of detections."""
     named = get_protocol(arguments.protocol) if arguments.protocol is not None else None
     if arguments.run is not None:
         if arguments.ground_truth or arguments.predictions:
@@ -148,106 +168,18 @@ def _inputs(arguments: Arguments) -> tuple[Protocol, Path, Path]:
 
 
 def _run_protocol(path: Path) -> Protocol:
-    """The thresholds and convention that a run was configured with, and what its benchmark reports beside mAP."""
+    """Return the rules that a run was configured with, and what its benchmark reports beside mAP."""
     try:
-        config: dict[str, Any] = json.loads(path.read_text())
+        config = read_json(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file; is {path.parent} the folder of a run?") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not valid JSON: {error}") from error
     try:
-        settings = config["evaluation"]
-        return run_protocol(
-            str(config["dataset"]),
-            settings["tiou_thresholds"],
-            settings.get("strict_thresholds") or (),
-            settings.get("convention", "default"),
-            f"run {path.parent}",
-        )
+        return run_protocol(str(config["dataset"]), config["evaluation"], f"run {path.parent}")
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: has no usable 'dataset' and 'evaluation.tiou_thresholds' ({error!r})") from error
 
 
-@dataclass(frozen=True)
-class _Inputs:
-    """Tables to score. ``excluded``: videos whose ground truth cannot be used; ``skipped``: why, by file."""
-
-    annotations: dict[str, Any]
-    detections: dict[str, Any]
-    videos: Sequence[str]
-    durations_sec: dict[str, float] = field(default_factory=dict)
-    nouns: dict[str, Any] | None = None
-    excluded: tuple[str, ...] = ()
-    skipped: dict[str, dict[str, str]] = field(default_factory=dict)
-
-
-def _read_json(arguments: Arguments, protocol: Protocol, ground_truth: Path, predictions: Path) -> _Inputs:
-    keep = protocol.convention.reversed_segments == "keep"
-    subset = arguments.subset or (protocol.subset if arguments.run is None else None)
-    truth = read_ground_truth(ground_truth, subset=subset, strict=arguments.strict, keep_reversed=keep)
-    found = read_detections(predictions, strict=arguments.strict, keep_reversed=keep)
-    _warn(truth.skipped, "left out on both sides")
-    _warn(found.skipped, "counted as without detections")
-    annotations, detections = dict(truth.columns), dict(found.columns)
-    integer_ids = detections["labels"].dtype.kind in "iu"
-    if len(detections["labels"]) and integer_ids and annotations["labels"].dtype.kind == "U":
-        if "label_ids" not in annotations:
-            raise ValueError(f"{predictions}: labels are integer ids, but {ground_truth} has only names, no label_id")
-        annotations["labels"] = annotations["label_ids"]
-    _check_videos(detections["video"].tolist(), predictions, truth.videos, ground_truth)
-    skipped = {"ground_truth": truth.skipped, "predictions": found.skipped}
-    return _Inputs(
-        annotations, detections, truth.videos, truth.durations_sec, excluded=tuple(truth.skipped), skipped=skipped
-    )
-
-
-def _read_epic(arguments: Arguments, protocol: Protocol, ground_truth: Path, predictions: Path) -> _Inputs:
-    skipped: dict[str, dict[str, str]] = {"ground_truth": {}, "predictions": {}}
-    truth = read_epic_csv(ground_truth, skipped=None if arguments.strict else skipped["ground_truth"])
-    _warn(skipped["ground_truth"], "left out on both sides")
-    videos = sorted(set(truth["video"].tolist()))
-    left_out: dict[str, Any] = {"excluded": tuple(skipped["ground_truth"]), "skipped": skipped}
-
-    def labelled(path: Path, task: str) -> dict[str, Any]:
-        found = read_detections(path, strict=arguments.strict)
-        _warn(found.skipped, "counted as without detections")
-        skipped["predictions"] |= found.skipped
-        columns = _without(found.columns, skipped["ground_truth"])
-        return {**columns, "labels": class_ids(columns["labels"], ground_truth.parent, task)}
-
-    task = protocol.name.removeprefix("epic100-")
-    if task in ("verb", "noun"):
-        inputs = _Inputs({**truth, "labels": truth[task]}, labelled(predictions, task), videos, **left_out)
-    elif protocol.name != "epic100":
-        raise ValueError(f"{ground_truth} is scored with --protocol epic100, epic100-verb or epic100-noun")
-    elif arguments.nouns is not None:
-        nouns = labelled(arguments.nouns, "noun")
-        inputs = _Inputs(
-            {**truth, "labels": truth["verb"]}, labelled(predictions, "verb"), videos, nouns=nouns, **left_out
-        )
-    else:
-        found = read_epic_detections(predictions, skipped=None if arguments.strict else skipped["predictions"])
-        _warn(skipped["predictions"], "counted as without detections")
-        found = _without(found, skipped["ground_truth"])
-        inputs = _Inputs({**truth, "labels": truth["verb"]}, {**found, "labels": found["verb"]}, videos, **left_out)
-    _check_videos(inputs.detections["video"].tolist(), predictions, videos, ground_truth)
-    return inputs
-
-
-def _check_videos(predicted: Sequence[str], predictions: Path, videos: Sequence[str], ground_truth: Path) -> None:
-    if predicted and not set(predicted) & set(videos):
-        raise ValueError(
-            f"{predictions}: none of its {len(set(predicted))} videos is in {ground_truth}; for example "
-            f"{min(predicted)!r} there and {min(videos, default='nothing')!r} here"
-        )
-
-
-def _without(columns: dict[str, Any], videos: Iterable[str]) -> dict[str, Any]:
-    kept = ~np.isin(columns["video"], list(videos))
-    return {name: column[kept] for name, column in columns.items()}
-
-
-def _warn(skipped: dict[str, str], consequence: str) -> None:
+def _warn(skipped: Mapping[str, str], consequence: str) -> None:
     if skipped:
         first = next(iter(skipped.values()))
         more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""

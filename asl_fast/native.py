@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import platform
+import sys
+import warnings
 from functools import cache
 from importlib import import_module
 from importlib.machinery import EXTENSION_SUFFIXES
@@ -15,6 +17,16 @@ from typing import Any, Literal
 Kind = Literal["cpu", "cuda"]
 MODULES: dict[Kind, str] = {"cpu": "_native", "cuda": "_native_cuda"}
 PACKAGE = Path(__file__).resolve().parent
+
+# Measured as processor time of one thread, the reference against C++, at the sizes of the public benchmarks.
+SLOWER = "about 10 times slower (losses, segment IoU), up to 1,000 times (soft-NMS of many classes)"
+
+
+class SlowPathWarning(RuntimeWarning):
+    """Plain PyTorch or NumPy runs where compiled code was expected; a filter for this class silences it."""
+
+
+_warned: set[str] = set()
 
 
 @cache
@@ -31,21 +43,44 @@ def build_info() -> dict[str, Any]:
 def _load(kind: Kind) -> tuple[ModuleType | None, str | None]:
     name = MODULES[kind]
     try:
-        return import_module(f"asl_fast.{name}"), None
+        module = import_module(f"asl_fast.{name}")
     except ImportError as error:
-        return None, _reason(name, error)
+        return None, _reason(name, str(error))
+    # An editable installation of another checkout answers for what is missing here; its code need not fit this one's.
+    built_in = Path(str(module.__file__)).resolve().parent
+    return (module, None) if built_in == PACKAGE else (None, _reason(name, f"found in {built_in}"))
 
 
-def _reason(name: str, error: ImportError) -> str:
+def _reason(name: str, error: str) -> str:
     info = build_info()
-    if any((PACKAGE / f"{name}{suffix}").exists() for suffix in EXTENSION_SUFFIXES):
+    if _holds(PACKAGE, name):
         return f"asl_fast.{name} was built but does not load here ({error}); reinstall asl_fast on this machine"
+    checkout = PACKAGE.parent if (PACKAGE.parent / "setup.py").exists() else None
+    to_do = f"run pip install -e {checkout}" if checkout else "reinstall asl_fast"
     if name not in info:
-        return f"asl_fast.{name} was never built; run pip install . (or make build in a checkout)"
+        never = f"asl_fast.{name} was never built"
+        if hidden := _hidden_by_this_one(name):
+            return (
+                f"{never} in {PACKAGE}, which hides the build in {hidden}; {to_do}, or start Python in another folder"
+            )
+        return f"{never}; {to_do}"
     if not info[name]["built"]:
         return f"asl_fast.{name} was not built: {info[name]['reason']}"
     here = platform.python_version()
     return f"asl_fast.{name} was built for Python {info['python']} and this is {here}; reinstall asl_fast"
+
+
+def _holds(package: Path, name: str) -> bool:
+    return any((package / f"{name}{suffix}").exists() for suffix in EXTENSION_SUFFIXES)
+
+
+def _hidden_by_this_one(name: str) -> Path | None:
+    """Another ``asl_fast`` that has the compiled module: on the import path, or installed as an editable checkout."""
+    found = [Path(entry) / "asl_fast" for entry in sys.path]
+    if (module := sys.modules.get(f"asl_fast.{name}")) is not None:
+        found.append(Path(str(module.__file__)).parent)
+    elsewhere = (package for package in map(Path.resolve, found) if package != PACKAGE and _holds(package, name))
+    return next(elsewhere, None)
 
 
 def cpu_module() -> ModuleType | None:
@@ -67,3 +102,26 @@ def cuda_device_count() -> int:
 def why_missing(kind: Kind = "cpu") -> str | None:
     """Why a compiled module is not there and what to do about it; None when it is there."""
     return _load(kind)[1]
+
+
+def warn_slow_path_once(work: str, device: str, reason: str | None) -> None:
+    """Warn that ``work`` runs in plain PyTorch or NumPy, the first time in this process for each device type.
+
+    Call it when the work first runs and nobody asked for the reference; work that has no faster implementation for the
+    device has nothing to warn of.
+
+    Args:
+        work: Name of an op, or of other work that a compiled module does.
+        device: "cpu" or "cuda".
+        reason: Why no faster implementation runs, and what to do about it; None warns of nothing.
+    """
+    if reason is None or device in _warned:
+        return
+    _warned.add(device)
+    slower = f", {SLOWER}" if device == "cpu" else ""
+    warnings.warn(
+        f"{work} runs plain PyTorch or NumPy on the {device}, as all of asl_fast does that finds no compiled code "
+        f"here{slower}: {reason}. `python -m asl_fast.env` shows what every op runs.",
+        SlowPathWarning,
+        stacklevel=2,
+    )

@@ -1,5 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m asl_fast.pack``: a data set's features in one memory-mapped store, read like the files."""
+"""Pack a data set's features into one memory-mapped store.
+
+Training reads it like the files. Stopped, the same command goes on.
+
+Examples:
+    python -m asl_fast.pack --dataset thumos14 --data-root data/thumos14
+    python -m asl_fast.pack --annotations mine.json --features features/ --output packed
+    python -m asl_fast.pack --verify data/thumos14/packed
+"""
 
 from __future__ import annotations
 
@@ -7,54 +15,61 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import tyro
-from tqdm import tqdm
+from asl_fast.command_line.errors import if_stopped, run_command
+from asl_fast.command_line.options import read_options
+from asl_fast.command_line.program import program
 
-from asl_fast.data import BENCHMARKS, FeatureManifest, FeatureStore, load_dataset, open_store
-from asl_fast.data.file_store import ConcatenatedFeatureStore
-from asl_fast.data.own_data import open_own_data
-from asl_fast.data.packed_store import PackedFeatureStore
-from asl_fast.data.packing import Packed, pack_features
+if TYPE_CHECKING:
+    from asl_fast.data.features.manifest import FeatureManifest
+    from asl_fast.data.features.packing import Packed
+    from asl_fast.data.features.store import FeatureStore
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Pack a data set's features into one memory-mapped store. Stopped, the same command goes on where it was."""
+    """What to pack, and where to.
+
+    Attributes:
+        dataset: Benchmark whose videos and timing are packed; its extractors are put side by side.
+        data_root: With --dataset: the folder that training takes as --data-root.
+        features: Instead of both: feature folders or .h5 files, several to be put side by side.
+        annotations: With --features: annotations of your own data; only their videos are packed, with the timing that
+            fits them.
+        output: The store to write; "packed" in the data root, where training finds it, unless given.
+        dtype: float32 keeps every bit; float16 halves size and reading, and rounds to 3 digits.
+        strict: Stop at a video without usable features instead of leaving it out with a warning.
+        verify: Instead of packing: read a packed store whole and compare its checksums.
+    """
 
     dataset: str | None = None
-    """Benchmark whose videos and timing are packed; its extractors are put side by side."""
     data_root: Path | None = None
-    """With --dataset: the folder that training takes as --data-root."""
     features: tuple[Path, ...] = ()
-    """Instead of both: feature folders or .h5 files, several to be put side by side."""
     annotations: Path | None = None
-    """With --features: annotations of your own data; only their videos are packed, with the timing that fits them."""
     output: Path | None = None
-    """The store to write; default: "packed" in the data root, where training finds it."""
     dtype: Literal["float32", "float16"] = "float32"
-    """float32 keeps every bit; float16 halves size and reading, and rounds to 3 digits."""
     strict: bool = False
-    """Stop at a video without usable features instead of leaving it out with a warning."""
     verify: Path | None = None
-    """Instead of packing: read a packed store whole and compare its checksums."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status: 0, 1 for a damaged store, 2 for what cannot be done, 130 after Ctrl-C."""
-    chosen = tyro.cli(Arguments, args=arguments, prog="python -m asl_fast.pack", description=Arguments.__doc__)
-    try:
-        return _verify(chosen.verify) if chosen.verify is not None else _pack(chosen)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped; what is written is kept, the same command goes on from there", file=sys.stderr)
-        return 130
+    """Run the command line; return the exit status, 1 for a damaged store."""
+    return run_command(lambda: _pack_or_verify(read_options(Arguments, "pack", __doc__, arguments)))
+
+
+def _pack_or_verify(chosen: Arguments) -> int:
+    if chosen.verify is not None:
+        return _verify(chosen.verify)
+    with if_stopped("what is written is kept, the same command goes on from there"):
+        return _pack(chosen)
 
 
 def _pack(arguments: Arguments) -> int:
+    from tqdm import tqdm
+
+    from asl_fast.data.features.packing import pack_features
+
     store, videos, manifest, root = _source(arguments)
     if arguments.output is None and root is None:
         raise ValueError("--features needs --output, the store to write")
@@ -75,7 +90,12 @@ def _pack(arguments: Arguments) -> int:
 
 
 def _source(arguments: Arguments) -> tuple[FeatureStore, list[str], FeatureManifest | None, Path | None]:
-    """Features, the videos to pack, their timing where it is known, and the data root."""
+    """Return features, the videos to pack, their timing where it is known, and the data root."""
+    from asl_fast.data.custom.data import open_own_data
+    from asl_fast.data.datasets.catalogue import DATASETS
+    from asl_fast.data.features.file_store import ConcatenatedFeatureStore, open_store
+    from asl_fast.data.load import load_dataset
+
     if arguments.features:
         if arguments.dataset is not None or arguments.data_root is not None:
             raise ValueError("give either --features, or --dataset and --data-root, not both")
@@ -87,10 +107,13 @@ def _source(arguments: Arguments) -> tuple[FeatureStore, list[str], FeatureManif
         return store, list(store.video_ids), None, None
     if arguments.annotations is not None:
         raise ValueError("--annotations needs --features, the folders or .h5 files to pack")
-    if arguments.dataset == "hapt":
-        raise ValueError("hapt is read whole into memory from its zip, there are no feature files to pack")
+    packable = [entry.name for entry in DATASETS.values() if entry.has_feature_files]
+    if arguments.dataset in DATASETS and arguments.dataset not in packable:
+        raise ValueError(
+            f"{arguments.dataset} is read whole into memory from its download, there are no feature files to pack"
+        )
     if arguments.data_root is None or arguments.dataset is None:
-        missing = "--data-root DIR" if arguments.dataset else f"--dataset, one of {', '.join(BENCHMARKS[:-1])}"
+        missing = "--data-root DIR" if arguments.dataset else f"--dataset, one of {', '.join(packable)}"
         raise ValueError(f"give {missing}; a synthetic twin is generated in memory and is not packed")
     # Headers are enough here: every array is read and checked when it is packed.
     bundle = load_dataset(arguments.dataset, arguments.data_root, verify=False, strict=arguments.strict)
@@ -106,12 +129,16 @@ def _report(packed: Packed, arguments: Arguments) -> None:
     if arguments.dtype == "float16":
         print(f"float16 changed values by at most {packed.rounding:.2g}; results differ slightly from the files'")
     if arguments.dataset is not None:
-        print(f"next: python -m asl_fast.train --dataset {arguments.dataset} --data-root {packed.path}")
+        print(f"next: {program('train')} --dataset {arguments.dataset} --data-root {packed.path}")
     elif arguments.annotations is not None:
-        print(f"next: python -m asl_fast.train --annotations {arguments.annotations} --features {packed.path}")
+        print(f"next: {program('train')} --annotations {arguments.annotations} --features {packed.path}")
 
 
 def _verify(path: Path) -> int:
+    from tqdm import tqdm
+
+    from asl_fast.data.features.packed_store import PackedFeatureStore
+
     store = PackedFeatureStore(path)
     damaged = 0
     for video_id in tqdm(store.video_ids, unit="video", disable=None):

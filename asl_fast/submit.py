@@ -1,5 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m asl_fast.submit``: turn detection files into a challenge submission, checked before it is written."""
+"""Turn detection files into a checked challenge submission.
+
+Examples:
+    python -m asl_fast.submit --challenge activitynet13 --detections detections.json --output submission.json
+    python -m asl_fast.submit --challenge ego4d-mq --detections detections.json --output submission.json
+    python -m asl_fast.submit --challenge epic100 --detections verbs.json --nouns nouns.json --supervision 2 4 3 \\
+        --output submission.json
+"""
 
 from __future__ import annotations
 
@@ -9,62 +16,67 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import tyro
-
-from asl_fast.evaluation.activitynet_json import read_detections
-from asl_fast.evaluation.epic import class_ids
-from asl_fast.evaluation.fusion import combine_verbs_and_nouns
-from asl_fast.evaluation.submissions import (
-    activitynet_submission,
-    ego4d_submission,
-    epic_submission,
-    write_submission,
-)
+from asl_fast.command_line.errors import CommandError, if_stopped, run_command
+from asl_fast.command_line.options import read_options
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Write a challenge submission from detections in ActivityNet-style JSON."""
+    """Which detections go to which challenge.
+
+    Attributes:
+        challenge: Whose server it is for.
+        detections: Detections as ActivityNet-style JSON; for epic100 those of verbs.
+        output: The file to write.
+        retrieval: ego4d-mq: other detections for Recall@kx, for example without a score threshold.
+        nouns: epic100: detections of nouns.
+        classes: epic100: the folder of EPIC_100_verb_classes.csv and EPIC_100_noun_classes.csv, when labels are names;
+            the folder of the detections unless given.
+        supervision: epic100: levels of pretraining, training labels and training data, each 0 to 5.
+        external_data: activitynet13: what external data was used, in words; leave out if none.
+    """
 
     challenge: Literal["activitynet13", "ego4d-mq", "epic100"]
-    """Whose server it is for."""
     detections: Path
-    """Detections; for epic100 those of verbs."""
     output: Path
-    """The file to write."""
     retrieval: Path | None = None
-    """ego4d-mq: other detections for Recall@kx, for example without a score threshold."""
     nouns: Path | None = None
-    """epic100: detections of nouns."""
     classes: Path | None = None
-    """epic100: the folder of EPIC_100_verb_classes.csv and EPIC_100_noun_classes.csv, when labels are names."""
     supervision: tuple[int, int, int] | None = None
-    """epic100: levels of pretraining, training labels and training data, each 0 to 5."""
     external_data: str | None = None
-    """activitynet13: what external data was used, in words; leave out if none."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status: 0, or 2 after one line that says what is wrong."""
-    chosen = tyro.cli(Arguments, args=arguments, prog="python -m asl_fast.submit", description=Arguments.__doc__)
-    try:
-        data = submission(chosen)
-        write_submission(chosen.output, data)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        message = error.args[0] if isinstance(error, KeyError) else error
-        print(f"error: {message}", file=sys.stderr)
-        return 2
+    """Run the command line; return the exit status."""
+    return run_command(lambda: _submit(read_options(Arguments, "submit", __doc__, arguments)))
+
+
+def _submit(chosen: Arguments) -> int:
+    with if_stopped("nothing was written"):
+        from asl_fast.evaluation.submissions import write_submission
+
+        try:
+            data = submission(chosen)
+        except TypeError as error:
+            # Columns of the wrong type come from the user's files.
+            raise CommandError(error) from error
+    write_submission(chosen.output, data)
     results = data.get("results", data.get("detect_results", {}))
     print(f"{chosen.output}: {sum(map(len, results.values()))} detections in {len(results)} videos")
     return 0
 
 
 def submission(arguments: Arguments) -> dict[str, Any]:
-    """The submission that the arguments ask for.
+    """Return the submission that the arguments ask for.
 
     Raises:
-        OSError, ValueError: Naming the file, entry or argument that cannot be used.
+        OSError, KeyError, TypeError, ValueError: Naming the file, entry or argument that cannot be used.
     """
+    from asl_fast.evaluation.activitynet_json import read_detections
+    from asl_fast.evaluation.epic import class_ids
+    from asl_fast.evaluation.fusion import combine_verbs_and_nouns
+    from asl_fast.evaluation.submissions import activitynet_submission, ego4d_submission, epic_submission
+
     found = read_detections(arguments.detections, strict=True)
     if arguments.challenge == "activitynet13":
         used = arguments.external_data is not None

@@ -23,7 +23,7 @@ from typing import Any
 
 import tyro
 
-from asl_fast.training.recovery import recovery
+from benchmarks.recovery import recovery
 
 ROWS = {
     "plain": "plain detector (ActionFormer's loss)",

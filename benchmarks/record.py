@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from asl_fast.backend import forced_backend
 from asl_fast.environment import describe
 from benchmarks.measuring import Options, Record
 
@@ -34,6 +35,7 @@ def make(records: Sequence[Record], options: Options, arguments: Sequence[str]) 
         "commit": commit(),
         "device": device_name(options.device),
         "device_type": options.device,
+        "forced_backend": forced_backend(),
         "threads": torch.get_num_threads(),
         "clock": "processor time" if options.cpu_time else "time",
         "ceilings": None if ceilings is None else ceilings._asdict(),

@@ -106,17 +106,3 @@ def discover() -> dict[str, Callable[[str], list[Case]]]:
 def small_cases(cases: Sequence[Case]) -> list[Case]:
     """Those for the tests: marked "small", or else the one that moves the fewest bytes."""
     return [case for case in cases if case.scale == "small"] or sorted(cases, key=lambda c: c.bytes_moved)[:1]
-
-
-def report(cases: Sequence[Case], *, device: str = "cpu") -> None:
-    """Prints the table of one file: what ``python -m benchmarks.ops.bench_<op>`` does.
-
-    ``--cpu-time`` on the command line counts processor time instead of time.
-    """
-    import sys
-
-    from benchmarks.measuring import Options, measure_case
-    from benchmarks.table import rows, text
-
-    options = Options(device=device, cpu_time="--cpu-time" in sys.argv)
-    print(text(rows([measure_case("", case, options) for case in cases])))

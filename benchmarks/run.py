@@ -22,6 +22,8 @@ if __package__ in (None, ""):  # started as a file: the checkout, not its folder
 
 import torch
 
+from asl_fast import ops
+from asl_fast.backend import forced_backend
 from benchmarks import actionformer, record, table
 from benchmarks.measuring import Options, Record, measure_case
 from benchmarks.registry import Case, discover
@@ -54,6 +56,9 @@ def main(arguments: Sequence[str]) -> int:
     if asked.list:
         print("\n".join(f"{op}: {case.name} ({case.scale})" for op, chosen in cases.items() for case in chosen))
         return 0
+    if slow := _not_ours(asked.device):
+        print(f"benchmarks/run.py: {slow}", file=sys.stderr)
+        return 2
     measured = ceilings(asked.device, quick=asked.quick, cpu_time=asked.cpu_time)
     options = Options(
         device=asked.device,
@@ -67,6 +72,8 @@ def main(arguments: Sequence[str]) -> int:
         ceilings=measured,
     )
     clock = "processor time" if asked.cpu_time else "time"
+    if forced := forced_backend():
+        print(f"every op is forced to {forced}")
     print(f"{record.device_name(asked.device)}, {torch.get_num_threads()} threads, {clock}; ", end="")
     print(f"copy {measured.copy_bytes / 1e9:.1f} GB/s, matrix product {measured.matrix_flops / 1e9:,.0f} GFLOP/s")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -122,6 +129,19 @@ def _problem(asked: argparse.Namespace, names: Sequence[str]) -> str | None:
     if min(asked.threads, asked.seconds, asked.case_seconds) < 0 or asked.compile_seconds <= 0:
         return "--threads, --seconds and --case-seconds must not be negative, --compile-seconds must be positive"
     return None
+
+
+def _not_ours(device: str) -> str | None:
+    """Why a time measured here would be one of the reference, set up as another side, and not of compiled code."""
+    slow = ops.slow_ops(device)
+    if not slow:
+        return None
+    op, reason = next(iter(slow.items()))
+    more = f" and {len(slow) - 1} more ops run" if len(slow) > 1 else " runs"
+    return (
+        f"{op}{more} on the reference, which is what others are compared with: {reason}. ASL_FAST_BACKEND=reference "
+        "measures it on purpose"
+    )
 
 
 def _selected(cases: Sequence[Case], asked: argparse.Namespace) -> list[Case]:

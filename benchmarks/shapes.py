@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from asl_fast import RaggedTargets
-from asl_fast.data.synthetic_profiles import PROFILES
+from asl_fast.data.synthetic.profiles import PROFILES
 from asl_fast.models.points import level_points
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.presets import preset

@@ -37,20 +37,21 @@ def compare(old: Record, new: Record) -> list[Change]:
     """The cases that both files have, worst first.
 
     Raises:
-        ResultError: the files are of two devices or clocks, or have no case in common.
+        ResultError: the files are of two devices, clocks or forced backends, or have no case in common.
     """
-    for what in ("device", "clock"):
-        if old[what] != new[what]:
-            raise record.ResultError(f"{what} {old[what]!r} and {new[what]!r} cannot be compared; measure both alike")
-    before, after = (
+    for what in ("device", "clock", "forced_backend"):
+        before, after = old.get(what), new.get(what)
+        if before != after:
+            raise record.ResultError(f"{what} {before!r} and {after!r} cannot be compared; measure both alike")
+    results_before, results_after = (
         {(r["op"], r["case"], r["threads"]): r for r in content["results"] if "missing" not in r}
         for content in (old, new)
     )
-    common = [key for key in before if key in after]
+    common = [key for key in results_before if key in results_after]
     if not common:
         raise record.ResultError("the files have no case in common; measure the same --op with as many threads")
-    drift = _drift([(before[key], after[key]) for key in common])
-    changes = [_change(key[:2], before[key], after[key], drift) for key in common]
+    drift = _drift([(results_before[key], results_after[key]) for key in common])
+    changes = [_change(key[:2], results_before[key], results_after[key], drift) for key in common]
     return sorted(changes, key=lambda change: -change.factor)
 
 

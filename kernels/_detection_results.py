@@ -3,12 +3,13 @@
 
 import triton
 import triton.language as tl
-from asl_fast.kernels._sensitivity import gaussian_at
+
+from ._sensitivity import gaussian_at
 
 
 @triton.jit
 def finalise(
-    parts_ptr, programs, normalizer_ptr, total_ptr, cls_ptr, loc_ptr, sensitivity_ptr, count_ptr, updated_ptr,
+    parts_ptr, programs, normalizer_ptr, total_ptr, cls_ptr, loc_ptr, sensitivity_ptr, num_positives_ptr, updated_ptr,
     factors_ptr, CLS_SCALED: tl.constexpr, LOC_SCALED: tl.constexpr, MOMENTUM: tl.constexpr,
     LOCATION_WEIGHT: tl.constexpr, TINY: tl.constexpr, COMPUTE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -47,7 +48,7 @@ def finalise(
     tl.store(cls_ptr, loss_cls)
     tl.store(loc_ptr, loss_loc)
     tl.store(sensitivity_ptr, sensitivity)
-    tl.store(count_ptr, n.to(tl.int64))
+    tl.store(num_positives_ptr, n.to(tl.int64))
     tl.store(updated_ptr, updated)
     tl.store(factors_ptr, scale_cls * share)
     tl.store(factors_ptr + 1, share)
@@ -60,8 +61,8 @@ def finalise(
 
 @triton.jit
 def write_tables(
-    raw_mu_ptr, raw_sigma_ptr, mu_ptr, sigma_ptr, segments_ptr, points_ptr, frames_ptr, num_classes, num_segments,
-    FORM: tl.constexpr, ASSIGN: tl.constexpr, COMPUTE: tl.constexpr, BLOCK: tl.constexpr,
+    raw_mu_ptr, raw_sigma_ptr, mu_ptr, sigma_ptr, segments_ptr, points_ptr, segments_finest_ptr, num_classes,
+    num_segments, FORM: tl.constexpr, ASSIGN: tl.constexpr, COMPUTE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """mu and sigma of every class, and the segments in frames of the first point's level; the programs share them."""
     first, step = tl.program_id(0) * BLOCK, tl.num_programs(0) * BLOCK
@@ -77,4 +78,4 @@ def write_tables(
         entry = at + tl.arange(0, BLOCK)
         inside = entry < num_segments * 2
         grid = tl.load(segments_ptr + entry, mask=inside, other=0.0).to(ASSIGN)
-        tl.store(frames_ptr + entry, grid / frame, mask=inside)
+        tl.store(segments_finest_ptr + entry, grid / frame, mask=inside)

@@ -49,14 +49,14 @@ def compute_type(*tensors: Tensor | None) -> tuple[torch.dtype, tl.dtype]:
     return (torch.float64, tl.float64) if wide else (torch.float32, tl.float32)
 
 
-def unit_gradient_dtype(tensor: Tensor) -> torch.dtype:
-    """To go: ``outputs`` of the operands takes its place."""
-    return torch.float32 if tensor.dtype == torch.float16 else tensor.dtype
-
-
 def triton_type(dtype: torch.dtype) -> tl.dtype:
     """Triton's name of float32 or float64."""
     return tl.float64 if dtype == torch.float64 else tl.float32
+
+
+def contiguous(operand: Tensor | None) -> Tensor | None:
+    """The operand without gaps, or None where it is missing: the kernel then leaves it out."""
+    return None if operand is None else operand.contiguous()
 
 
 def or_none(output: Tensor) -> Tensor | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
-from asl_fast.kernels import _launch
 from torch import Tensor
+
+from . import _launch
 
 BLOCK = 1024
 

@@ -6,7 +6,8 @@ FORM is the tuple (mu_init of cls, start, end, mu_scale, sigma_init, sigma_scale
 
 import triton
 import triton.language as tl
-from asl_fast.kernels._maths import arc_tangent
+
+from ._maths import arc_tangent
 
 
 @triton.jit

@@ -10,11 +10,16 @@ Triton's interpreter and compiled for sm_80, sm_90 and gfx942; no GPU has run it
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import triton
 import triton.language as tl
-from asl_fast.kernels import _launch
-from torch import Tensor
+
+from . import _launch
+
+if TYPE_CHECKING:
+    from asl_fast.reference.assign_points import Operands, Outputs
 
 BLOCK_POINTS, BLOCK_SEGMENTS, BLOCK_ZEROS = 64, 32, 1024
 
@@ -66,8 +71,8 @@ def assign_points_kernel(
     points_ptr,
     segments_ptr,
     labels_ptr,
-    bounds_ptr,
-    classes_ptr,
+    video_offsets_ptr,
+    class_targets_ptr,
     offsets_ptr,
     instance_ptr,
     distance_ptr,
@@ -94,14 +99,14 @@ def assign_points_kernel(
         zeros = tl.zeros((BLOCK_ZEROS,), COMPUTE)
         for at in range(0, size, BLOCK_ZEROS):
             lane = at + tl.arange(0, BLOCK_ZEROS)
-            tl.store(classes_ptr + base + lane, zeros, mask=lane < size)
+            tl.store(class_targets_ptr + base + lane, zeros, mask=lane < size)
 
     time = tl.load(points_ptr + point * 4, mask=inside, other=0.0).to(COMPUTE)
     low = tl.load(points_ptr + point * 4 + 1, mask=inside, other=1.0).to(COMPUTE)
     high = tl.load(points_ptr + point * 4 + 2, mask=inside, other=0.0).to(COMPUTE)
     stride = tl.load(points_ptr + point * 4 + 3, mask=inside, other=1.0).to(COMPUTE)
-    first = tl.load(bounds_ptr + video)
-    last = tl.load(bounds_ptr + video + 1)
+    first = tl.load(video_offsets_ptr + video)
+    last = tl.load(video_offsets_ptr + video + 1)
 
     shortest, chosen = shortest_claim(
         time, low, high, stride, segments_ptr, first, last, RADIUS, COMPUTE, BLOCK_POINTS, BLOCK_SEGMENTS
@@ -125,51 +130,38 @@ def assign_points_kernel(
         tied = (length <= limit[:, None]) & (length < float("inf"))
         label = tl.load(labels_ptr + index, mask=index < last, other=0)
         known = ((label >= 0) & (label < num_classes))[None, :]  # on a GPU nobody has looked at the labels
-        tl.store(classes_ptr + out[:, None] * num_classes + label[None, :], one, mask=tied & known)
+        tl.store(class_targets_ptr + out[:, None] * num_classes + label[None, :], one, mask=tied & known)
 
 
-def assign_points(
-    points: Tensor,
-    segments: Tensor,
-    labels: Tensor,
-    offsets: Tensor,
-    num_classes: int,
-    center_sampling_radius: float | None,
-    tie_tolerance: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The op's schema: class targets (B, P, C), offsets (B, P, 2), instance (B, P) int64, distance (B, P)."""
-    dtype, compute = _launch.compute_type(points, segments)
-    videos, num_points = offsets.shape[0] - 1, points.shape[0]
-    fill = not _launch.is_hip()
-    size = (videos, num_points)
-    classes = _launch.empty((*size, num_classes), dtype, points.device)
-    regression = _launch.empty((*size, 2), dtype, points.device)
-    instance = _launch.empty(size, torch.int64, points.device)
-    distance = _launch.empty(size, dtype, points.device)
-    if videos * num_points == 0:
-        return classes, regression, instance, distance
+def assign_points(given: Operands) -> Outputs:
+    """One launch; on AMD after a fill."""
+    found = given.outputs()
+    dtype, num_points, fill = found.distance.dtype, given.num_points, not _launch.is_hip()
+    if not found.instance.numel():
+        return found
     if not fill:
-        classes.zero_()
-    with _launch.on_device_of(points):
-        assign_points_kernel[(triton.cdiv(num_points, BLOCK_POINTS) * videos,)](
-            points.contiguous(),
-            segments.contiguous(),
-            labels.contiguous(),
-            offsets.contiguous(),
-            classes,
-            regression,
-            instance,
-            distance,
+        found.class_targets.zero_()
+    radius = given.center_sampling_radius
+    with _launch.on_device_of(given.points):
+        assign_points_kernel[(triton.cdiv(num_points, BLOCK_POINTS) * given.num_videos,)](
+            given.points.contiguous(),
+            given.segments.contiguous(),
+            given.labels.contiguous(),
+            given.video_offsets.contiguous(),
+            found.class_targets,
+            found.offsets,
+            found.instance,
+            found.distance,
             num_points,
-            num_classes,
-            RADIUS=None if center_sampling_radius is None else float(center_sampling_radius),
-            TOLERANCE=float(tie_tolerance),
+            given.num_classes,
+            RADIUS=None if radius is None else float(radius),
+            TOLERANCE=float(given.tie_tolerance),
             FILL=fill,
-            COMPUTE=compute,
+            COMPUTE=_launch.triton_type(dtype),
             BLOCK_POINTS=BLOCK_POINTS,
             BLOCK_SEGMENTS=BLOCK_SEGMENTS,
             BLOCK_ZEROS=BLOCK_ZEROS,
             num_warps=8 if dtype == torch.float64 else 4,  # 4 would spill
             enable_fp_fusion=False,
         )
-    return classes, regression, instance, distance
+    return found

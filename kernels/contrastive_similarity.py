@@ -9,13 +9,18 @@ has run it yet.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import triton
 import triton.language as tl
-from asl_fast.kernels import _launch
-from asl_fast.kernels._contrastive_frames import frame_weights, instance_frames
-from asl_fast.kernels.launch_counter import counter
-from torch import Tensor
+
+from . import _launch
+from ._contrastive_frames import frame_weights, instance_frames
+from .launch_counter import counter
+
+if TYPE_CHECKING:
+    from asl_fast.reference.contrastive_similarity import Operands, Outputs
 
 
 @triton.jit
@@ -24,7 +29,7 @@ def pool_kernel(
     mask_ptr,
     segments_ptr,
     labels_ptr,
-    offsets_ptr,
+    video_offsets_ptr,
     mu_ptr,
     sigma_ptr,
     vectors_ptr,
@@ -45,7 +50,7 @@ def pool_kernel(
     """Ranges, three unit vectors, and one over their lengths, of one instance."""
     g = tl.program_id(0)
     b = tl.arange(0, BLOCK_B)
-    before = tl.load(offsets_ptr + 1 + b, mask=b < batch, other=2147483647) <= g
+    before = tl.load(video_offsets_ptr + 1 + b, mask=b < batch, other=2147483647) <= g
     video = tl.minimum(tl.sum(before.to(tl.int32), 0), batch - 1).to(tl.int64)
     valid_frames = tl.zeros((BLOCK_MASK,), tl.int32)
     for first in range(0, frames, BLOCK_MASK):
@@ -205,43 +210,37 @@ def tile_options(compute: tl.dtype) -> dict[str, object]:
     return {"BLOCK_M": 16, "BLOCK_N": 32, "BLOCK_K": 32, "COMPUTE": compute, **_launch.FUSED}
 
 
-def contrastive_similarity_forward(
-    features: Tensor,
-    mask: Tensor,
-    segments: Tensor,
-    labels: Tensor,
-    offsets: Tensor,
-    mu: Tensor,
-    sigma: Tensor,
-    base: Tensor | None,
-    delta: float,
-    temperature: float,
-    weight: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The op's schema: total, loss, unit vectors (3, G, D), stats (3, 3, G), ranges (G, 12), number of anchors."""
-    dtype, compute = _launch.compute_type(features)
-    (batch, frames, channels), count, device = features.shape, segments.shape[0], features.device
-    total, loss, anchors = (_launch.empty((), dtype, device) for _ in range(3))
-    vectors, stats = (_launch.empty(shape, dtype, device) for shape in ((3, count, channels), (3, 3, count)))
-    ranges = _launch.empty((count, 12), torch.int32, device)
+def contrastive_similarity_loss(given: Operands) -> Outputs:
+    """Two launches."""
+    found = given.outputs()
+    features, dtype, device = given.features, found.loss.dtype, found.loss.device
+    (batch, frames, channels), count = features.shape, given.segments.shape[0]
     if count == 0:
-        total = total.zero_() if base is None else total.copy_(base)
-        return total, loss.zero_(), vectors, stats, ranges, anchors.fill_(1)
+        found.loss.zero_()
+        found.anchors.fill_(1)
+        if given.base is None:
+            found.total.zero_()
+        else:
+            found.total.copy_(given.base)
+        return found
+    compute = _launch.triton_type(dtype)
     block_d = max(16, triton.next_power_of_2(channels))
     options = tile_options(compute)
     blocks = triton.cdiv(3 * count, int(str(options["BLOCK_M"])))
     parts = _launch.empty((blocks, 2), dtype, device)
-    labels = labels.contiguous()
+    labels = given.labels.contiguous()
     with _launch.on_device_of(features):
         pool_kernel[(count,)](
-            features.contiguous(), mask.contiguous().view(torch.uint8), segments.contiguous(), labels,
-            offsets.contiguous(), mu.contiguous(), sigma.contiguous(), vectors, stats, ranges,
-            count, batch, frames, channels, DELTA=float(delta), TINY=torch.finfo(dtype).tiny, COMPUTE=compute,
+            features.contiguous(), given.mask.contiguous().view(torch.uint8), given.segments.contiguous(), labels,
+            given.video_offsets.contiguous(), given.mu.contiguous(), given.sigma.contiguous(),
+            found.vectors, found.stats, found.ranges, count, batch, frames, channels,
+            DELTA=float(given.delta), TINY=torch.finfo(dtype).tiny, COMPUTE=compute,
             BLOCK_T=max(1, 4096 // block_d) if compute == tl.float32 else max(1, 2048 // block_d), BLOCK_D=block_d,
             BLOCK_B=triton.next_power_of_2(batch), BLOCK_MASK=1024, num_warps=4, enable_fp_fusion=False,
         )  # fmt: skip
         log_sums_kernel[(blocks,)](
-            vectors, labels, ranges, stats, base, counter(features), parts, total, loss, anchors,
-            count, channels, WEIGHT=float(weight), SCALE=1.0 / temperature, **options,
+            found.vectors, labels, found.ranges, found.stats, given.base, counter(features), parts,
+            found.total, found.loss, found.anchors, count, channels,
+            WEIGHT=float(given.weight), SCALE=1.0 / given.temperature, **options,
         )  # fmt: skip
-    return total, loss, vectors, stats, ranges, anchors
+    return found

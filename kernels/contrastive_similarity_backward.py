@@ -9,13 +9,18 @@ sm_90 and gfx942; no GPU has run it yet.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import triton
 import triton.language as tl
-from asl_fast.kernels import _launch
-from asl_fast.kernels._contrastive_frames import frame_shares, frame_weights, gaussian
-from asl_fast.kernels.contrastive_similarity import similarity_tile, tile_options, vector_labels
-from torch import Tensor
+
+from . import _launch
+from ._contrastive_frames import frame_shares, frame_weights, gaussian
+from .contrastive_similarity import similarity_tile, tile_options, vector_labels
+
+if TYPE_CHECKING:
+    from asl_fast.reference.contrastive_similarity import BackwardOperands, BackwardOutputs
 
 
 @triton.jit
@@ -85,7 +90,7 @@ def frame_gradient(
     mask_ptr,
     segments_ptr,
     labels_ptr,
-    offsets_ptr,
+    video_offsets_ptr,
     mu_ptr,
     sigma_ptr,
     ranges_ptr,
@@ -104,8 +109,8 @@ def frame_gradient(
     video = (tile // slices // blocks).to(tl.int64)
     t = (tile // slices % blocks) * BLOCK_T + tl.arange(0, BLOCK_T)
     gradient = tl.zeros((BLOCK_T, BLOCK_D), COMPUTE)
-    begin = tl.load(offsets_ptr + video).to(tl.int32)
-    end = tl.load(offsets_ptr + video + 1).to(tl.int32)
+    begin = tl.load(video_offsets_ptr + video).to(tl.int32)
+    end = tl.load(video_offsets_ptr + video + 1).to(tl.int32)
     for first in range(begin, end, BLOCK_G):
         drawn = first + tl.arange(0, BLOCK_G)
         g = tl.minimum(drawn, end - 1)
@@ -222,7 +227,7 @@ def input_gradient_kernel(
     mask_ptr,
     segments_ptr,
     labels_ptr,
-    offsets_ptr,
+    video_offsets_ptr,
     mu_ptr,
     sigma_ptr,
     ranges_ptr,
@@ -243,8 +248,8 @@ def input_gradient_kernel(
     if program < tiles:
         if grad_features_ptr is not None:
             frame_gradient(
-                program, vectors_ptr, mask_ptr, segments_ptr, labels_ptr, offsets_ptr, mu_ptr, sigma_ptr, ranges_ptr,
-                grad_features_ptr, count, frames, channels, COMPUTE, 2 * BLOCK_T, 16, BLOCK_D,
+                program, vectors_ptr, mask_ptr, segments_ptr, labels_ptr, video_offsets_ptr, mu_ptr, sigma_ptr,
+                ranges_ptr, grad_features_ptr, count, frames, channels, COMPUTE, 2 * BLOCK_T, 16, BLOCK_D,
             )  # fmt: skip
     elif grad_mu_ptr is not None:
         class_gradient(
@@ -254,54 +259,40 @@ def input_gradient_kernel(
         )  # fmt: skip
 
 
-def contrastive_similarity_backward(
-    grad_total: Tensor | None,
-    grad_loss: Tensor | None,
-    features: Tensor,
-    mask: Tensor,
-    segments: Tensor,
-    labels: Tensor,
-    offsets: Tensor,
-    mu: Tensor,
-    sigma: Tensor,
-    vectors: Tensor,
-    stats: Tensor,
-    ranges: Tensor,
-    count: Tensor,
-    temperature: float,
-    weight: float,
-    need_features: bool,
-    need_gaussians: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The schema of the backward op: gradients of features, mu and sigma, (0,) where not needed."""
-    dtype, compute = _launch.compute_type(features)
-    (batch, frames, channels), instances, device = features.shape, segments.shape[0], features.device
-    grad_features = _launch.empty(features.shape if need_features else (0,), features.dtype, device)
-    grad_mu, grad_sigma = (_launch.empty(x.shape if need_gaussians else (0,), x.dtype, device) for x in (mu, sigma))
-    if instances == 0:
-        return grad_features.zero_(), grad_mu.zero_(), grad_sigma.zero_()
-    valid, segments, labels = mask.contiguous().view(torch.uint8), segments.contiguous(), labels.contiguous()
-    gaussians = (mu.contiguous(), sigma.contiguous())
-    saved, ranges = vectors.contiguous(), ranges.contiguous()
+def contrastive_similarity_loss_backward(given: BackwardOperands) -> BackwardOutputs:
+    """Two launches, or one where nobody needs a gradient."""
+    found = given.outputs()
+    features, dtype = given.features, given.vectors.dtype
+    (batch, frames, channels), count = features.shape, given.segments.shape[0]
+    if count == 0:
+        for gradient in found:
+            gradient.zero_()
+        return found
+    compute = _launch.triton_type(dtype)
+    valid, segments = given.mask.contiguous().view(torch.uint8), given.segments.contiguous()
+    labels, mu, sigma = given.labels.contiguous(), given.mu.contiguous(), given.sigma.contiguous()
+    vectors, ranges = given.vectors.contiguous(), given.ranges.contiguous()
     options = tile_options(compute)
-    grad_vectors = _launch.empty(saved.shape, dtype, device)
+    grad_vectors = _launch.empty(vectors.shape, dtype, features.device)
     block_d = min(64, max(16, triton.next_power_of_2(channels)))
-    tiles = (triton.cdiv(3 * instances, int(str(options["BLOCK_M"]))), triton.cdiv(channels, block_d))
+    tiles = (triton.cdiv(3 * count, int(str(options["BLOCK_M"]))), triton.cdiv(channels, block_d))
     block_t = 16
-    frame_tiles = batch * triton.cdiv(frames, 2 * block_t) * triton.cdiv(channels, block_d) if need_features else 0
-    programs = frame_tiles + (3 * mu.shape[0] if need_gaussians else 0)
+    of_video = triton.cdiv(frames, 2 * block_t) * triton.cdiv(channels, block_d)
+    frame_tiles = batch * of_video if given.need_features else 0
+    programs = frame_tiles + (3 * mu.shape[0] if given.need_gaussians else 0)
     # Left to itself the compiler aims at more programs side by side and spills a few registers for them.
     registers = _launch.register_limit(128 if compute == tl.float32 else 255)
     with _launch.on_device_of(features):
         vector_gradient_kernel[tiles](
-            grad_total, grad_loss, saved, labels, ranges, stats.contiguous(), count, grad_vectors,
-            instances, channels, WEIGHT=float(weight), SCALE=1.0 / temperature, BLOCK_D=block_d, **options,
+            given.grad_total, given.grad_loss, vectors, labels, ranges, given.stats.contiguous(), given.anchors,
+            grad_vectors, count, channels,
+            WEIGHT=float(given.weight), SCALE=1.0 / given.temperature, BLOCK_D=block_d, **options,
         )  # fmt: skip
         if programs:
             input_gradient_kernel[(programs,)](
-                grad_vectors, features.contiguous(), valid, segments, labels, offsets.contiguous(), *gaussians, ranges,
-                grad_features if need_features else None, grad_mu if need_gaussians else None,
-                grad_sigma if need_gaussians else None, frame_tiles, instances, frames, channels,
+                grad_vectors, features.contiguous(), valid, segments, labels, given.video_offsets.contiguous(), mu,
+                sigma, ranges, _launch.or_none(found.grad_features), _launch.or_none(found.grad_mu),
+                _launch.or_none(found.grad_sigma), frame_tiles, count, frames, channels,
                 COMPUTE=compute, BLOCK_T=block_t, BLOCK_G=128, BLOCK_D=block_d, **_launch.FUSED, **registers,
             )  # fmt: skip
-    return grad_features, grad_mu, grad_sigma
+    return found

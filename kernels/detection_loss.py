@@ -11,23 +11,26 @@ sm_90 and gfx942; no GPU has run it yet.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import triton
 import triton.language as tl
-from asl_fast.kernels import _launch
-from asl_fast.kernels._detection_results import finalise, write_tables
-from asl_fast.kernels._maths import load_pairs, store_pairs
-from asl_fast.kernels._sensitivity import profile
-from asl_fast.kernels.assign_points import claimed_lengths, shortest_claim
-from asl_fast.kernels.diou_loss import diou, one_side
-from asl_fast.kernels.launch_counter import counter
-from asl_fast.kernels.sensitivity_focal_loss import focal
-from torch import Tensor
+
+from . import _launch
+from ._detection_results import finalise, write_tables
+from ._maths import load_pairs, store_pairs
+from ._sensitivity import profile
+from .assign_points import claimed_lengths, shortest_claim
+from .diou_loss import diou, one_side
+from .launch_counter import counter
+from .sensitivity_focal_loss import focal
+
+if TYPE_CHECKING:
+    from asl_fast.reference.detection_loss import Operands, Outputs
 
 BLOCK_SEGMENTS, BLOCK_TABLE, BLOCK_PROGRAMS = 32, 128, 256
-SUMS, FACTORS = 7, 7
+SUMS = 7  # that each program hands on
 EPS = 1e-8  # of the union in the DIoU loss
 
 
@@ -35,12 +38,12 @@ EPS = 1e-8  # of the union in the DIoU loss
 def detection_loss_fwd_kernel(
     logits_ptr,
     offsets_ptr,
-    quality_ptr,
+    predicted_quality_ptr,
     mask_ptr,
     points_ptr,
     segments_ptr,
     labels_ptr,
-    bounds_ptr,
+    video_offsets_ptr,
     raw_mu_ptr,
     raw_sigma_ptr,
     normalizer_ptr,
@@ -50,16 +53,16 @@ def detection_loss_fwd_kernel(
     cls_ptr,
     loc_ptr,
     sensitivity_ptr,
-    count_ptr,
+    num_positives_ptr,
     updated_ptr,
     mu_ptr,
     sigma_ptr,
-    frames_ptr,
+    segments_finest_ptr,
     unit_logits_ptr,
     unit_offsets_ptr,
-    unit_quality_ptr,
+    unit_predicted_quality_ptr,
     label_ptr,
-    rows_ptr,
+    of_points_ptr,
     factors_ptr,
     num_rows,
     num_points,
@@ -103,7 +106,7 @@ def detection_loss_fwd_kernel(
     valid = inside & (tl.load(mask_ptr + row, mask=inside, other=0) != 0)
     if mu_ptr is not None:
         write_tables(
-            raw_mu_ptr, raw_sigma_ptr, mu_ptr, sigma_ptr, segments_ptr, points_ptr, frames_ptr, num_classes,
+            raw_mu_ptr, raw_sigma_ptr, mu_ptr, sigma_ptr, segments_ptr, points_ptr, segments_finest_ptr, num_classes,
             num_segments, FORM, ASSIGN, COMPUTE, BLOCK_TABLE,
         )  # fmt: skip
 
@@ -111,8 +114,8 @@ def detection_loss_fwd_kernel(
     low = tl.load(points_ptr + point * 4 + 1, mask=inside, other=1.0).to(ASSIGN)
     high = tl.load(points_ptr + point * 4 + 2, mask=inside, other=0.0).to(ASSIGN)
     stride = tl.load(points_ptr + point * 4 + 3, mask=inside, other=1.0).to(ASSIGN)
-    first = tl.load(bounds_ptr + video, mask=num_rows > 0, other=0)
-    last = tl.load(bounds_ptr + video + 1, mask=num_rows > 0, other=0)
+    first = tl.load(video_offsets_ptr + video, mask=num_rows > 0, other=0)
+    last = tl.load(video_offsets_ptr + video + 1, mask=num_rows > 0, other=0)
     shortest, chosen = shortest_claim(
         time, low, high, stride, segments_ptr, first, last, RADIUS, ASSIGN, BLOCK_POINTS, BLOCK_SEGMENTS
     )
@@ -137,25 +140,25 @@ def detection_loss_fwd_kernel(
         h_loc += profile(distance, raw_mu_ptr, raw_sigma_ptr, label, known, 1, FORM, COMPUTE)
         h_loc += profile(distance, raw_mu_ptr, raw_sigma_ptr, label, known, 2, FORM, COMPUTE)
     error = tl.zeros((BLOCK_POINTS,), COMPUTE)
-    if quality_ptr is not None:
+    if predicted_quality_ptr is not None:
         COLUMNS: tl.constexpr = (1 if CLS_COLUMN >= 0 else 0) + (1 if LOC_COLUMN >= 0 else 0)
         if CLS_COLUMN >= 0:
-            said = tl.load(quality_ptr + row * COLUMNS + CLS_COLUMN, mask=positive, other=0.0).to(COMPUTE)
+            said = tl.load(predicted_quality_ptr + row * COLUMNS + CLS_COLUMN, mask=positive, other=0.0).to(COMPUTE)
             h_cls += said
             logit = tl.load(logits_ptr + row * num_classes + label, mask=known, other=0.0).to(COMPUTE)
             missed = tl.where(positive, said - 1.0 / (1.0 + tl.exp(-logit)), 0.0)
             error += missed * missed
-            if unit_quality_ptr is not None:
-                tl.store(unit_quality_ptr + row * COLUMNS + CLS_COLUMN, 2.0 * missed, mask=inside)
+            if unit_predicted_quality_ptr is not None:
+                tl.store(unit_predicted_quality_ptr + row * COLUMNS + CLS_COLUMN, 2.0 * missed, mask=inside)
         if LOC_COLUMN >= 0:
-            said = tl.load(quality_ptr + row * COLUMNS + LOC_COLUMN, mask=positive, other=0.0).to(COMPUTE)
+            said = tl.load(predicted_quality_ptr + row * COLUMNS + LOC_COLUMN, mask=positive, other=0.0).to(COMPUTE)
             h_loc += said
             common = tl.maximum(tl.minimum(o_0, t_0) + tl.minimum(o_1, t_1), 0.0)
             union = tl.maximum(tl.maximum(o_0, t_0) + tl.maximum(o_1, t_1), LEAST_UNION)
             missed = tl.where(positive, said - common / union, 0.0)
             error += missed * missed
-            if unit_quality_ptr is not None:
-                tl.store(unit_quality_ptr + row * COLUMNS + LOC_COLUMN, 2.0 * missed, mask=inside)
+            if unit_predicted_quality_ptr is not None:
+                tl.store(unit_predicted_quality_ptr + row * COLUMNS + LOC_COLUMN, 2.0 * missed, mask=inside)
     h_cls, h_loc = tl.where(positive, h_cls, 0.0), tl.where(positive, h_loc, 0.0)
 
     away, intersection, raw = diou(o_0, o_1, t_0, t_1, EPS)
@@ -200,9 +203,9 @@ def detection_loss_fwd_kernel(
         if unit_logits_ptr is not None:
             tl.store(unit_logits_ptr + element, tl.where(counts, slope * weight, 0.0), mask=within)
     tl.store(label_ptr + row, tl.where(positive, label, -1).to(tl.int32), mask=inside)
-    tl.store(rows_ptr + row, row_sum, mask=inside)
-    tl.store(rows_ptr + num_rows + row, away, mask=inside)
-    tl.store(rows_ptr + 2 * num_rows + row, distance, mask=inside)
+    tl.store(of_points_ptr + row, row_sum, mask=inside)
+    tl.store(of_points_ptr + num_rows + row, away, mask=inside)
+    tl.store(of_points_ptr + 2 * num_rows + row, distance, mask=inside)
 
     here = parts_ptr + program
     tl.store(here, tl.sum(positive.to(COMPUTE), 0))
@@ -215,107 +218,77 @@ def detection_loss_fwd_kernel(
     tl.debug_barrier()  # the sums of the whole program are written before it counts as finished
     if tl.atomic_add(counter_ptr, 1) == programs - 1:
         finalise(
-            parts_ptr, programs, normalizer_ptr, total_ptr, cls_ptr, loc_ptr, sensitivity_ptr, count_ptr, updated_ptr,
-            factors_ptr, NORMALIZE and CLS_SENSITIVE, NORMALIZE and LOC_SENSITIVE, MOMENTUM, LOCATION_WEIGHT, TINY,
-            COMPUTE, BLOCK_PROGRAMS,
+            parts_ptr, programs, normalizer_ptr, total_ptr, cls_ptr, loc_ptr, sensitivity_ptr, num_positives_ptr,
+            updated_ptr, factors_ptr, NORMALIZE and CLS_SENSITIVE, NORMALIZE and LOC_SENSITIVE, MOMENTUM,
+            LOCATION_WEIGHT, TINY, COMPUTE, BLOCK_PROGRAMS,
         )  # fmt: skip
         tl.store(counter_ptr, 0)
 
 
-def detection_loss(
-    logits: Tensor,
-    offsets: Tensor,
-    quality: Tensor | None,
-    mask: Tensor,
-    points: Tensor,
-    segments: Tensor,
-    labels: Tensor,
-    bounds: Tensor,
-    raw_mu: Tensor | None,
-    raw_sigma: Tensor | None,
-    normalizer: Tensor,
-    form: Sequence[float],
-    class_level: bool,
-    sensitive: Sequence[bool],
-    columns: Sequence[int],
-    constants: Sequence[float],
-    normalize: bool,
-    center_sampling_radius: float | None,
-    tie_tolerance: float,
-    alpha: float,
-    gamma: float,
-    label_smoothing: float,
-    momentum: float,
-    location_weight: float,
-    need: Sequence[bool],
-) -> tuple[Tensor, ...]:
-    """The op's schema, in one launch."""
-    dtype, compute = _launch.compute_type(logits)
-    assign_dtype, assign = _launch.compute_type(points, segments)
-    videos, num_points, classes = logits.shape
-    device, rows = logits.device, videos * num_points
+def detection_loss(given: Operands) -> Outputs:
+    """One launch."""
+    found = given.outputs()
+    dtype, device = found.total.dtype, found.total.device
+    compute = _launch.triton_type(dtype)
+    assign_dtype, assign = _launch.compute_type(given.points, given.segments)
+    videos, num_points, classes = given.logits.shape
     # A tile of logits in registers: 32 points, or 16 in double precision, the fewest that a product of matrices takes.
     block_points = 16 if torch.float64 in (dtype, assign_dtype) else 32
     block_classes = min(_launch.row_tile(classes, 2048)[1], 64 if dtype == torch.float32 else 32)
     programs = max(videos * triton.cdiv(num_points, block_points), 1)
-
-    def output(shape: Sequence[int], of: torch.dtype = dtype) -> Tensor:
-        return _launch.empty(shape, of, device)
-
-    def unit(of: Tensor | None, needed: bool) -> Tensor:
-        like = logits if of is None else of
-        return output(like.shape if needed and of is not None else (0,), _launch.unit_gradient_dtype(like))
-
-    losses = (*(output(()) for _ in range(4)), output((), torch.int64), output((), normalizer.dtype))
-    with_tables = raw_mu is not None
-    tables = (output((classes, 3) if with_tables else (0,)), output((classes, 3) if with_tables else (0,)))
-    frames_dtype = torch.promote_types(segments.dtype, points.dtype) if with_tables else dtype
-    frames = output(segments.shape if with_tables else (0,), frames_dtype)
-    units = (unit(logits, need[0]), unit(offsets, need[1]), unit(quality, need[2]))
-    label, kept = output((videos, num_points), torch.int32), output((3, videos, num_points))
-    factors, parts = output((FACTORS,)), output((SUMS, programs))
-    with _launch.on_device_of(logits):
+    parts = _launch.empty((SUMS, programs), dtype, device)
+    radius = given.center_sampling_radius
+    with _launch.on_device_of(given.logits):
         detection_loss_fwd_kernel[(programs,)](
-            logits.contiguous(),
-            offsets.contiguous(),
-            None if quality is None else quality.contiguous(),
-            mask.contiguous().view(torch.uint8),
-            points.contiguous(),
-            segments.contiguous(),
-            labels.contiguous(),
-            bounds.contiguous(),
-            None if raw_mu is None else raw_mu.contiguous(),
-            None if raw_sigma is None else raw_sigma.contiguous(),
-            normalizer,
-            counter(logits),
-            parts,
-            *losses,
-            *(table if with_tables else None for table in (*tables, frames)),
-            *(each if each.numel() else None for each in units),
-            label,
-            kept,
-            factors,
-            rows,
-            num_points,
-            classes,
-            segments.shape[0],
-            FORM=tuple(float(value) for value in form),
-            CLASS_LEVEL=class_level,
-            CLS_SENSITIVE=sensitive[0],
-            LOC_SENSITIVE=sensitive[1],
-            CLS_COLUMN=columns[0],
-            LOC_COLUMN=columns[1],
-            CLS_CONSTANT=float(constants[0]),
-            LOC_CONSTANT=float(constants[1]),
-            NORMALIZE=normalize,
-            RADIUS=None if center_sampling_radius is None else float(center_sampling_radius),
-            TOLERANCE=float(tie_tolerance),
-            ALPHA=float(alpha),
-            GAMMA=float(gamma),
-            KEEP=1.0 - label_smoothing,
-            SPREAD=label_smoothing / (classes + 1),
-            MOMENTUM=float(momentum),
-            LOCATION_WEIGHT=float(location_weight),
+            logits_ptr=given.logits.contiguous(),
+            offsets_ptr=given.offsets.contiguous(),
+            predicted_quality_ptr=_launch.contiguous(given.predicted_quality),
+            mask_ptr=given.mask.contiguous().view(torch.uint8),
+            points_ptr=given.points.contiguous(),
+            segments_ptr=given.segments.contiguous(),
+            labels_ptr=given.labels.contiguous(),
+            video_offsets_ptr=given.video_offsets.contiguous(),
+            raw_mu_ptr=_launch.contiguous(given.raw_mu),
+            raw_sigma_ptr=_launch.contiguous(given.raw_sigma),
+            normalizer_ptr=given.normalizer,
+            counter_ptr=counter(given.logits),
+            parts_ptr=parts,
+            total_ptr=found.total,
+            cls_ptr=found.cls,
+            loc_ptr=found.loc,
+            sensitivity_ptr=found.sensitivity,
+            num_positives_ptr=found.num_positives,
+            updated_ptr=found.normalizer,
+            mu_ptr=_launch.or_none(found.mu),
+            sigma_ptr=_launch.or_none(found.sigma),
+            segments_finest_ptr=None if given.raw_mu is None else found.segments_finest,
+            unit_logits_ptr=_launch.or_none(found.unit_logits),
+            unit_offsets_ptr=_launch.or_none(found.unit_offsets),
+            unit_predicted_quality_ptr=_launch.or_none(found.unit_predicted_quality),
+            label_ptr=found.label,
+            of_points_ptr=found.of_points,
+            factors_ptr=found.factors,
+            num_rows=videos * num_points,
+            num_points=num_points,
+            num_classes=classes,
+            num_segments=given.segments.shape[0],
+            FORM=tuple(float(value) for value in given.gaussian_form),
+            CLASS_LEVEL=given.class_level,
+            CLS_SENSITIVE=given.cls_sensitive,
+            LOC_SENSITIVE=given.loc_sensitive,
+            CLS_COLUMN=given.cls_column,
+            LOC_COLUMN=given.loc_column,
+            CLS_CONSTANT=float(given.cls_constant),
+            LOC_CONSTANT=float(given.loc_constant),
+            NORMALIZE=given.normalize,
+            RADIUS=None if radius is None else float(radius),
+            TOLERANCE=float(given.tie_tolerance),
+            ALPHA=float(given.alpha),
+            GAMMA=float(given.gamma),
+            KEEP=1.0 - given.label_smoothing,
+            SPREAD=given.label_smoothing / (classes + 1),
+            MOMENTUM=float(given.momentum),
+            LOCATION_WEIGHT=float(given.location_weight),
             EPS=EPS,
             LEAST_UNION=torch.finfo(dtype).eps,
             TINY=torch.finfo(dtype).tiny,
@@ -329,4 +302,4 @@ def detection_loss(
             num_warps=8 if block_points == 16 else 4,  # 4 would spill in double precision
             enable_fp_fusion=False,
         )
-    return *losses, *tables, frames, *units, label, kept, factors
+    return found

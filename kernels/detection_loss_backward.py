@@ -8,14 +8,17 @@ Tested under Triton's interpreter and compiled for sm_80, sm_90 and gfx942; no G
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import triton
 import triton.language as tl
-from asl_fast.kernels import _launch
-from asl_fast.kernels._sensitivity import gaussian_at
-from torch import Tensor
+
+from . import _launch
+from ._sensitivity import gaussian_at
+
+if TYPE_CHECKING:
+    from asl_fast.reference.detection_loss_backward import BackwardOperands, BackwardOutputs
 
 BLOCK = 1024
 
@@ -63,22 +66,22 @@ def detection_loss_bwd_kernel(
     grad_sigma_ptr,
     unit_logits_ptr,
     unit_offsets_ptr,
-    unit_quality_ptr,
+    unit_predicted_quality_ptr,
     label_ptr,
-    rows_ptr,
+    of_points_ptr,
     factors_ptr,
     raw_mu_ptr,
     raw_sigma_ptr,
     out_logits_ptr,
     out_offsets_ptr,
-    out_quality_ptr,
+    out_predicted_quality_ptr,
     out_mu_ptr,
     out_sigma_ptr,
     num_rows,
     num_classes,
     num_logits,
     num_offsets,
-    num_quality,
+    num_predicted_quality,
     FORM: tl.constexpr,
     CLS_LEARNS: tl.constexpr,
     LOC_LEARNS: tl.constexpr,
@@ -91,7 +94,7 @@ def detection_loss_bwd_kernel(
     zero = tl.load(factors_ptr) * 0.0
     for_logits = tl.cdiv(num_logits, BLOCK)
     for_offsets = for_logits + tl.cdiv(num_offsets, BLOCK)
-    for_quality = for_offsets + tl.cdiv(num_quality, BLOCK)
+    for_quality = for_offsets + tl.cdiv(num_predicted_quality, BLOCK)
     if program < for_logits:
         element = program.to(tl.int64) * BLOCK + lane
         inside = element < num_logits
@@ -108,10 +111,10 @@ def detection_loss_bwd_kernel(
         tl.store(out_offsets_ptr + element, unit * factor, mask=inside)
     elif program < for_quality:
         element = (program - for_offsets).to(tl.int64) * BLOCK + lane
-        inside = element < num_quality
+        inside = element < num_predicted_quality
         factor = incoming(grad_total_ptr, grad_sensitivity_ptr, 1.0, zero) * tl.load(factors_ptr + 3)
-        unit = tl.load(unit_quality_ptr + element, mask=inside, other=0.0).to(COMPUTE)
-        tl.store(out_quality_ptr + element, unit * factor, mask=inside)
+        unit = tl.load(unit_predicted_quality_ptr + element, mask=inside, other=0.0).to(COMPUTE)
+        tl.store(out_predicted_quality_ptr + element, unit * factor, mask=inside)
     elif out_mu_ptr is not None:
         own = program - for_quality
         mean_cls, mean_loc = tl.load(factors_ptr + 5), tl.load(factors_ptr + 6)
@@ -121,14 +124,14 @@ def detection_loss_bwd_kernel(
         for at in range(0, stop, BLOCK):
             row = at + lane
             mine = tl.load(label_ptr + row, mask=row < num_rows, other=-1) == own
-            distance = tl.load(rows_ptr + 2 * num_rows + row, mask=mine, other=0.0)
+            distance = tl.load(of_points_ptr + 2 * num_rows + row, mask=mine, other=0.0)
             if CLS_LEARNS:
-                excess = tl.load(rows_ptr + row, mask=mine, other=0.0) - mean_cls
+                excess = tl.load(of_points_ptr + row, mask=mine, other=0.0) - mean_cls
                 by_mu, by_sigma = one_column(excess, distance, mine, raw_mu_ptr, raw_sigma_ptr, own, 0, FORM, COMPUTE)
                 cls_mu += by_mu
                 cls_sigma += by_sigma
             if LOC_LEARNS:
-                excess = tl.load(rows_ptr + num_rows + row, mask=mine, other=0.0) - mean_loc
+                excess = tl.load(of_points_ptr + num_rows + row, mask=mine, other=0.0) - mean_loc
                 by_mu, by_sigma = one_column(excess, distance, mine, raw_mu_ptr, raw_sigma_ptr, own, 1, FORM, COMPUTE)
                 start_mu += by_mu
                 start_sigma += by_sigma
@@ -148,61 +151,47 @@ def detection_loss_bwd_kernel(
                out_sigma_ptr, own * 3 + 2, slope_mu, slope_sigma)  # fmt: skip
 
 
-def detection_loss_backward(
-    grad_total: Tensor | None,
-    grad_cls: Tensor | None,
-    grad_loc: Tensor | None,
-    grad_sensitivity: Tensor | None,
-    grad_mu: Tensor | None,
-    grad_sigma: Tensor | None,
-    unit_logits: Tensor,
-    unit_offsets: Tensor,
-    unit_quality: Tensor,
-    label: Tensor,
-    rows: Tensor,
-    factors: Tensor,
-    raw_mu: Tensor | None,
-    raw_sigma: Tensor | None,
-    form: Sequence[float],
-    learns: Sequence[bool],
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The op's schema, in one launch."""
-    dtype, compute = _launch.compute_type(factors)
+def detection_loss_backward(given: BackwardOperands) -> BackwardOutputs:
+    """One launch."""
+    found = given.outputs()
+    dtype, compute = _launch.compute_type(given.factors)
     block = BLOCK // 4 if dtype == torch.float64 else BLOCK  # registers
-    device = factors.device
-    units = (unit_logits, unit_offsets, unit_quality)
-    found = tuple(_launch.empty(unit.shape, unit.dtype, device) for unit in units)
-    raws = tuple(
-        _launch.empty((0,) if raw is None else raw.shape, factors.dtype if raw is None else raw.dtype, device)
-        for raw in (raw_mu, raw_sigma)
-    )
-    classes = unit_logits.shape[-1] if raw_mu is None else raw_mu.shape[0]
-    owners = 0 if raw_mu is None else classes
-    programs = sum(triton.cdiv(unit.numel(), block) for unit in units) + owners
-
-    def address(tensor: Tensor | None) -> Tensor | None:
-        return None if tensor is None else tensor.contiguous()
-
+    learns = given.raw_mu is not None
+    classes = given.unit_logits.shape[-1] if given.raw_mu is None else given.raw_mu.shape[0]
+    units = (given.unit_logits, given.unit_offsets, given.unit_predicted_quality)
+    programs = sum(triton.cdiv(unit.numel(), block) for unit in units) + (classes if learns else 0)
     if programs:
-        with _launch.on_device_of(factors):
+        with _launch.on_device_of(given.factors):
             detection_loss_bwd_kernel[(programs,)](
-                *(address(grad) for grad in (grad_total, grad_cls, grad_loc, grad_sensitivity, grad_mu, grad_sigma)),
-                *units,
-                label,
-                rows,
-                factors,
-                address(raw_mu),
-                address(raw_sigma),
-                *found,
-                *(raw if owners else None for raw in raws),
-                label.numel(),
-                classes,
-                *(unit.numel() for unit in units),
-                FORM=tuple(float(value) for value in form),
-                CLS_LEARNS=learns[0],
-                LOC_LEARNS=learns[1],
+                grad_total_ptr=_launch.contiguous(given.grad_total),
+                grad_cls_ptr=_launch.contiguous(given.grad_cls),
+                grad_loc_ptr=_launch.contiguous(given.grad_loc),
+                grad_sensitivity_ptr=_launch.contiguous(given.grad_sensitivity),
+                grad_mu_ptr=_launch.contiguous(given.grad_mu),
+                grad_sigma_ptr=_launch.contiguous(given.grad_sigma),
+                unit_logits_ptr=given.unit_logits,
+                unit_offsets_ptr=given.unit_offsets,
+                unit_predicted_quality_ptr=given.unit_predicted_quality,
+                label_ptr=given.label,
+                of_points_ptr=given.of_points,
+                factors_ptr=given.factors,
+                raw_mu_ptr=_launch.contiguous(given.raw_mu),
+                raw_sigma_ptr=_launch.contiguous(given.raw_sigma),
+                out_logits_ptr=found.grad_logits,
+                out_offsets_ptr=found.grad_offsets,
+                out_predicted_quality_ptr=found.grad_predicted_quality,
+                out_mu_ptr=found.grad_raw_mu if learns else None,
+                out_sigma_ptr=found.grad_raw_sigma if learns else None,
+                num_rows=given.label.numel(),
+                num_classes=classes,
+                num_logits=given.unit_logits.numel(),
+                num_offsets=given.unit_offsets.numel(),
+                num_predicted_quality=given.unit_predicted_quality.numel(),
+                FORM=tuple(float(value) for value in given.gaussian_form),
+                CLS_LEARNS=given.cls_learns,
+                LOC_LEARNS=given.loc_learns,
                 COMPUTE=compute,
                 BLOCK=block,
                 **_launch.FUSED,
             )
-    return (*found, *raws)  # type: ignore[return-value]
+    return found

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import triton
 import triton.language as tl
-from asl_fast.kernels import _launch, _reduction
-from asl_fast.kernels._maths import load_pairs, share, store_pairs
+
+from . import _launch, _reduction
+from ._maths import load_pairs, share, store_pairs
 
 if TYPE_CHECKING:
     from asl_fast.reference.diou_loss import Operands, Outputs

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import torch
 import triton
 import triton.language as tl
-from asl_fast.kernels import _launch
 from torch import Tensor
+
+from . import _launch
 
 if TYPE_CHECKING:
     from asl_fast.reference.local_attention import BackwardOperands, BackwardOutputs, Operands, Outputs

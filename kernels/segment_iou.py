@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 import torch
 import triton
 import triton.language as tl
-from asl_fast.kernels import _launch
-from asl_fast.kernels._maths import load_pairs, maximum, minimum, share, store_pairs
-from asl_fast.kernels.segment_batches import Batches, batches
 from torch import Tensor
+
+from . import _launch
+from ._maths import load_pairs, maximum, minimum, share, store_pairs
+from .segment_batches import Batches, batches
 
 if TYPE_CHECKING:
     from asl_fast.reference.segment_iou import BackwardOperands, BackwardOutputs, Operands, Outputs

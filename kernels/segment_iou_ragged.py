@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 import torch
 import triton
 import triton.language as tl
-from asl_fast.kernels import _launch
-from asl_fast.kernels._maths import load_pairs, store_pairs
-from asl_fast.kernels.segment_iou import iou_of, slopes
 from torch import Tensor
+
+from . import _launch
+from ._maths import load_pairs, store_pairs
+from .segment_iou import iou_of, slopes
 
 if TYPE_CHECKING:
     from asl_fast.reference.segment_iou_ragged import BackwardOperands, BackwardOutputs, Operands, Outputs

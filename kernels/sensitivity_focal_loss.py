@@ -8,12 +8,17 @@ under Triton's interpreter and compiled for sm_80, sm_90 and gfx942; no GPU has 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import triton
 import triton.language as tl
-from asl_fast.kernels import _launch, _reduction
-from asl_fast.kernels._maths import log1p_unit
-from torch import Tensor
+
+from . import _launch, _reduction
+from ._maths import log1p_unit
+
+if TYPE_CHECKING:
+    from asl_fast.reference.sensitivity_focal_loss import Operands, Outputs
 
 
 @triton.jit
@@ -127,67 +132,47 @@ def sensitivity_focal_loss_fwd_kernel(
             tl.store(grad_weights_ptr + row, row_sum * factor, mask=in_rows)
 
 
-def sensitivity_focal_loss(
-    logits: Tensor,
-    targets: Tensor,
-    weights: Tensor | None,
-    mask: Tensor | None,
-    alpha: float,
-    gamma: float,
-    label_smoothing: float,
-    reduction: str,
-    need_logits: bool,
-    need_weights: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The op's schema: loss () or (..., C), d loss / d logits, d loss / d weights; (0,) for each not needed.
-
-    Two launches with a reduction, one without; the mean under a mask first counts the mask.
-    """
-    dtype, compute = _launch.compute_type(logits, weights)
-    elementwise = reduction == "none"
-    classes = logits.shape[-1]
-    rows = logits.numel() // classes if classes else 0
-    dense_weights = weights is not None and weights.dim() == logits.dim()
-    need_weights = need_weights and weights is not None
-
-    def output(shape: torch.Size | tuple[int, ...], of: torch.dtype) -> Tensor:
-        return _launch.empty(shape, of, logits.device)
-
-    grad_logits = output(logits.shape if need_logits else (0,), _launch.unit_gradient_dtype(logits))
-    grad_weights = output((0,), _launch.unit_gradient_dtype(logits if weights is None else weights))
-    if need_weights and weights is not None:
-        grad_weights = output(logits.shape if elementwise else weights.shape, grad_weights.dtype)
+def sensitivity_focal_loss(given: Operands) -> Outputs:
+    """Two launches with a reduction, one without; the mean under a mask first counts the mask."""
+    found = given.outputs()
+    dtype, device = found.loss.dtype, found.loss.device
+    rows, classes, elementwise = given.rows, given.classes, given.reduction == "none"
     if rows == 0:
-        loss = output(logits.shape if elementwise else (), dtype).zero_()
-        return loss, grad_logits, grad_weights.zero_()
+        found.loss.zero_()
+        found.grad_weights.zero_()
+        return found
     block_rows, block_classes = _launch.row_tile(classes, 512 if dtype == torch.float64 else 2048)  # registers
     programs = triton.cdiv(rows, block_rows)
-    loss = output(logits.shape if elementwise else (programs,), dtype)
-    mean = reduction == "mean"
-    with _launch.on_device_of(logits):
+    # A single program writes the loss itself.
+    direct = elementwise or programs == 1
+    parts = found.loss if direct else _launch.empty((programs,), dtype, device)
+    mean = given.reduction == "mean"
+    with _launch.on_device_of(given.logits):
         sensitivity_focal_loss_fwd_kernel[(programs,)](
-            logits.contiguous(),
-            targets.contiguous(),
-            None if weights is None else weights.contiguous(),
-            None if mask is None else mask.contiguous().view(torch.uint8),
-            mask.sum() if mean and mask is not None else None,
-            loss,
-            grad_logits if need_logits else None,
-            grad_weights if need_weights else None,
+            given.logits.contiguous(),
+            given.targets.contiguous(),
+            None if given.weights is None else given.weights.contiguous(),
+            None if given.mask is None else given.mask.contiguous().view(torch.uint8),
+            given.mask.sum() if mean and given.mask is not None else None,
+            parts,
+            _launch.or_none(found.grad_logits),
+            _launch.or_none(found.grad_weights),
             rows,
             classes,
-            logits.numel(),
-            ALPHA=float(alpha),
-            GAMMA=float(gamma),
-            KEEP=1.0 - label_smoothing,
-            SPREAD=label_smoothing / (classes + 1),
-            SPARSE=not targets.is_floating_point(),
-            DENSE_WEIGHTS=dense_weights,
+            given.logits.numel(),
+            ALPHA=float(given.alpha),
+            GAMMA=float(given.gamma),
+            KEEP=1.0 - given.label_smoothing,
+            SPREAD=given.label_smoothing / (classes + 1),
+            SPARSE=given.sparse,
+            DENSE_WEIGHTS=given.weights is not None and not given.row_weights,
             ELEMENTWISE=elementwise,
             MEAN=mean,
-            COMPUTE=compute,
+            COMPUTE=_launch.triton_type(dtype),
             BLOCK_ROWS=block_rows,
             BLOCK_CLASSES=block_classes,
             **_launch.FUSED,
         )
-        return loss if elementwise else _reduction.total(loss), grad_logits, grad_weights
+        if not direct:
+            _reduction.total(parts, found.loss)
+    return found

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 import torch
 import triton
 import triton.language as tl
-from asl_fast.kernels import _launch
-from asl_fast.kernels.candidate_order import Ordered, ordered
 from torch import Tensor
+
+from . import _launch
+from .candidate_order import Ordered, ordered
 
 if TYPE_CHECKING:
     from asl_fast.reference.soft_nms import Operands, Outputs
@@ -245,7 +246,7 @@ def soft_nms(given: Operands) -> Outputs:
     found = given.outputs()
     device, count = given.scores.device, given.scores.shape[0]
     if count == 0:
-        found.count.zero_()
+        found.num_kept.zero_()
         return found
     with _launch.on_device_of(given.scores):
         candidates = ordered(given.segments.float(), given.scores.float(), given.labels, given.video_index)
@@ -293,10 +294,10 @@ def _collect(
 ) -> None:
     """Write the padded result of what was selected."""
     ends = counts.cumsum(0)
-    found.count.copy_(ends[-1])
+    found.num_kept.copy_(ends[-1])
     rows = found.indices.shape[0]
     row = torch.arange(rows, device=counts.device)
-    there = row < found.count
+    there = row < found.num_kept
     video = torch.searchsorted(ends, row, right=True).clamp(max=len(counts) - 1)
     place = torch.where(there, candidates.starts[video] + row - (ends - counts)[video], 0)
     chosen = torch.where(there, positions[place].long(), 0)
@@ -309,7 +310,7 @@ def _collect(
             candidates.starts,
             video,
             chosen,
-            found.count,
+            found.num_kept,
             found.segments,
             voting_threshold,
             HAS_LABELS=candidates.labels is not None,

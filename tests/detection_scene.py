@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arguments of ``detection_loss``: two videos on three levels, with ties; and the same loss composed of its parts."""
+"""Arguments of ``detection_loss``: two videos on three levels, with ties; and what the equations say to them."""
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from asl_fast import RaggedTargets, assign_points, diou_loss, sensitivity_focal_loss
+from asl_fast import RaggedTargets
 from asl_fast.ops.detection_loss import BRANCHES, DetectionLoss, RawGaussians, detection_loss
-from asl_fast.sensitivity import class_probability, instance_labels, mean_one, offset_iou
+from tests.loss_equations import Expected, expected_losses
 
 INIT, MU_SCALE, SIGMA_SCALES = (0.0, -0.5, 0.5), 0.4, (1.4, 0.9)
 
@@ -47,7 +46,7 @@ class Scene(NamedTuple):
             self.points,
             self.targets,
             torch.tensor(90.0, dtype=dtype, device=self.logits.device),
-            quality=self.quality[..., : len(branches)] if q else None,
+            predicted_quality=self.quality[..., : len(branches)] if q else None,
             gaussians=self.gaussians() if p else None,
             **options,
         )
@@ -80,54 +79,22 @@ def scene(
     return Scene(*leaves, mask, points, RaggedTargets.from_list(videos))
 
 
-def composed(
-    data: Scene,
-    *,
-    p: bool = True,
-    q: bool = True,
-    branches: tuple[str, ...] = BRANCHES,
-    constant_weights: tuple[float, float] = (1.0, 1.0),
-    normalize: bool = True,
-    label_smoothing: float = 0.0,
-    momentum: float = 1.0,
-    location_weight: float = 1.0,
-    **assignment: Any,
-) -> tuple[Tensor, ...]:
-    """total, cls, loc, sensitivity, number of positives and normaliser from the separate ops and autograd."""
-    dtype = data.logits.dtype
-    assigned = assign_points(data.points, data.targets, data.logits.shape[-1], **assignment)
-    positive = assigned.positive & data.mask
-    label = instance_labels(data.targets.labels, assigned.instance)
-    target = torch.where(positive[..., None], assigned.offsets.to(dtype), 1.0)
-    pred = torch.where(positive[..., None], data.offsets, 1.0)
-    h = {b: torch.full_like(data.offsets[..., 0], w) for b, w in zip(BRANCHES, constant_weights, strict=True)}
-    for branch in branches if p or q else ():
-        h[branch] = torch.zeros_like(h[branch])
-    sensitivity = data.logits.new_zeros(())
-    if p:
-        mu = torch.tensor(INIT, dtype=dtype) + MU_SCALE * torch.atan(data.raw_mu / MU_SCALE)
-        scale = torch.full_like(data.raw_sigma, SIGMA_SCALES[1]).masked_fill(data.raw_sigma < 0, SIGMA_SCALES[0])
-        sigma = torch.exp(scale * torch.atan(data.raw_sigma / scale))
-        each = torch.exp(-(((assigned.distance[..., None].to(dtype) - mu[label]) / sigma[label]) ** 2) / 2)
-        for branch, own in (("cls", each[..., 0]), ("loc", each[..., 1] + each[..., 2])):
-            if branch in branches:
-                h[branch] = h[branch] + own
-    if q:
-        wanted = {"cls": class_probability(data.logits, label), "loc": offset_iou(pred, target)}
-        for column, branch in enumerate(branches):
-            said = data.quality[..., column]
-            error = torch.where(positive, (said - wanted[branch].detach()) ** 2, 0.0).sum()
-            sensitivity = sensitivity + error / positive.sum().clamp(min=1)
-            h[branch] = h[branch] + said.detach()
-    if normalize and (p or q):
-        h.update({branch: mean_one(h[branch], positive) for branch in branches})
-    normalizer = momentum * 90 + (1 - momentum) * positive.sum().clamp(min=1)
-    weights = torch.where(positive, h["cls"], 1.0)
-    smooth = {"label_smoothing": label_smoothing, "reduction": "sum"}
-    cls = sensitivity_focal_loss(data.logits, assigned.class_targets.to(dtype), weights, data.mask, **smooth)
-    weights = torch.where(positive, h["loc"], 0.0).flatten()
-    loc = diou_loss(pred.flatten(0, 1), target.flatten(0, 1), weights, reduction="sum")
-    cls, loc = cls / normalizer, loc / normalizer
-    balance = location_weight if location_weight > 0 else (cls / loc.clamp(min=0.01)).detach()
-    assert math.isfinite(cls.item()) and bool(positive.any())
-    return cls + balance * loc + sensitivity, cls, loc, sensitivity, positive.sum(), normalizer
+def expected(
+    data: Scene, *, p: bool = True, q: bool = True, branches: tuple[str, ...] = BRANCHES, **options: Any
+) -> Expected:
+    """What the equations say to :meth:`Scene.call`."""
+    mu = torch.tensor(INIT, dtype=data.raw_mu.dtype) + MU_SCALE * torch.atan(data.raw_mu / MU_SCALE)
+    scale = torch.full_like(data.raw_sigma, SIGMA_SCALES[1]).masked_fill(data.raw_sigma < 0, SIGMA_SCALES[0])
+    sigma = torch.exp(scale * torch.atan(data.raw_sigma / scale))
+    return expected_losses(
+        data.logits,
+        data.offsets,
+        data.mask,
+        data.points,
+        data.targets,
+        90.0,
+        quality=data.quality if q else None,
+        mu_sigma=(mu, sigma) if p else None,
+        branches=branches,
+        **options,
+    )

@@ -16,6 +16,8 @@ import pytest
 import torch
 from torch.autograd import DeviceType
 
+from asl_fast import native
+from asl_fast.backend import backend
 from benchmarks import actionformer, compiling, run
 from benchmarks.launches import summarise
 from benchmarks.measuring import Options, check, measure_case
@@ -106,6 +108,21 @@ def test_a_run_from_another_folder_writes_every_column(tmp_path: Path) -> None:
 def test_a_wrong_request_is_answered(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run.main(arguments) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_reference_is_not_measured_as_if_it_were_compiled(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(native, "cpu_module", lambda: None)
+    monkeypatch.setattr(native, "why_missing", lambda kind="cpu": "it was never built")
+    quick = ["--op", "diou_loss", "--quick", "--case", "small", "--seconds", "0.01"]
+    assert run.main(quick) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and shown.err.count("\n") == 1
+    assert "more ops run on the reference" in shown.err and "it was never built" in shown.err
+    with backend("reference"):
+        assert run.main(quick) == 0
+    assert "every op is forced to reference\n" in capsys.readouterr().out
 
 
 def test_list_names_cases_and_measures_nothing(capsys: pytest.CaptureFixture[str]) -> None:

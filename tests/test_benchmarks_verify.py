@@ -69,6 +69,7 @@ def test_files_that_cannot_be_compared(tmp_path: Path, capsys: pytest.CaptureFix
     good = write(tmp_path / "good.json", result("a", 1.0, eager=2.0))
     other = write(tmp_path / "other.json", result("b", 1.0, eager=2.0))
     gpu = write(tmp_path / "gpu.json", result("a", 1.0, eager=2.0), device="a GPU")
+    slow = write(tmp_path / "slow.json", result("a", 1.0, eager=2.0), forced_backend="reference")
     broken = tmp_path / "broken.json"
     broken.write_text("{")
     foreign = tmp_path / "foreign.json"
@@ -77,6 +78,7 @@ def test_files_that_cannot_be_compared(tmp_path: Path, capsys: pytest.CaptureFix
         (str(tmp_path / "absent.json"), "absent.json: No such file"),
         (other, "no case in common"),
         (gpu, "cannot be compared"),
+        (slow, "forced_backend None and 'reference' cannot be compared"),
         (str(broken), "is not JSON"),
         (str(foreign), "is not a result of"),
     ):

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from asl_fast.data import DatasetBundle
-from asl_fast.data.hapt import read_signals
+from asl_fast.data.bundle import DatasetBundle
+from asl_fast.data.datasets.hapt import read_signals
 from asl_fast.detect import main
+from asl_fast.detection.trained import load_trained
 from asl_fast.evaluation.activitynet_json import SegmentFile, read_detections
 from asl_fast.train import main as train_main
 from asl_fast.training.loop import train
 from asl_fast.training.run import describe_dataset, write_results
 from asl_fast.training.run_folder import RunFolder
-from asl_fast.training.trained import load_trained
 from tests.shared import shared_file
 from tests.training.tiny import CPU, TINY_OPTIONS, small_hapt, tiny_bundle, tiny_config
 
@@ -191,8 +191,11 @@ def test_wrong_requests_are_one_line(
     assert "nothing.npy does not exist" in failure(capsys, *good, "--features", str(tmp_path / "nothing.npy"))
     assert "no recording found" in failure(capsys, *good, "--features", str(tmp_path / "empty"))
     assert "--batch-size must be at least 1" in failure(capsys, *good, "--features", str(features), "--batch-size", "0")
-    assert "invalid choice: 'bets'" in failure(capsys, *good, "--features", str(features), "--checkpoint", "bets")
+    assert "invalid choice 'bets' for argument '--checkpoint'" in failure(
+        capsys, *good, "--features", str(features), "--checkpoint", "bets"
+    )
     assert "--features" in failure(capsys, "--run", str(run.path), *output)
+    assert "--features needs at least one" in failure(capsys, *good, "--features")
     elsewhere = ("--run", str(run.path), "--features", str(features), "--output")
     assert "does not exist" in failure(capsys, *elsewhere, str(tmp_path / "no" / "out.json"))
     assert "is a folder" in failure(capsys, *elsewhere, str(tmp_path))

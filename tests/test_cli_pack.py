@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from asl_fast.data import load_dataset, write_activitynet_json
-from asl_fast.data.own_data import open_own_data
-from asl_fast.data.packed_store import DATA, PackedFeatureStore
+from asl_fast.data.annotations.activitynet import write_activitynet_json
+from asl_fast.data.custom.data import open_own_data
+from asl_fast.data.features.packed_store import DATA, PackedFeatureStore
+from asl_fast.data.load import load_dataset
 from asl_fast.detect import main as detect
 from asl_fast.pack import main
 from asl_fast.train import main as train

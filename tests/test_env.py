@@ -5,15 +5,20 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from asl_fast import env, environment, native
+from asl_fast.evaluation.conventions import ACTIONFORMER
+from asl_fast.evaluation.matching import match_segments
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +87,47 @@ def test_a_damaged_build_record_does_not_hide_a_module(tmp_path: Path, monkeypat
     (tmp_path / "_build_info.json").write_text("{")
     forget_modules(monkeypatch, tmp_path)
     assert "never built" in str(native.why_missing())
+
+
+def test_an_installed_build_that_this_tree_hides_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clone, installed = tmp_path / "clone" / "asl_fast", tmp_path / "site-packages" / "asl_fast"
+    for folder in (clone, installed):
+        folder.mkdir(parents=True)
+    (clone.parent / "setup.py").touch()
+    (installed / f"_native{EXTENSION_SUFFIXES[0]}").touch()
+    forget_modules(monkeypatch, clone)
+    monkeypatch.setattr(sys, "path", [str(clone.parent), str(installed.parent)])
+    monkeypatch.delitem(sys.modules, "asl_fast._native_cuda", raising=False)
+    reason = str(native.why_missing())
+    assert f"never built in {clone}, which hides the build in {installed}" in reason
+    assert f"run pip install -e {clone.parent}, or start Python in another folder" in reason
+    assert "hides" not in str(native.why_missing("cuda")), "no CUDA module is installed there either"
+
+
+def test_the_module_of_another_checkout_is_not_taken_for_this_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an editable installation of a second checkout finds for a first one that was never built."""
+    other = tmp_path / "other" / "asl_fast" / f"_native{EXTENSION_SUFFIXES[0]}"
+    other.parent.mkdir(parents=True)
+    other.touch()
+    monkeypatch.setattr(native, "PACKAGE", tmp_path / "asl_fast")
+    monkeypatch.setattr(native, "import_module", lambda name: SimpleNamespace(__file__=str(other)))
+    monkeypatch.setitem(sys.modules, "asl_fast._native", SimpleNamespace(__file__=str(other)))
+    monkeypatch.setattr(sys, "path", [])
+    assert native.cpu_module() is None
+    assert f"never built in {tmp_path / 'asl_fast'}, which hides the build in {other.parent}" in str(
+        native.why_missing()
+    )
+
+
+def test_matching_in_numpy_warns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_modules(monkeypatch, tmp_path)
+    monkeypatch.setattr(native, "_warned", set())
+    segments, one = np.array([[0.0, 1.0]]), np.zeros(1, dtype=np.int64)
+    given = (segments, one, segments, np.array([0, 1]), np.array([0.5]), ACTIONFORMER)
+    with pytest.warns(native.SlowPathWarning, match=r"^match_segments runs plain PyTorch or NumPy .* never built"):
+        assert match_segments(*given).tolist() == [[0]]
 
 
 def test_report_names_every_operator_and_device() -> None:

@@ -19,12 +19,12 @@ class SensorAugmentation:
     """Rotates tri-axial sensors and changes the speed of a recording, by new random amounts for every sample.
 
     Args:
-        transform: what made the features; says how samples are packed, and undoes the normalisation for the rotation.
-        rotation_sd_deg: standard deviation of each component of the rotation vector; all sensors turn together.
-        speed_range: the recording is stretched in time by a factor drawn from [1 - speed_range, 1 + speed_range].
+        transform: What made the features; says how samples are packed, and undoes the normalisation for the rotation.
+        rotation_sd_deg: Standard deviation of each component of the rotation vector; all sensors turn together.
+        speed_range: The recording is stretched in time by a factor drawn from [1 - speed_range, 1 + speed_range].
 
     Raises:
-        ValueError: for a negative amount, a speed range of 1 or more, or channels that do not come in threes.
+        ValueError: For a negative amount, a speed range of 1 or more, or channels that do not come in threes.
     """
 
     transform: FeatureTransform
@@ -49,13 +49,13 @@ class SensorAugmentation:
         grid: FeatureGrid,
         generator: np.random.Generator,
     ) -> tuple[NDArray[np.float32], NDArray[np.float64], FeatureGrid]:
-        """A changed copy of one sample.
+        """Make a changed copy of one sample.
 
         Args:
             features: (T, D) as `FeatureTransform` packs them.
             segments: (G, 2) in grid units.
-            grid: of the features.
-            generator: source of the random amounts; always asked for the same number of them.
+            grid: Of the features.
+            generator: Source of the random amounts; always asked for the same number of them.
 
         Returns:
             Features (T', D), segments in the new grid units, and the grid that still maps them to the same seconds.

@@ -34,7 +34,7 @@ class Batch:
         return len(self.video_ids)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
-        """The batch with every tensor on ``device``."""
+        """Return the batch with every tensor on ``device``."""
         return replace(
             self,
             features=self.features.to(device, non_blocking=non_blocking),
@@ -45,7 +45,7 @@ class Batch:
         )
 
     def pin_memory(self) -> Batch:
-        """The batch in page-locked memory; what a DataLoader with ``pin_memory=True`` calls."""
+        """Return the batch in page-locked memory; what a DataLoader with ``pin_memory=True`` calls."""
         return replace(
             self,
             features=self.features.pin_memory(),
@@ -85,7 +85,7 @@ def collate(
     """Pad samples to one length (see `padded_length`) and lay their segments end to end.
 
     Raises:
-        ValueError: for an empty list, or features of different width.
+        ValueError: For an empty list, or features of different width.
     """
     if not samples:
         raise ValueError("collate: no samples")

@@ -69,7 +69,7 @@ def random_crop(
     threshold: float,
     max_trials: int = 200,
 ) -> Crop:
-    """A random stretch of the video that holds at least one action, as in ActionFormer's ``truncate_feats``.
+    """Cut out a random stretch of the video that holds at least one action, as in ActionFormer's ``truncate_feats``.
 
     A video longer than ``max_length`` is cut to it; a shorter one to a random share of its length, in ``crop_ratio``.
     Places are drawn until one keeps a segment (see `cut`); after ``max_trials`` the last is taken as it is.

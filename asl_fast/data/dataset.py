@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from asl_fast.data.annotations.video import Video
 from asl_fast.data.augment import SensorAugmentation
 from asl_fast.data.crop import clean_segments, random_crop
+from asl_fast.data.features.store import FeatureStore
 from asl_fast.data.grid import FeatureGrid
-from asl_fast.data.store import FeatureStore
-from asl_fast.data.types import Video
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class DetectionDataset(Dataset[Sample]):
         seed: Non-negative seed of the crops and changes.
 
     Raises:
-        ValueError: when no video is given, or an option is out of range.
+        ValueError: When no video is given, or an option is out of range.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class DetectionDataset(Dataset[Sample]):
         self._epoch.fill_(epoch)
 
     def with_options(self, **options: Any) -> DetectionDataset:
-        """The same videos and features with other crop settings (the keyword arguments of the constructor)."""
+        """Return the same videos and features with other crop settings (the keyword arguments of the constructor)."""
         settings: dict[str, Any] = {
             "training": self.training,
             "max_length": self.max_length,

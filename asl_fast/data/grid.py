@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-Times = TypeVar("Times", float, NDArray[np.float64], torch.Tensor)
+if TYPE_CHECKING:
+    import torch
+
+Times = TypeVar("Times", float, NDArray[np.float64], "torch.Tensor")
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class FeatureGrid:
         offset_frame: Frame that index 0 stands for; None means ``window_frame / 2``.
 
     Raises:
-        ValueError: when fps, stride or window is not positive and finite.
+        ValueError: When fps, stride or window is not positive and finite.
     """
 
     fps: float

@@ -6,13 +6,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from asl_fast.data.annotations.problems import Problems
+from asl_fast.data.annotations.video import Annotations, Video
+from asl_fast.data.bundle import DatasetBundle
 from asl_fast.data.dataset import DetectionDataset
-from asl_fast.data.feature_check import check_videos
-from asl_fast.data.manifest import FeatureManifest
-from asl_fast.data.packed_store import store_note
-from asl_fast.data.problems import Problems
-from asl_fast.data.store import NamedFeatureStore
-from asl_fast.data.types import Annotations, DatasetBundle, Video
+from asl_fast.data.features.check import check_videos
+from asl_fast.data.features.manifest import FeatureManifest
+from asl_fast.data.features.packed_store import store_note
+from asl_fast.data.features.store import NamedFeatureStore
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +55,7 @@ class DataSource:
         strict: bool,
         place: Path,
     ) -> DatasetBundle:
-        """The data set ready for training, without the videos whose features cannot be used.
+        """Make the data set ready for training, without the videos whose features cannot be used.
 
         Args:
             max_length, truncation_threshold: Of the training crops, see `DetectionDataset`.
@@ -64,7 +65,7 @@ class DataSource:
             place: What the description names as the data set's place.
 
         Raises:
-            ValueError: when no video is left, or the features as a whole do not fit the layout; when strict, for any
+            ValueError: When no video is left, or the features as a whole do not fit the layout; when strict, for any
                 bad video.
         """
         problems = Problems(self.name, strict=strict)

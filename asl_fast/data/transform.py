@@ -65,7 +65,7 @@ class FeatureTransform:
         """Raw (N, C) to features (T, samples_per_step * C) float32.
 
         Raises:
-            ValueError: for an empty signal, another number of channels, or a value that is not finite.
+            ValueError: For an empty signal, another number of channels, or a value that is not finite.
         """
         if signal.ndim != 2 or signal.shape[1] != self.num_channels or len(signal) == 0:
             raise ValueError(f"a raw signal must be (N, {self.num_channels}) with N > 0, got {signal.shape}")
@@ -83,5 +83,5 @@ class FeatureTransform:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> FeatureTransform:
-        """The inverse of `state`."""
+        """Invert `state`."""
         return cls(np.asarray(state["mean"]), np.asarray(state["std"]), int(state["samples_per_step"]))

@@ -45,7 +45,7 @@ class Columns:
 def read_columns(
     table: Table, name: Literal["ground_truth", "predictions"], convention: Convention, labels: str = "labels"
 ) -> Columns:
-    """Checks a table's columns ``video``, ``segments``, ``labels`` and, for predictions, ``scores``.
+    """Check a table's columns ``video``, ``segments``, ``labels`` and, for predictions, ``scores``.
 
     Instead of ``segments`` (N, 2), which a data frame cannot hold in one plain column, the table may have the columns
     ``start`` and ``end``. ``labels`` names the column to use as class.

@@ -128,7 +128,7 @@ CONVENTIONS: dict[str, Convention] = {
 
 
 def get_convention(convention: str | Convention) -> Convention:
-    """The convention of that name; a :class:`Convention` passes through.
+    """Find the convention of that name; a :class:`Convention` passes through.
 
     Raises:
         ValueError: No convention has that name.

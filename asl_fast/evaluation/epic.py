@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,18 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from asl_fast.evaluation.activitynet_json import AnnotationError, load_object
+from asl_fast.data.annotations.activitynet import read_results
+from asl_fast.data.annotations.epic100 import EpicAction, read_class_names, read_epic_row
+from asl_fast.data.annotations.problems import AnnotationError
 from asl_fast.evaluation.columns import Array
 from asl_fast.evaluation.conventions import Convention
 from asl_fast.evaluation.fusion import combine_verbs_and_nouns
 from asl_fast.evaluation.protocols import ProtocolResult, evaluate_protocol, get_protocol
+from asl_fast.files import read_text
 
 NUM_VERBS, NUM_NOUNS = 97, 300
 _COLUMNS = ("video_id", "start_timestamp", "stop_timestamp", "verb_class", "noun_class")
 
 
 def read_epic_csv(path: str | Path, *, skipped: dict[str, str] | None = None) -> dict[str, Array]:
-    """Columns ``video``, ``segments`` (N, 2) seconds, ``verb``, ``noun`` of an EPIC_100_*.csv file.
+    """Read columns ``video``, ``segments`` (N, 2) seconds, ``verb``, ``noun`` of an EPIC_100_*.csv file.
 
     Times are the timestamps, not the frame numbers, which are counted at a nominal rate.
 
@@ -36,35 +40,32 @@ def read_epic_csv(path: str | Path, *, skipped: dict[str, str] | None = None) ->
         AnnotationError: Naming the line, column and value that cannot be used.
     """
     path = Path(path)
-    try:
-        file = path.open(encoding="utf-8", newline="")
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file") from None
-    rows: list[tuple[str, float, float, int, int]] = []
-    with file:
-        reader = csv.DictReader(file)
-        missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
-        if missing:
-            raise AnnotationError(f"{path}: has no column {missing[0]!r}; found {list(reader.fieldnames or ())}")
-        for row in reader:
-            try:
-                rows.append(_annotation(row, f"{path}: line {reader.line_num} (video {row['video_id']})"))
-            except AnnotationError as error:
-                if skipped is None:
-                    raise
-                skipped.setdefault(row["video_id"], str(error))
-    rows = [row for row in rows if not skipped or row[0] not in skipped]
-    video, start_sec, stop_sec, verbs, nouns = zip(*rows, strict=True) if rows else ((),) * 5
+    videos: list[str] = []
+    actions: list[EpicAction] = []
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
+    if missing:
+        raise AnnotationError(f"{path}: has no column {missing[0]!r}; found {list(reader.fieldnames or ())}")
+    for row in reader:
+        where = f"{path}: line {reader.line_num} (video {row['video_id']})"
+        try:
+            actions.append(read_epic_row(row, where, (NUM_VERBS, NUM_NOUNS), reversed_segments="error"))
+            videos.append(row["video_id"])
+        except AnnotationError as error:
+            if skipped is None:
+                raise
+            skipped.setdefault(row["video_id"], str(error))
+    kept = [index for index, video in enumerate(videos) if not skipped or video not in skipped]
     return {
-        "video": np.array(video, dtype=str),
-        "segments": np.array([start_sec, stop_sec], dtype=np.float64).T,
-        "verb": np.array(verbs, dtype=np.int64),
-        "noun": np.array(nouns, dtype=np.int64),
+        "video": np.array([videos[index] for index in kept], dtype=str),
+        "segments": np.array([actions[index][:2] for index in kept], dtype=np.float64).reshape(-1, 2),
+        "verb": np.array([actions[index].verb for index in kept], dtype=np.int64),
+        "noun": np.array([actions[index].noun for index in kept], dtype=np.int64),
     }
 
 
 def read_epic_detections(path: str | Path, *, skipped: dict[str, str] | None = None) -> dict[str, Array]:
-    """Columns ``video``, ``segments``, ``verb``, ``noun``, ``scores`` of a challenge file.
+    """Read columns ``video``, ``segments``, ``verb``, ``noun``, ``scores`` of a challenge file.
 
     ``{"results": {video: [{"verb": 1, "noun": 2, "action": "1,2", "score": 0.5, "segment": [0.0, 1.5]}]}}``; ``action``
     may be left out.
@@ -79,12 +80,9 @@ def read_epic_detections(path: str | Path, *, skipped: dict[str, str] | None = N
         AnnotationError: Naming the video, entry and value that cannot be used.
     """
     path = Path(path)
-    results = load_object(path).get("results")
-    if not isinstance(results, dict):
-        raise AnnotationError(f"{path}: has no 'results' that maps video ids to lists")
     video: list[str] = []
     numbers: list[tuple[float, float, int, int, float]] = []
-    for name, entries in results.items():
+    for name, entries in read_results(path).items():
         try:
             found = _detections(entries, f"{path}: video {name}")
         except AnnotationError as error:
@@ -116,8 +114,7 @@ def class_ids(labels: Array, folder: Path, task: str) -> Array:
     path = folder / f"EPIC_100_{task}_classes.csv"
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file; it is needed because {task}s are given by name")
-    with path.open(encoding="utf-8", newline="") as file:
-        known = {row["key"]: int(row["id"]) for row in csv.DictReader(file)}
+    known = {name: index for index, name in enumerate(read_class_names(path))}
     unknown = sorted(set(labels.tolist()) - set(known))
     if unknown:
         raise AnnotationError(f"{unknown[0]!r} is not a {task} of {path}")
@@ -132,7 +129,7 @@ def evaluate_verbs_and_nouns(
     convention: str | Convention | None = None,
     **combination: Any,
 ) -> ProtocolResult:
-    """The protocol "epic100" for two detectors: each one's own mAP, and that of the actions that both together give.
+    """Score two detectors by the protocol "epic100": each one by itself, and the actions that both together give.
 
     Args:
         ground_truth: Columns ``video``, ``segments``, ``verb``, ``noun``.
@@ -156,14 +153,6 @@ def evaluate_verbs_and_nouns(
     return replace(parts[0], protocol=replace(parts[0].protocol, measures=protocol.measures), measures=merged)
 
 
-def _annotation(row: Mapping[str, str], where: str) -> tuple[str, float, float, int, int]:
-    start, stop = (_seconds(row[column], where, column) for column in _COLUMNS[1:3])
-    if stop < start:
-        raise AnnotationError(f"{where}: stop_timestamp {row['stop_timestamp']} lies before start_timestamp")
-    verb, noun = (_class(row[column], where, column) for column in _COLUMNS[3:])
-    return row["video_id"], start, stop, verb, noun
-
-
 def _detections(entries: Any, where: str) -> list[tuple[float, float, int, int, float]]:
     if not isinstance(entries, list):
         raise AnnotationError(f"{where}: must be a list of detections, found {entries!r:.80}")
@@ -182,21 +171,3 @@ def _detections(entries: Any, where: str) -> list[tuple[float, float, int, int, 
             raise AnnotationError(f"{where}: [{index}] cannot be used ({error!r}): {entry}") from error
         rows.append((start, end, verb, noun, score))
     return rows
-
-
-def _seconds(text: str, where: str, column: str) -> float:
-    try:
-        hours, minutes, seconds = map(float, text.split(":"))
-    except (ValueError, AttributeError):
-        hours = minutes = seconds = math.nan
-    found = hours * 3600 + minutes * 60 + seconds
-    if not math.isfinite(found):
-        raise AnnotationError(f"{where}: {column} is {text!r}; it must be HH:MM:SS.ss")
-    return found
-
-
-def _class(text: str, where: str, column: str) -> int:
-    limit = NUM_VERBS if column == "verb_class" else NUM_NOUNS
-    if not isinstance(text, str) or not text.isdecimal() or int(text) >= limit:
-        raise AnnotationError(f"{where}: {column} is {text!r}; it must be an integer below {limit}")
-    return int(text)

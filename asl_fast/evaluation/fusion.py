@@ -22,7 +22,7 @@ def fuse_video_scores(
     top_classes: int = 2,
     max_per_video: int | None = None,
 ) -> dict[str, Array]:
-    """Gives every detection of a video each of the video's best classes, as published ActivityNet results do.
+    """Give every detection of a video each of the video's best classes, as published ActivityNet results do.
 
     A class-agnostic detector finds where something happens and a video classifier (such as CUHK's) says what:
     score = sqrt(class score * detection score), as in ActionFormer's post-processing. Labels of the detections are

@@ -82,6 +82,7 @@ def match_segments(
     """
     module = native.cpu_module()
     if module is None:
+        native.warn_slow_path_once("match_segments", "cpu", native.why_missing())
         return match_segments_numpy(segments_sec, group, annotations_sec, group_offsets, tiou_thresholds, convention)
     predictions, annotations, thresholds = (
         np.ascontiguousarray(array, dtype=np.float64) for array in (segments_sec, annotations_sec, tiou_thresholds)
@@ -122,7 +123,7 @@ def match_segments_numpy(
     tiou_thresholds: FloatArray,
     convention: Convention,
 ) -> Matches:
-    """The reference for :func:`match_segments`, and what runs where the C++ module is not built."""
+    """Match as :func:`match_segments` does: its reference, and what runs where the C++ module is not built."""
     matched = np.full((len(tiou_thresholds), len(segments_sec)), -1, dtype=np.int32)
     taken = [bytearray(len(annotations_sec)) for _ in tiou_thresholds]
     lowest = tiou_thresholds.min(initial=np.inf)

@@ -63,7 +63,7 @@ class Problem:
 
 
 def build_problem(ground_truth: Columns, predictions: Columns, convention: Convention) -> Problem:
-    """Encodes, cleans, groups and sorts.
+    """Encode, clean, group and sort.
 
     Raises:
         ValueError: No annotation is left, or a predicted class is unknown and the convention does not accept that.

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from asl_fast.evaluation.columns import Array
 from asl_fast.evaluation.conventions import DEFAULT, PUBLISHED, Convention, get_convention
 from asl_fast.evaluation.mean_ap import MeanAveragePrecision, mean_average_precision
 from asl_fast.evaluation.recall import RecallAtK, recall_at_k
+from asl_fast.wording import nearest
 
 EPIC_NOUNS = 300
 
@@ -176,36 +176,36 @@ PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in _ALL}
 
 
 def get_protocol(name: str) -> Protocol:
-    """The protocol of that name.
+    """Find the protocol of that name.
 
     Raises:
         ValueError: There is none; names the nearest.
     """
     if name not in PROTOCOLS:
-        near = difflib.get_close_matches(name, PROTOCOLS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"unknown evaluation protocol {name!r}; {hint}known: {', '.join(PROTOCOLS)}")
+        raise ValueError(f"unknown evaluation protocol {name!r}; {nearest(name, PROTOCOLS)}")
     return PROTOCOLS[name]
 
 
-def run_protocol(
-    dataset: str,
-    tiou_thresholds: Iterable[float],
-    strict_thresholds: Iterable[float] = (),
-    convention: str | Convention = "default",
-    description: str = "",
-) -> Protocol:
-    """How a training run is scored: its own thresholds and convention, and what its benchmark reports beside mAP.
+def run_protocol(dataset: str, settings: Mapping[str, Any], description: str = "") -> Protocol:
+    """Say how a training run is scored: its own thresholds and convention, and what its benchmark reports beside mAP.
+
+    Args:
+        dataset: Name of the run's data set.
+        settings: ``tiou_thresholds``, ``strict_thresholds`` and ``convention`` as the run was configured; the last two
+            may be missing.
+        description: What is counted, in words.
 
     Raises:
-        ValueError: for an unknown convention.
+        KeyError: There are no ``tiou_thresholds``.
+        ValueError: The convention is unknown.
     """
-    measures = [Measure("mAP", tuple(tiou_thresholds))]
-    if strict := tuple(strict_thresholds):
+    measures = [Measure("mAP", tuple(settings["tiou_thresholds"]))]
+    if strict := tuple(settings.get("strict_thresholds") or ()):
         measures.append(Measure("strict mAP", strict))
     if dataset in PROTOCOLS:
         measures += [measure for measure in PROTOCOLS[dataset].measures if measure.ks]
-    return Protocol(dataset, description, tuple(measures), convention=get_convention(convention))
+    convention = get_convention(settings.get("convention", "default"))
+    return Protocol(dataset, description, tuple(measures), convention=convention)
 
 
 def evaluate_protocol(
@@ -254,7 +254,7 @@ def select_videos(
     predictions: Mapping[str, Any],
     videos: Iterable[str] | None = None,
 ) -> tuple[Mapping[str, Any], Mapping[str, Any], set[Any], int]:
-    """The tables without the videos that the protocol leaves out, the videos left, and the predictions left out."""
+    """Select what is scored: both tables without left-out videos, the videos, and the number of left-out predictions."""
     listed = set(np.asarray(ground_truth["video"]).tolist() if videos is None else videos)
     listed -= set(protocol.excluded_videos)
     annotations, _ = _restrict(ground_truth, _outside(ground_truth, protocol.excluded_videos))
@@ -266,7 +266,7 @@ def select_videos(
 
 
 def with_actions(table: Mapping[str, Any]) -> dict[str, Any]:
-    """The table with a column ``action`` = verb * 300 + noun added.
+    """Return the table with a column ``action`` = verb * 300 + noun added.
 
     Raises:
         ValueError: A noun is outside [0, 300) or a verb negative, so that actions would not be unique.

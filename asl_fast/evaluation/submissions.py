@@ -14,7 +14,7 @@ import numpy as np
 from asl_fast.evaluation.columns import Columns, Table, read_columns
 from asl_fast.evaluation.conventions import DEFAULT
 from asl_fast.evaluation.epic import NUM_NOUNS, NUM_VERBS
-from asl_fast.evaluation.files import write_json
+from asl_fast.files import write_json
 
 Json = dict[str, Any]
 
@@ -110,12 +110,12 @@ def epic_submission(predictions: Mapping[str, Any], *, sls_pt: int, sls_tl: int,
 
 
 def write_submission(path: str | Path, data: Json) -> None:
-    """Writes a submission atomically."""
+    """Write a submission atomically."""
     write_json(path, data)
 
 
 def check_activitynet(data: Json, class_names: Iterable[str] | None = None) -> None:
-    """Checks what the ActivityNet server asks of a detection file.
+    """Check what the ActivityNet server asks of a detection file.
 
     Raises:
         SubmissionError: Naming what is wrong.
@@ -128,7 +128,7 @@ def check_activitynet(data: Json, class_names: Iterable[str] | None = None) -> N
 
 
 def check_ego4d(data: Json, class_names: Iterable[str] = ()) -> None:
-    """Checks what the Ego4D Moment Queries server asks: both results over the same clips, by descending score.
+    """Check what the Ego4D Moment Queries server asks: both results over the same clips, by descending score.
 
     Raises:
         SubmissionError: Naming what is wrong.
@@ -149,7 +149,7 @@ def check_ego4d(data: Json, class_names: Iterable[str] = ()) -> None:
 
 
 def check_epic(data: Json) -> None:
-    """Checks what the EPIC-Kitchens C2 evaluation code asks of a submission.
+    """Check what the EPIC-Kitchens C2 evaluation code asks of a submission.
 
     Raises:
         SubmissionError: Naming what is wrong.
@@ -174,7 +174,7 @@ def check_epic(data: Json) -> None:
 
 
 def _youtube_id(video: str) -> str:
-    """An id may itself begin with v_: only its length tells the prefix."""
+    """Take off the prefix v_, which an id may itself begin with: only its length tells."""
     return video[2:] if video.startswith("v_") and len(video) == 13 else video
 
 

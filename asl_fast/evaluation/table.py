@@ -35,7 +35,7 @@ def _threshold(value: float) -> str:
 
 
 def result_table(result: ProtocolResult, *, per_class: bool = False) -> str:
-    """The measures of a protocol in percent, one block each, with what was counted above them.
+    """Write the measures of a protocol in percent, one block each, with what was counted above them.
 
     Args:
         result: What :func:`evaluate_protocol` returned.

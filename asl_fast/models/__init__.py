@@ -1,7 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The action detector."""
-
-from asl_fast.models.config import DetectorConfig, FrontEndConfig
-from asl_fast.models.detector import ActionDetector, DetectorOutput
-
-__all__ = ["ActionDetector", "DetectorConfig", "DetectorOutput", "FrontEndConfig"]
+"""The action detector: ``config`` needs no torch, every other module holds one part of the network."""

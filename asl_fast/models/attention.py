@@ -7,20 +7,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from asl_fast.models.layers import Pointwise, TemporalConv, apply_mask, downsample_mask
+from asl_fast.models.primitives import Pointwise, TemporalConv, apply_mask, downsample_mask
 from asl_fast.ops.local_attention import local_attention
 
 
 class ConvAttention(nn.Module):
-    """Attention of ActionFormer (section 3.2): depthwise k=3 convolutions replace position encodings and downsample.
+    """ActionFormer's attention (section 3.2): depthwise k=3 convolutions replace position encodings, and downsample.
 
     Args:
-        dim: channels.
-        num_heads: heads.
-        window: odd attention window in positions after downsampling; 0 is full attention.
+        dim: Channels D.
+        num_heads: Number of heads.
+        window: Odd attention window in positions after downsampling; 0 is full attention.
         stride: 1 or 2.
-        relative_positions: learn a bias per head and relative position (windowed attention only).
-        dropout: dropout after the output projection.
+        relative_positions: Learn a bias per head and relative position (windowed attention only).
+        dropout: Dropout after the output projection.
     """
 
     def __init__(
@@ -39,7 +39,15 @@ class ConvAttention(nn.Module):
             nn.init.trunc_normal_(self.relative_bias, std=(2.0 / dim) ** 0.5)
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """x (B, T, D), mask (B, T) -> attended (B, T / stride, D), zero where padded, and the mask of that length."""
+        """Attend within every sequence.
+
+        Args:
+            x: (B, T, D).
+            mask: (B, T) bool, True where valid.
+
+        Returns:
+            (B, T / stride, D), zero where padded, and the mask of that length.
+        """
         out_mask = downsample_mask(mask) if self.stride == 2 else mask
         q = self._heads(self.query(self.query_norm(apply_mask(self.query_conv(x), out_mask))))
         k = self._heads(self.key(self.key_norm(apply_mask(self.key_conv(x), out_mask))))
@@ -47,11 +55,12 @@ class ConvAttention(nn.Module):
         if self.window:
             out = local_attention(q, k, v, out_mask, window=self.window, bias=self.relative_bias)
         else:
-            # A sequence with no valid position has nothing to attend to: it attends everywhere, to be masked below.
+            # Softmax over nothing would be NaN: a sequence without a valid position attends everywhere, masked below.
             keys = out_mask | ~out_mask.any(1, keepdim=True)
             out = F.scaled_dot_product_attention(q, k, v, attn_mask=keys[:, None, None, :])
         out = self.dropout(self.projection(out.transpose(1, 2).flatten(2)))
         return apply_mask(out, out_mask), out_mask
 
     def _heads(self, x: Tensor) -> Tensor:
+        """(B, T, D) to (B, heads, T, D / heads)."""
         return x.view(x.shape[0], x.shape[1], self.num_heads, -1).transpose(1, 2)

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from asl_fast.models.blocks import ConvBlock, TransformerBlock
 from asl_fast.models.config import DetectorConfig
 from asl_fast.models.front_end import FrontEnd
-from asl_fast.models.layers import MaskedNorm, Pointwise, TemporalConv, apply_mask
 from asl_fast.models.positions import AbsolutePositions
+from asl_fast.models.primitives import MaskedNorm, Pointwise, TemporalConv, apply_mask
 
 
 class Embedding(nn.Module):
-    """Features of one or several streams -> (B, T, width): front-end or projections, convolutions, positions."""
+    """Front-end or projections, convolutions and positions: from features of one or several streams to ``width``."""
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Embedding(nn.Module):
         )
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """x (B, T, feature_dim), mask (B, T) -> (B, T, width)."""
+        """Map x (B, T, feature_dim) with its mask (B, T) to (B, T, width)."""
         x = self.front_end(x, mask) if self.front_end is not None else apply_mask(x, mask)
         if self.splits:
             streams = x.split(list(self.splits), dim=-1)
@@ -70,7 +70,15 @@ class Backbone(nn.Module):
         return TransformerBlock(config, window=config.windows[level], stride=stride)
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """x (B, T, feature_dim), mask (B, T), T a multiple of 2 ** (levels - 1) -> features and masks per level."""
+        """Map features to a pyramid.
+
+        Args:
+            x: (B, T, feature_dim), T a multiple of 2 ** (levels - 1).
+            mask: (B, T) bool, True where valid.
+
+        Returns:
+            Per level, finest first, features (B, T_l, width) and masks (B, T_l).
+        """
         x = self.embedding(x, mask)
         for block in self.stem:
             x, mask = block(x, mask)

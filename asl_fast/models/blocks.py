@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two kinds of block a pyramid is built from; both may halve the temporal resolution."""
+"""The two kinds of block that a pyramid is built from; both may halve the temporal resolution."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from asl_fast.models.attention import ConvAttention
 from asl_fast.models.config import DetectorConfig
-from asl_fast.models.layers import (
+from asl_fast.models.primitives import (
     DropPath,
     MaskedNorm,
     Pointwise,
@@ -41,7 +41,7 @@ class TransformerBlock(nn.Module):
         self.mlp_path = DropPath(dim, config.drop_path, layer_scale=config.layer_scale)
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """x (B, T, D), mask (B, T) -> the same at T / stride."""
+        """Map x (B, T, D) and its mask (B, T) to both at length T / stride."""
         attended, out_mask = self.attention(self.attention_norm(x, mask), mask)
         skip = max_pool_skip(x, mask, ignore_padding=self.mask_norms) if self.stride == 2 else x
         x = apply_mask(skip, out_mask) + self.attention_path(attended)
@@ -62,7 +62,7 @@ class ConvBlock(nn.Module):
         self.activation = nn.ReLU()
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """x (B, T, D), mask (B, T) -> the same at T / stride."""
+        """Map x (B, T, D) and its mask (B, T) to both at length T / stride."""
         out_mask = downsample_mask(mask) if self.stride == 2 else mask
         skip = x if self.downsample is None else apply_mask(self.downsample(x), out_mask)
         out = self.activation(apply_mask(self.conv1(x), out_mask))

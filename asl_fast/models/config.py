@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an action detector is made of."""
+"""The options of the detector."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ import itertools
 from dataclasses import dataclass
 from typing import Literal
 
-UNBOUNDED_GRID = 10000.0
+UNBOUNDED_GRID = 10000.0  # The upper end of the coarsest level's range.
 
 
 @dataclass(frozen=True)
 class FrontEndConfig:
     """A small convolutional network on raw samples, for sensor streams whose features are not precomputed.
 
-    A feature vector of the data set then holds ``samples_per_step`` consecutive raw samples; ``strides`` must multiply
-    to that number, so that one output step remains per grid step.
+    A feature vector of the data set then holds ``samples_per_step`` consecutive raw samples.
+
+    Attributes:
+        samples_per_step: Raw samples in one grid step.
+        strides: Stride of each convolution; they multiply to ``samples_per_step``, so that one output step remains per
+            grid step.
+        width: Channels of the convolutions.
+        kernel_size: Odd kernel of the convolutions.
     """
 
     samples_per_step: int
@@ -29,37 +35,39 @@ class DetectorConfig:
     """Architecture of :class:`asl_fast.models.ActionDetector`; lengths are in feature-grid steps.
 
     Attributes:
-        feature_dim: channels of the input features; 0 means "as the data set has it" in a training configuration.
-        num_classes: number of action classes; 0 means "as the data set has it" in a training configuration.
-        width: channels of the backbone.
-        num_levels: levels of the backbone, each half the temporal resolution of the one before.
-        first_level: finest level that neck and heads work on; those before it are for the backbone alone.
-        backbone: windowed self-attention ("transformer") or residual convolutions ("conv").
-        num_heads: attention heads.
-        attention_windows: odd attention window of each level, or one for all; 0 is full attention.
+        feature_dim: Channels of the input features; 0 means "as the data set has it" in a training configuration.
+        num_classes: Number of action classes; 0 means "as the data set has it" in a training configuration.
+        width: Channels of the backbone.
+        num_levels: Levels of the backbone, each half the temporal resolution of the one before.
+        first_level: Finest level that neck and heads work on; those before it are for the backbone alone.
+        backbone: Windowed self-attention ("transformer") or residual convolutions ("conv").
+        num_heads: Attention heads.
+        attention_windows: Odd attention window of each level, or one for all; 0 is full attention.
         embedding_layers: k=3 convolutions before the first block.
-        stem_blocks: blocks at full resolution.
-        mlp_ratio: width of a block's hidden layer over ``width``.
-        input_splits: channels of several feature streams that are projected separately to ``projection_dims`` first.
-        projection_dims: output channels of those projections; they sum to ``width``.
+        stem_blocks: Blocks at full resolution.
+        mlp_ratio: Width of a block's hidden layer over ``width``.
+        input_splits: Channels of several feature streams that are projected separately to ``projection_dims`` first.
+        projection_dims: Output channels of those projections; they sum to ``width``.
         positions: "none", "absolute" sinusoids, or "relative" biases of the windowed attention.
-        max_length_grid: longest training sequence; absolute positions of longer ones are compressed to this range.
-        fpn: whether the levels exchange information top-down before the heads.
-        neck_width: channels after the neck; 0 means ``width``.
-        head_width: channels in the heads; 0 means ``width``.
-        head_layers: convolutions in a head, the output layer included.
-        kernel_size: odd kernel of embedding and heads.
-        embedding_norm, neck_norm, head_norm: whether a LayerNorm follows those convolutions.
-        regression_ranges: per level, the (low, high) range of the larger boundary distance of the instances it is
+        max_length_grid: Longest training sequence; absolute positions of longer ones are compressed to this range.
+        fpn: Whether the levels exchange information top-down before the heads.
+        neck_width: Channels after the neck; 0 means ``width``.
+        head_width: Channels in the heads; 0 means ``width``.
+        head_layers: Convolutions in a head, the output layer included.
+        kernel_size: Odd kernel of embedding and heads.
+        embedding_norm: Whether a LayerNorm follows each convolution of the embedding.
+        neck_norm: Whether a LayerNorm follows the neck.
+        head_norm: Whether a LayerNorm follows each hidden convolution of a head.
+        regression_ranges: Per level, the (low, high) range of the larger boundary distance of the instances it is
             responsible for, from ``first_level`` on; empty means 0-4-8-16-...-unbounded, times that level's stride.
-        dropout: dropout after projections and in the MLP.
-        drop_path: probability to drop a residual branch of a sample.
-        layer_scale: whether residual branches are scaled per channel, starting at 1e-4.
-        prior_probability: initial class probability of the classifier.
-        rare_classes: classes whose classifier starts at a probability of 1e-6 (classes without training instances).
-        mask_norms: keep padded positions at zero after every LayerNorm, so that the output of a sequence does not
+        dropout: Dropout after projections and in the MLP.
+        drop_path: Probability to drop a residual branch of a sample.
+        layer_scale: Whether residual branches are scaled per channel, starting at 1e-4.
+        prior_probability: Initial class probability of the classifier.
+        rare_classes: Classes whose classifier starts at a probability of 1e-6 (classes without training instances).
+        mask_norms: Keep padded positions at zero after every LayerNorm, so that the output of a sequence does not
             depend on padding or batch mates. ActionFormer does not; its checkpoints need False to give its outputs.
-        front_end: optional network on raw samples.
+        front_end: Optional network on raw samples.
     """
 
     feature_dim: int = 0
@@ -105,7 +113,11 @@ class DetectorConfig:
         return self.regression_ranges or doubling_ranges(self.num_levels - self.first_level, 4.0 * 2**self.first_level)
 
     def validate(self) -> None:
-        """Raises ValueError naming the field and the fix where the parts do not fit together."""
+        """Check that the fields fit together.
+
+        Raises:
+            ValueError: Naming the field and the fix.
+        """
         for name in ("feature_dim", "num_classes", "width", "num_levels", "num_heads", "head_layers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"model.{name} must be at least 1, found {getattr(self, name)}")
@@ -151,6 +163,35 @@ class DetectorConfig:
 
 
 def doubling_ranges(num_levels: int, first_grid: float = 4.0) -> tuple[tuple[float, float], ...]:
-    """Regression ranges 0-f-2f-4f-...-unbounded for ``num_levels`` levels, as in ActionFormer's configurations."""
+    """Return the regression ranges 0-f-2f-4f-...-unbounded of ``num_levels`` levels, as ActionFormer has them."""
     edges = [0.0, *(first_grid * 2**level for level in range(num_levels - 1)), UNBOUNDED_GRID]
     return tuple(itertools.pairwise(edges))
+
+
+@dataclass(frozen=True)
+class InferenceConfig:
+    """Thresholds of post-processing, ActionFormer's defaults.
+
+    Attributes:
+        score_threshold: Candidates must score more.
+        candidates_per_level: Best-scoring (point, class) pairs kept per video and level.
+        min_length_grid: Candidates must be longer, in grid steps.
+        nms: How overlapping detections are suppressed.
+        nms_sigma: Width of the Gaussian decay.
+        nms_iou_threshold: tIoU from which "linear" decays and "hard" removes.
+        min_score: Detections whose decayed score falls below are dropped.
+        max_segments: Detections kept per video.
+        class_agnostic: Suppress across classes.
+        voting_threshold: If set, boundaries are averaged over candidates of at least this tIoU.
+    """
+
+    score_threshold: float = 0.001
+    candidates_per_level: int = 2000
+    min_length_grid: float = 0.05
+    nms: Literal["gaussian", "linear", "hard", "none"] = "gaussian"
+    nms_sigma: float = 0.5
+    nms_iou_threshold: float = 0.1
+    min_score: float = 0.001
+    max_segments: int = 200
+    class_agnostic: bool = False
+    voting_threshold: float | None = None

@@ -43,14 +43,14 @@ _CHANNEL_VECTOR = re.compile(r"(norm\.(weight|bias)|_norm\.(weight|bias)|_path\.
 
 
 def convert_name(name: str) -> str:
-    """Our name of ActionFormer's parameter ``name``."""
+    """Return our name of ActionFormer's parameter ``name``."""
     for pattern, replacement in _RENAMES:
         name = re.sub(pattern, replacement, name)
     return name
 
 
 def convert_tensor(name: str, tensor: Tensor) -> Tensor:
-    """The tensor of ActionFormer's parameter ``name`` in our shape (1x1 convolutions are linear layers here)."""
+    """Return the tensor of ActionFormer's parameter ``name`` in our shape; 1x1 convolutions are linear layers here."""
     ours = convert_name(name)
     if _POINTWISE.search(ours):
         return tensor.squeeze(-1)
@@ -62,15 +62,18 @@ def convert_tensor(name: str, tensor: Tensor) -> Tensor:
 
 
 def convert_state_dict(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """ActionFormer's state dict in our names and shapes."""
+    """Return ActionFormer's state dict in our names and shapes."""
     return {convert_name(name): convert_tensor(name, tensor) for name, tensor in state_dict.items()}
 
 
 def convert_config(config: Mapping[str, Any]) -> DetectorConfig:
-    """ActionFormer's model keyword arguments as our configuration, with the quirks its outputs depend on switched on.
+    """Return ActionFormer's model as our configuration, with the quirks that its outputs depend on switched on.
+
+    Args:
+        config: Keyword arguments of ActionFormer's ``LocPointTransformer``, defaults filled in.
 
     Raises:
-        ValueError: naming a missing key or a value that has no equivalent here.
+        ValueError: Naming a missing key or a value that has no equivalent here.
     """
     try:
         return _convert_config(config)

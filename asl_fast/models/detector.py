@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from asl_fast.joined_levels import join_levels
+from asl_fast.layers.joined_levels import join_levels
 from asl_fast.models.backbone import Backbone
 from asl_fast.models.config import DetectorConfig
 from asl_fast.models.convert_actionformer import convert_config, convert_state_dict
@@ -22,12 +22,12 @@ from asl_fast.models.points import LevelPoints
 
 @dataclass(frozen=True)
 class DetectorOutput:
-    """Lists of the levels from the configuration's ``first_level`` on; T_l halves from level to level.
+    """What the detector says: one tensor per level, from ``first_level`` on; T_l halves from level to level.
 
     Attributes:
-        logits: (B, T_l, C); zero where padded.
-        offsets: (B, T_l, 2) non-negative distances to start and end in units of the level's stride.
-        features: (B, T_l, D) what the heads see.
+        logits: (B, T_l, C) of the classes; zero where padded.
+        offsets: (B, T_l, 2) non-negative distances to start and end, in units of the level's stride.
+        features: (B, T_l, D) that the heads see.
         masks: (B, T_l) bool, True where valid.
         points: (T_l, 4) float32 [time_grid, range_low, range_high, stride].
     """
@@ -43,10 +43,10 @@ class ActionDetector(nn.Module):
     """ActionFormer's detector (Zhang, Wu, Li, ECCV 2022) in channels-last layout.
 
     Args:
-        config: the architecture; ``feature_dim`` and ``num_classes`` must be set.
+        config: The architecture; ``feature_dim`` and ``num_classes`` must be set.
 
     Raises:
-        ValueError: where fields of the configuration do not fit together.
+        ValueError: Fields of the configuration that do not fit together.
     """
 
     def __init__(self, config: DetectorConfig) -> None:
@@ -61,28 +61,28 @@ class ActionDetector(nn.Module):
 
     @property
     def length_multiple(self) -> int:
-        """Sequences are padded to a multiple of this many grid steps."""
+        """Number of grid steps to a multiple of which sequences are padded."""
         return int(2 ** (self.config.num_levels - 1))
 
     def forward(self, features: Tensor, mask: Tensor) -> DetectorOutput:
-        """Detects in a padded batch.
+        """Run the detector on a padded batch.
 
         Args:
             features: (B, T, feature_dim) floating point; what lies in padded positions does not matter.
             mask: (B, T) bool, True where valid; the valid positions of a sequence come first.
 
         Returns:
-            DetectorOutput; at level 0, T is rounded up to a multiple of ``length_multiple``.
+            The predictions; level 0 has T steps, rounded up to a multiple of :attr:`length_multiple`.
 
         Raises:
-            ValueError: where the shapes do not fit the model.
-            TypeError: where mask is not bool or features are not floating point.
+            ValueError: Shapes that do not fit the model.
+            TypeError: A mask that is not bool, or features that are not floating point.
         """
         self._check(features, mask)
         pad = -features.shape[1] % self.length_multiple
         if pad:
             features, mask = F.pad(features, (0, 0, 0, pad)), F.pad(mask, (0, pad))
-        # A padded NaN times zero would stay NaN.
+        # Not a product with the mask: NaN times zero would stay NaN.
         features = features.masked_fill(~mask.unsqueeze(-1), 0.0)
         first = self.config.first_level
         levels, masks = (x[first:] for x in self.backbone(features, mask))
@@ -113,15 +113,15 @@ class ActionDetector(nn.Module):
 
     @classmethod
     def from_actionformer(cls, state_dict: Mapping[str, Tensor], config: Mapping[str, Any]) -> ActionDetector:
-        """A detector with the weights of an ActionFormer checkpoint, giving ActionFormer's outputs.
+        """Make a detector with the weights of an ActionFormer checkpoint, which gives ActionFormer's outputs.
 
         Args:
-            state_dict: the model's state dict; the prefix "module." of data-parallel wrappers is removed.
-            config: the keyword arguments of ActionFormer's ``LocPointTransformer``: the ``model`` section of its
+            state_dict: The model's state dict; the prefix "module." of data-parallel wrappers is removed.
+            config: Keyword arguments of ActionFormer's ``LocPointTransformer``: the ``model`` section of its
                 configuration with ``train_cfg`` and ``test_cfg``, defaults filled in.
 
         Raises:
-            ValueError: for a configuration this detector has no equivalent of, or weights that do not fit it.
+            ValueError: A configuration that has no equivalent here, or weights that do not fit it.
         """
         detector = cls(convert_config(config))
         converted = convert_state_dict(state_dict)

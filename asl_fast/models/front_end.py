@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A learned front-end on raw samples."""
+"""A small network on raw samples, for data whose features are not computed beforehand."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from asl_fast.models.config import FrontEndConfig
-from asl_fast.models.layers import TemporalConv, apply_mask
+from asl_fast.models.primitives import TemporalConv, apply_mask
 
 
 class FrontEnd(nn.Module):
     """Strided convolutions from raw samples to one feature vector per grid step.
 
-    Every grid step of the input packs ``samples_per_step`` samples of ``feature_dim / samples_per_step`` channels.
+    Every grid step of the input holds ``samples_per_step`` samples of ``feature_dim / samples_per_step`` channels each.
+
+    Args:
+        config: Strides and width of the convolutions.
+        feature_dim: Channels of the input, all samples of a step together.
     """
 
     def __init__(self, config: FrontEndConfig, feature_dim: int) -> None:
@@ -28,7 +32,7 @@ class FrontEnd(nn.Module):
         self.strides, self.out_dim = config.strides, config.width
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """x (B, T, feature_dim), mask (B, T) -> (B, T, width), zero where padded."""
+        """Map x (B, T, feature_dim) with its mask (B, T) to (B, T, width), zero where padded."""
         x = apply_mask(x, mask).reshape(x.shape[0], x.shape[1] * self.samples_per_step, -1)
         samples = self.samples_per_step
         for conv, norm, stride in zip(self.convs, self.norms, self.strides, strict=True):

@@ -9,15 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from asl_fast.joined_levels import JoinedLevels
+from asl_fast.layers.joined_levels import JoinedLevels
 from asl_fast.models.config import DetectorConfig
-from asl_fast.models.layers import MaskedNorm, Scale, TemporalConv, apply_mask
+from asl_fast.models.primitives import MaskedNorm, Scale, TemporalConv, apply_mask
 
 RARE_PROBABILITY = 1e-6
 
 
 class Tower(nn.Module):
-    """The convolutions that a head shares over levels, and its output convolution."""
+    """The convolutions of a head, output convolution included, with the same weights for all levels."""
 
     def __init__(self, config: DetectorConfig, out_dim: int) -> None:
         super().__init__()
@@ -33,9 +33,10 @@ class Tower(nn.Module):
         self.norms_leak = config.head_norm and not config.mask_norms
 
     def forward(self, joined: JoinedLevels) -> Tensor:
-        """(B, P', width) -> (B, P', out_dim), zero where padded and between the levels."""
+        """Map joined levels (B, P', width) to (B, P', out_dim), zero where padded and between the levels."""
         x, mask = joined.x, joined.mask
-        # A norm without mask gives padded positions its bias, as ActionFormer's does; beyond a level there is nothing.
+        # As in ActionFormer, a norm without mask sets padded positions to its bias, which the next convolution sees.
+        # Between the levels there must be zeros all the same, as at the end of a level that is convolved alone.
         inside = joined.per_level([x.new_ones(())] * len(joined.lengths)) if self.norms_leak else None
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = F.relu(norm(apply_mask(conv(x), mask), mask))
@@ -57,7 +58,7 @@ class ClassificationHead(nn.Module):
             bias[list(config.rare_classes)] = _logit(RARE_PROBABILITY)
 
     def forward(self, joined: JoinedLevels) -> list[Tensor]:
-        """Levels of ``width`` channels -> per level (B, T_l, C)."""
+        """Map levels of ``width`` channels to logits, per level (B, T_l, C)."""
         return joined.split(self.tower(joined))
 
 
@@ -70,7 +71,7 @@ class RegressionHead(nn.Module):
         self.scales = nn.ModuleList(Scale() for _ in range(config.first_level, config.num_levels))
 
     def forward(self, joined: JoinedLevels) -> list[Tensor]:
-        """Levels of ``width`` channels -> per level (B, T_l, 2)."""
+        """Map levels of ``width`` channels to distances, per level (B, T_l, 2)."""
         x = self.tower(joined)
         scales = joined.per_level([scale() for scale in self.scales])
         return joined.split(F.relu(x * scales))

@@ -6,7 +6,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from asl_fast.models.config import DetectorConfig
-from asl_fast.models.layers import MaskedNorm, Pointwise, TemporalConv, apply_mask
+from asl_fast.models.primitives import MaskedNorm, Pointwise, TemporalConv, apply_mask
 
 
 class IdentityNeck(nn.Module):
@@ -20,7 +20,7 @@ class IdentityNeck(nn.Module):
         )
 
     def forward(self, features: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
-        """Per level (B, T_l, width) -> (B, T_l, width)."""
+        """Normalise every level (B, T_l, width) with its mask (B, T_l)."""
         return [norm(x, mask) for norm, x, mask in zip(self.norms, features, masks, strict=True)]
 
 
@@ -39,7 +39,7 @@ class FeaturePyramid(nn.Module):
         )
 
     def forward(self, features: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
-        """Per level (B, T_l, width) -> (B, T_l, neck_width)."""
+        """Map levels (B, T_l, width) with their masks (B, T_l) to levels (B, T_l, neck_width)."""
         merged = [apply_mask(lateral(x), mask) for lateral, x, mask in zip(self.lateral, features, masks, strict=True)]
         for level in range(len(merged) - 1, 0, -1):
             upsampled = merged[level].repeat_interleave(2, dim=1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The points that predictions are made at."""
+"""The points in time at which the detector predicts."""
 
 from __future__ import annotations
 
@@ -12,9 +12,18 @@ from torch import Tensor, nn
 def level_points(
     lengths: Sequence[int], ranges_grid: Sequence[tuple[float, float]], device: torch.device, *, first_level: int = 0
 ) -> list[Tensor]:
-    """Points of every level: per level (T_l, 4) float32 [time_grid, range_low, range_high, stride].
+    """Make the points of every level.
 
     A level's stride is 2 ** level; its i-th point lies at time ``i * stride`` on the feature grid, as in ActionFormer.
+
+    Args:
+        lengths: Number of points T_l of each level.
+        ranges_grid: (low, high) of each level: the larger boundary distance of the instances it is responsible for.
+        device: Where the points go.
+        first_level: Level of the first entries.
+
+    Returns:
+        Per level (T_l, 4) float32 [time_grid, range_low, range_high, stride].
     """
     points = []
     for level, (length, (low, high)) in enumerate(zip(lengths, ranges_grid, strict=True), first_level):
@@ -26,9 +35,15 @@ def level_points(
 
 
 class LevelPoints(nn.Module):
-    """:func:`level_points` of sequences up to ``max_length_grid`` made once: making them copies from the host.
+    """The points of sequences up to ``max_length_grid``, made once.
 
-    A longer sequence gets its own, and so does a model that was converted to a type in which times are not exact.
+    Making points copies numbers from the host, which a GPU would wait for at every step. Longer sequences get points
+    of their own, and so does a model that was converted to a type in which times are not exact.
+
+    Args:
+        ranges_grid: (low, high) of each level, as for :func:`level_points`.
+        first_level: Level of the first entry.
+        max_length_grid: Length up to which points are made.
     """
 
     def __init__(self, ranges_grid: Sequence[tuple[float, float]], first_level: int, max_length_grid: int) -> None:
@@ -40,7 +55,7 @@ class LevelPoints(nn.Module):
             self.register_buffer(f"level_{level}", points, persistent=False)
 
     def forward(self, lengths: Sequence[int]) -> list[Tensor]:
-        """Per level (T_l, 4) float32 for the lengths T_l of the levels; not to be written to."""
+        """Return the points of levels of these lengths T_l: per level (T_l, 4) float32, not to be written to."""
         made = list(self.buffers(recurse=False))
         if made[0].dtype == torch.float32 and all(n <= len(x) for n, x in zip(lengths, made, strict=True)):
             return [points[:length] for length, points in zip(lengths, made, strict=True)]

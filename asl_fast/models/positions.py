@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def sinusoids(positions: Tensor, dim: int) -> Tensor:
-    """Sinusoidal encoding (Vaswani et al. 2017, section 3.5) of real positions (...,) -> (..., dim)."""
+    """Encode real positions (...) as sinusoids (..., dim) (Vaswani et al. 2017, section 3.5), float64."""
     pair = torch.div(torch.arange(dim, device=positions.device), 2, rounding_mode="floor")
     angle = positions.double().unsqueeze(-1) / 10000.0 ** (2.0 * pair.double() / dim)
     even = torch.arange(dim, device=positions.device) % 2 == 0
@@ -17,10 +17,14 @@ def sinusoids(positions: Tensor, dim: int) -> Tensor:
 
 
 class AbsolutePositions(nn.Module):
-    """Adds sinusoids, scaled by dim ** -0.5; sequences longer than ``max_length`` are compressed to that range.
+    """Adds sinusoids, scaled by dim ** -0.5; the positions of longer sequences are compressed to ``max_length``.
 
-    By default a sequence is compressed by its own valid length, so padding and batch mates do not matter. With
-    ``resample_padded`` the table is resampled in evaluation by the padded length, as ActionFormer does.
+    A sequence is compressed by its own valid length, so that neither padding nor the rest of the batch matters.
+
+    Args:
+        max_length: Longest sequence that is not compressed, in grid steps.
+        dim: Channels.
+        resample_padded: Compress by the padded length instead, and in evaluation only, as ActionFormer does.
     """
 
     table: Tensor
@@ -32,7 +36,7 @@ class AbsolutePositions(nn.Module):
         self.register_buffer("table", table.float(), persistent=False)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """x (B, T, D), mask (B, T) -> x with positions added where valid."""
+        """Add positions to x (B, T, D) where its mask (B, T) is True."""
         length = x.shape[1]
         if self.resample_padded:
             encoding = self._resampled(length).unsqueeze(0)
@@ -43,6 +47,7 @@ class AbsolutePositions(nn.Module):
         return x + encoding.to(x.dtype) * mask.unsqueeze(-1).to(x.dtype)
 
     def _resampled(self, length: int) -> Tensor:
+        """The table as (length, dim), cut or stretched."""
         if length < self.max_length:
             return self.table[:length]
         if self.training and length > self.max_length:

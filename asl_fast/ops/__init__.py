@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ops. Each file holds one: schema, checks, shapes for tracing, derivative, implementations, public function."""
 
-from asl_fast.ops._dispatch import backends
+from asl_fast.ops._dispatch import backends, slow_ops
 from asl_fast.ops.assign_points import PointAssignment, assign_points
 from asl_fast.ops.contrastive_similarity import contrastive_similarity_loss
 from asl_fast.ops.detection_loss import DetectionLoss, RawGaussians, detection_loss
@@ -31,5 +31,6 @@ __all__ = [
     "segment_iou",
     "segment_iou_ragged",
     "sensitivity_focal_loss",
+    "slow_ops",
     "soft_nms",
 ]

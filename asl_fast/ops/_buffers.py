@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from asl_fast import native
-from asl_fast.reference import _outputs
 
 Operands = TypeVar("Operands", bound=tuple[Any, ...])
 
@@ -51,11 +50,6 @@ def contiguous(tensor: Tensor | None) -> Tensor | None:
 def contiguous_operands(given: Operands) -> Operands:
     """The same operands with every tensor contiguous; the caller keeps them alive during a call."""
     return type(given)(*(value.contiguous() if isinstance(value, Tensor) else value for value in given))
-
-
-def empty(shape: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """To go: asl_fast.reference._outputs.empty takes its place."""
-    return _outputs.empty(shape, dtype, device)
 
 
 def on_device_of(tensor: Tensor) -> AbstractContextManager[object]:

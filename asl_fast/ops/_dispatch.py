@@ -76,7 +76,7 @@ def register(op: str, name: str, target: Function | str, *, obstacle: Predicate 
 
 
 def kernel(
-    op: str, device: str, operands: Callable[..., Any], check_values: Callable[[Any], None] | None = None, legacy=False
+    op: str, device: str, operands: Callable[..., Any], check_values: Callable[[Any], None] | None = None
 ) -> Function:
     """The function that the dispatcher calls for ``op`` on tensors of ``device``; ``operands`` names its arguments."""
 
@@ -88,7 +88,7 @@ def kernel(
         function = _resolved.get((op, device, forced))
         if function is None:
             function = _resolve(op, device, forced)
-        return function(*given) if legacy else as_returned(function(given))
+        return as_returned(function(given))
 
     run.__name__ = op
     return run
@@ -120,6 +120,15 @@ def choose(op: str, device: str, forced: str | None = None) -> Choice:
     return Choice(None, "; ".join(passed_over))
 
 
+def why_slow(op: str, device: str, forced: str | None = None) -> str | None:
+    """Why ``op`` runs on the reference although it has something faster for ``device``; None where that is not so."""
+    faster = set(DEFAULT_ORDER[device]) - {"reference"}
+    if forced is not None or faster.isdisjoint(_implementations.get(op, {})):
+        return None
+    choice = choose(op, device)
+    return choice.reason if choice.implementation == "reference" else None
+
+
 def has_kernel(op: str, device: str) -> bool:
     """Whether more than the reference runs ``op`` on tensors of ``device``."""
     return choose(op, device, forced_backend()).implementation not in (None, "reference")
@@ -133,6 +142,16 @@ def backends() -> dict[tuple[str, str], Choice]:
     devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
     forced = forced_backend()
     return {(op, device): choose(op, device, forced) for op in sorted(_implementations) for device in devices}
+
+
+def slow_ops(device: str) -> dict[str, str]:
+    """The ops that run on the reference on ``device`` although they have something faster: ``{op: why}``.
+
+    Takes a forced backend into account: what was asked for is not slow.
+    """
+    forced = forced_backend()
+    reasons = {op: why_slow(op, device, forced) for op in sorted(_implementations)}
+    return {op: reason for op, reason in reasons.items() if reason is not None}
 
 
 def implementations(op: str) -> tuple[str, ...]:
@@ -155,6 +174,7 @@ def _resolve(op: str, device: str, forced: str | None) -> Function:
     if choice.implementation is None:
         asked = f"the forced backend {forced!r}" if forced else "any implementation"
         raise RuntimeError(f"asl_fast::{op} cannot run {asked} on {device} tensors: {choice.reason}")
+    native.warn_slow_path_once(op, device, why_slow(op, device, forced))
     function = _resolved[op, device, forced] = load(op, choice.implementation)
     return function
 

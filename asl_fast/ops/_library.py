@@ -104,9 +104,10 @@ def differentiable(
         operands: As for :func:`define`.
         name: of the op.
         gradients: ``gradients(given, found, grads, needed)`` returns gradients by the names of the operands, in any
-            floating type. ``given`` and ``found`` are the operands and outputs of the forward pass, but of their
-            tensors only those that are kept, None for the others. ``grads`` are the gradients of the outputs (None
-            where there is none, but not all None), ``needed`` says by name which operands need one.
+            floating type; a gradient that has more dimensions than its operand is summed over the last of them.
+            ``given`` and ``found`` are the operands and outputs of the forward pass, but of their tensors only those
+            that are kept, None for the others. ``grads`` are the gradients of the outputs (None where there is none,
+            but not all None), ``needed`` says by name which operands need one.
         keep_operands: Names of the tensors among the operands that the backward pass needs.
         keep_outputs: Likewise of the outputs.
         constant: Names of outputs that carry no gradient, or a function of the operands that gives them.
@@ -127,6 +128,7 @@ def differentiable(
         ctx.set_materialize_grads(False)
         ctx.backend = forced_backend()
         ctx.numbers = list(inputs)
+        ctx.dimensions = {at: inputs[at].dim() for at in tensors if inputs[at] is not None}
         for at in tensors:
             ctx.numbers[at] = None
         ctx.save_for_backward(*[inputs[at] for at in kept], *[results[at] for at in kept_results])
@@ -145,11 +147,18 @@ def differentiable(
         with backend(ctx.backend):
             by_name = gradients(operands(*values), outputs(*results), outputs(*grads), operands(*needed))
         for field, grad in by_name.items():
-            if needed[place[field]]:
-                gradients_of[place[field]] = grad  # autograd rounds it to the dtype of the operand
+            at = place[field]
+            if needed[at] and grad is not None:
+                # Autograd rounds it to the dtype of the operand.
+                gradients_of[at] = _summed_to(ctx.dimensions[at], grad)
         return tuple(gradients_of)
 
     torch.library.register_autograd(f"asl_fast::{name}", backward, setup_context=setup_context, lib=LIBRARY)
+
+
+def _summed_to(dimensions: int, grad: Tensor) -> Tensor:
+    """The gradient, summed over trailing dimensions that the operand does not have."""
+    return grad if grad.dim() <= dimensions else grad.sum(dim=tuple(range(dimensions, grad.dim())))
 
 
 def _refuse_double_backward(op: str, module: str) -> None:

@@ -39,7 +39,7 @@ def cpu(given: Operands) -> Outputs:
         rows=found.indices.shape[0],
         threads=torch.get_num_threads(),
     )
-    found.count.fill_(kept)
+    found.num_kept.fill_(kept)
     return found
 
 
@@ -48,7 +48,7 @@ def cuda(given: Operands) -> Outputs:
     found = given.outputs()
     device, count = given.scores.device, given.scores.shape[0]
     if count == 0:
-        found.count.zero_()
+        found.num_kept.zero_()
         return found
     module, stream = _buffers.cuda_module(), _buffers.stream(given.scores)
     with _buffers.on_device_of(given.scores):
@@ -95,7 +95,7 @@ def cuda(given: Operands) -> Outputs:
             out_indices=address(found.indices),
             out_segments=address(found.segments),
             out_scores=address(found.scores),
-            out_count=address(found.count),
+            out_count=address(found.num_kept),
             stream=stream,
         )
     return found

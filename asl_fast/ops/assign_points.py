@@ -4,16 +4,15 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from asl_fast.ops import _checks, _dispatch
-from asl_fast.ops import _legacy as _library
+from asl_fast.ops import _checks, _dispatch, _library
 from asl_fast.ops.ragged import RaggedTargets
 from asl_fast.reference import assign_points as reference
-from asl_fast.reference._precision import compute_dtype
+from asl_fast.reference.assign_points import Operands, Outputs
 
 
 class PointAssignment(NamedTuple):
@@ -34,27 +33,18 @@ class PointAssignment(NamedTuple):
     positive: Tensor
 
 
-def _fake(
-    points: Tensor,
-    segments: Tensor,
-    labels: Tensor,
-    offsets: Tensor,
-    num_classes: int,
-    center_sampling_radius: float | None,
-    tie_tolerance: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    size = (offsets.shape[0] - 1, points.shape[0])
-    dtype = compute_dtype(points, segments)
-    return (
-        points.new_empty((*size, num_classes), dtype=dtype),
-        points.new_empty((*size, 2), dtype=dtype),
-        points.new_empty(size, dtype=torch.int64),
-        points.new_empty(size, dtype=dtype),
-    )
+def check_targets(*, segments: Tensor, labels: Tensor, video_offsets: Tensor, num_classes: int) -> None:
+    """Raise ValueError unless the offsets divide the segments into videos and the labels lie in [0, C).
 
+    It reads values: for CPU tensors only.
 
-def _check_values(points: Tensor, segments: Tensor, labels: Tensor, offsets: Tensor, num_classes: int, *_: Any) -> None:
-    bounds = offsets.tolist()
+    Args:
+        segments: (G, 2).
+        labels: (G,) int64.
+        video_offsets: (B + 1,) int64.
+        num_classes: C.
+    """
+    bounds = video_offsets.tolist()
     if bounds[0] != 0 or bounds[-1] != segments.shape[0] or any(a > b for a, b in pairwise(bounds)):
         raise ValueError(
             f"assign_points: offsets must rise from 0 to the number of segments {segments.shape[0]}, got {bounds}"
@@ -65,17 +55,21 @@ def _check_values(points: Tensor, segments: Tensor, labels: Tensor, offsets: Ten
             raise ValueError(f"assign_points: labels must lie in [0, {num_classes - 1}], got {low} to {high}")
 
 
-_op = _library.define(
-    "assign_points(Tensor points, Tensor segments, Tensor labels, Tensor offsets, int num_classes, "
-    "float? center_sampling_radius, float tie_tolerance) -> (Tensor, Tensor, Tensor, Tensor)",
-    fake=_fake,
-    check_values=_check_values,
-)
+def _check_values(given: Operands) -> None:
+    check_targets(
+        segments=given.segments,
+        labels=given.labels,
+        video_offsets=given.video_offsets,
+        num_classes=given.num_classes,
+    )
+
+
+_op = _library.define(Operands, "assign_points", check_values=_check_values)
 
 _dispatch.register("assign_points", "reference", reference.assign_points)
-_dispatch.register("assign_points", "cpu", "asl_fast.ops._assign_points_cpu:assign_points")
+_dispatch.register("assign_points", "cpu", "asl_fast.ops._assign_points_native:cpu")
 _dispatch.register("assign_points", "triton", "asl_fast.kernels.assign_points:assign_points")
-_dispatch.register("assign_points", "cuda", "asl_fast.ops._assign_points_cuda:assign_points")
+_dispatch.register("assign_points", "cuda", "asl_fast.ops._assign_points_native:cuda")
 
 
 def assign_points(
@@ -130,7 +124,20 @@ def assign_points(
     if not tie_tolerance >= 0:
         raise ValueError(f"{op}: tie_tolerance must be at least 0, got {tie_tolerance}")
     _checks.same_device(op, points=points, segments=segments, labels=labels, offsets=offsets)
-    class_targets, regression, instance, distance = _op(
-        points.detach(), segments.detach(), labels, offsets, num_classes, center_sampling_radius, tie_tolerance
+    given = Operands(
+        points=points.detach(),
+        segments=segments.detach(),
+        labels=labels,
+        video_offsets=offsets,
+        num_classes=num_classes,
+        center_sampling_radius=center_sampling_radius,
+        tie_tolerance=tie_tolerance,
     )
-    return PointAssignment(class_targets, regression, instance, distance, instance >= 0)
+    found = Outputs(*_op(*given))
+    return PointAssignment(
+        class_targets=found.class_targets,
+        offsets=found.offsets,
+        instance=found.instance,
+        distance=found.distance,
+        positive=found.instance >= 0,
+    )

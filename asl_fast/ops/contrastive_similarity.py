@@ -3,115 +3,68 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from asl_fast.ops import _checks, _dispatch
-from asl_fast.ops import _legacy as _library
+from asl_fast.ops import _checks, _dispatch, _library
 from asl_fast.ops.ragged import RaggedTargets
 from asl_fast.reference import contrastive_similarity as reference
 from asl_fast.reference._precision import compute_dtype
+from asl_fast.reference.contrastive_similarity import BackwardOperands, BackwardOutputs, Operands, Outputs
 
 _NAME = "contrastive_similarity_loss"
+_BACKWARD = "contrastive_similarity_loss_backward"
 
 
-def _fake(features: Tensor, mask: Tensor, segments: Tensor, *rest: Any) -> tuple[Tensor, ...]:
-    dtype, count = compute_dtype(features), segments.shape[0]
-    shapes = ((), (3, count, features.shape[2]), (3, 3, count))
-    loss, vectors, stats = (features.new_empty(shape, dtype=dtype) for shape in shapes)
-    ranges = features.new_empty((count, 12), dtype=torch.int32)
-    return torch.empty_like(loss), loss, vectors, stats, ranges, torch.empty_like(loss)
-
-
-def _fake_backward(
-    grad_total: Tensor | None, grad_loss: Tensor | None, features: Tensor, *rest: Any
-) -> tuple[Tensor, Tensor, Tensor]:
-    mu, sigma, need_features, need_gaussians = rest[4], rest[5], rest[-2], rest[-1]
-    return (
-        features.new_empty(features.shape if need_features else (0,)),
-        mu.new_empty(mu.shape if need_gaussians else (0,)),
-        sigma.new_empty(sigma.shape if need_gaussians else (0,)),
-    )
-
-
-def _check_values(
-    features: Tensor, mask: Tensor, segments: Tensor, labels: Tensor, offsets: Tensor, *rest: Any
-) -> None:
-    classes = rest[0].shape[0]
-    if int(offsets[0]) != 0 or int(offsets[-1]) != len(segments) or bool((offsets.diff() < 0).any()):
-        raise ValueError(f"{_NAME}: targets.offsets must rise from 0 to {len(segments)}, got {offsets.tolist()}")
+def _check_values(given: Operands) -> None:
+    offsets, labels = given.video_offsets, given.labels
+    count, classes = len(given.segments), given.mu.shape[0]
+    if int(offsets[0]) != 0 or int(offsets[-1]) != count or bool((offsets.diff() < 0).any()):
+        raise ValueError(f"{_NAME}: targets.offsets must rise from 0 to {count}, got {offsets.tolist()}")
     if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
         raise ValueError(
             f"{_NAME}: labels must lie in [0, {classes - 1}], got {int(labels.min())} to {int(labels.max())}"
         )
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.temperature, ctx.weight = inputs[-2:]
-    ctx.mark_non_differentiable(*output[2:])
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*inputs[:7], *output[2:])
+def _gradients(given: Operands, found: Outputs, grads: Outputs, needed: Operands) -> dict[str, Tensor | None]:
+    need_features, need_gaussians = bool(needed.features), bool(needed.mu or needed.sigma)
+    results: dict[str, Tensor | None] = {"base": grads.total}
+    if need_features or need_gaussians:
+        backward = given.backward(
+            found,
+            grad_total=grads.total,
+            grad_loss=grads.loss,
+            need_features=need_features,
+            need_gaussians=need_gaussians,
+        )
+        through = BackwardOutputs(*_backward_op(*backward))
+        results.update(features=through.grad_features, mu=through.grad_mu, sigma=through.grad_sigma)
+    return results
 
 
-def _backward(ctx: Any, grad_total: Tensor | None, grad_loss: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
-    _library.refuse_double_backward("contrastive_similarity")
-    need_features, need_mu, need_sigma, need_base = (ctx.needs_input_grad[position] for position in (0, 5, 6, 7))
-    grads: list[Tensor | None] = [None] * 11
-    grads[7] = grad_total if need_base else None
-    if (grad_total is None and grad_loss is None) or not (need_features or need_mu or need_sigma):
-        return tuple(grads)
-    features, mu, sigma = _backward_op(
-        grad_total, grad_loss, *ctx.saved_tensors, ctx.temperature, ctx.weight, need_features, need_mu or need_sigma
-    )
-    for position, gradient, needed in ((0, features, need_features), (5, mu, need_mu), (6, sigma, need_sigma)):
-        grads[position] = gradient if needed else None
-    return tuple(grads)
+_op = _library.define(Operands, _NAME, check_values=_check_values)
+_backward_op = _library.define(BackwardOperands, _BACKWARD)
+_SAVED = ("vectors", "stats", "ranges", "anchors")
+_library.differentiable(
+    Operands,
+    _NAME,
+    _gradients,
+    keep_operands=("features", "mask", "segments", "labels", "video_offsets", "mu", "sigma"),
+    keep_outputs=_SAVED,
+    constant=_SAVED,
+)
 
-
-_op = _library.define(
-    "contrastive_similarity_loss(Tensor features, Tensor mask, Tensor segments, Tensor labels, Tensor offsets, "
-    "Tensor mu, Tensor sigma, Tensor? base, float delta, float temperature, float weight) "
-    "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
-    fake=_fake,
-    check_values=_check_values,
-)
-_backward_op = _library.define(
-    "contrastive_similarity_loss_backward(Tensor? grad_total, Tensor? grad_loss, Tensor features, Tensor mask, "
-    "Tensor segments, Tensor labels, Tensor offsets, Tensor mu, Tensor sigma, Tensor vectors, Tensor stats, "
-    "Tensor ranges, Tensor count, float temperature, float weight, bool need_features, bool need_gaussians) "
-    "-> (Tensor, Tensor, Tensor)",
-    fake=_fake_backward,
-)
-_library.differentiable("contrastive_similarity_loss", setup_context=_setup_context, backward=_backward)
-
-_dispatch.register("contrastive_similarity_loss", "reference", reference.contrastive_similarity_forward)
-_dispatch.register("contrastive_similarity_loss_backward", "reference", reference.contrastive_similarity_backward)
+_dispatch.register(_NAME, "reference", reference.contrastive_similarity_loss)
+_dispatch.register(_BACKWARD, "reference", reference.contrastive_similarity_loss_backward)
+_dispatch.register(_NAME, "cpu", "asl_fast.ops._contrastive_similarity_native:cpu")
+_dispatch.register(_BACKWARD, "cpu", "asl_fast.ops._contrastive_similarity_native:cpu_backward")
+_dispatch.register(_NAME, "triton", "asl_fast.kernels.contrastive_similarity:contrastive_similarity_loss")
 _dispatch.register(
-    "contrastive_similarity_loss", "cpu", "asl_fast.ops._contrastive_similarity_cpu:contrastive_similarity_forward"
+    _BACKWARD, "triton", "asl_fast.kernels.contrastive_similarity_backward:contrastive_similarity_loss_backward"
 )
-_dispatch.register(
-    "contrastive_similarity_loss_backward",
-    "cpu",
-    "asl_fast.ops._contrastive_similarity_cpu:contrastive_similarity_backward",
-)
-_dispatch.register(
-    "contrastive_similarity_loss", "triton", "asl_fast.kernels.contrastive_similarity:contrastive_similarity_forward"
-)
-_dispatch.register(
-    "contrastive_similarity_loss_backward",
-    "triton",
-    "asl_fast.kernels.contrastive_similarity_backward:contrastive_similarity_backward",
-)
-_dispatch.register(
-    "contrastive_similarity_loss", "cuda", "asl_fast.ops._contrastive_similarity_cuda:contrastive_similarity_forward"
-)
-_dispatch.register(
-    "contrastive_similarity_loss_backward",
-    "cuda",
-    "asl_fast.ops._contrastive_similarity_cuda:contrastive_similarity_backward",
-)
+_dispatch.register(_NAME, "cuda", "asl_fast.ops._contrastive_similarity_native:cuda")
+_dispatch.register(_BACKWARD, "cuda", "asl_fast.ops._contrastive_similarity_native:cuda_backward")
 
 
 def contrastive_similarity_loss(
@@ -151,7 +104,8 @@ def contrastive_similarity_loss(
         ValueError: shapes that do not belong together, negative ``delta``, ``temperature <= 0``.
         TypeError: features not floating, mask not bool.
     """
-    return _call(None, 1.0, features, mask, targets, mu, sigma, delta, temperature)[1]
+    given = _operands(None, 1.0, features, mask, targets, mu, sigma, delta, temperature)
+    return Outputs(*_op(*given)).loss
 
 
 def add_contrastive_similarity_loss(
@@ -177,11 +131,12 @@ def add_contrastive_similarity_loss(
         raise ValueError(f"{_NAME}: base must be a scalar, got {tuple(base.shape)}")
     _checks.same_device(_NAME, features=features, base=base)
     wide = base.to(compute_dtype(features))
-    total, loss = _call(wide, weight, features, mask, targets, mu, sigma, delta, temperature)
-    return total.to(base.dtype), loss
+    given = _operands(wide, weight, features, mask, targets, mu, sigma, delta, temperature)
+    found = Outputs(*_op(*given))
+    return found.total.to(base.dtype), found.loss
 
 
-def _call(
+def _operands(
     base: Tensor | None,
     weight: float,
     features: Tensor,
@@ -191,8 +146,8 @@ def _call(
     sigma: Tensor,
     delta: float,
     temperature: float,
-) -> tuple[Tensor, Tensor]:
-    segments, labels, offsets = targets
+) -> Operands:
+    segments, labels, video_offsets = targets
     _checks.floating(_NAME, features=features, segments=segments, mu=mu, sigma=sigma)
     if features.dim() != 3 or tuple(mask.shape) != tuple(features.shape[:2]):
         raise ValueError(
@@ -200,9 +155,9 @@ def _call(
         )
     if mask.dtype != torch.bool:
         raise TypeError(f"{_NAME}: mask must be bool, got {mask.dtype}")
-    if offsets.shape[0] != features.shape[0] + 1:
+    if video_offsets.shape[0] != features.shape[0] + 1:
         raise ValueError(
-            f"{_NAME}: targets of {offsets.shape[0] - 1} videos do not fit features of {features.shape[0]}"
+            f"{_NAME}: targets of {video_offsets.shape[0] - 1} videos do not fit features of {features.shape[0]}"
         )
     if segments.dim() != 2 or segments.shape[1] != 2 or labels.shape != segments.shape[:1]:
         raise ValueError(
@@ -214,6 +169,16 @@ def _call(
     if not delta >= 0 or not temperature > 0:
         raise ValueError(f"{_NAME}: need delta >= 0 and temperature > 0, got {delta} and {temperature}")
     _checks.same_device(_NAME, features=features, mask=mask, segments=segments, labels=labels, mu=mu, sigma=sigma)
-    settings = (float(delta), float(temperature), float(weight))
-    total, loss, *_ = _op(features, mask, segments.detach(), labels, offsets, mu, sigma, base, *settings)
-    return total, loss
+    return Operands(
+        features=features,
+        mask=mask,
+        segments=segments.detach(),
+        labels=labels,
+        video_offsets=video_offsets,
+        mu=mu,
+        sigma=sigma,
+        base=base,
+        delta=float(delta),
+        temperature=float(temperature),
+        weight=float(weight),
+    )

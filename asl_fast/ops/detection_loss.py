@@ -4,20 +4,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from asl_fast.ops import _checks, _dispatch
-from asl_fast.ops import _legacy as _library
-from asl_fast.ops.assign_points import _check_values as check_targets
+from asl_fast.ops import _checks, _dispatch, _library
+from asl_fast.ops.assign_points import check_targets
 from asl_fast.ops.ragged import RaggedTargets
 from asl_fast.reference import detection_loss as reference
-from asl_fast.reference._precision import compute_dtype, unit_gradient_dtype
+from asl_fast.reference import detection_loss_backward as reference_backward
+from asl_fast.reference.detection_loss import Operands, Outputs
+from asl_fast.reference.detection_loss_backward import BackwardOperands, BackwardOutputs
+from asl_fast.reference.gaussians import GaussianForm
 
 BRANCHES = ("cls", "loc")
-FACTORS = 7
 
 
 class RawGaussians(NamedTuple):
@@ -41,6 +42,11 @@ class RawGaussians(NamedTuple):
     sigma_init: float
     sigma_scales: tuple[float, float]
 
+    def form(self) -> GaussianForm:
+        """Return the numbers in the order in which the op takes them."""
+        below, above = self.sigma_scales
+        return GaussianForm(*self.mu_init, self.mu_scale, self.sigma_init, below, above)
+
 
 class DetectionLoss(NamedTuple):
     """Results of :func:`detection_loss`; scalars unless a shape is given.
@@ -54,7 +60,8 @@ class DetectionLoss(NamedTuple):
         normalizer: the updated one, in the dtype it was given in.
         mu: (C, 3) centres of the Gaussians, with gradient; empty without them.
         sigma: (C, 3) widths, likewise.
-        frames: (G, 2) segments in frames of the first point's level, which the contrastive loss takes; empty likewise.
+        segments_finest: (G, 2) the targets' segments in strides of the first point, that is in frames of the finest
+            level, which the contrastive loss takes; empty likewise.
     """
 
     total: Tensor
@@ -65,101 +72,79 @@ class DetectionLoss(NamedTuple):
     normalizer: Tensor
     mu: Tensor
     sigma: Tensor
-    frames: Tensor
+    segments_finest: Tensor
 
 
-def _fake(
-    logits: Tensor, offsets: Tensor, quality: Tensor | None, mask: Tensor, points: Tensor, segments: Tensor, *rest: Any
-) -> tuple[Tensor, ...]:
-    raw_mu, normalizer, need = rest[2], rest[4], rest[-1]
-    dtype = compute_dtype(logits)
-    scalar = [logits.new_empty((), dtype=dtype) for _ in range(4)]
-    tables = [logits.new_empty((0,) if raw_mu is None else raw_mu.shape, dtype=dtype) for _ in range(2)]
-    units = [
-        logits.new_empty(like.shape if needed else (0,), dtype=unit_gradient_dtype(like))
-        for like, needed in zip((logits, offsets, logits if quality is None else quality), need, strict=False)
-    ]
-    if raw_mu is None:
-        frames = logits.new_empty((0,), dtype=dtype)
-    else:
-        frames = segments.new_empty(segments.shape, dtype=torch.promote_types(segments.dtype, points.dtype))
-    return (
-        *scalar,
-        logits.new_empty((), dtype=torch.int64),
-        normalizer.new_empty(()),
-        *tables,
-        frames,
-        *units,
-        logits.new_empty(mask.shape, dtype=torch.int32),
-        logits.new_empty((3, *mask.shape), dtype=dtype),
-        logits.new_empty((FACTORS,), dtype=dtype),
+def _check_values(given: Operands) -> None:
+    check_targets(
+        segments=given.segments,
+        labels=given.labels,
+        video_offsets=given.video_offsets,
+        num_classes=given.logits.shape[-1],
     )
 
 
-def _fake_backward(*arguments: Any) -> tuple[Tensor, ...]:
-    units, factors, raws = arguments[6:9], arguments[11], arguments[12:14]
-    return (
-        *(torch.empty_like(unit, memory_format=torch.contiguous_format) for unit in units),
-        *(factors.new_empty(0) if raw is None else raw.new_empty(raw.shape) for raw in raws),
+def _constant(given: Operands) -> tuple[str, ...]:
+    """Outputs that carry no gradient."""
+    kept = Outputs._fields[Outputs._fields.index("segments_finest") :]
+    tables = () if given.need_gaussians else ("mu", "sigma")
+    return ("num_positives", "normalizer", *tables, *kept)
+
+
+def _gradients(given: Operands, found: Outputs, grads: Outputs, needed: Operands) -> dict[str, Tensor]:
+    for asked, computed in (
+        (needed.logits, given.need_logits),
+        (needed.offsets, given.need_offsets),
+        (needed.predicted_quality, given.need_predicted_quality),
+        (needed.raw_mu or needed.raw_sigma, given.need_gaussians),
+    ):
+        if asked:
+            _library.require_unit_gradient("detection_loss", computed)
+    operands = BackwardOperands(
+        grad_total=grads.total,
+        grad_cls=grads.cls,
+        grad_loc=grads.loc,
+        grad_sensitivity=grads.sensitivity,
+        grad_mu=grads.mu,
+        grad_sigma=grads.sigma,
+        unit_logits=found.unit_logits,
+        unit_offsets=found.unit_offsets,
+        unit_predicted_quality=found.unit_predicted_quality,
+        label=found.label,
+        of_points=found.of_points,
+        factors=found.factors,
+        raw_mu=given.raw_mu if given.need_gaussians else None,
+        raw_sigma=given.raw_sigma if given.need_gaussians else None,
+        gaussian_form=given.gaussian_form,
+        cls_learns=given.class_level and given.cls_sensitive,
+        loc_learns=given.class_level and given.loc_sensitive,
     )
+    results = BackwardOutputs(*_op_backward(*operands))
+    return {
+        "logits": results.grad_logits,
+        "offsets": results.grad_offsets,
+        "predicted_quality": results.grad_predicted_quality,
+        "raw_mu": results.grad_raw_mu,
+        "raw_sigma": results.grad_raw_sigma,
+    }
 
 
-def _check_values(logits: Tensor, offsets: Tensor, quality: Tensor | None, mask: Tensor, *rest: Any) -> None:
-    check_targets(*rest[:4], logits.shape[-1])
-
-
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.dtypes = tuple(None if inputs[i] is None else inputs[i].dtype for i in (0, 1, 2))
-    ctx.need, ctx.form = inputs[-1], inputs[11]
-    ctx.learns = [inputs[12] and weighted for weighted in inputs[13]]
-    with_gaussians = ctx.need[3]
-    ctx.mark_non_differentiable(*output[4 : 6 if with_gaussians else 8], *output[8:])
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*output[9:], *(inputs[8:10] if with_gaussians else (None, None)))
-
-
-def _backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-    _library.refuse_double_backward("detection_loss")
-    results: list[Tensor | None] = [None] * 25
-    scalars, tables = grads[:4], grads[6:8]
-    if all(grad is None for grad in (*scalars, *tables)):
-        return tuple(results)
-    found = _op_backward(*scalars, *tables, *ctx.saved_tensors, ctx.form, ctx.learns)
-    for position, grad in zip((0, 1, 2), found, strict=False):
-        if ctx.needs_input_grad[position]:
-            _library.require_unit_gradient("detection_loss", ctx.need[position])
-            results[position] = grad.to(ctx.dtypes[position])
-    for position, grad in zip((8, 9), found[3:], strict=True):
-        if ctx.needs_input_grad[position]:
-            _library.require_unit_gradient("detection_loss", ctx.need[3])
-            results[position] = grad
-    return tuple(results)
-
-
-_op = _library.define(
-    "detection_loss(Tensor logits, Tensor offsets, Tensor? quality, Tensor mask, Tensor points, Tensor segments, "
-    "Tensor labels, Tensor bounds, Tensor? raw_mu, Tensor? raw_sigma, Tensor normalizer, float[] form, "
-    "bool class_level, bool[] sensitive, int[] columns, float[] constants, bool normalize, "
-    "float? center_sampling_radius, float tie_tolerance, float alpha, float gamma, float label_smoothing, "
-    "float momentum, float location_weight, bool[] need) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, "
-    "Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
-    fake=_fake,
-    check_values=_check_values,
+_op = _library.define(Operands, "detection_loss", check_values=_check_values)
+_op_backward = _library.define(BackwardOperands, "detection_loss_backward")
+_library.differentiable(
+    Operands,
+    "detection_loss",
+    _gradients,
+    keep_operands=("raw_mu", "raw_sigma"),
+    keep_outputs=("unit_logits", "unit_offsets", "unit_predicted_quality", "label", "of_points", "factors"),
+    constant=_constant,
 )
-_op_backward = _library.define(
-    "detection_loss_backward(Tensor? grad_total, Tensor? grad_cls, Tensor? grad_loc, Tensor? grad_sensitivity, "
-    "Tensor? grad_mu, Tensor? grad_sigma, Tensor unit_logits, Tensor unit_offsets, Tensor unit_quality, Tensor label, "
-    "Tensor rows, Tensor factors, Tensor? raw_mu, Tensor? raw_sigma, float[] form, bool[] learns) "
-    "-> (Tensor, Tensor, Tensor, Tensor, Tensor)",
-    fake=_fake_backward,
-)
-_library.differentiable("detection_loss", setup_context=_setup_context, backward=_backward)
 
 _dispatch.register("detection_loss", "reference", reference.detection_loss)
-_dispatch.register("detection_loss", "cpu", "asl_fast.ops._detection_loss_cpu:detection_loss")
+_dispatch.register("detection_loss", "cpu", "asl_fast.ops._detection_loss_native:cpu")
 _dispatch.register("detection_loss", "triton", "asl_fast.kernels.detection_loss:detection_loss")
-_dispatch.register("detection_loss_backward", "reference", reference.detection_loss_backward)
-_dispatch.register("detection_loss_backward", "cpu", reference.detection_loss_backward)
+_dispatch.register("detection_loss_backward", "reference", reference_backward.detection_loss_backward)
+_dispatch.register("detection_loss_backward", "cpu", "asl_fast.ops._detection_loss_native:cpu_backward")
 _dispatch.register(
     "detection_loss_backward", "triton", "asl_fast.kernels.detection_loss_backward:detection_loss_backward"
 )
@@ -173,7 +158,7 @@ def detection_loss(
     targets: RaggedTargets,
     normalizer: Tensor,
     *,
-    quality: Tensor | None = None,
+    predicted_quality: Tensor | None = None,
     gaussians: RawGaussians | None = None,
     class_level: bool = True,
     branches: Sequence[str] = BRANCHES,
@@ -205,10 +190,11 @@ def detection_loss(
         points: (P, 4) time, range low, range high (grid), stride.
         targets: ground truth of B videos; segments in grid units.
         normalizer: () the previous N; it is not written.
-        quality: (B, P, len(branches)) of the instance-level evaluator, in the order of ``branches``.
+        predicted_quality: (B, P, len(branches)) of the instance-level evaluator, in the order of ``branches``.
         gaussians: of the class level.
         class_level: whether p is part of h; without it the Gaussians are only handed on as ``mu`` and ``sigma``.
-        branches: sub-tasks whose positives are weighted by h, of "cls" and "loc"; without ``quality`` and p, none is.
+        branches: sub-tasks whose positives are weighted by h, of "cls" and "loc"; none is without ``predicted_quality``
+            and p.
         constant_weights: w of positives in (cls, loc) where h is not used.
         normalize: whether w(h) has mean 1 over the positives of the batch; its divisor carries gradient.
         center_sampling_radius: in strides; None lets the whole instance claim.
@@ -220,8 +206,8 @@ def detection_loss(
         location_weight: factor of ``loc`` in ``total``; <= 0 is cls / max(loc, 0.01), treated as constant.
 
     Returns:
-        A :class:`DetectionLoss` in float32, float64 if logits are. Gradients reach logits, offsets, quality and the raw
-        parameters, once.
+        A :class:`DetectionLoss` in float32, float64 if logits are. Gradients reach logits, offsets, predicted quality
+        and the raw parameters, once.
 
     Raises:
         TypeError: a tensor of the wrong kind.
@@ -229,10 +215,11 @@ def detection_loss(
             out of range (CPU tensors only).
     """
     op = "detection_loss"
-    segments, labels, bounds = targets
+    segments, labels, video_offsets = targets
     raw_mu, raw_sigma = (None, None) if gaussians is None else (gaussians.mu, gaussians.sigma)
-    given = {"logits": logits, "offsets": offsets, "quality": quality, "points": points, "segments": segments}
-    _checks.floating(op, **given, raw_mu=raw_mu, raw_sigma=raw_sigma, normalizer=normalizer)
+    floating = {"logits": logits, "offsets": offsets, "predicted_quality": predicted_quality, "points": points}
+    floating |= {"segments": segments, "raw_mu": raw_mu, "raw_sigma": raw_sigma, "normalizer": normalizer}
+    _checks.floating(op, **floating)
     if not set(branches) <= set(BRANCHES) or len(set(branches)) != len(branches):
         raise ValueError(f'{op}: branches may hold "cls" and "loc", got {tuple(branches)}')
     if logits.dim() != 3 or not logits.numel():
@@ -243,8 +230,8 @@ def detection_loss(
         "mask": (mask, (videos, count)),
         "points": (points, (count, 4)),
         "targets.segments": (segments, (labels.shape[0] if labels.dim() else 0, 2)),
-        "targets.offsets": (bounds, (videos + 1,)),
-        "quality": (quality, (videos, count, len(branches))),
+        "targets.offsets": (video_offsets, (videos + 1,)),
+        "predicted_quality": (predicted_quality, (videos, count, len(branches))),
         "gaussians.mu": (raw_mu, (classes, 3)),
         "gaussians.sigma": (raw_sigma, (classes, 3)),
         "normalizer": (normalizer, ()),
@@ -254,43 +241,50 @@ def detection_loss(
             raise ValueError(f"{op}: {name} must be {shape} to fit logits and labels, got {tuple(tensor.shape)}")
     if mask.dtype != torch.bool:
         raise TypeError(f"{op}: mask must be bool, got {mask.dtype}")
-    for name, tensor in (("labels", labels), ("offsets", bounds)):
+    for name, tensor in (("labels", labels), ("offsets", video_offsets)):
         if tensor.dtype != torch.int64:
             raise TypeError(f"{op}: targets.{name} must be int64, got {tensor.dtype}")
-    _checks.same_device(op, **given, mask=mask, labels=labels, bounds=bounds, raw_mu=raw_mu, normalizer=normalizer)
+    _checks.same_device(op, **floating, mask=mask, labels=labels, video_offsets=video_offsets)
     class_level = class_level and gaussians is not None
-    weighted = class_level or quality is not None
+    sensitive = branches if class_level or predicted_quality is not None else ()
+    columns = {} if predicted_quality is None else {branch: column for column, branch in enumerate(branches)}
     recording = torch.is_grad_enabled()
 
     def needed(*tensors: Tensor | None) -> bool:
         return recording and any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
-    outputs = _op(
-        logits,
-        offsets,
-        quality,
-        mask,
-        points.detach(),
-        segments.detach(),
-        labels,
-        bounds,
-        raw_mu,
-        raw_sigma,
-        normalizer.detach(),
-        [] if gaussians is None else [*gaussians.mu_init, gaussians.mu_scale, gaussians.sigma_init]
-        + list(gaussians.sigma_scales),
-        class_level,
-        [weighted and branch in branches for branch in BRANCHES],
-        [branches.index(branch) if quality is not None and branch in branches else -1 for branch in BRANCHES],
-        list(constant_weights),
-        normalize,
-        center_sampling_radius,
-        tie_tolerance,
-        alpha,
-        gamma,
-        label_smoothing,
-        momentum,
-        location_weight,
-        [needed(logits), needed(offsets), needed(quality), needed(raw_mu, raw_sigma)],
-    )  # fmt: skip
-    return DetectionLoss(*outputs[:9])
+    given = Operands(
+        logits=logits,
+        offsets=offsets,
+        predicted_quality=predicted_quality,
+        mask=mask,
+        points=points.detach(),
+        segments=segments.detach(),
+        labels=labels,
+        video_offsets=video_offsets,
+        raw_mu=raw_mu,
+        raw_sigma=raw_sigma,
+        normalizer=normalizer.detach(),
+        gaussian_form=[] if gaussians is None else list(gaussians.form()),
+        class_level=class_level,
+        cls_sensitive="cls" in sensitive,
+        loc_sensitive="loc" in sensitive,
+        cls_column=columns.get("cls", -1),
+        loc_column=columns.get("loc", -1),
+        cls_constant=constant_weights[0],
+        loc_constant=constant_weights[1],
+        normalize=normalize,
+        center_sampling_radius=center_sampling_radius,
+        tie_tolerance=tie_tolerance,
+        alpha=alpha,
+        gamma=gamma,
+        label_smoothing=label_smoothing,
+        momentum=momentum,
+        location_weight=location_weight,
+        need_logits=needed(logits),
+        need_offsets=needed(offsets),
+        need_predicted_quality=needed(predicted_quality),
+        need_gaussians=needed(raw_mu, raw_sigma),
+    )
+    found = Outputs(*_op(*given))
+    return DetectionLoss(*(getattr(found, name) for name in DetectionLoss._fields))

@@ -3,87 +3,46 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from asl_fast.ops import _checks, _dispatch
-from asl_fast.ops import _legacy as _library
+from asl_fast.ops import _checks, _dispatch, _library
 from asl_fast.reference import sensitivity_focal_loss as reference
-from asl_fast.reference._precision import compute_dtype, unit_gradient_dtype
+from asl_fast.reference.sensitivity_focal_loss import Operands, Outputs
 
 
-def _fake(
-    logits: Tensor,
-    targets: Tensor,
-    weights: Tensor | None,
-    mask: Tensor | None,
-    alpha: float,
-    gamma: float,
-    label_smoothing: float,
-    reduction: str,
-    need_logits: bool,
-    need_weights: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    shape = logits.shape if reduction == "none" else ()
-    loss = logits.new_empty(shape, dtype=compute_dtype(logits, weights))
-    grad_logits = logits.new_empty(logits.shape if need_logits else (0,), dtype=unit_gradient_dtype(logits))
-    like = logits if weights is None else weights
-    weight_shape = logits.shape if reduction == "none" else like.shape
-    grad_weights = logits.new_empty(weight_shape if need_weights else (0,), dtype=unit_gradient_dtype(like))
-    return loss, grad_logits, grad_weights
-
-
-def _check_values(logits: Tensor, targets: Tensor, *_: Any) -> None:
-    if targets.is_floating_point() or not targets.numel():
+def _check_values(given: Operands) -> None:
+    if not given.sparse or not given.targets.numel():
         return
-    low, high = torch.aminmax(targets)
-    if int(low) < -1 or int(high) >= logits.shape[-1]:
+    low, high = torch.aminmax(given.targets)
+    if int(low) < -1 or int(high) >= given.classes:
         raise ValueError(
-            f"sensitivity_focal_loss: class ids must lie in [-1, {logits.shape[-1] - 1}] (-1 is background), "
+            f"sensitivity_focal_loss: class ids must lie in [-1, {given.classes - 1}] (-1 is background), "
             f"got {int(low)} to {int(high)}"
         )
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    logits, _, weights = inputs[:3]
-    ctx.sum_weights = inputs[7] == "none" and weights is not None and weights.dim() < logits.dim()
-    ctx.needed = inputs[8:]
-    ctx.dtypes = (logits.dtype, None if weights is None else weights.dtype)
-    ctx.mark_non_differentiable(*output[1:])
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*output[1:])
+def _gradients(given: Operands, found: Outputs, grads: Outputs, needed: Operands) -> dict[str, Tensor]:
+    results = {}
+    if needed.logits:
+        _library.require_unit_gradient("sensitivity_focal_loss", given.need_logits)
+        results["logits"] = found.grad_logits * grads.loss
+    if needed.weights:
+        _library.require_unit_gradient("sensitivity_focal_loss", given.need_weights)
+        results["weights"] = found.grad_weights * grads.loss  # of every element where nothing was reduced
+    return results
 
 
-def _backward(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
-    _library.refuse_double_backward("sensitivity_focal_loss")
-    grads: list[Tensor | None] = [None] * 10
-    if grad is None:
-        return tuple(grads)
-    unit_logits, unit_weights = ctx.saved_tensors
-    if ctx.needs_input_grad[0]:
-        _library.require_unit_gradient("sensitivity_focal_loss", ctx.needed[0])
-        grads[0] = (unit_logits * grad).to(ctx.dtypes[0])
-    if ctx.needs_input_grad[2]:
-        _library.require_unit_gradient("sensitivity_focal_loss", ctx.needed[1])
-        grad_weights = unit_weights * grad
-        grads[2] = (grad_weights.sum(-1) if ctx.sum_weights else grad_weights).to(ctx.dtypes[1])
-    return tuple(grads)
-
-
-_op = _library.define(
-    "sensitivity_focal_loss(Tensor logits, Tensor targets, Tensor? weights, Tensor? mask, float alpha, float gamma, "
-    "float label_smoothing, str reduction, bool need_logits, bool need_weights) -> (Tensor, Tensor, Tensor)",
-    fake=_fake,
-    check_values=_check_values,
+_op = _library.define(Operands, "sensitivity_focal_loss", check_values=_check_values)
+_UNIT_GRADIENTS = ("grad_logits", "grad_weights")
+_library.differentiable(
+    Operands, "sensitivity_focal_loss", _gradients, keep_outputs=_UNIT_GRADIENTS, constant=_UNIT_GRADIENTS
 )
-_library.differentiable("sensitivity_focal_loss", setup_context=_setup_context, backward=_backward)
 
 _dispatch.register("sensitivity_focal_loss", "reference", reference.sensitivity_focal_loss)
-_dispatch.register("sensitivity_focal_loss", "cpu", "asl_fast.ops._sensitivity_focal_loss_cpu:sensitivity_focal_loss")
+_dispatch.register("sensitivity_focal_loss", "cpu", "asl_fast.ops._sensitivity_focal_loss_native:cpu")
 _dispatch.register("sensitivity_focal_loss", "triton", "asl_fast.kernels.sensitivity_focal_loss:sensitivity_focal_loss")
-_dispatch.register("sensitivity_focal_loss", "cuda", "asl_fast.ops._sensitivity_focal_loss_cuda:sensitivity_focal_loss")
+_dispatch.register("sensitivity_focal_loss", "cuda", "asl_fast.ops._sensitivity_focal_loss_native:cuda")
 
 
 def sensitivity_focal_loss(
@@ -148,16 +107,16 @@ def sensitivity_focal_loss(
         raise ValueError(f"{op}: label_smoothing must lie in [0, 1], got {label_smoothing}")
     _checks.reduction(op, reduction)
     recording = torch.is_grad_enabled()
-    loss: Tensor = _op(
-        logits,
-        targets,
-        weights,
-        mask,
-        alpha,
-        gamma,
-        label_smoothing,
-        reduction,
-        recording and logits.requires_grad,
-        recording and weights is not None and weights.requires_grad,
-    )[0]
-    return loss
+    given = Operands(
+        logits=logits,
+        targets=targets,
+        weights=weights,
+        mask=mask,
+        alpha=alpha,
+        gamma=gamma,
+        label_smoothing=label_smoothing,
+        reduction=reduction,
+        need_logits=recording and logits.requires_grad,
+        need_weights=recording and weights is not None and weights.requires_grad,
+    )
+    return Outputs(*_op(*given)).loss

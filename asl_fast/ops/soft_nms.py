@@ -119,7 +119,7 @@ def soft_nms(
         keep_best=keep_best,
     )
     padded = Outputs(*_op(*given))
-    kept = int(padded.count)
+    kept = int(padded.num_kept)
     indices = padded.indices[:kept].clone()  # not a view that holds the padding in memory
     return SoftNMSResult(
         segments=padded.segments[:kept].to(segments.dtype, copy=True)

@@ -3,58 +3,100 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
+from asl_fast.reference import _outputs
 from asl_fast.reference._precision import compute_dtype
 
 # (points x segments) elements held at once; more points go through in blocks.
 BLOCK_ELEMENTS = 1 << 23
 
 
-def assign_points(
-    points: Tensor,
-    segments: Tensor,
-    labels: Tensor,
-    offsets: Tensor,
-    num_classes: int,
-    center_sampling_radius: float | None,
-    tie_tolerance: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The registered op. Each point meets every segment of the whole batch once; minima are then taken per video.
+class Outputs(NamedTuple):
+    """What every point of every video is trained towards.
 
-    Args:
+    Attributes:
+        class_targets: (B, P, C) 0 or 1, float32, or float64 if points or segments are.
+        offsets: (B, P, 2) distances to start and end of the instance in strides of the point's level, same dtype.
+        instance: (B, P) int64 row of the segments, -1 on background.
+        distance: (B, P) signed distance to the centre in lengths of the instance, dtype as the offsets.
+    """
+
+    class_targets: Tensor
+    offsets: Tensor
+    instance: Tensor
+    distance: Tensor
+
+
+class Operands(NamedTuple):
+    """What the op takes.
+
+    Attributes:
         points: (P, 4) time, range low, range high (grid), stride.
         segments: (G, 2) grid, all videos.
         labels: (G,) int64.
-        offsets: (B + 1,) int64.
+        video_offsets: (B + 1,) int64, where the segments of each video begin and end.
         num_classes: C.
-        center_sampling_radius: in strides, or None for the whole instance.
-        tie_tolerance: instances at most this much longer (grid) than the shortest share the point.
-
-    Returns:
-        class targets (B, P, C), offsets (B, P, 2), instance (B, P) int64, distance (B, P).
+        center_sampling_radius: In strides, or None for the whole instance.
+        tie_tolerance: Instances at most this much longer (grid) than the shortest share the point.
     """
-    dtype = compute_dtype(points, segments)
-    points, segments = points.to(dtype), segments.to(dtype)
-    num_videos, num_points = offsets.shape[0] - 1, points.shape[0]
+
+    points: Tensor
+    segments: Tensor
+    labels: Tensor
+    video_offsets: Tensor
+    num_classes: int
+    center_sampling_radius: float | None
+    tie_tolerance: float
+
+    @property
+    def num_points(self) -> int:
+        """P."""
+        return self.points.shape[0]
+
+    @property
+    def num_videos(self) -> int:
+        """B."""
+        return self.video_offsets.shape[0] - 1
+
+    def outputs(self) -> Outputs:
+        """Return room for the results."""
+        size, device = (self.num_videos, self.num_points), self.points.device
+        dtype = compute_dtype(self.points, self.segments)
+        return Outputs(
+            class_targets=_outputs.empty((*size, self.num_classes), dtype, device),
+            offsets=_outputs.empty((*size, 2), dtype, device),
+            instance=_outputs.empty(size, torch.int64, device),
+            distance=_outputs.empty(size, dtype, device),
+        )
+
+
+def assign_points(given: Operands) -> Outputs:
+    """Each point meets every segment of the whole batch once; minima are then taken per video."""
+    found = given.outputs()
+    dtype = found.distance.dtype
+    points, segments = given.points.to(dtype), given.segments.to(dtype)
+    num_points, num_videos, num_classes = given.num_points, given.num_videos, given.num_classes
     class_targets = points.new_zeros(num_points, num_videos * num_classes)
     instance = torch.full((num_points, num_videos), -1, dtype=torch.int64, device=points.device)
     if segments.shape[0] > 0 and num_points > 0:
         index = torch.arange(segments.shape[0], device=points.device)
-        video = torch.searchsorted(offsets[1:].contiguous(), index, right=True)
+        video = torch.searchsorted(given.video_offsets[1:].contiguous(), index, right=True)
         step = max(BLOCK_ELEMENTS // segments.shape[0], 1)
         for first in range(0, num_points, step):
             block = slice(first, first + step)
-            lengths = _claimed_lengths(points[block], segments, center_sampling_radius)
+            lengths = _claimed_lengths(points[block], segments, given.center_sampling_radius)
             shape = (lengths.shape[0], num_videos)
             by_video = video.expand_as(lengths)
             shortest = lengths.new_full(shape, torch.inf).scatter_reduce_(1, by_video, lengths, "amin")
             of_mine = shortest.gather(1, by_video)
             claimed = lengths < torch.inf
-            tied = claimed & (lengths <= of_mine + tie_tolerance)
+            tied = claimed & (lengths <= of_mine + given.tie_tolerance)
             class_targets[block].scatter_reduce_(
-                1, (video * num_classes + labels).expand_as(lengths), tied.to(dtype), "amax"
+                1, (video * num_classes + given.labels).expand_as(lengths), tied.to(dtype), "amax"
             )
             # The first of the shortest, in annotation order.
             candidate = torch.where(claimed & (lengths == of_mine), index, segments.shape[0])
@@ -63,10 +105,10 @@ def assign_points(
             )
             instance[block] = torch.where(chosen < segments.shape[0], chosen, -1)
 
-    instance = instance.t().contiguous()
-    class_targets = class_targets.view(num_points, num_videos, num_classes).transpose(0, 1).contiguous()
-    reg_targets, distance = _geometry(points, segments, instance)
-    return class_targets, reg_targets, instance, distance
+    found.instance.copy_(instance.t())
+    found.class_targets.copy_(class_targets.view(num_points, num_videos, num_classes).transpose(0, 1))
+    _measure(points, segments, found)
+    return found
 
 
 def _claimed_lengths(points: Tensor, segments: Tensor, radius: float | None) -> Tensor:
@@ -86,14 +128,16 @@ def _claimed_lengths(points: Tensor, segments: Tensor, radius: float | None) -> 
     return torch.where(claims, end - start, torch.inf)
 
 
-def _geometry(points: Tensor, segments: Tensor, instance: Tensor) -> tuple[Tensor, Tensor]:
-    """Offsets in strides (B, P, 2) and signed distance to the centre in lengths (B, P); 0 on background."""
-    positive = instance >= 0
+def _measure(points: Tensor, segments: Tensor, found: Outputs) -> None:
+    """Fill in the offsets and the distance of every point from its instance; 0 on background."""
     if segments.shape[0] == 0:
-        zeros = points.new_zeros(instance.shape)
-        return zeros.unsqueeze(-1).repeat(1, 1, 2), zeros
-    start, end = segments[instance.clamp(min=0)].unbind(-1)
+        found.offsets.zero_()
+        found.distance.zero_()
+        return
+    positive = found.instance >= 0
+    start, end = segments[found.instance.clamp(min=0)].unbind(-1)
     time, stride = points[:, 0], points[:, 3]
     offsets = torch.stack(((time - start) / stride, (end - time) / stride), dim=-1)
     distance = (time - 0.5 * (start + end)) / torch.where(positive, end - start, 1)
-    return torch.where(positive.unsqueeze(-1), offsets, 0), torch.where(positive, distance, 0)
+    found.offsets.copy_(torch.where(positive.unsqueeze(-1), offsets, 0))
+    found.distance.copy_(torch.where(positive, distance, 0))

@@ -1,259 +1,355 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Assignment and every loss of a detector's outputs in plain PyTorch, and the derivatives, written out."""
+"""Assignment and every loss of a detector's outputs but the contrastive one, in plain PyTorch.
+
+:func:`compose` is the formula; it takes the implementations of its parts, so that the C++ kernels serve it as well.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from asl_fast.reference import _outputs, assign_points, diou_loss, sensitivity_focal_loss
 from asl_fast.reference._precision import compute_dtype, unit_gradient_dtype
-from asl_fast.reference.assign_points import assign_points
-from asl_fast.reference.diou_loss import diou_loss
-from asl_fast.reference.sensitivity_focal_loss import sensitivity_focal_loss
+from asl_fast.reference._rows import Rows
+from asl_fast.reference.gaussians import gaussian, gaussian_tables
 
 LEAST_LOCATION_LOSS = 0.01  # in the automatic location weight
+LEAST_UNION = 1e-8  # of the DIoU loss, in strides
+
+
+class Factors(NamedTuple):
+    """What the unscaled gradients of the forward pass are multiplied by in the backward pass; each a scalar.
+
+    Attributes:
+        positive_cls: Of the logits of positive points.
+        background_cls: Of the logits of background.
+        positive_loc: Of the offsets.
+        per_positive: Of the predicted quality: one over the number of positives.
+        balance: Of the localisation loss in the total.
+        mean_cls: K_cls, the focal loss of the positives averaged by h_cls where h_cls is scaled to mean 1; else 0.
+        mean_loc: K_loc, likewise of the DIoU loss.
+    """
+
+    positive_cls: Tensor
+    background_cls: Tensor
+    positive_loc: Tensor
+    per_positive: Tensor
+    balance: Tensor
+    mean_cls: Tensor
+    mean_loc: Tensor
+
+
+class OfPoints(NamedTuple):
+    """What the Gaussians learn from, each (B, P); anything on background.
+
+    Attributes:
+        focal: Focal loss, summed over classes.
+        diou: DIoU loss.
+        distance: d(x), signed distance to the instance's centre in lengths of the instance.
+    """
+
+    focal: Tensor
+    diou: Tensor
+    distance: Tensor
+
+
+class Outputs(NamedTuple):
+    """The losses, what other losses take of the Gaussians, and what the backward pass needs; scalars unless said.
+
+    Attributes:
+        total: cls + location weight * loc + sensitivity.
+        cls: Classification loss.
+        loc: Localisation loss.
+        sensitivity: Loss of the instance-level evaluator.
+        num_positives: int64.
+        normalizer: The updated one, in the dtype it was given in.
+        mu: (C, 3) centres of the Gaussians; (0,) without them.
+        sigma: (C, 3) widths, likewise.
+        segments_finest: (G, 2) segments in strides of the first point, likewise.
+        unit_logits: (B, P, C) unscaled gradient of the logits; (0,) where it is not needed.
+        unit_offsets: (B, P, 2) likewise of the offsets.
+        unit_predicted_quality: Likewise of the predicted quality, in its shape.
+        label: (B, P) int32 class of each point, -1 on background.
+        of_points: (3, B, P), :class:`OfPoints`; zeros where no Gaussian learns.
+        factors: (7,), :class:`Factors`.
+    """
+
+    total: Tensor
+    cls: Tensor
+    loc: Tensor
+    sensitivity: Tensor
+    num_positives: Tensor
+    normalizer: Tensor
+    mu: Tensor
+    sigma: Tensor
+    segments_finest: Tensor
+    unit_logits: Tensor
+    unit_offsets: Tensor
+    unit_predicted_quality: Tensor
+    label: Tensor
+    of_points: Tensor
+    factors: Tensor
+
+
+class Operands(NamedTuple):
+    """What the op takes; :func:`asl_fast.ops.detection_loss` explains the tensors and numbers.
+
+    Attributes:
+        predicted_quality: (B, P, 1 or 2) what the instance-level evaluator says, or None.
+        raw_mu: (C, 3) unbounded parameter of the Gaussians' centres, or None; likewise raw_sigma of their widths.
+        gaussian_form: The numbers of :class:`asl_fast.reference.gaussians.GaussianForm`; empty without Gaussians.
+        class_level: Whether the Gaussians are part of h.
+        cls_sensitive: Whether positives are weighted by h in the classification loss; likewise loc.
+        cls_column: Column of ``predicted_quality`` for the classification, -1 for none; likewise loc.
+        cls_constant: Weight of positives in the classification loss where it is not sensitive; likewise loc.
+        normalize: Whether h is scaled to mean 1 over the positives.
+        need_logits: Whether anyone asks for the gradient of the logits; likewise the others.
+    """
+
+    logits: Tensor
+    offsets: Tensor
+    predicted_quality: Tensor | None
+    mask: Tensor
+    points: Tensor
+    segments: Tensor
+    labels: Tensor
+    video_offsets: Tensor
+    raw_mu: Tensor | None
+    raw_sigma: Tensor | None
+    normalizer: Tensor
+    gaussian_form: Sequence[float]
+    class_level: bool
+    cls_sensitive: bool
+    loc_sensitive: bool
+    cls_column: int
+    loc_column: int
+    cls_constant: float
+    loc_constant: float
+    normalize: bool
+    center_sampling_radius: float | None
+    tie_tolerance: float
+    alpha: float
+    gamma: float
+    label_smoothing: float
+    momentum: float
+    location_weight: float
+    need_logits: bool
+    need_offsets: bool
+    need_predicted_quality: bool
+    need_gaussians: bool
+
+    def assignment(self) -> assign_points.Operands:
+        """Return what the assignment of points to instances takes."""
+        return assign_points.Operands(
+            points=self.points,
+            segments=self.segments,
+            labels=self.labels,
+            video_offsets=self.video_offsets,
+            num_classes=self.logits.shape[-1],
+            center_sampling_radius=self.center_sampling_radius,
+            tie_tolerance=self.tie_tolerance,
+        )
+
+    def outputs(self) -> Outputs:
+        """Return room for the results."""
+        dtype, device, shape = compute_dtype(self.logits), self.logits.device, self.mask.shape
+        table = (0,) if self.raw_mu is None else self.raw_mu.shape
+        quality = self.logits if self.predicted_quality is None else self.predicted_quality
+        with_quality = self.need_predicted_quality and self.predicted_quality is not None
+        of_segments = dtype if self.raw_mu is None else torch.promote_types(self.segments.dtype, self.points.dtype)
+        return Outputs(
+            total=_outputs.empty((), dtype, device),
+            cls=_outputs.empty((), dtype, device),
+            loc=_outputs.empty((), dtype, device),
+            sensitivity=_outputs.empty((), dtype, device),
+            num_positives=_outputs.empty((), torch.int64, device),
+            normalizer=_outputs.empty((), self.normalizer.dtype, device),
+            mu=_outputs.empty(table, dtype, device),
+            sigma=_outputs.empty(table, dtype, device),
+            segments_finest=_outputs.empty_unless(self.raw_mu is not None, self.segments.shape, of_segments, device),
+            unit_logits=_outputs.empty_unless(
+                self.need_logits, self.logits.shape, unit_gradient_dtype(self.logits), device
+            ),
+            unit_offsets=_outputs.empty_unless(
+                self.need_offsets, self.offsets.shape, unit_gradient_dtype(self.offsets), device
+            ),
+            unit_predicted_quality=_outputs.empty_unless(
+                with_quality, quality.shape, unit_gradient_dtype(quality), device
+            ),
+            label=_outputs.empty(shape, torch.int32, device),
+            of_points=_outputs.empty((len(OfPoints._fields), *shape), dtype, device),
+            factors=_outputs.empty((len(Factors._fields),), dtype, device),
+        )
 
 
 class Parts(NamedTuple):
-    """The implementations of the three ops that the loss is made of."""
+    """What the loss is made of: implementations of three ops, and the points at which the positives' losses look."""
 
-    assign_points: Callable[..., Any]
-    sensitivity_focal_loss: Callable[..., Any]
-    diou_loss: Callable[..., Any]
-
-
-REFERENCE = Parts(assign_points, sensitivity_focal_loss, diou_loss)
+    assign_points: Callable[[assign_points.Operands], assign_points.Outputs]
+    sensitivity_focal_loss: Callable[[sensitivity_focal_loss.Operands], sensitivity_focal_loss.Outputs]
+    diou_loss: Callable[[diou_loss.Operands], diou_loss.Outputs]
+    rows: Callable[[Tensor], Rows]
 
 
-class GaussianForm(NamedTuple):
-    """How raw parameters become Gaussians, see :func:`gaussian_tables`."""
-
-    mu_init_cls: float
-    mu_init_start: float
-    mu_init_end: float
-    mu_scale: float
-    sigma_init: float
-    sigma_scale_below: float
-    sigma_scale_above: float
+REFERENCE = Parts(assign_points.assign_points, sensitivity_focal_loss.sensitivity_focal_loss, diou_loss.diou_loss, Rows)
 
 
-def gaussian_tables(
-    raw_mu: Tensor, raw_sigma: Tensor, form: Sequence[float], dtype: torch.dtype
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """mu = init + s atan(raw / s) and sigma = init exp(s atan(raw / s)), (C, 3), and their slopes in raw."""
-    shape = GaussianForm(*form)
-    raw_mu, raw_sigma = raw_mu.to(dtype), raw_sigma.to(dtype)
-    # Filled on the device: a tensor made from a list would be copied there, and waited for.
-    start = torch.stack([torch.full_like(raw_mu[:, column], shape[column]) for column in range(3)], -1)
-    mu = start + shape.mu_scale * torch.atan(raw_mu / shape.mu_scale)
-    slope_mu = 1 / (1 + (raw_mu / shape.mu_scale) ** 2)
-    scale = torch.full_like(raw_sigma, shape.sigma_scale_above).masked_fill(raw_sigma < 0, shape.sigma_scale_below)
-    sigma = shape.sigma_init * torch.exp(scale * torch.atan(raw_sigma / scale))
-    return mu, sigma, slope_mu, sigma / (1 + (raw_sigma / scale) ** 2)
+def detection_loss(given: Operands) -> Outputs:
+    """All of it in plain PyTorch, with static shapes."""
+    return compose(REFERENCE, given)
 
 
-def detection_loss(*arguments: Any) -> tuple[Tensor, ...]:
-    """The registered op, all of it in plain PyTorch."""
-    return compose(REFERENCE, *arguments)
-
-
-def compose(
-    parts: Parts,
-    logits: Tensor,
-    offsets: Tensor,
-    quality: Tensor | None,
-    mask: Tensor,
-    points: Tensor,
-    segments: Tensor,
-    labels: Tensor,
-    bounds: Tensor,
-    raw_mu: Tensor | None,
-    raw_sigma: Tensor | None,
-    normalizer: Tensor,
-    form: Sequence[float],
-    class_level: bool,
-    sensitive: Sequence[bool],
-    columns: Sequence[int],
-    constants: Sequence[float],
-    normalize: bool,
-    center_sampling_radius: float | None,
-    tie_tolerance: float,
-    alpha: float,
-    gamma: float,
-    label_smoothing: float,
-    momentum: float,
-    location_weight: float,
-    need: Sequence[bool],
-) -> tuple[Tensor, ...]:
-    """The registered op by the given implementations of its parts.
-
-    Returns:
-        total, cls, loc, sensitivity, number of positives, updated normaliser; mu, sigma (C, 3) and the segments in
-        frames of the first point's level; the unscaled gradients of logits, offsets and quality; for the backward pass
-        the class (B, P) int32 of each point, -1 on background, (3, B, P) its focal loss, DIoU loss and d(x), and the
-        factors (7,) that :func:`detection_loss_backward` applies.
-    """
+def compose(parts: Parts, given: Operands) -> Outputs:
+    """Compute the losses by the given implementations of their parts."""
+    logits, labels, quality = given.logits, given.labels, given.predicted_quality
     dtype = compute_dtype(logits)
-    classes, targets, instance, distance = parts.assign_points(
-        points, segments, labels, bounds, logits.shape[-1], center_sampling_radius, tie_tolerance
-    )
-    positive = (instance >= 0) & mask
+    assigned = parts.assign_points(given.assignment())
+    positive = (assigned.instance >= 0) & given.mask
     count = positive.sum()
+    rows = parts.rows(positive)
     with_background = torch.cat([labels, labels.new_zeros(1)])
-    label = with_background[torch.where(positive, instance, labels.shape[0])]
-    distance = torch.where(positive, distance, 0).to(dtype)
+    label = with_background.index_select(0, rows.keep(rows.take(assigned.instance), labels.shape[0]))
     # Background rows get offsets (1, 1) and weight 0: what the head says there costs nothing and has no gradient.
-    target = torch.where(positive.unsqueeze(-1), targets.to(dtype), 1)
-    pred = torch.where(positive.unsqueeze(-1), offsets.to(dtype), 1)
+    target = rows.keep(rows.take(assigned.offsets), 1).to(dtype)
+    pred = rows.keep(rows.take(given.offsets), 1).to(dtype)
+    distance = rows.keep(rows.take(assigned.distance)).to(dtype)
 
-    mu, sigma, frames = (logits.new_empty(0, dtype=dtype) for _ in range(3))
-    p: list[Tensor] = []
-    if raw_mu is not None and raw_sigma is not None:
-        mu, sigma = gaussian_tables(raw_mu, raw_sigma, form, dtype)[:2]
-        frames = segments / points[0, 3]
-        if class_level:
-            each = torch.exp(-0.5 * ((distance.unsqueeze(-1) - mu[label]) / sigma[label]) ** 2)
-            p = [each[..., 0], each[..., 1] + each[..., 2]]
-    h = _sensitivities(p, quality, positive, sensitive, columns, constants, dtype)
-
-    weights = torch.where(positive, h[0], 1)
-    _, unit_logits, focal = parts.sensitivity_focal_loss(
-        logits, classes.to(dtype), weights, mask, alpha, gamma, label_smoothing, "sum", need[0], True
+    mu, sigma, segments_finest = (logits.new_empty(0, dtype=dtype) for _ in range(3))
+    p_cls = p_loc = None
+    if given.raw_mu is not None and given.raw_sigma is not None:
+        mu, sigma = gaussian_tables(given.raw_mu, given.raw_sigma, given.gaussian_form, dtype)
+        segments_finest = given.segments / given.points[0, 3]
+        if given.class_level:
+            p = gaussian(distance, mu.index_select(0, label), sigma.index_select(0, label))
+            p_cls, p_start, p_end = p.unbind(-1)
+            p_loc = p_start + p_end
+    predicted_quality = None if quality is None else rows.take(quality).to(dtype)
+    q_cls, q_loc = (
+        None if predicted_quality is None or column < 0 else predicted_quality[:, column]
+        for column in (given.cls_column, given.loc_column)
     )
-    weighted = h[1].flatten()
-    _, unit_offsets, _, diou = parts.diou_loss(
-        pred.flatten(0, 1), target.flatten(0, 1), weighted, "sum", 1e-8, need[1], False, True
-    )
-    diou = torch.where(positive, diou.view_as(focal), 0)
-    unit_offsets = unit_offsets.to(unit_gradient_dtype(offsets)).view(offsets.shape if need[1] else (0,))
+    h_cls = rows.keep(_sum(p_cls, q_cls) if given.cls_sensitive else torch.full_like(distance, given.cls_constant))
+    h_loc = rows.keep(_sum(p_loc, q_loc) if given.loc_sensitive else torch.full_like(distance, given.loc_constant))
 
-    unit_logits = unit_logits.to(unit_gradient_dtype(logits))
+    # The loss of each row is wanted where it does not only enter the sum.
+    cls_by_mean, loc_by_mean = given.normalize and given.cls_sensitive, given.normalize and given.loc_sensitive
+    cls_apart, loc_apart = cls_by_mean or given.need_gaussians, loc_by_mean or given.need_gaussians
+    weighs = cls_apart or given.cls_sensitive or given.cls_constant != 1
+    focal = parts.sensitivity_focal_loss(
+        sensitivity_focal_loss.Operands(
+            logits=logits,
+            targets=assigned.class_targets.to(dtype),
+            weights=rows.spread(h_cls, 1) if weighs else None,
+            mask=given.mask,
+            alpha=given.alpha,
+            gamma=given.gamma,
+            label_smoothing=given.label_smoothing,
+            reduction="sum",
+            need_logits=given.need_logits,
+            need_weights=cls_apart,
+        )
+    )
+    diou = parts.diou_loss(
+        diou_loss.Operands(
+            pred=pred,
+            target=target,
+            weights=h_loc,
+            reduction="sum",
+            eps=LEAST_UNION,
+            need_pred=given.need_offsets,
+            need_target=False,
+            need_weights=loc_apart,
+        )
+    )
+    # d loss / d weight is the loss without its weight.
+    focal_of_points, diou_of_rows = focal.grad_weights, diou.grad_weights
+    unit_offsets = diou.grad_pred.to(unit_gradient_dtype(given.offsets))
 
     error = logits.new_zeros((), dtype=dtype)
     unit_quality = logits.new_empty(0, dtype=unit_gradient_dtype(logits if quality is None else quality))
-    if quality is not None:
-        of_branch = _qualities(logits.to(dtype), label, pred, target)
-        order = sorted((column, branch) for branch, column in enumerate(columns) if column >= 0)
-        said = [quality[..., column].to(dtype) - of_branch[branch] for column, branch in order]
-        difference = torch.stack([torch.where(positive, each, 0) for each in said], -1)
-        error = (difference**2).sum()
-        if need[2]:
-            unit_quality = (2 * difference).to(unit_quality.dtype).contiguous()
+    if predicted_quality is not None:
+        target_quality = torch.empty_like(predicted_quality)
+        if given.cls_column >= 0:
+            target_quality[:, given.cls_column] = _class_probability(rows.take(logits), label).to(dtype)
+        if given.loc_column >= 0:
+            target_quality[:, given.loc_column] = _overlap(pred, target)
+        difference = rows.keep(predicted_quality - target_quality)
+        error = difference.square().sum()
+        if given.need_predicted_quality:
+            unit_quality = rows.spread((2 * difference).to(unit_quality.dtype))
 
-    updated = (momentum * normalizer + (1 - momentum) * count.clamp(min=1)).to(normalizer.dtype)
-    sums = [(weight * loss).sum() for weight, loss in zip(h, (focal, diou), strict=True)]
-    background = torch.where(positive, 0, focal).sum()
-    scale, mean = [], []
-    for branch, weight in enumerate(h):
-        divisor = weight.sum().clamp(min=torch.finfo(dtype).tiny)
-        by_mean = normalize and sensitive[branch]
-        scale.append(count / divisor if by_mean else torch.ones_like(divisor))
-        mean.append(sums[branch] / divisor if by_mean else torch.zeros_like(divisor))
-    share = 1 / updated.to(dtype)
-    cls, loc = (scale[0] * sums[0] + background) * share, scale[1] * sums[1] * share
-    per_positive = 1 / count.clamp(min=1).to(dtype)
-    balance = cls.new_full((), location_weight) if location_weight > 0 else cls / loc.clamp(min=LEAST_LOCATION_LOSS)
-    factors = torch.stack([scale[0] * share, share, scale[1] * share, per_positive, balance, *mean])
+    at_least_one = count.clamp(min=1)
+    updated = (given.momentum * given.normalizer + (1 - given.momentum) * at_least_one).to(given.normalizer.dtype)
+    share = updated.to(dtype).reciprocal()
+    scale_cls, scale_loc, mean_cls, mean_loc = share, share, torch.zeros_like(share), torch.zeros_like(share)
+    if cls_by_mean:
+        # The sum that the kernel returned is of h as it is.
+        of_positives = (h_cls * rows.take(focal_of_points)).sum()
+        divisor = h_cls.sum().clamp(min=torch.finfo(dtype).tiny)
+        scale_cls, mean_cls = count / divisor * share, of_positives / divisor
+        cls = scale_cls * of_positives + share * torch.where(positive, 0, focal_of_points).sum()
+    else:
+        cls = share * focal.loss
+    if loc_by_mean:
+        divisor = h_loc.sum().clamp(min=torch.finfo(dtype).tiny)
+        scale_loc, mean_loc = count / divisor * share, diou.loss / divisor
+    loc = scale_loc * diou.loss
+    per_positive = at_least_one.to(dtype).reciprocal()
+    if given.location_weight > 0:
+        balance = cls.new_full((), given.location_weight)
+    else:
+        balance = cls / loc.clamp(min=LEAST_LOCATION_LOSS)
     sensitivity = error * per_positive
-    total = cls + balance * loc + sensitivity
-    rows = torch.stack([focal, diou, distance])
-    marked = torch.where(positive, label, -1).to(torch.int32)
-    losses = (total, cls, loc, sensitivity, count, updated)
-    return *losses, mu, sigma, frames, unit_logits, unit_offsets, unit_quality, marked, rows, factors
+    if given.need_gaussians:
+        of_points = torch.stack(OfPoints(focal_of_points, rows.spread(diou_of_rows), rows.spread(distance)))
+    else:
+        of_points = logits.new_zeros((len(OfPoints._fields), *given.mask.shape), dtype=dtype)
+    return Outputs(
+        total=cls + balance * loc + sensitivity,
+        cls=cls,
+        loc=loc,
+        sensitivity=sensitivity,
+        num_positives=count,
+        normalizer=updated,
+        mu=mu,
+        sigma=sigma,
+        segments_finest=segments_finest,
+        unit_logits=focal.grad_logits.to(unit_gradient_dtype(logits)),
+        unit_offsets=rows.spread(unit_offsets) if given.need_offsets else unit_offsets,
+        unit_predicted_quality=unit_quality,
+        label=rows.spread(label.to(torch.int32), -1),
+        of_points=of_points,
+        factors=torch.stack(
+            Factors(
+                positive_cls=scale_cls,
+                background_cls=share,
+                positive_loc=scale_loc,
+                per_positive=per_positive,
+                balance=balance,
+                mean_cls=mean_cls,
+                mean_loc=mean_loc,
+            )
+        ),
+    )
 
 
-def _sensitivities(
-    p: list[Tensor],
-    quality: Tensor | None,
-    positive: Tensor,
-    sensitive: Sequence[bool],
-    columns: Sequence[int],
-    constants: Sequence[float],
-    dtype: torch.dtype,
-) -> list[Tensor]:
-    """h_cls and h_loc of positive points before normalisation, 0 elsewhere, each (B, P)."""
-    found = []
-    for branch in range(2):
-        start = 0.0 if sensitive[branch] else constants[branch]
-        h = torch.full(positive.shape, start, dtype=dtype, device=positive.device)
-        if sensitive[branch] and p:
-            h = h + p[branch]
-        if sensitive[branch] and quality is not None:
-            h = h + quality[..., columns[branch]].to(dtype)
-        found.append(torch.where(positive, h, 0))
-    return found
+def _sum(p: Tensor | None, q: Tensor | None) -> Tensor:
+    """h before normalisation, (N,), of a branch that has at least one of the two."""
+    assert p is not None or q is not None, "a sensitive branch has a Gaussian or an evaluator"
+    return q if p is None else p if q is None else p + q  # type: ignore[return-value]
 
 
-def _qualities(logits: Tensor, label: Tensor, pred: Tensor, target: Tensor) -> list[Tensor]:
-    """What the evaluator is to say: sigmoid of the logit of the class, and temporal IoU."""
-    probability = torch.sigmoid(logits.gather(-1, label.unsqueeze(-1)).squeeze(-1))
+def _class_probability(logits: Tensor, label: Tensor) -> Tensor:
+    """What the evaluator is to say of the classification, (N,): sigmoid of the logit of the class."""
+    return torch.sigmoid(logits.gather(-1, label.unsqueeze(-1)).squeeze(-1).to(compute_dtype(logits)))
+
+
+def _overlap(pred: Tensor, target: Tensor) -> Tensor:
+    """What the evaluator is to say of the localisation, (N,): temporal IoU of offsets (N, 2)."""
     intersection = torch.minimum(pred, target).sum(-1).clamp(min=0)
     union = torch.maximum(pred, target).sum(-1)
-    return [probability, intersection / union.clamp(min=torch.finfo(union.dtype).eps)]
-
-
-def detection_loss_backward(
-    grad_total: Tensor | None,
-    grad_cls: Tensor | None,
-    grad_loc: Tensor | None,
-    grad_sensitivity: Tensor | None,
-    grad_mu: Tensor | None,
-    grad_sigma: Tensor | None,
-    unit_logits: Tensor,
-    unit_offsets: Tensor,
-    unit_quality: Tensor,
-    label: Tensor,
-    rows: Tensor,
-    factors: Tensor,
-    raw_mu: Tensor | None,
-    raw_sigma: Tensor | None,
-    form: Sequence[float],
-    learns: Sequence[bool],
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The registered op: every unscaled gradient times its factor, and the gradients of the Gaussians.
-
-    With the mean-one scale n / S, dL/dh_i = n / S (F_i - K) with K = sum h F / S; the same for the DIoU loss.
-
-    Args:
-        learns: whether the gradient of (cls, loc) reaches the Gaussians through h.
-
-    Returns:
-        Gradients of logits, offsets, quality, raw_mu and raw_sigma; (0,) where the unscaled one, or raw_mu, is missing.
-    """
-    positive_cls, background_cls, positive_loc, per_positive, balance, *mean = factors.unbind()
-    zero = factors.new_zeros(())
-    through = zero if grad_total is None else grad_total
-    grads = [
-        through if grad_cls is None else through + grad_cls,
-        through * balance if grad_loc is None else through * balance + grad_loc,
-        through if grad_sensitivity is None else through + grad_sensitivity,
-    ]
-    positive = label >= 0
-    factor = torch.where(positive, positive_cls, background_cls) * grads[0]
-    grad_logits = (unit_logits * factor.unsqueeze(-1) if unit_logits.numel() else unit_logits).to(unit_logits.dtype)
-    grad_offsets = (unit_offsets * (positive_loc * grads[1])).to(unit_offsets.dtype)
-    grad_quality = (unit_quality * (per_positive * grads[2])).to(unit_quality.dtype)
-    if raw_mu is None or raw_sigma is None:
-        return grad_logits, grad_offsets, grad_quality, factors.new_empty(0), factors.new_empty(0)
-
-    dtype = factors.dtype
-    mu, sigma, slope_mu, slope_sigma = gaussian_tables(raw_mu, raw_sigma, form, dtype)
-    index = label.clamp(min=0).long().flatten()
-    focal, diou, distance = rows.flatten(1).unbind()
-    away = distance.unsqueeze(-1) - mu[index]
-    width = sigma[index]
-    p = torch.exp(-0.5 * (away / width) ** 2)
-    slopes = [(focal - mean[0]) * (positive_cls * grads[0]), (diou - mean[1]) * (positive_loc * grads[1])]
-    by_column = torch.stack([slopes[0] if learns[0] else zero.expand_as(focal)] + 2 * [
-        slopes[1] if learns[1] else zero.expand_as(diou)
-    ], -1)  # fmt: skip
-    to_p = torch.where(positive.flatten().unsqueeze(-1), by_column * p * away / width**2, 0)
-    by_mu = torch.zeros_like(mu).index_add(0, index, to_p)
-    by_sigma = torch.zeros_like(sigma).index_add(0, index, to_p * away / width)
-    by_mu = by_mu if grad_mu is None else by_mu + grad_mu
-    by_sigma = by_sigma if grad_sigma is None else by_sigma + grad_sigma
-    grad_raw_mu, grad_raw_sigma = (by_mu * slope_mu).to(raw_mu.dtype), (by_sigma * slope_sigma).to(raw_sigma.dtype)
-    return grad_logits, grad_offsets, grad_quality, grad_raw_mu, grad_raw_sigma
+    return intersection / union.clamp(min=torch.finfo(union.dtype).eps)

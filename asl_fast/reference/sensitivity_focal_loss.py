@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from asl_fast.reference import _outputs
 from asl_fast.reference._precision import compute_dtype, unit_gradient_dtype
 
 
@@ -31,53 +34,102 @@ def focal(logits: Tensor, targets: Tensor, alpha: float, gamma: float) -> Tensor
     return loss if alpha < 0 else loss * (alpha * targets + (1 - alpha) * (1 - targets))
 
 
-def sensitivity_focal_loss(
-    logits: Tensor,
-    targets: Tensor,
-    weights: Tensor | None,
-    mask: Tensor | None,
-    alpha: float,
-    gamma: float,
-    label_smoothing: float,
-    reduction: str,
-    need_logits: bool,
-    need_weights: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The registered op: the weighted, masked, reduced loss and its derivatives; an empty tensor for each not needed.
+class Outputs(NamedTuple):
+    """The weighted, masked, reduced loss and its derivatives, of shape (0,) where they are not needed.
 
-    Returns:
-        loss () or (..., C); d loss / d logits (..., C) elementwise; d loss / d weights in the shape of the weights, or
-        elementwise (..., C) with reduction "none".
+    Attributes:
+        loss: () or (..., C), float32, or float64 if logits or weights are.
+        grad_logits: (..., C) d loss / d logits.
+        grad_weights: d loss / d weights in their shape; with reduction "none" of every element, (..., C).
     """
-    dtype = compute_dtype(logits, weights)
-    x = logits.to(dtype)
-    if mask is not None:
-        keep = mask.unsqueeze(-1)
-        x = torch.where(keep, x, 0)  # so that NaN under the mask goes nowhere
-    t = dense_targets(x, targets, label_smoothing)
-    elements = focal(x, t, alpha, gamma)
-    weight = None if weights is None else weights.to(dtype)
-    if weight is not None and weight.dim() < x.dim():
+
+    loss: Tensor
+    grad_logits: Tensor
+    grad_weights: Tensor
+
+
+class Operands(NamedTuple):
+    """What the op takes; :func:`asl_fast.sensitivity_focal_loss` explains the tensors and numbers.
+
+    Attributes:
+        logits: (..., C).
+        targets: (..., C) floating point, or (...,) integer class ids.
+        weights: (...,), (..., C) or None: 1.
+        mask: (...,) bool or None: everything counts.
+        need_logits: Whether anyone asks for the derivative by logits; likewise the weights.
+    """
+
+    logits: Tensor
+    targets: Tensor
+    weights: Tensor | None
+    mask: Tensor | None
+    alpha: float
+    gamma: float
+    label_smoothing: float
+    reduction: str
+    need_logits: bool
+    need_weights: bool
+
+    @property
+    def classes(self) -> int:
+        """C."""
+        return self.logits.shape[-1]
+
+    @property
+    def rows(self) -> int:
+        """How many points there are; 0 without classes."""
+        return self.logits.numel() // self.classes if self.classes else 0
+
+    @property
+    def sparse(self) -> bool:
+        """Whether the targets are class ids."""
+        return not self.targets.is_floating_point()
+
+    @property
+    def row_weights(self) -> bool:
+        """Whether there is one weight for all classes of a point."""
+        return self.weights is not None and self.weights.dim() < self.logits.dim()
+
+    def outputs(self) -> Outputs:
+        """Return room for the results."""
+        shape, device = self.logits.shape, self.logits.device
+        elementwise = self.reduction == "none"
+        like = self.logits if self.weights is None else self.weights
+        weight_shape = shape if elementwise else like.shape
+        with_weights = self.need_weights and self.weights is not None
+        return Outputs(
+            loss=_outputs.empty(shape if elementwise else (), compute_dtype(self.logits, self.weights), device),
+            grad_logits=_outputs.empty_unless(self.need_logits, shape, unit_gradient_dtype(self.logits), device),
+            grad_weights=_outputs.empty_unless(with_weights, weight_shape, unit_gradient_dtype(like), device),
+        )
+
+
+def sensitivity_focal_loss(given: Operands) -> Outputs:
+    """Weighted, masked, reduced loss and its derivatives."""
+    found = given.outputs()
+    dtype = found.loss.dtype
+    keep = None if given.mask is None else given.mask.unsqueeze(-1)
+
+    def masked(values: Tensor) -> Tensor:
+        return values if keep is None else torch.where(keep, values, 0)
+
+    x = masked(given.logits.to(dtype))  # so that NaN under the mask goes nowhere
+    t = dense_targets(x, given.targets, given.label_smoothing)
+    elements = focal(x, t, given.alpha, given.gamma)
+    weight = None if given.weights is None else given.weights.to(dtype)
+    if weight is not None and given.row_weights:
         weight = weight.unsqueeze(-1)
-    factor = _reduction_factor(elements, mask, reduction)
+    factor = _reduction_factor(elements, given.mask, given.reduction)
 
-    def weighted(values: Tensor, by: Tensor | None) -> Tensor:
-        values = values if by is None else values * by
-        return values if mask is None else torch.where(keep, values, 0)
-
-    loss = weighted(elements, weight)
-    if reduction != "none":
-        loss = loss.sum() * factor
-    grad_logits, grad_weights = (logits.new_empty(0) for _ in range(2))
-    if need_logits:
-        slope = weighted(_slope(x, t, alpha, gamma), weight)
-        grad_logits = (slope * factor).to(unit_gradient_dtype(logits)).contiguous()
-    if need_weights and weights is not None:
-        grad_weights = weighted(elements, None) * factor
-        if reduction != "none" and weights.dim() < logits.dim():
-            grad_weights = grad_weights.sum(-1)
-        grad_weights = grad_weights.to(unit_gradient_dtype(weights)).contiguous()
-    return loss.contiguous(), grad_logits, grad_weights
+    weighted = masked(elements if weight is None else elements * weight)
+    found.loss.copy_(weighted if given.reduction == "none" else weighted.sum() * factor)
+    if given.need_logits:
+        slope = _slope(x, t, given.alpha, given.gamma)
+        found.grad_logits.copy_(masked(slope if weight is None else slope * weight) * factor)
+    if given.need_weights and given.weights is not None:
+        slope = masked(elements) * factor
+        found.grad_weights.copy_(slope.sum(-1) if given.row_weights and given.reduction != "none" else slope)
+    return found
 
 
 def _slope(x: Tensor, t: Tensor, alpha: float, gamma: float) -> Tensor:

@@ -26,13 +26,13 @@ class Outputs(NamedTuple):
         indices: (R,) int64 rows of the input, -1 in the padding; equal scores by row.
         segments: (R, 2) float32, moved by voting if asked for; 0 in the padding.
         scores: (R,) float32, decayed; 0 in the padding.
-        count: () int64, how many are kept.
+        num_kept: () int64, how many are kept.
     """
 
     indices: Tensor
     segments: Tensor
     scores: Tensor
-    count: Tensor
+    num_kept: Tensor
 
 
 class Operands(NamedTuple):
@@ -74,7 +74,7 @@ class Operands(NamedTuple):
             indices=_outputs.empty((rows,), torch.int64, device),
             segments=_outputs.empty((rows, 2), torch.float32, device),
             scores=_outputs.empty((rows,), torch.float32, device),
-            count=_outputs.empty((), torch.int64, device),
+            num_kept=_outputs.empty((), torch.int64, device),
         )
 
 
@@ -87,7 +87,7 @@ def soft_nms(given: Operands) -> Outputs:
     found.indices.fill_(-1)
     found.segments.zero_()
     found.scores.zero_()
-    found.count.fill_(sum(len(rows) for rows, _, _ in parts))
+    found.num_kept.fill_(sum(len(rows) for rows, _, _ in parts))
     if parts:
         for place, columns in zip((found.indices, found.segments, found.scores), zip(*parts, strict=True), strict=True):
             kept = torch.cat(columns)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints: plain tensors and containers, written atomically, loaded without running code."""
+"""Checkpoints: plain tensors and containers, written atomically, read without running code; and what they restore."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from asl_fast.files import atomic_write
 from asl_fast.training.config import TrainConfig
-from asl_fast.training.run_folder import atomic_write
 from asl_fast.training.serialization import differing, flatten, from_dict
 
 FORMAT = 1
@@ -42,10 +42,14 @@ class CheckpointError(ValueError):
 
 
 def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes a checkpoint; the old one stays until the new one is complete.
+    """Write a checkpoint; the old one stays until the new one is complete.
+
+    Args:
+        path: The file.
+        content: Tensors and plain values, nested in dictionaries and lists.
 
     Raises:
-        RunFolderError: when the disk does not take it.
+        OSError: Naming the file, when the disk does not take it.
     """
     with atomic_write(path) as file:
         try:
@@ -58,11 +62,15 @@ def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Reads a checkpoint with ``weights_only=True``.
+    """Read a checkpoint, which cannot run code (``weights_only=True``).
+
+    Args:
+        path: The file.
+        device: Where its tensors are put.
 
     Raises:
-        FileNotFoundError: when there is none.
-        CheckpointError: for a truncated file, or one that is no asl_fast checkpoint.
+        FileNotFoundError: When there is none.
+        CheckpointError: For a truncated file, or one that is no asl_fast checkpoint.
     """
     if not path.exists():
         raise FileNotFoundError(f"no checkpoint {path}; was the run stopped before its first epoch ended?")
@@ -81,14 +89,23 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
 
 
 def check_same_config(content: Mapping[str, Any], config: TrainConfig, path: Path) -> None:
-    """Raises CheckpointError naming the fields in which ``config`` differs from the checkpoint's."""
+    """Check that a run may go on from a checkpoint.
+
+    Args:
+        content: Of the checkpoint.
+        config: Of the run.
+        path: Where the checkpoint lies, for the message.
+
+    Raises:
+        CheckpointError: Naming the fields in which the two configurations differ.
+    """
     saved = from_dict(TrainConfig, content["config"], str(path))
     if differences := describe_differences(saved, config):
         raise CheckpointError(f"{path} was trained with another configuration: {differences}")
 
 
 def describe_differences(saved: TrainConfig, config: TrainConfig) -> str:
-    """``model.width 128 there, 256 now; ...`` for every field that a resumed run may not change."""
+    """Say ``model.width 128 there, 256 now; ...`` for the fields that differ and that a resumed run may not change."""
     there, now = flatten(saved), flatten(config)
     names = [name for name in differing(saved, config) if name not in MAY_CHANGE]
     # 0 asks for what the data set has, which the saved configuration knows already.
@@ -97,7 +114,7 @@ def describe_differences(saved: TrainConfig, config: TrainConfig) -> str:
 
 
 def rng_state() -> dict[str, Any]:
-    """State of every random generator of this process, as tensors and plain values."""
+    """Give the state of every random generator of this process, as tensors and plain values."""
     kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     version, internal, gauss_next = random.getstate()
     return {
@@ -115,7 +132,7 @@ def rng_state() -> dict[str, Any]:
 
 
 def set_rng_state(state: Mapping[str, Any]) -> None:
-    """The inverse of `rng_state`."""
+    """Set every random generator of this process to the state that `rng_state` gave."""
     torch.set_rng_state(state["torch"].cpu())
     if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda"]])
@@ -126,7 +143,7 @@ def set_rng_state(state: Mapping[str, Any]) -> None:
 
 
 def seed_everything(seed: int) -> None:
-    """Seeds Python's, NumPy's and torch's global generators."""
+    """Seed Python's, NumPy's and torch's global generators."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)

@@ -12,10 +12,10 @@ from typing import Annotated, Literal
 
 import tyro
 
-from asl_fast.data.load import BENCHMARKS
-from asl_fast.data.manifest import FeatureManifest
-from asl_fast.models.config import DetectorConfig
-from asl_fast.models.inference import InferenceConfig
+from asl_fast.data.datasets.catalogue import DATASETS
+from asl_fast.data.features.manifest import FeatureManifest
+from asl_fast.losses.config import LossConfig
+from asl_fast.models.config import DetectorConfig, InferenceConfig
 
 
 @dataclass(frozen=True)
@@ -23,26 +23,27 @@ class DataConfig:
     """How videos become training samples and batches.
 
     Attributes:
-        max_length: longest training crop, in grid steps; longer videos are cut at random.
-        crop_ratio: smallest and largest share kept of a training video that fits; None keeps all of it.
-        truncation_threshold: share of an action that must lie inside a crop for it to be kept.
-        pad_multiple: batches are padded to a multiple of this many grid steps; 0 pads all of them to max_length.
-        bucket_by_length: put videos of similar length into one batch, which saves padding.
-        num_workers: processes that read features; 0 reads in the training process.
-        synthetic_scale: size of the synthetic twin that is used without data_root: "smoke", "reduced", "full", or a
+        max_length: Longest training crop, in grid steps; longer videos are cut at random.
+        crop_ratio: Smallest and largest share kept of a training video that fits; None keeps all of it.
+        truncation_threshold: Share of an action that must lie inside a crop for it to be kept.
+        pad_multiple: Batches are padded to a multiple of this many grid steps; 0 pads all of them to max_length.
+        bucket_by_length: Put videos of similar length into one batch, which saves padding.
+        num_workers: Processes that read features; 0 reads in the training process.
+        synthetic_scale: Size of the synthetic twin that is used without data_root: "smoke", "reduced", "full", or a
             share of the benchmark's videos.
-        synthetic_seed: seed of the twin; it does not follow the run's seed, so that seeds compare on the same data.
-        samples_per_step: raw sensor samples in one grid step (hapt only).
-        rotation_sd_deg: spread of the random rotation of the sensors in training (hapt only).
-        speed_range: largest random change of speed in training, as a share (hapt only).
-        fold: hold out this fold of the training users for evaluation (hapt only); None is the official split.
-        num_folds: number of folds among the training users (hapt only).
-        strict: stop at a video that cannot be used instead of leaving it out with a warning.
-        train_subset: subset of one's own data to train on; None finds it by its name.
-        test_subset: subset of one's own data to score on; the same as train_subset holds videos out of it.
-        holdout_share: share of the videos of one's own data that is held out where there is one subset.
-        split_seed: of the videos held out; it does not follow the run's seed, so that seeds compare on the same data.
-        manifest: how the features were extracted; None takes the benchmark's, or derives it from one's own data.
+        synthetic_seed: Seed of the twin; it does not follow the run's seed, so that seeds compare on the same data.
+        samples_per_step: Raw sensor samples in one grid step (hapt only).
+        rotation_sd_deg: Spread of the random rotation of the sensors in training (hapt only).
+        speed_range: Largest random change of speed in training, as a share (hapt only).
+        fold: Hold out this fold of the training users for evaluation (hapt only); None is the official split.
+        num_folds: Number of folds among the training users (hapt only).
+        strict: Stop at a video that cannot be used instead of leaving it out with a warning.
+        train_subset: Subset of one's own data to train on; None finds it by its name.
+        test_subset: Subset of one's own data to score on; the same as train_subset holds videos out of it.
+        holdout_share: Share of the videos of one's own data that is held out where there is one subset.
+        split_seed: Seed of the choice of videos to hold out; it does not follow the run's seed, so that seeds compare
+            on the same data.
+        manifest: How the features were extracted; None takes the benchmark's, or derives it from one's own data.
     """
 
     max_length: int = 2304
@@ -69,72 +70,21 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
-class LossConfig:
-    """Arguments of :class:`asl_fast.ASLLoss`; see there. All three parts of ASL off is ActionFormer's loss.
-
-    Attributes:
-        class_level: learn a sensitivity Gaussian per class (p in the paper).
-        instance_level: learn the sensitivity of single points from features (q in the paper).
-        contrastive: add the contrastive loss over action-sensitive frames.
-        branches: sub-tasks whose positives are weighted by sensitivity, "cls" and "loc".
-        constant_weights: fixed (classification, localisation) weights of positives, instead of p and q; a control.
-        normalization: how sensitivities are scaled; "none" is the paper's form.
-        signal: what the Gaussians learn from: the weighted "loss" as in the paper, the "likelihood" of prediction
-            quality, or the "evidence" in single input frames.
-        center_sampling_radius: points within this many strides of an action's centre are positive; None takes all of
-            the action.
-        label_smoothing: share of the classification target spread over all classes.
-        init_loss_norm: initial value of the running count of positives.
-        loss_norm_momentum: momentum of the running count of positives.
-        location_weight: weight of the localisation loss; -1 balances it against classification.
-        contrastive_weight: weight of the contrastive loss (lambda in the paper).
-        delta: half-width of the sensitive ranges, in action lengths.
-        temperature: of the contrastive similarities.
-        sigma_min: smallest Gaussian width, in action lengths.
-        sigma_max: largest Gaussian width, in action lengths.
-        mu_bound: largest distance of a Gaussian's centre from where it started, in action lengths.
-        evaluator_dim: hidden channels of the networks behind q; None is a quarter of the detector's.
-        evaluator_kernel_size: odd kernel of those networks.
-    """
-
-    class_level: bool = True
-    instance_level: bool = True
-    contrastive: bool = True
-    branches: tuple[Literal["cls", "loc"], ...] = ("cls", "loc")
-    constant_weights: tuple[float, float] | None = None
-    normalization: Literal["batch", "instance", "none"] = "batch"
-    signal: Literal["loss", "likelihood", "evidence"] = "loss"
-    center_sampling_radius: float | None = 1.5
-    label_smoothing: float = 0.0
-    init_loss_norm: float = 100.0
-    loss_norm_momentum: float = 0.9
-    location_weight: float = 1.0
-    contrastive_weight: float = 0.3
-    delta: float = 0.2
-    temperature: float = 0.07
-    sigma_min: float = 0.1
-    sigma_max: float = 5.0
-    mu_bound: float = 0.5
-    evaluator_dim: int | None = None
-    evaluator_kernel_size: int = 3
-
-
-@dataclass(frozen=True)
 class OptimizerConfig:
     """AdamW, its schedule and the average of the weights.
 
     Attributes:
-        lr: learning rate after the warm-up.
-        weight_decay: of the weights of linear layers and convolutions; nothing else decays.
-        betas: momenta of AdamW.
-        eps: of AdamW.
-        clip_norm: largest norm of the gradient; 0 does not clip.
-        loss_lr_multiplier: learning rate of the loss's own parameters (Gaussians, evaluators), relative to lr.
-        gaussian_lr: learning rate of the class level alone, the Gaussians and the frame classifier they are fit to. In
+        lr: Learning rate after the warm-up.
+        weight_decay: Weight decay of linear layers and convolutions; nothing else decays.
+        betas: Momenta of AdamW.
+        eps: AdamW's guard against division by zero.
+        clip_norm: Largest norm of the gradient; 0 does not clip.
+        loss_lr_multiplier: Learning rate of the loss's own parameters (Gaussians, evaluators), relative to lr.
+        gaussian_lr: Learning rate of the class level alone, the Gaussians and the frame classifier they are fit to. In
             action lengths per step: Adam moves a parameter by about its rate whatever the size of the gradient, and mu
             has up to 0.5 to go, far for the rate of a network. None trains them like the rest of the loss.
-        min_lr: learning rate at the end of the cosine.
-        ema_decay: decay of the averaged weights, min(ema_decay, (1 + n) / (10 + n)) after n updates; 0 is no average.
+        min_lr: Learning rate at the end of the cosine.
+        ema_decay: Decay of the averaged weights, min(ema_decay, (1 + n) / (10 + n)) after n updates; 0 is no average.
     """
 
     lr: float = 1e-4
@@ -153,11 +103,11 @@ class EvaluationConfig:
     """When and how detections are scored.
 
     Attributes:
-        every: epochs between evaluations; 0 evaluates after the last epoch only. The last epoch is always evaluated.
-        tiou_thresholds: temporal IoU thresholds of the main average mAP.
-        strict_thresholds: a second, stricter list that is reported beside it; may be empty.
-        convention: rules of the scoring, a name in :data:`asl_fast.evaluation.conventions.CONVENTIONS`.
-        batch_size: videos per batch in inference.
+        every: Epochs between evaluations; 0 evaluates after the last epoch only. The last epoch is always evaluated.
+        tiou_thresholds: Temporal IoU thresholds of the main average mAP.
+        strict_thresholds: A second, stricter list that is reported beside it; may be empty.
+        convention: Rules of the scoring, a name in `asl_fast.evaluation.conventions.CONVENTIONS`.
+        batch_size: Videos per batch in inference.
     """
 
     every: int = 5
@@ -172,29 +122,29 @@ class TrainConfig:
     """One training run.
 
     Attributes:
-        dataset: benchmark name, or a name for one's own data.
-        data_root: where the real data lie; None trains on the benchmark's synthetic twin.
-        annotations: annotation file: of one's own data, or of a benchmark where it is not at its usual place.
-        features: feature folders or .h5 files: of one's own data, or of a benchmark where they are not at their usual
+        dataset: Benchmark name, or a name for one's own data.
+        data_root: Where the real data lie; None trains on the benchmark's synthetic twin.
+        annotations: Annotation file: of one's own data, or of a benchmark where it is not at its usual place.
+        features: Feature folders or .h5 files: of one's own data, or of a benchmark where they are not at their usual
             place; several are put side by side.
-        output: run folder; None makes the next free runs/DATASET-NNN.
-        seed: of weights, crops, order and drop path.
-        epochs: passes over the training split after the warm-up.
-        warmup_epochs: passes during which the learning rate rises; they come on top of epochs.
-        batch_size: videos per batch and process.
+        output: Run folder; None makes the next free runs/DATASET-NNN.
+        seed: Seed of weights, crops, order and drop path.
+        epochs: Passes over the training split after the warm-up.
+        warmup_epochs: Passes during which the learning rate rises; they come on top of epochs.
+        batch_size: Videos per batch and process.
         device: "auto" takes a GPU where there is one.
         precision: "bf16" runs the detector under autocast, losses stay in float32; "auto" is that where the hardware
             computes in bfloat16.
-        compile: compile the detector with torch.compile.
+        compile: Compile the detector with torch.compile.
         threads: CPU threads; 0 leaves torch's choice.
-        log_every: steps between two looks at the loss for the progress bar and the check for non-finite values.
-        tensorboard: also write TensorBoard event files (needs the tensorboard package).
-        data: samples and batches.
-        model: the detector.
-        loss: the training objective.
-        optimizer: optimiser, schedule, averaging.
-        inference: post-processing of detections.
-        evaluation: scoring.
+        log_every: Steps between two looks at the loss for the progress bar and the check for non-finite values.
+        tensorboard: Also write TensorBoard event files (needs the tensorboard package).
+        data: Samples and batches.
+        model: The detector.
+        loss: The training objective.
+        optimizer: Optimiser, schedule, averaging.
+        inference: Post-processing of detections.
+        evaluation: Scoring.
     """
 
     dataset: str = "hapt"
@@ -222,7 +172,7 @@ class TrainConfig:
     @property
     def is_own_data(self) -> bool:
         """Whether this trains on an annotation file and features of one's own, not on a benchmark."""
-        return self.annotations is not None and self.dataset not in BENCHMARKS
+        return self.annotations is not None and self.dataset not in DATASETS
 
     @property
     def total_epochs(self) -> int:
@@ -230,7 +180,11 @@ class TrainConfig:
         return self.epochs + self.warmup_epochs
 
     def validate(self) -> None:
-        """Raises ValueError naming the field, the value found and what is allowed."""
+        """Check values that a type does not rule out.
+
+        Raises:
+            ValueError: Naming the field, the value found and what is allowed.
+        """
         for name, value, low in (
             ("seed", self.seed, 0),
             ("epochs", self.epochs, 0),
@@ -263,14 +217,16 @@ class TrainConfig:
         thresholds = self.evaluation.tiou_thresholds
         if not thresholds or not all(0 < t <= 1 for t in (*thresholds, *self.evaluation.strict_thresholds)):
             raise ValueError(f"evaluation.tiou_thresholds must be one or more numbers in (0, 1], found {thresholds}")
-        if self.loss.constant_weights is not None and (self.loss.class_level or self.loss.instance_level):
-            raise ValueError("loss.constant_weights is a control: switch loss.class_level and loss.instance_level off")
+        try:
+            self.loss.validate()
+        except ValueError as error:
+            raise ValueError(f"loss.{error}") from None
 
     def with_dataset(self, *, feature_dim: int, num_classes: int) -> TrainConfig:
-        """The configuration with the model's inputs and outputs as the data set has them.
+        """Give the model the inputs and outputs that the data set has.
 
         Raises:
-            ValueError: when the model was configured for another width or number of classes.
+            ValueError: When the model was configured for another width or number of classes.
         """
         for name, found in (("feature_dim", feature_dim), ("num_classes", num_classes)):
             wanted = getattr(self.model, name)

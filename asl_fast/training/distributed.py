@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One process or several under torchrun, behind one interface."""
+"""Where a run computes: its device, its number format, and one process or several under torchrun."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Processes:
     """The processes of a run.
 
     Attributes:
-        device: of this process.
-        rank: number of this process.
-        world_size: number of processes.
+        device: Where this process computes.
+        rank: Number of this process.
+        world_size: Number of processes.
     """
 
     device: torch.device
@@ -35,14 +35,14 @@ class Processes:
         return self.rank == 0
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """The module with gradients averaged over processes."""
+        """Have gradients averaged over processes, for a module whose forward pass gives the losses."""
         if self.world_size == 1:
             return module
         ids = [self.device.index] if self.device.type == "cuda" else None
         return DistributedDataParallel(module, device_ids=ids)
 
     def gather(self, value: T) -> list[T]:
-        """The value of every process, in the order of ranks, on every process."""
+        """Collect the value of every process, in the order of ranks, on every process."""
         if self.world_size == 1:
             return [value]
         values: list[Any] = [None] * self.world_size
@@ -50,7 +50,7 @@ class Processes:
         return values
 
     def from_main(self, value: T) -> T:
-        """The main process's value, on every process."""
+        """Give every process the value that the main process has."""
         if self.world_size == 1:
             return value
         values: list[Any] = [value]
@@ -59,19 +59,19 @@ class Processes:
         return result
 
     def close(self) -> None:
-        """Leaves the process group."""
+        """Leave the process group."""
         if self.world_size > 1:
             dist.destroy_process_group()
 
 
 def start_processes(device: str) -> Processes:
-    """Joins torchrun's process group where there is one.
+    """Join torchrun's process group where there is one.
 
     Args:
-        device: "auto", or a torch device such as "cpu", "cuda", "cuda:1".
+        device: "auto", or a torch device such as "cpu", "cuda", "cuda:1"; "auto" takes a GPU where there is one.
 
     Raises:
-        ValueError: for a device that torch does not know or that is not there.
+        ValueError: For a device that torch does not know or that is not there.
     """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     rank, local_rank = int(os.environ.get("RANK", "0")), int(os.environ.get("LOCAL_RANK", "0"))
@@ -92,3 +92,22 @@ def start_processes(device: str) -> Processes:
     if world_size > 1:
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     return Processes(chosen, rank, world_size)
+
+
+def uses_bf16(precision: str, device: torch.device) -> bool:
+    """Say whether ``precision`` means that the detector runs in bfloat16 on ``device``.
+
+    "auto" means it where the hardware computes in bfloat16; elsewhere that is emulated, several times slower than
+    float32.
+
+    Args:
+        precision: "auto", "fp32" or "bf16".
+        device: Where the detector runs.
+    """
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # Older releases of torch cannot be asked.
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

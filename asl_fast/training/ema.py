@@ -20,8 +20,12 @@ class WeightAverage(Generic[M]):
     weights and not the initial ones: 630 updates at a constant 0.999 still hold 53 % of the start.
 
     Args:
-        module: averaged; the copy is in evaluation mode and needs no gradient.
-        decay: final decay; 0 makes the average follow the module exactly.
+        module: What is averaged.
+        decay: Final decay; 0 makes the average follow the module exactly.
+
+    Attributes:
+        module: The averaged copy, in evaluation mode and without gradients.
+        num_updates: How often it was updated.
     """
 
     def __init__(self, module: M, decay: float) -> None:
@@ -34,7 +38,7 @@ class WeightAverage(Generic[M]):
 
     @torch.no_grad()
     def update(self) -> None:
-        """Moves the average towards the module's present weights."""
+        """Move the average towards the module's present weights."""
         decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates)) if self.decay else 0.0
         self.num_updates += 1
         average, current = [a for a, _ in self._averaged], [m.detach() for _, m in self._averaged]
@@ -43,15 +47,15 @@ class WeightAverage(Generic[M]):
             a.copy_(m)
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights and the number of updates."""
+        """Give the weights and the number of updates."""
         return {"module": self.module.state_dict(), "num_updates": self.num_updates}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """The inverse of `state_dict`."""
+        """Take the weights and the number of updates from what `state_dict` gave."""
         self.module.load_state_dict(state["module"])
         self.num_updates = int(state["num_updates"])
 
 
 def _tensors(module: nn.Module) -> list[Tensor]:
-    """Parameters and the buffers that are saved; what a module keeps beside them is constant."""
+    """List parameters and the buffers that are saved; what a module keeps beside them is constant."""
     return list(module.state_dict(keep_vars=True).values())

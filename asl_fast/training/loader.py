@@ -1,30 +1,86 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches for training and inference."""
+"""Batches for training and inference; the order of the training videos is a function of seed and epoch alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
+import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
-from asl_fast.data import Batch, DetectionDataset, Sample, collate
+from asl_fast.data.collate import Batch, collate
+from asl_fast.data.dataset import DetectionDataset, Sample
 from asl_fast.training.config import DataConfig
-from asl_fast.training.sampler import BatchSampler
+
+
+class BatchSampler(Sampler[list[int]]):
+    """Batches of indices for one process, all videos once per epoch.
+
+    Args:
+        lengths: Length of every video, in grid steps.
+        batch_size: Videos per batch; the last batch may be smaller.
+        seed: Decides the order, together with the epoch.
+        bucket_by_length: Sort stretches of the shuffled order by length before cutting them into batches.
+        rank: Number of this process.
+        world_size: Number of processes; each gets as many batches as the others, so a few may come twice.
+    """
+
+    STRETCH = 16
+    """Batches whose videos are sorted together."""
+
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        batch_size: int,
+        *,
+        seed: int,
+        bucket_by_length: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.lengths = np.asarray(lengths)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.bucket_by_length = bucket_by_length
+        self.rank, self.world_size = rank, world_size
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order; call it before iterating."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        batches = -(-len(self.lengths) // self.batch_size)
+        return -(-batches // self.world_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order = rng.permutation(len(self.lengths))
+        if self.bucket_by_length:
+            stretch = self.STRETCH * self.batch_size
+            for start in range(0, len(order), stretch):
+                part = order[start : start + stretch]
+                order[start : start + stretch] = part[np.argsort(self.lengths[part], kind="stable")]
+        batches = [order[i : i + self.batch_size].tolist() for i in range(0, len(order), self.batch_size)]
+        if self.bucket_by_length:
+            batches = [batches[i] for i in rng.permutation(len(batches))]
+        for index in range(len(self)):
+            yield batches[(index * self.world_size + self.rank) % len(batches)]
 
 
 class TrainLoader:
-    """Iterates over the batches of an epoch; order and crops depend on seed and epoch alone.
+    """Batches of the training split, epoch by epoch; order and crops depend on seed and epoch alone.
 
     Args:
-        dataset: training split.
-        config: padding, bucketing, workers.
-        batch_size: videos per batch.
-        seed: of the order.
-        length_multiple: the model's own multiple of the length.
-        rank: number of this process.
-        world_size: number of processes.
+        dataset: The training split.
+        config: Padding, bucketing, workers.
+        batch_size: Videos per batch.
+        seed: Seed of the order.
+        length_multiple: The detector takes sequences whose length is a multiple of this many grid steps.
+        rank: Number of this process.
+        world_size: Number of processes.
     """
 
     def __init__(
@@ -67,11 +123,11 @@ class TrainLoader:
         )
 
     def __len__(self) -> int:
-        """Batches of an epoch."""
+        """Count the batches of an epoch."""
         return len(self.sampler)
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of one epoch, on the CPU."""
+        """Iterate over the batches of one epoch, on the CPU."""
         self.dataset.set_epoch(epoch)
         self.sampler.set_epoch(epoch)
         yield from self._loader
@@ -80,7 +136,15 @@ class TrainLoader:
 def inference_batches(
     dataset: DetectionDataset, batch_size: int, *, length_multiple: int, rank: int = 0, world_size: int = 1
 ) -> Iterator[Batch]:
-    """All videos at full length, those of similar length together; every process gets its share."""
+    """Iterate over all videos at full length, those of similar length together; every process gets its share.
+
+    Args:
+        dataset: The split.
+        batch_size: Videos per batch.
+        length_multiple: The detector takes sequences whose length is a multiple of this many grid steps.
+        rank: Number of this process.
+        world_size: Number of processes.
+    """
     lengths = [dataset.store.length(video.id) for video in dataset.videos]
     order = sorted(range(len(dataset)), key=lambda index: lengths[index])[rank::world_size]
     for start in range(0, len(order), batch_size):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training loop, from top to bottom."""
+"""The training loop, from top to bottom: `train` runs epochs, `train_on_batch` is one step, the rest serves them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from asl_fast.data import DatasetBundle
-from asl_fast.evaluation.protocols import ProtocolResult, evaluate_protocol
+from asl_fast.data.bundle import DatasetBundle
+from asl_fast.evaluation.protocols import ProtocolResult, evaluate_protocol, run_protocol
+from asl_fast.losses import RaggedTargets
 from asl_fast.training.checkpoint import (
     check_same_config,
     load_checkpoint,
@@ -21,25 +22,29 @@ from asl_fast.training.checkpoint import (
     set_rng_state,
 )
 from asl_fast.training.config import TrainConfig
-from asl_fast.training.distributed import Processes
-from asl_fast.training.inference import Columns, configured_protocol, ground_truth_columns, predict
+from asl_fast.training.distributed import Processes, uses_bf16
 from asl_fast.training.loader import TrainLoader
-from asl_fast.training.metrics_log import MetricsLog
-from asl_fast.training.precision import uses_bf16
-from asl_fast.training.progress import epoch_line, epoch_record, evaluation_record, progress_bar
+from asl_fast.training.metrics_log import MetricsLog, epoch_line, epoch_record, evaluation_record, progress_bar
+from asl_fast.training.optimizer import WarmupCosine
 from asl_fast.training.run_folder import RunFolder
-from asl_fast.training.schedule import WarmupCosine
+from asl_fast.training.scoring import Columns, ground_truth_columns, predict
 from asl_fast.training.serialization import to_dict
 from asl_fast.training.state import TrainingState, TrainingStep, ragged_targets
 
 
 class NonFiniteLossError(ArithmeticError):
-    """The loss or a gradient became NaN or infinite."""
+    """A loss or the gradient became NaN or infinite."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What training ends with: the last epoch's detections with the averaged weights, and their score."""
+    """What training ends with.
+
+    Attributes:
+        state: The trained weights and their average.
+        predictions: Detections in the test split with the averaged weights, as `predict` gives them.
+        scores: How good these are.
+    """
 
     state: TrainingState
     predictions: Columns
@@ -55,25 +60,26 @@ def train(
     dataset_record: dict[str, Any],
     resume: bool = False,
 ) -> Result:
-    """Trains a detector, writing checkpoints and metrics into the run folder after every epoch.
+    """Train a detector, writing checkpoints and metrics into the run folder after every epoch.
 
     Args:
-        config: with the model's inputs and outputs as the data set has them.
-        bundle: data set; its training split is iterated over, its test split scored.
-        folder: exists and is writable.
-        processes: of this run.
-        dataset_record: saved in every checkpoint, so that detection needs no data set.
-        resume: continue from the folder's last checkpoint where there is one.
+        config: The run, with the model's inputs and outputs as the data set has them.
+        bundle: The data set; its training split is iterated over, its test split scored.
+        folder: Where to write; it exists and is writable.
+        processes: The processes of this run.
+        dataset_record: Saved in every checkpoint, so that detection needs no data set.
+        resume: Continue from the folder's last checkpoint where there is one.
 
     Raises:
-        NonFiniteLossError: when training diverges.
-        CheckpointError: when the checkpoint does not fit the configuration.
-        RunFolderError: when the disk does not take a file.
+        NonFiniteLossError: When training diverges.
+        CheckpointError: When the checkpoint does not fit the configuration.
+        OSError: When the disk does not take a file.
     """
+    # Every process starts from the same weights, and from then on draws random numbers of its own.
     seed_everything(config.seed)
     state = TrainingState(config, processes.device)
-    folder.check_space(state.num_bytes())
     seed_everything(config.seed + 1000003 * processes.rank)
+    folder.check_space(state.num_bytes())
     if processes.from_main(resume and folder.last.exists()):
         _restore(state, folder, config, processes)
 
@@ -102,7 +108,8 @@ def train(
             first_epoch=state.epoch,
             first_step=state.step,
         )
-    scores, predictions = None, None
+
+    predictions, scores = None, None
     while state.epoch < config.total_epochs:
         started = time.perf_counter()
         records = _train_one_epoch(config, state, module, loader, schedule, processes)
@@ -110,21 +117,49 @@ def train(
         epoch = epoch_record(records, time.perf_counter() - started)
         records.append(epoch)
         scores = None
-        if _is_due(config, state.epoch):
+        if _evaluation_is_due(config, state.epoch):
             predictions, scores = _evaluate(config, state, bundle, processes)
             records.append(evaluation_record(epoch, scores))
         if log is not None:
-            # Before the checkpoint: a run killed in between writes these again, and none is ever missing.
+            # Before the checkpoint: a run that is killed in between writes these records again, and none is ever lost.
             log.append(records)
         _save(config, state, folder, processes, dataset_record, scores)
         if processes.is_main:
             print(epoch_line(epoch, config.total_epochs, scores), flush=True)
+
     if log is not None:
         log.close()
     if predictions is None or scores is None:
-        # A resumed run that had already finished.
+        # The run had finished before it was resumed.
         predictions, scores = _evaluate(config, state, bundle, processes)
     return Result(state, predictions, scores)
+
+
+def train_on_batch(
+    state: TrainingState, module: nn.Module, features: Tensor, mask: Tensor, targets: RaggedTargets, clip_norm: float
+) -> dict[str, Tensor]:
+    """Take one optimiser step.
+
+    Args:
+        state: What is trained.
+        module: The `TrainingStep` of its detector and loss, as the processes wrap it.
+        features: (B, T, D).
+        mask: (B, T) bool, False where a video is padded.
+        targets: Ground truth in grid units.
+        clip_norm: Largest norm of the gradient; 0 does not clip.
+
+    Returns:
+        The losses by name, and ``grad_norm``, the norm of the gradient before it was clipped; all are scalars that stay
+        on the device, so that no step waits for the one before.
+    """
+    losses = module(features, mask, targets)
+    losses["total"].backward()
+    norm = nn.utils.clip_grad_norm_(state.parameters, clip_norm or float("inf"))
+    state.optimizer.step()
+    state.optimizer.zero_grad(set_to_none=True)
+    state.average.update()
+    state.step += 1
+    return {name: value.detach() for name, value in (losses | {"grad_norm": norm}).items()}
 
 
 def _train_one_epoch(
@@ -135,13 +170,14 @@ def _train_one_epoch(
     schedule: WarmupCosine,
     processes: Processes,
 ) -> list[dict[str, Any]]:
-    """One pass over the training split; returns a record per step."""
+    """Pass over the training split once; return a record per step."""
     module.train()
-    parameters = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
+    clip_norm = config.optimizer.clip_norm
+    first_step = state.step
     names: list[str] = []
     rates: list[float] = []
-    unchecked: list[Tensor] = []  # per step, on the device, so that no step waits for the one before
-    values: list[list[float]] = []
+    waiting: list[Tensor] = []  # numbers of the latest steps, still on the device
+    rows: list[list[float]] = []  # numbers of the steps before
     bar = progress_bar(
         loader.epoch(state.epoch),
         total=len(loader),
@@ -151,47 +187,43 @@ def _train_one_epoch(
     for batch in bar:
         batch = batch.to(processes.device, non_blocking=True)
         rates.append(schedule.apply(state.optimizer, state.step))
-        losses = module(batch.features, batch.mask, ragged_targets(batch))
-        losses["total"].backward()
-        norm = nn.utils.clip_grad_norm_(parameters, config.optimizer.clip_norm or float("inf"))
-        state.optimizer.step()
-        state.optimizer.zero_grad(set_to_none=True)
-        state.average.update()
-        state.step += 1
-
-        names = [*losses, "grad_norm"]
-        unchecked.append(torch.stack([each.detach().float() for each in (*losses.values(), norm)]))
-        if len(unchecked) == config.log_every:
-            values += _fetch(unchecked, names, state)
-            bar.set_postfix(loss=f"{values[-1][names.index('total')]:.3f}", refresh=False)
-    values += _fetch(unchecked, names, state)
-    first = state.step - len(values)
+        numbers = train_on_batch(state, module, batch.features, batch.mask, ragged_targets(batch), clip_norm)
+        names = list(numbers)
+        waiting.append(torch.stack([value.float() for value in numbers.values()]))
+        if len(waiting) == config.log_every:
+            rows += _fetch(waiting, names, state)
+            bar.set_postfix(loss=f"{rows[-1][names.index('total')]:.3f}", refresh=False)
+    rows += _fetch(waiting, names, state)
     return [
-        {"kind": "step", "epoch": state.epoch, "step": first + i, "lr": rates[i]} | dict(zip(names, row, strict=True))
-        for i, row in enumerate(values)
+        {"kind": "step", "epoch": state.epoch, "step": first_step + i, "lr": rate} | dict(zip(names, row, strict=True))
+        for i, (rate, row) in enumerate(zip(rates, rows, strict=True))
     ]
 
 
-def _fetch(unchecked: list[Tensor], names: list[str], state: TrainingState) -> list[list[float]]:
-    """Brings the steps' numbers to the host, empties the list and raises NonFiniteLossError where one is not finite."""
-    if not unchecked:
+def _fetch(waiting: list[Tensor], names: list[str], state: TrainingState) -> list[list[float]]:
+    """Bring the numbers that wait on the device to the host and empty the list.
+
+    Raises:
+        NonFiniteLossError: Naming the first step with a number that is NaN or infinite.
+    """
+    if not waiting:
         return []
-    table = torch.stack(unchecked).cpu()
+    table = torch.stack(waiting).cpu()
     bad = (~table.isfinite().all(1)).nonzero()
     if len(bad):
         row = int(bad[0])
-        step = state.step - len(unchecked) + row
+        step = state.step - len(waiting) + row
         shown = ", ".join(f"{name} {value:.4g}" for name, value in zip(names, table[row].tolist(), strict=True))
         raise NonFiniteLossError(
             f"training diverged at step {step} in epoch {state.epoch + 1}: {shown}. The checkpoint of the epoch before "
             "is kept. Try a lower --optimizer.lr, a longer --warmup-epochs, or --precision fp32"
         )
-    unchecked.clear()
+    waiting.clear()
     rows: list[list[float]] = table.tolist()
     return rows
 
 
-def _is_due(config: TrainConfig, epoch: int) -> bool:
+def _evaluation_is_due(config: TrainConfig, epoch: int) -> bool:
     every = config.evaluation.every
     return epoch == config.total_epochs or (every > 0 and epoch % every == 0)
 
@@ -199,7 +231,7 @@ def _is_due(config: TrainConfig, epoch: int) -> bool:
 def _evaluate(
     config: TrainConfig, state: TrainingState, bundle: DatasetBundle, processes: Processes
 ) -> tuple[Columns, ProtocolResult]:
-    """Detections of the test split with the averaged weights, and their score."""
+    """Detect in the test split with the averaged weights, and score what is found."""
     predictions = predict(
         state.average.module,
         bundle.test,
@@ -209,10 +241,9 @@ def _evaluate(
         processes=processes,
     )
     videos = bundle.test.videos
+    protocol = run_protocol(config.dataset, vars(config.evaluation))
     names = [video.id for video in videos]
-    return predictions, evaluate_protocol(
-        configured_protocol(config), ground_truth_columns(videos), predictions, videos=names
-    )
+    return predictions, evaluate_protocol(protocol, ground_truth_columns(videos), predictions, videos=names)
 
 
 def _save(
@@ -223,9 +254,13 @@ def _save(
     dataset_record: dict[str, Any],
     scores: ProtocolResult | None,
 ) -> None:
-    """Writes best before last: a kill in between repeats the epoch, and writes the same best again."""
-    improved = scores is not None and (state.best_map is None or scores.average_map > state.best_map)
-    if improved and scores is not None:
+    """Write the checkpoints of an epoch, the best one first.
+
+    A run that is killed in between repeats the epoch and writes the same best one again.
+    """
+    improved = False
+    if scores is not None and (state.best_map is None or scores.average_map > state.best_map):
+        improved = True
         state.best_map, state.best_epoch = scores.average_map, state.epoch
     rng = processes.gather(rng_state())
     if processes.is_main:
@@ -233,10 +268,17 @@ def _save(
         if improved:
             save_checkpoint(folder.best, content)
         save_checkpoint(folder.last, content)
-    processes.gather(None)  # nobody goes on before the files are there
+    # No process goes on before the files are there.
+    processes.gather(None)
 
 
 def _restore(state: TrainingState, folder: RunFolder, config: TrainConfig, processes: Processes) -> None:
+    """Continue where the last checkpoint was written.
+
+    Raises:
+        CheckpointError: When it cannot be read or was written for another configuration.
+        ValueError: When another number of processes wrote it.
+    """
     content = load_checkpoint(folder.last, processes.device)
     check_same_config(content, config, folder.last)
     if len(content["rng"]) != processes.world_size:

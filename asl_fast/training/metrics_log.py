@@ -1,31 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run measures, as JSON lines and optionally as TensorBoard events."""
+"""What a run measures as it goes: its records, on disk, on the terminal and optionally as TensorBoard events."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from asl_fast.training.run_folder import RunFolderError, atomic_write
+from tqdm import tqdm
+
+from asl_fast.evaluation.protocols import ProtocolResult
+from asl_fast.files import atomic_write
+from asl_fast.training.scoring import summary
+
+T = TypeVar("T")
 
 
 class MetricsLog:
-    """Appends records to ``metrics.jsonl``; all of an epoch at once, so that a killed epoch leaves nothing.
+    """The records in ``metrics.jsonl``; all of an epoch are appended at once, so that a killed epoch leaves nothing.
 
     A record has a ``kind`` ("step", "epoch" or "evaluation"), an ``epoch``, a ``step`` and numbers.
 
     Args:
-        path: the JSON lines file.
-        tensorboard: folder of the event files, or None for none.
-        first_epoch: records of this epoch and later ones are removed, as a resumed run writes them again.
-        first_step: the same for TensorBoard's events.
+        path: The JSON lines file.
+        tensorboard: Folder of the event files, or None for none.
+        first_epoch: Records of this epoch and later ones are removed, as a resumed run writes them again.
+        first_step: The same for TensorBoard's events.
 
     Raises:
-        RunFolderError: when the file cannot be written.
-        ValueError: when TensorBoard is asked for but not installed.
+        OSError: Naming the file, when it cannot be written.
+        ValueError: When TensorBoard is asked for but not installed.
     """
 
     def __init__(
@@ -46,7 +52,11 @@ class MetricsLog:
             self._writer = SummaryWriter(str(tensorboard), purge_step=first_step)
 
     def append(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Writes the records and waits until they are on disk."""
+        """Write the records and wait until they are on disk.
+
+        Raises:
+            OSError: Naming the file, when it cannot be written.
+        """
         records = list(records)
         try:
             with open(self.path, "ab") as file:
@@ -54,7 +64,7 @@ class MetricsLog:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise RunFolderError(f"cannot write {self.path}: {error.strerror or error}") from None
+            raise type(error)(f"cannot write {self.path}: {error.strerror or error}") from None
         if self._writer is not None:
             for record in records:
                 for name, value in record.items():
@@ -63,7 +73,7 @@ class MetricsLog:
             self._writer.flush()
 
     def close(self) -> None:
-        """Closes the TensorBoard files."""
+        """Close the TensorBoard files."""
         if self._writer is not None:
             self._writer.close()
 
@@ -73,7 +83,7 @@ def _lines(records: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Records of a metrics file; a last line that was cut off is left out."""
+    """Read the records of a metrics file; a last line that was cut off is left out."""
     if not path.exists():
         return []
     records = []
@@ -83,3 +93,29 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             break
     return records
+
+
+def progress_bar(items: Iterator[T], *, total: int, name: str, shown: bool) -> tqdm[T]:
+    """Iterate with a bar that vanishes when it is full; there is none where the output is no terminal."""
+    return tqdm(items, total=total, desc=name, leave=False, disable=None if shown else True)
+
+
+def epoch_record(steps: Sequence[dict[str, Any]], seconds: float) -> dict[str, Any]:
+    """Average the records of an epoch's steps."""
+    names = [name for name, value in steps[0].items() if isinstance(value, float)]
+    means = {name: sum(step[name] for step in steps) / len(steps) for name in names}
+    return {"kind": "epoch", "epoch": steps[-1]["epoch"], "step": steps[-1]["step"], **means, "seconds": seconds}
+
+
+def evaluation_record(epoch: dict[str, Any], scores: ProtocolResult) -> dict[str, Any]:
+    """Put down the scores after an epoch, whose record says where that was."""
+    return {"kind": "evaluation", "epoch": epoch["epoch"], "step": epoch["step"], **summary(scores)}
+
+
+def epoch_line(epoch: dict[str, Any], total_epochs: int, scores: ProtocolResult | None) -> str:
+    """Put an epoch into one line for the terminal."""
+    parts = [f"epoch {epoch['epoch'] + 1:3d}/{total_epochs}", f"{epoch['seconds']:6.1f} s"]
+    parts += [f"{name} {epoch[name]:.4f}" for name in ("total", "cls", "loc")]
+    if scores is not None:
+        parts += [f"{name} {value:.4f}" for name, value in summary(scores).items() if "@" not in name]
+    return "  ".join(parts)

@@ -1,14 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AdamW with ActionFormer's parameter groups: only weights of linear layers and convolutions decay."""
+"""AdamW with ActionFormer's parameter groups and its learning rates.
+
+Only weights of linear layers and convolutions decay. The learning rate is a pure function of the step, so that resuming
+needs the step alone.
+"""
 
 from __future__ import annotations
 
-from torch import nn
-from torch.optim import AdamW
+import math
+from dataclasses import dataclass
 
-from asl_fast.evidence import FrameEvidence
-from asl_fast.models.layers import TemporalConv
-from asl_fast.sensitivity import ClassGaussians
+from torch import nn
+from torch.optim import AdamW, Optimizer
+
+from asl_fast.losses.evidence import FrameEvidence
+from asl_fast.losses.sensitivity import ClassGaussians
+from asl_fast.models.primitives import TemporalConv
 from asl_fast.training.config import OptimizerConfig
 
 _WITH_DECAY = (nn.Linear, nn.Conv1d, TemporalConv)
@@ -17,10 +24,10 @@ _NAMES_WITHOUT_DECAY = ("bias", "relative_bias", "scale")
 
 
 def split_parameters(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Trainable parameters with and without weight decay, each in the order of their names.
+    """Part the trainable parameters into those with and those without weight decay, each in the order of their names.
 
     Raises:
-        ValueError: naming the parameters that no rule covers; a new kind of module must be added to one of the lists.
+        ValueError: Naming the parameters that no rule covers; a new kind of module must be added to one of the lists.
     """
     decay: dict[str, nn.Parameter] = {}
     no_decay: dict[str, nn.Parameter] = {}
@@ -42,13 +49,16 @@ def split_parameters(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Par
 
 
 def make_optimizer(detector: nn.Module, loss: nn.Module, config: OptimizerConfig) -> AdamW:
-    """AdamW over the detector and the loss's own parameters; every group knows its full rate as ``base_lr``.
+    """Make AdamW over the detector and the loss's own parameters; every group knows its full rate as ``base_lr``.
 
     Args:
-        detector: trained at ``config.lr``.
-        loss: trained at ``config.lr * config.loss_lr_multiplier``, its Gaussians and frame
-            classifier at ``config.gaussian_lr`` if that is given.
-        config: rates, momenta and weight decay.
+        detector: Trained at ``config.lr``.
+        loss: Trained at ``config.lr * config.loss_lr_multiplier``, its Gaussians and frame classifier at
+            ``config.gaussian_lr`` if that is given.
+        config: Rates, momenta and weight decay.
+
+    Raises:
+        ValueError: As `split_parameters`.
     """
     groups = []
     loss_lr = config.lr * config.loss_lr_multiplier
@@ -62,3 +72,34 @@ def make_optimizer(detector: nn.Module, loss: nn.Module, config: OptimizerConfig
                 if members:
                     groups.append({"params": members, "weight_decay": weight_decay, "lr": rate, "base_lr": rate})
     return AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)
+
+
+@dataclass(frozen=True)
+class WarmupCosine:
+    """Linear warm-up from zero, then a cosine to ``min_lr``, per step: ActionFormer's LinearWarmupCosineAnnealingLR.
+
+    The first step has rate 0 and steps ``warmup_steps - 1`` and ``warmup_steps`` both have the full rate, as there.
+
+    Args:
+        warmup_steps: Steps of the warm-up.
+        total_steps: All steps, the warm-up included.
+        min_lr: Where the cosine ends.
+    """
+
+    warmup_steps: int
+    total_steps: int
+    min_lr: float = 1e-8
+
+    def rate(self, step: int, base_lr: float) -> float:
+        """Compute the learning rate of step 0, 1, ... for a parameter group whose full rate is ``base_lr``."""
+        if step < self.warmup_steps:
+            return base_lr * step / max(self.warmup_steps - 1, 1)
+        cosine_steps = max(self.total_steps - self.warmup_steps, 1)
+        progress = min((step - self.warmup_steps) / cosine_steps, 1.0)
+        return self.min_lr + 0.5 * (base_lr - self.min_lr) * (1.0 + math.cos(math.pi * progress))
+
+    def apply(self, optimizer: Optimizer, step: int) -> float:
+        """Set the rate of every group from its ``base_lr``; return that of the first group."""
+        for group in optimizer.param_groups:
+            group["lr"] = self.rate(step, group["base_lr"])
+        return float(optimizer.param_groups[0]["lr"])

@@ -7,44 +7,48 @@ What cannot be read off the data (learning rate, epochs, width, losses) is as fo
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asl_fast.data.decision import Decision
-from asl_fast.data.finding import count, examples
-from asl_fast.data.instance_lengths import count_levels, lengths_grid, typical_step_sec
-from asl_fast.data.own_data import OwnData, open_own_data, own_name
-from asl_fast.data.own_split import SplitRule
-from asl_fast.data.report_text import histogram
-from asl_fast.data.types import Video
+from asl_fast.data.annotations.video import Video
+from asl_fast.data.custom.data import OwnData, open_own_data, own_name
+from asl_fast.data.custom.decision import Decision
+from asl_fast.data.custom.split import SplitRule
+from asl_fast.data.report.lengths import count_levels, lengths_grid, typical_step_sec
+from asl_fast.data.report.text import histogram
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.presets import SIZES, thumos14, with_size, with_variant
-from asl_fast.training.serialization import nearest
+from asl_fast.wording import count, examples, nearest
 
 MAX_LENGTH_GRID = 2304
 """Longest training crop of the published configurations on long videos."""
 FIRST_RANGE_GRID = 4.0
 """Upper end of the finest level's regression range, as published."""
 MAX_LEVELS = 8
+# A batch of 2 of the longest crops, as published; more videos only while an epoch still has this many batches.
 _STEPS_PER_BATCH = 2 * MAX_LENGTH_GRID
 _MIN_BATCHES = 50
 _PAD_MULTIPLE = 256
 
 
-def own_data_name(annotations: str, known: tuple[str, ...]) -> str:
-    """Name of a data set of one's own: the annotation file's, told apart from the benchmarks'."""
+def own_data_name(annotations: str, known: Container[str]) -> str:
+    """Name a data set of one's own after its annotation file, so that it cannot be taken for a benchmark."""
     name = own_name(annotations)
     return f"own-{name}" if name in known else name
 
 
 def open_configured(config: TrainConfig, manifest: str | None = None) -> OwnData:
-    """The data that a configuration names; ``manifest`` is a name or file that replaces its own.
+    """Open the data that a configuration names.
+
+    Args:
+        config: Names annotations and features.
+        manifest: Name or file of a manifest that replaces the configuration's own.
 
     Raises:
-        FileNotFoundError, ValueError: as `open_own_data`.
+        FileNotFoundError, ValueError: As `open_own_data`.
     """
     assert config.annotations is not None
     data = config.data
@@ -61,7 +65,7 @@ def open_configured(config: TrainConfig, manifest: str | None = None) -> OwnData
 def own_preset(
     own: OwnData, asked: TrainConfig, size: str = "full", variant: str | None = None
 ) -> tuple[TrainConfig, tuple[Decision, ...]]:
-    """Configuration and the reasons for what was derived, those of ``own`` first.
+    """Derive a configuration, with the reasons for what was derived, those of ``own`` first.
 
     Args:
         own: The data.
@@ -70,7 +74,7 @@ def own_preset(
         variant: Of the loss; None is ASL, without its contrastive part where there is one class.
 
     Raises:
-        ValueError: for an unknown size or variant, or where no training instance is left.
+        ValueError: For an unknown size or variant, or where no training instance is left.
     """
     if size not in SIZES:
         raise ValueError(f"unknown preset {size!r}; {nearest(size, SIZES)}")
@@ -129,7 +133,7 @@ def own_preset(
 
 
 def explain(own: OwnData, config: TrainConfig, decisions: tuple[Decision, ...]) -> tuple[str, ...]:
-    """Lines to print: the decisions, and the lengths of instances against the configuration's pyramid."""
+    """Say in lines to print what was decided, and how the lengths of instances fall to the levels of the pyramid."""
     source, model = own.source, config.model
     step_sec = typical_step_sec(source.train, own.steps, source.layout)
     lengths = lengths_grid(source.train, own.steps, source.layout)
@@ -138,7 +142,7 @@ def explain(own: OwnData, config: TrainConfig, decisions: tuple[Decision, ...]) 
 
 
 def _levels(lengths: NDArray[np.float64], step_sec: float) -> tuple[int, int, list[Decision]]:
-    """Levels such that the longest instances fall to the last and the shortest to the first.
+    """Choose levels such that the longest instances fall to the last and the shortest to the first.
 
     Level k of the pyramid is responsible for half lengths from ``4 * 2**(k-1)`` to ``4 * 2**k`` steps.
     """
@@ -177,7 +181,7 @@ def _levels(lengths: NDArray[np.float64], step_sec: float) -> tuple[int, int, li
 def _max_length(
     steps: NDArray[np.float64], lengths: NDArray[np.float64], multiple: int, step_sec: float
 ) -> tuple[int, Decision]:
-    """Longest training crop: all of the longest video, unless few are so long or it exceeds ``MAX_LENGTH_GRID``."""
+    """Choose the longest crop: all of the longest video, unless few are so long or it exceeds ``MAX_LENGTH_GRID``."""
     longest, most = float(steps.max()), float(np.quantile(steps, 0.95))
     wanted, which = longest, "the longest training video"
     if longest > 1.25 * most:
@@ -193,6 +197,7 @@ def _max_length(
 
 
 def _classes(names: Sequence[str], train: Sequence[Video]) -> tuple[tuple[int, ...], list[Decision]]:
+    """Find classes without a training instance."""
     present = {int(label) for video in train for label in video.labels}
     rare = tuple(label for label in range(len(names)) if label not in present)
     if not rare:

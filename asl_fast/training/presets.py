@@ -12,17 +12,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from asl_fast.models.config import DetectorConfig, FrontEndConfig
-from asl_fast.models.inference import InferenceConfig
-from asl_fast.training.config import DataConfig, EvaluationConfig, LossConfig, OptimizerConfig, TrainConfig
-from asl_fast.training.serialization import nearest
+from asl_fast.data.datasets.catalogue import needs_its_data
+from asl_fast.losses.config import LossConfig
+from asl_fast.models.config import DetectorConfig, FrontEndConfig, InferenceConfig
+from asl_fast.training.config import DataConfig, EvaluationConfig, OptimizerConfig, TrainConfig
+from asl_fast.wording import nearest
 
 SIZES = ("full", "reduced", "smoke")
 _TENTHS_FROM_1 = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _TWENTIETHS_FROM_5 = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 _OVERLAPPING = ((0.0, 4.0), (2.0, 8.0), (4.0, 16.0), (8.0, 32.0), (16.0, 64.0), (32.0, 128.0), (64.0, 256.0))
 
-# What measured best on the synthetic twins, see `asl_fast.evidence`; the paper's own signal is "loss".
+# What measured best on the synthetic twins, see `asl_fast.losses.evidence`; the paper's own signal is "loss".
 _EVIDENCE = LossConfig(signal="evidence")
 # Of the Gaussians, for the few hundred steps of the small presets and the thousands of the full ones.
 _GAUSSIAN_LR_SMALL, _GAUSSIAN_LR = 0.03, 0.01
@@ -39,7 +40,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def thumos14() -> TrainConfig:
-    """THUMOS14 on I3D features."""
+    """Configure THUMOS14 on I3D features."""
     return TrainConfig(
         dataset="thumos14",
         epochs=30,
@@ -51,7 +52,7 @@ def thumos14() -> TrainConfig:
 
 
 def multithumos() -> TrainConfig:
-    """MultiTHUMOS on I3D features."""
+    """Configure MultiTHUMOS on I3D features."""
     return replace(
         thumos14(),
         dataset="multithumos",
@@ -62,7 +63,7 @@ def multithumos() -> TrainConfig:
 
 
 def charades() -> TrainConfig:
-    """Charades on I3D features, full attention with absolute positions."""
+    """Configure Charades on I3D features, with full attention and absolute positions."""
     return TrainConfig(
         dataset="charades",
         epochs=30,
@@ -76,7 +77,7 @@ def charades() -> TrainConfig:
 
 
 def ego4d_mq() -> TrainConfig:
-    """Ego4D moment queries on SlowFast, Omnivore and EgoVLP features."""
+    """Configure Ego4D moment queries on SlowFast, Omnivore and EgoVLP features."""
     return TrainConfig(
         dataset="ego4d-mq",
         epochs=15,
@@ -102,7 +103,7 @@ def ego4d_mq() -> TrainConfig:
 
 
 def epic100_verb() -> TrainConfig:
-    """EPIC-Kitchens-100 verbs on SlowFast features."""
+    """Configure EPIC-Kitchens-100 verbs on SlowFast features."""
     return TrainConfig(
         dataset="epic100-verb",
         epochs=25,
@@ -117,12 +118,12 @@ def epic100_verb() -> TrainConfig:
 
 
 def epic100_noun() -> TrainConfig:
-    """EPIC-Kitchens-100 nouns on SlowFast features."""
+    """Configure EPIC-Kitchens-100 nouns on SlowFast features."""
     return replace(epic100_verb(), dataset="epic100-noun")
 
 
 def activitynet13() -> TrainConfig:
-    """ActivityNet 1.3 on TSP features resized to 192 steps."""
+    """Configure ActivityNet 1.3 on TSP features, which are resized to 192 steps."""
     return TrainConfig(
         dataset="activitynet13",
         epochs=15,
@@ -141,7 +142,7 @@ def activitynet13() -> TrainConfig:
 
 
 def hapt() -> TrainConfig:
-    """UCI HAPT: smartphone recordings, a learned front-end on the raw samples.
+    """Configure UCI HAPT, smartphone recordings: a learned front-end on the raw samples.
 
     Chosen by cross-validation among the training users. What mattered: the learned front-end, a grid of 6 samples
     (0.12 s) whose finest level only feeds the next ones (no instance is that short), small random rotations of the
@@ -180,36 +181,39 @@ BENCHMARK_PRESETS: dict[str, Callable[[], TrainConfig]] = {
 
 
 def preset(dataset: str, size: str = "full", variant: str | None = None) -> TrainConfig:
-    """The configuration of a benchmark.
+    """Make the configuration of a benchmark.
 
     Args:
-        dataset: benchmark name.
+        dataset: Benchmark name.
         size: "full" as published; "reduced", a small model on a small twin for minutes on a CPU; "smoke", for one.
-        variant: a key of ``VARIANTS``; None keeps the preset's loss.
+        variant: A key of ``VARIANTS``; None keeps the preset's loss.
 
     Raises:
-        ValueError: for an unknown name, with the nearest known one.
+        ValueError: For an unknown name, with the nearest known one.
     """
     for kind, name, known in (("data set", dataset, BENCHMARK_PRESETS), ("preset", size, SIZES)):
         if name not in known:
             raise ValueError(f"unknown {kind} {name!r}; {nearest(name, known)}")
-    config = BENCHMARK_PRESETS[dataset]()
-    config = with_size(config, size)
+    config = with_size(BENCHMARK_PRESETS[dataset](), size)
     return config if variant is None else with_variant(config, variant)
 
 
 def with_variant(config: TrainConfig, variant: str) -> TrainConfig:
-    """The same run with another variant of the loss; raises ValueError for a name that is not in ``VARIANTS``."""
+    """Give a run another variant of the loss.
+
+    Raises:
+        ValueError: For a name that is not in ``VARIANTS``, with the nearest that is.
+    """
     if variant not in VARIANTS:
         raise ValueError(f"unknown variant {variant!r}; {nearest(variant, VARIANTS)}")
     return replace(config, loss=replace(config.loss, **{"constant_weights": None} | VARIANTS[variant]))
 
 
 def with_size(config: TrainConfig, size: str) -> TrainConfig:
-    """A full configuration in another of the ``SIZES``."""
+    """Bring a full configuration to another of the ``SIZES``."""
     if size == "full":
         return config
-    real, smoke = config.dataset == "hapt", size == "smoke"
+    real, smoke = needs_its_data(config.dataset), size == "smoke"
     model = config.model
     if not real:
         # The small twins have fewer channels than the extractors together, so there is nothing to split.

@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A whole run: read the command line, load the data, train, score, write the results and say what to do next."""
+"""A whole run: load the data, train, score, write the results and say what to do next."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
 import shlex
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,32 +14,41 @@ from typing import Any
 import numpy as np
 import torch
 
-from asl_fast.data import DatasetBundle, FeatureGrid, load_dataset
+from asl_fast.command_line.errors import Stopped
+from asl_fast.command_line.program import program
 from asl_fast.data.augment import SensorAugmentation
-from asl_fast.data.text_files import write_json
+from asl_fast.data.bundle import DatasetBundle
+from asl_fast.data.datasets.catalogue import get_dataset
+from asl_fast.data.grid import FeatureGrid
+from asl_fast.data.load import load_dataset
 from asl_fast.environment import describe
 from asl_fast.evaluation.activitynet_json import write_detections, write_ground_truth
 from asl_fast.evaluation.table import result_table
-from asl_fast.training.command_line import PROGRAM, Request, parse
+from asl_fast.files import write_json
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.distributed import Processes, start_processes
-from asl_fast.training.inference import Columns, ground_truth_columns, summary
-from asl_fast.training.loop import NonFiniteLossError, Result, train
+from asl_fast.training.loop import Result, train
 from asl_fast.training.own_preset import open_configured
+from asl_fast.training.request import Request
 from asl_fast.training.run_folder import RunFolder
+from asl_fast.training.scoring import Columns, ground_truth_columns, summary
 from asl_fast.training.serialization import to_dict
 
 
-def main(arguments: Sequence[str]) -> int:
-    """``python -m asl_fast.train``.
+def run(request: Request, arguments: Sequence[str]) -> None:
+    """Carry out a request for training: load the data, train, score, and write the results into the run folder.
 
-    Returns:
-        Exit status: 0, 1 where training failed, 2 for a request that cannot be carried out, 130 after Ctrl-C.
+    Args:
+        request: What `asl_fast.training.request.parse` made of the command line.
+        arguments: Its words, for the record.
+
+    Raises:
+        ValueError, OSError, ImportError: For a request that cannot be carried out.
+        NonFiniteLossError: Where training failed.
+        Stopped: After Ctrl-C, with how to go on.
     """
-    folder: RunFolder | None = None
     try:
-        request = parse(arguments)
-        config, folder = request.config, request.folder
+        config = request.config
         if config.threads:
             torch.set_num_threads(config.threads)
         processes = start_processes(config.device)
@@ -52,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
         config.model.validate()
         record = describe_dataset(bundle)
         if request.save_preset is not None and processes.is_main:
-            write_json(request.save_preset, to_dict(dataclasses.replace(request.config, output=None)))
+            write_json(request.save_preset, to_dict(dataclasses.replace(request.config, output=None)), indent=2)
         if processes.is_main:
             _open_folder(folder, config, record, arguments, processes)
             _announce(request, config, bundle, processes)
@@ -62,20 +69,26 @@ def main(arguments: Sequence[str]) -> int:
             _conclude(request, config, bundle, result)
         processes.close()
     except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
-        if folder is not None and folder.holds_a_run:
-            resume = shlex.join([*PROGRAM.split(), "--resume", "--output", str(folder.path)])
-            print(f"finished epochs are kept; continue with: {resume}", file=sys.stderr)
-        return 130
-    except NonFiniteLossError as error:
-        return _fail(error, 1)
-    except (ValueError, OSError, ImportError) as error:
-        return _fail(error, 2)
-    return 0
+        raise Stopped(*_how_to_go_on(request.folder)) from None
+
+
+def _how_to_go_on(folder: RunFolder) -> list[str]:
+    """Return what Ctrl-C leaves of a run, and the command that takes it up; nothing before the folder was made."""
+    if not folder.holds_a_run:
+        return []
+    resume = shlex.join([*program("train").split(), "--resume", "--output", str(folder.path)])
+    kept = "finished epochs are kept" if folder.last.exists() else "no epoch was finished"
+    return [f"{kept}; continue with: {resume}"]
 
 
 def load(config: TrainConfig) -> DatasetBundle:
-    """The data set of a run; its twin's seed is the configuration's, the crops follow the run's own."""
+    """Load the data set of a run.
+
+    The crops follow the run's seed, a synthetic twin its own, so that runs of several seeds compare on the same data.
+
+    Raises:
+        ValueError, OSError: Naming the option or file that cannot be used.
+    """
     data = config.data
     if config.is_own_data:
         bundle = open_configured(config).source.bundle(
@@ -87,27 +100,16 @@ def load(config: TrainConfig) -> DatasetBundle:
             place=Path(str(config.annotations)),
         )
         return dataclasses.replace(bundle, train=bundle.train.with_options(crop_ratio=data.crop_ratio))
-    options: dict[str, Any] = {
-        name: value
-        for name, value in (
-            ("annotations", config.annotations),
-            ("features", config.features or None),
-            ("manifest", data.manifest),
-        )
-        if value is not None
-    }
-    if options and (config.data_root is None or config.dataset == "hapt"):
-        raise ValueError(
-            f"{', '.join(options)} of benchmark {config.dataset!r} need its --data-root"
-            if config.dataset != "hapt"
-            else f"hapt is read from the download as it is and has no option {next(iter(options))}"
-        )
+    entry = get_dataset(config.dataset)
+    options = entry.check_options(
+        annotations=config.annotations, features=config.features or None, manifest=data.manifest
+    )
     if config.data_root is None:
+        if options:
+            raise ValueError(f"{', '.join(options)} of benchmark {config.dataset!r} need its --data-root")
         options["synthetic_scale"] = data.synthetic_scale
     else:
-        options["strict"] = data.strict
-    if config.dataset == "hapt":
-        options |= {"samples_per_step": data.samples_per_step, "fold": data.fold, "num_folds": data.num_folds}
+        options |= {"strict": data.strict} | {name: getattr(data, name) for name in entry.settings}
     bundle = load_dataset(config.dataset, config.data_root, seed=data.synthetic_seed, **options)
     augmentation = None
     if bundle.transform is not None and (data.rotation_sd_deg or data.speed_range):
@@ -123,7 +125,7 @@ def load(config: TrainConfig) -> DatasetBundle:
 
 
 def describe_dataset(bundle: DatasetBundle) -> dict[str, Any]:
-    """What detection has to know about the data set a detector was trained on; JSON-serialisable."""
+    """Put down what detection has to know about the data set a detector was trained on, ready for JSON."""
     layout = bundle.test.layout
     return {
         "name": bundle.name,
@@ -146,20 +148,20 @@ def _open_folder(
     folder.create()
     environment = describe() | {
         "git": _git_revision(),
-        "command": [*PROGRAM.split(), *arguments],
+        "command": [*program("train").split(), *arguments],
         "seed": config.seed,
         "synthetic": record["synthetic"],
         "device": str(processes.device),
         "processes": processes.world_size,
         "threads": torch.get_num_threads(),
     }
-    folder.write_json(folder.environment, environment)
-    folder.write_json(folder.dataset, record)
-    folder.write_json(folder.config, to_dict(config))
+    write_json(folder.environment, environment, indent=2)
+    write_json(folder.dataset, record, indent=2)
+    write_json(folder.config, to_dict(config), indent=2)
 
 
 def _git_revision() -> str | None:
-    """Revision of the source tree that runs, with ``-dirty`` where it was changed; None outside a checkout."""
+    """Name the revision of the source tree that runs, with ``-dirty`` where it was changed; None outside a checkout."""
     here = Path(__file__).resolve().parent
     try:
         found = subprocess.run(
@@ -200,7 +202,11 @@ def _announce(request: Request, config: TrainConfig, bundle: DatasetBundle, proc
 
 
 def write_results(folder: RunFolder, config: TrainConfig, bundle: DatasetBundle, result: Result) -> None:
-    """Writes detections, ground truth and scores into the run folder, classes by name."""
+    """Write detections, ground truth and scores into the run folder, classes by name.
+
+    Raises:
+        OSError: Naming the file that cannot be written.
+    """
     videos = bundle.test.videos
     names = np.asarray(bundle.class_names)
     durations = {video.id: video.duration_sec for video in videos}
@@ -216,23 +222,20 @@ def write_results(folder: RunFolder, config: TrainConfig, bundle: DatasetBundle,
     for measure in record["measures"].values():
         if "per_class" in measure:
             measure["per_class"] = {bundle.class_names[int(k)]: value for k, value in measure["per_class"].items()}
-    folder.write_json(folder.evaluation, record)
+    write_json(folder.evaluation, record, indent=2)
     state = result.state
-    folder.write_json(
-        folder.summary,
-        {
-            "dataset": config.dataset,
-            "synthetic": bundle.synthetic,
-            "seed": config.seed,
-            "epochs": state.epoch,
-            "steps": state.step,
-            "weights": "averaged" if config.optimizer.ema_decay else "last",
-            "parameters": sum(parameter.numel() for parameter in state.detector.parameters()),
-            "best_epoch": state.best_epoch,
-            "best_average_map": state.best_map,
-        }
-        | summary(result.scores),
-    )
+    summed_up = {
+        "dataset": config.dataset,
+        "synthetic": bundle.synthetic,
+        "seed": config.seed,
+        "epochs": state.epoch,
+        "steps": state.step,
+        "weights": "averaged" if config.optimizer.ema_decay else "last",
+        "parameters": sum(parameter.numel() for parameter in state.detector.parameters()),
+        "best_epoch": state.best_epoch,
+        "best_average_map": state.best_map,
+    }
+    write_json(folder.summary, summed_up | summary(result.scores), indent=2)
 
 
 def _conclude(request: Request, config: TrainConfig, bundle: DatasetBundle, result: Result) -> None:
@@ -243,17 +246,6 @@ def _conclude(request: Request, config: TrainConfig, bundle: DatasetBundle, resu
     if request.size not in (None, "full"):
         print(f"this was the {request.size!r} preset; the published size: --preset full")
     if bundle.synthetic:
-        print(f"this was synthetic data; on your own: {PROGRAM} --dataset {config.dataset} --data-root DIR")
-    print(f"next: python -m asl_fast.evaluate --run {folder.path}")
-    print(f"      python -m asl_fast.detect --run {folder.path} --features FILE_OR_DIR --output detections.json")
-
-
-def _fail(error: Exception, status: int) -> int:
-    if os.environ.get("ASL_FAST_DEBUG"):
-        raise error
-    text = str(error).strip()
-    if text.startswith("Caught "):
-        # From a loader process, with its whole traceback; the last line says what happened.
-        text = text.splitlines()[-1].partition(": ")[2]
-    print(f"error: {text}", file=sys.stderr)
-    return status
+        print(f"this was synthetic data; on your own: {program('train')} --dataset {config.dataset} --data-root DIR")
+    print(f"next: {program('evaluate')} --run {folder.path}")
+    print(f"      {program('detect')} --run {folder.path} --features FILE_OR_DIR --output detections.json")

@@ -1,63 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folder of a run: what lies where, and writing into it so that a crash leaves the old file or the new one."""
+"""The folder of a run: what lies where, and whether there is room for it."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+
+from asl_fast.files import atomic_write
 
 RUNS = Path("runs")
 
 
 class RunFolderError(OSError):
-    """A run folder cannot be written, or holds something that must not be overwritten."""
-
-
-@contextlib.contextmanager
-def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that takes the place of ``path`` once it is complete and on disk.
-
-    Raises:
-        RunFolderError: naming the file, when it cannot be written; what ``path`` held before is still there.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_directory(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        kept = "; what it held before is intact" if path.exists() else ""
-        raise RunFolderError(f"cannot write {path}: {error.strerror or error}{kept}") from None
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _sync_directory(path: Path) -> None:
-    # Without it the rename itself may be lost with the machine's power.
-    if os.name == "posix":
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    """A run folder cannot be made, is too small, or holds something that must not be overwritten."""
 
 
 class RunFolder:
     """Paths of a run.
 
     Args:
-        path: the folder; it need not exist.
+        path: The folder; it need not exist.
+
+    Attributes:
+        path: The folder.
+        config: The configuration, with the model's inputs and outputs as the data set has them.
+        dataset: What detection has to know about the data set.
+        environment: Versions, machine, command line.
+        metrics: Losses and scores as they were measured, one JSON record per line.
+        tensorboard: Folder of the same numbers as TensorBoard events, where asked for.
+        detections: Detections in the test split after the last epoch, in seconds, classes by name.
+        ground_truth: What they are scored against.
+        evaluation: Their scores in full.
+        summary: Their scores and the run in a few numbers.
+        checkpoints: Folder of the checkpoints.
+        last: Checkpoint of the last epoch.
+        best: Checkpoint of the epoch that scored best on the test split.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -81,10 +59,11 @@ class RunFolder:
         return self.config.exists()
 
     def create(self) -> None:
-        """Makes the folder and proves that it can be written.
+        """Make the folder and prove that it can be written.
 
         Raises:
-            RunFolderError: naming the folder and the reason.
+            RunFolderError: Naming the folder that cannot be made, and the reason.
+            OSError: Naming the file that cannot be written in it.
         """
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -92,12 +71,22 @@ class RunFolder:
             raise RunFolderError(
                 f"cannot create run folder {self.path}: {error.strerror}; choose another --output"
             ) from None
+        # What a killed process left half written would take up space that `check_space` counts on.
+        for partial in self.checkpoints.glob(".*.tmp"):
+            partial.unlink()
         with atomic_write(self.checkpoints / ".probe") as file:
             file.write(b"x" * 4096)
         (self.checkpoints / ".probe").unlink()
 
     def check_space(self, checkpoint_bytes: int) -> None:
-        """Raises RunFolderError unless last, best and one more checkpoint that is being written fit on the disk."""
+        """Check that the last, the best and one more checkpoint that is being written fit on the disk.
+
+        Args:
+            checkpoint_bytes: Size of one.
+
+        Raises:
+            RunFolderError: Naming the folder, what is free and what is needed.
+        """
         free = shutil.disk_usage(self.path).free
         present = sum(path.stat().st_size for path in (self.last, self.best) if path.exists())
         needed = 3 * checkpoint_bytes - present
@@ -107,26 +96,16 @@ class RunFolder:
                 "free some space or choose another --output"
             )
 
-    def write_json(self, path: Path, value: Any) -> None:
-        """Writes a JSON file of this folder atomically."""
-        with atomic_write(path) as file:
-            file.write((json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
-
-    def write(self, path: Path, save: Callable[[IO[bytes]], object]) -> None:
-        """Writes any file of this folder atomically; ``save`` gets the open file."""
-        with atomic_write(path) as file:
-            save(file)
-
 
 def existing_runs(dataset: str, root: Path = RUNS) -> list[RunFolder]:
-    """Runs of a data set under ``root`` that were numbered by `next_run`, oldest first."""
+    """Find the runs of a data set under ``root`` that were numbered by `next_run`, oldest first."""
     pattern = re.compile(re.escape(dataset) + r"-(\d+)$")
     found = {int(m[1]): p for p in (root.iterdir() if root.is_dir() else ()) if (m := pattern.match(p.name))}
     return [RunFolder(found[number]) for number in sorted(found)]
 
 
 def next_run(dataset: str, root: Path = RUNS) -> RunFolder:
-    """The folder DATASET-NNN under ``root`` after the last one that exists."""
+    """Name the folder DATASET-NNN under ``root`` after the last one that exists."""
     runs = existing_runs(dataset, root)
     number = int(runs[-1].path.name.rpartition("-")[2]) + 1 if runs else 1
     return RunFolder(root / f"{dataset}-{number:03d}")

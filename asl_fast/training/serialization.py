@@ -5,31 +5,26 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import json
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from asl_fast.files import read_json
+from asl_fast.wording import nearest
 
 T = TypeVar("T")
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """``did you mean 'x'?`` for the closest known name, or all names where none is close."""
-    known = list(known)
-    close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
-
-
 def to_dict(config: Any) -> dict[str, Any]:
-    """A dataclass as nested dictionaries, lists and scalars, ready for JSON."""
+    """Turn a dataclass into nested dictionaries, lists and scalars, ready for JSON."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
     return plain
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Leaf values of a dataclass by dotted name, e.g. ``{"model.width": 128}``."""
+    """List the values of nested dataclasses by dotted name, such as ``{"model.width": 128}``."""
     flat: dict[str, Any] = {}
     for entry in dataclasses.fields(config):
         value = getattr(config, entry.name)
@@ -41,22 +36,28 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def differing(first: Any, second: Any) -> list[str]:
-    """Dotted names whose values differ between two configurations of one type."""
+    """Find the dotted names whose values differ between two configurations of one type."""
     left, right = flatten(first), flatten(second)
     return [name for name in left | right if left.get(name, "absent") != right.get(name, "absent")]
 
 
 def from_dict(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
-    """The inverse of `to_dict`.
+    """Make a dataclass from what `to_dict` gave.
+
+    Args:
+        kind: The dataclass; all of its fields must be there.
+        values: Of its fields.
+        where: The file they come from, for messages.
 
     Raises:
-        ValueError: for a key that ``kind`` does not have (with the nearest that it has), one that is missing, or a
+        ValueError: For a key that ``kind`` does not have (with the nearest that it has), one that is missing, or a
             value of another type; the message begins with ``where``.
     """
     return kind(**_arguments(kind, values, where, ""))
 
 
 def _arguments(kind: Any, values: Mapping[str, Any], where: str, path: str) -> dict[str, Any]:
+    """Turn JSON values into the arguments of a dataclass; ``path`` is the dotted name of its place, with a last dot."""
     if not isinstance(values, Mapping):
         raise ValueError(f"{where}: {path.rstrip('.') or 'the file'} must hold keys and values, found {values!r}")
     hints = get_type_hints(kind)
@@ -71,6 +72,7 @@ def _arguments(kind: Any, values: Mapping[str, Any], where: str, path: str) -> d
 
 
 def _convert(hint: Any, value: Any, where: str, path: str) -> Any:
+    """Turn a JSON value into what the type of a field asks for; ``path`` is the dotted name of the field."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         if value is None and type(None) in arguments:
@@ -101,14 +103,10 @@ def _convert(hint: Any, value: Any, where: str, path: str) -> Any:
 
 
 def read_config(kind: type[T], path: Path) -> T:
-    """A configuration saved as JSON.
+    """Read a configuration saved as JSON.
 
     Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: naming the file, for anything that is not exactly a ``kind``.
+        FileNotFoundError: When there is no such file.
+        ValueError: Naming the file, for anything that is not exactly a ``kind``.
     """
-    try:
-        values = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not valid JSON ({error})") from None
-    return from_dict(kind, values, str(path))
+    return from_dict(kind, read_json(path), str(path))

@@ -4,33 +4,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from asl_fast.data import Batch
+from asl_fast.data.collate import Batch
 from asl_fast.losses import ASLLoss, RaggedTargets
-from asl_fast.models import ActionDetector
+from asl_fast.models.detector import ActionDetector
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.ema import WeightAverage
 from asl_fast.training.optimizer import make_optimizer
 
 
 def make_loss(config: TrainConfig) -> ASLLoss:
-    """The training loss of a configuration whose model knows its data set."""
+    """Make the training loss of a configuration whose model knows its data set."""
     width = config.model.neck_width or config.model.width
-    return ASLLoss(config.model.num_classes, width, frame_dim=config.model.feature_dim, **asdict(config.loss))
+    return ASLLoss(config.model.num_classes, width, config.loss, frame_dim=config.model.feature_dim)
 
 
 class TrainingStep(nn.Module):
-    """Detector and loss as one module, batch in and losses out, so that data parallelism and compilation see all of it.
+    """Detector and loss as one module, batch in and losses out, so that data parallelism sees all that is trained.
 
     Args:
-        detector: trained.
-        loss: trained along.
-        autocast: run the detector in bfloat16; the losses are computed in float32 always.
+        detector: Finds the actions.
+        loss: Says how far off they are; it has parameters of its own, which are trained along.
+        autocast: Run the detector in bfloat16; the losses are always computed in float32.
     """
 
     def __init__(self, detector: ActionDetector, loss: ASLLoss, *, autocast: bool) -> None:
@@ -39,7 +38,7 @@ class TrainingStep(nn.Module):
         self.autocast = autocast
 
     def forward(self, features: Tensor, mask: Tensor, targets: RaggedTargets) -> dict[str, Tensor]:
-        """Losses of a batch: features (B, T, D), mask (B, T) bool, targets in grid units."""
+        """Compute the losses of a batch: features (B, T, D), mask (B, T) bool, targets in grid units."""
         with torch.autocast(features.device.type, torch.bfloat16, enabled=self.autocast):
             output = self.detector(features, mask)
         losses: dict[str, Tensor] = self.loss(
@@ -55,7 +54,7 @@ class TrainingStep(nn.Module):
 
 
 def ragged_targets(batch: Batch) -> RaggedTargets:
-    """The ground truth of a batch as the loss takes it."""
+    """Give the ground truth of a batch as the loss takes it."""
     return RaggedTargets(batch.segments, batch.labels, batch.segment_offsets)
 
 
@@ -63,13 +62,19 @@ class TrainingState:
     """Weights, their average, optimiser and position of a run.
 
     Args:
-        config: with the model's inputs and outputs as the data set has them.
-        device: where it trains.
+        config: The run, with the model's inputs and outputs as the data set has them.
+        device: Where it trains.
 
     Attributes:
-        epoch: epochs finished.
-        step: optimiser steps done.
-        best_map: best average mAP of an evaluation so far, and ``best_epoch`` where; None before the first.
+        detector: The model.
+        loss: The training objective, with its own parameters.
+        average: The averaged weights of the detector, which are scored and used for detection.
+        optimizer: Updates ``parameters``.
+        parameters: All that is trained, of detector and loss.
+        epoch: Epochs finished.
+        step: Optimiser steps done.
+        best_map: Best average mAP of an evaluation so far, in [0, 1]; None before the first.
+        best_epoch: Epochs finished when it was reached.
     """
 
     def __init__(self, config: TrainConfig, device: torch.device) -> None:
@@ -77,13 +82,14 @@ class TrainingState:
         self.loss = make_loss(config).to(device)
         self.average = WeightAverage(self.detector, config.optimizer.ema_decay)
         self.optimizer = make_optimizer(self.detector, self.loss, config.optimizer)
+        self.parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         self.epoch = 0
         self.step = 0
         self.best_map: float | None = None
         self.best_epoch: int | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """All of it as tensors and plain values."""
+        """Give all of it as tensors and plain values."""
         return {
             "detector": self.detector.state_dict(),
             "loss": self.loss.state_dict(),
@@ -96,7 +102,7 @@ class TrainingState:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """The inverse of `state_dict`."""
+        """Take all of it from what `state_dict` gave."""
         self.detector.load_state_dict(state["detector"])
         self.loss.load_state_dict(state["loss"])
         self.average.load_state_dict(state["average"])
@@ -105,9 +111,8 @@ class TrainingState:
         self.best_map, self.best_epoch = state["best_map"], state["best_epoch"]
 
     def num_bytes(self) -> int:
-        """Size of a checkpoint, roughly: weights, their average and two moments each."""
+        """Estimate the size of a checkpoint: weights, their average and two moments each."""
         modules = (self.detector, self.loss, self.average.module)
         weights: int = sum(t.numel() * t.element_size() for m in modules for t in m.state_dict().values())
-        trained = (p for group in self.optimizer.param_groups for p in group["params"])
-        moments: int = sum(2 * p.numel() * p.element_size() for p in trained)
+        moments: int = sum(2 * p.numel() * p.element_size() for p in self.parameters)
         return weights + moments + 1_000_000

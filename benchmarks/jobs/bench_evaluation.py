@@ -17,7 +17,7 @@ import numpy as np
 from asl_fast import native
 from asl_fast.evaluation import mean_average_precision, recall_at_k
 from benchmarks import actionformer
-from benchmarks.registry import Case, Scale, close, report
+from benchmarks.registry import Case, Scale, close
 
 TIOU = np.linspace(0.1, 0.5, 5)
 KS = (1, 5)
@@ -129,7 +129,3 @@ def _as_json(ground_truth: Table) -> Table:
     for name, segment, label in zip(*columns, strict=True):
         database[name]["annotations"].append({"segment": segment, "label_id": label})
     return {"database": database}
-
-
-if __name__ == "__main__":
-    report(cases("cpu"))

@@ -17,14 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from asl_fast.data import Batch, DetectionDataset, FeatureGrid, Video
-from asl_fast.data.file_store import FolderFeatureStore
-from asl_fast.data.packed_store import DATA, PackedFeatureStore
-from asl_fast.data.packing import pack_features
+from asl_fast.data.annotations.video import Video
+from asl_fast.data.collate import Batch
+from asl_fast.data.dataset import DetectionDataset
+from asl_fast.data.features.file_store import FolderFeatureStore
+from asl_fast.data.features.packed_store import DATA, PackedFeatureStore
+from asl_fast.data.features.packing import pack_features
+from asl_fast.data.grid import FeatureGrid
 from asl_fast.training.loader import TrainLoader
 from asl_fast.training.state import ragged_targets
 from benchmarks.jobs.bench_training_step import Trainer
-from benchmarks.registry import Case, Scale, report
+from benchmarks.registry import Case, Scale
 from benchmarks.shapes import Shape, shape, small_shape
 
 SCRATCH = Path(__file__).resolve().parents[2] / "build"
@@ -131,7 +134,3 @@ def _loader(each: Shape, videos: int, form: str) -> TrainLoader:
         truncation_threshold=data.truncation_threshold,
     )
     return TrainLoader(dataset, data, each.batch, seed=0, length_multiple=2 ** (model.num_levels - 1))
-
-
-if __name__ == "__main__":
-    report(cases("cpu"))

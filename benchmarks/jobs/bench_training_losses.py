@@ -19,7 +19,7 @@ from asl_fast import ASLLoss, RaggedTargets, backend
 from asl_fast.training.state import make_loss
 from benchmarks import actionformer
 from benchmarks.ops import bench_diou_loss, bench_sensitivity_focal_loss
-from benchmarks.registry import Case, Scale, close, report
+from benchmarks.registry import Case, Scale, close
 from benchmarks.shapes import Shape, shapes, small_shape
 
 Result = tuple[Tensor, ...]
@@ -159,7 +159,3 @@ def _gradients(logits: Tensor, offsets: Tensor, features: list[Tensor]) -> list[
 def _levels(joined: Tensor, features: list[Tensor]) -> list[Tensor]:
     """Views of each level's part of (B, P, ...)."""
     return list(torch.split(joined, [level.shape[1] for level in features], 1))
-
-
-if __name__ == "__main__":
-    report(cases("cpu"))

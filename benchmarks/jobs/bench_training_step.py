@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from asl_fast import RaggedTargets, backend
-from asl_fast.training.precision import uses_bf16
+from asl_fast.training.distributed import uses_bf16
+from asl_fast.training.loop import train_on_batch
 from asl_fast.training.state import TrainingState, TrainingStep
-from benchmarks.registry import Case, Scale, close, report
+from benchmarks.registry import Case, Scale, close
 from benchmarks.shapes import Shape, shapes, small_shape
 
 
@@ -41,7 +42,7 @@ def _case(device: str, each: Shape, scale: Scale) -> Case:
 
 
 class Trainer:
-    """What the loop of ``asl_fast.training.loop`` does with a batch, without its log."""
+    """Training steps of a shape, as the training loop takes them."""
 
     def __init__(self, each: Shape, device: str) -> None:
         torch.manual_seed(0)
@@ -54,18 +55,11 @@ class Trainer:
         self.step = TrainingStep(self.state.detector, self.state.loss, autocast=autocast).train()
         for group in self.state.optimizer.param_groups:
             group["lr"] = 1e-6  # the first steps of the warm-up: weights stay where they are but for rounding
-        self.parameters = [parameter for group in self.state.optimizer.param_groups for parameter in group["params"]]
 
     def __call__(self, features: Tensor, mask: Tensor, targets: RaggedTargets) -> Tensor:
         """One step; returns the total loss."""
-        losses = self.step(features, mask, targets)
-        losses["total"].backward()
-        nn.utils.clip_grad_norm_(self.parameters, self.config.optimizer.clip_norm or float("inf"))
-        self.state.optimizer.step()
-        self.state.optimizer.zero_grad(set_to_none=True)
-        self.state.average.update()
-        total: Tensor = losses["total"].detach()
-        return total
+        clip_norm = self.config.optimizer.clip_norm
+        return train_on_batch(self.state, self.step, features, mask, targets, clip_norm)["total"]
 
 
 def fused(trainer: Trainer, features: Tensor, mask: Tensor, targets: RaggedTargets) -> Tensor:
@@ -77,7 +71,3 @@ def reference(trainer: Trainer, features: Tensor, mask: Tensor, targets: RaggedT
     """The step with plain PyTorch for every op."""
     with backend("reference"):
         return trainer(features, mask, targets)
-
-
-if __name__ == "__main__":
-    report(cases("cpu"))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from asl_fast import RaggedTargets, assign_points, backend
 from benchmarks import actionformer
-from benchmarks.registry import Case, Scale, close, report
+from benchmarks.registry import Case, Scale, close
 from benchmarks.shapes import Shape, shape, shapes, small_shape
 
 Result = tuple[Tensor, Tensor]
@@ -107,7 +107,3 @@ def _agree(ours: Result, theirs: Result) -> None:
     if not positive.any():
         raise AssertionError("no point is positive, so nothing was compared")
     close(1e-5, 1e-5)(ours[1][positive], theirs[1][positive])
-
-
-if __name__ == "__main__":
-    report(cases("cpu"))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from asl_fast import RaggedTargets, backend, contrastive_similarity_loss
 from asl_fast.reference import contrastive_similarity as formula
-from benchmarks.registry import Case, Scale, close, report
+from benchmarks.registry import Case, Scale, close
 from benchmarks.shapes import shapes
 
 Inputs = tuple[Tensor, Tensor, RaggedTargets, Tensor, Tensor]
@@ -19,8 +19,20 @@ Result = tuple[Tensor, Tensor, Tensor, Tensor]
 
 def eager(features: Tensor, mask: Tensor, targets: RaggedTargets, mu: Tensor, sigma: Tensor) -> Result:
     """All weights and all similarities as matrices, and their automatic derivatives."""
-    loss = formula.contrastive_similarity_loss(features, mask, *targets, mu, sigma, 0.2, 0.07)
-    return _backward(loss, features, mu, sigma)
+    given = formula.Operands(
+        features=features,
+        mask=mask,
+        segments=targets.segments,
+        labels=targets.labels,
+        video_offsets=targets.offsets,
+        mu=mu,
+        sigma=sigma,
+        base=None,
+        delta=0.2,
+        temperature=0.07,
+        weight=1.0,
+    )
+    return _backward(formula.plain_loss(given), features, mu, sigma)
 
 
 def fused(features: Tensor, mask: Tensor, targets: RaggedTargets, mu: Tensor, sigma: Tensor) -> Result:
@@ -100,7 +112,3 @@ def _case(device: str, batch: Batch) -> Case:
 def _backward(loss: Tensor, features: Tensor, mu: Tensor, sigma: Tensor) -> Result:
     grads = torch.autograd.grad(loss, (features, mu, sigma))
     return loss.detach(), grads[0], grads[1], grads[2]
-
-
-if __name__ == "__main__":
-    report(cases("cpu"))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from asl_fast import backend, diou_loss
 from asl_fast.reference import diou_loss as formula
-from benchmarks.registry import Case, Scale, close, report
+from benchmarks.registry import Case, Scale, close
 from benchmarks.shapes import shapes
 
 Result = tuple[Tensor, Tensor]
@@ -63,7 +63,3 @@ def _backward(pred: Tensor, loss: Tensor) -> Result:
     loss.backward()
     assert pred.grad is not None
     return loss.detach(), pred.grad
-
-
-if __name__ == "__main__":
-    report(cases("cpu"))

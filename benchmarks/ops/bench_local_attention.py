@@ -17,7 +17,7 @@ from torch import Tensor
 
 from asl_fast.ops.local_attention import local_attention
 from asl_fast.reference.local_attention import Operands, unfolded_attention
-from benchmarks.registry import Case, Scale, close, report
+from benchmarks.registry import Case, Scale, close
 from benchmarks.shapes import NAMES, shape
 
 Result = tuple[Tensor, ...]
@@ -126,7 +126,3 @@ def _block_mask(mask: Tensor, window: int) -> Any:
             device=mask.device.type,
         )
     return _masks[key]
-
-
-if __name__ == "__main__":
-    report(cases("cpu"))

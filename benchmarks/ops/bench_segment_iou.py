@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from asl_fast import backend, segment_diou, segment_iou
-from benchmarks.registry import Case, Scale, close, report
+from benchmarks.registry import Case, Scale, close
 
 # (shape of a, shape of b, aligned): candidates against annotations of a batch of videos, many pairs, many rows.
 SHAPES: tuple[tuple[tuple[int, ...], tuple[int, ...], bool, Scale], ...] = (
@@ -68,7 +68,3 @@ def _segments(shape: tuple[int, ...], seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     start = 2_000 * torch.rand(shape, generator=generator)
     return torch.stack((start, start + 0.5 + 60 * torch.rand(shape, generator=generator)), dim=-1)
-
-
-if __name__ == "__main__":
-    report(cases("cpu"))

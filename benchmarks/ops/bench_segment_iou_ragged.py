@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from asl_fast import backend, segment_diou, segment_diou_ragged, segment_iou, segment_iou_ragged
 from asl_fast.reference.segment_iou import Operands
 from asl_fast.reference.segment_iou import segment_iou as formula
-from benchmarks.registry import Case, Scale, close, report
+from benchmarks.registry import Case, Scale, close
 
 # Videos, and the fewest and most proposals and annotations of one.
 SHAPES: tuple[tuple[int, tuple[int, int], tuple[int, int], Scale], ...] = (
@@ -140,7 +140,3 @@ def _unpadded(padded: Result, n: Sequence[int], m: Sequence[int]) -> Result:
 
     values = [x[:rows, :columns] for x, rows, columns in zip(padded[0][0], n, m, strict=True)]
     return values, rows(padded[1], n), rows(padded[2], m)
-
-
-if __name__ == "__main__":
-    report(cases("cpu"))

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from asl_fast import backend, sensitivity_focal_loss
-from benchmarks.registry import Case, Scale, close, report
+from benchmarks.registry import Case, Scale, close
 from benchmarks.shapes import shapes
 
 Result = tuple[Tensor, Tensor]
@@ -72,7 +72,3 @@ def _backward(logits: Tensor, loss: Tensor) -> Result:
     loss.backward()
     assert logits.grad is not None
     return loss.detach(), logits.grad
-
-
-if __name__ == "__main__":
-    report(cases("cpu"))

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from asl_fast import backend, soft_nms
-from asl_fast.models.inference import InferenceConfig
+from asl_fast.models.config import InferenceConfig
 from benchmarks import actionformer
-from benchmarks.registry import Case, Scale, close, report
+from benchmarks.registry import Case, Scale, close
 from benchmarks.shapes import NAMES, shape
 
 Result = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -144,7 +144,3 @@ def _agree(ours: Result, theirs: Result) -> None:
     same = torch.isclose(ours[0], theirs[0], rtol=1e-4, atol=1e-3).all(-1) & (ours[2] == theirs[2])
     if same.float().mean() < 0.995:
         raise AssertionError(f"{int((~same).sum())} of {len(same)} detections differ")
-
-
-if __name__ == "__main__":
-    report(cases("cpu"))

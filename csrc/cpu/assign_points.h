@@ -20,9 +20,9 @@ template <class Real>
 struct AssignInput {
     const GridPoint<Real>* points;
     std::int64_t num_points;
-    const Real* segments;         // (G, 2)
-    const std::int64_t* labels;   // (G,)
-    const std::int64_t* offsets;  // (videos + 1,)
+    const Real* segments;               // (G, 2)
+    const std::int64_t* labels;         // (G,)
+    const std::int64_t* video_offsets;  // (videos + 1,)
     std::int64_t videos, classes;
 };
 
@@ -75,7 +75,7 @@ class PointAssigner {
         shortest_.assign(static_cast<std::size_t>(in_.num_points), std::numeric_limits<Real>::infinity());
         claims_.clear();
         for (const Level& level : levels_)
-            for (std::int64_t s = in_.offsets[video]; s < in_.offsets[video + 1]; ++s) collect(level, s);
+            for (std::int64_t s = in_.video_offsets[video]; s < in_.video_offsets[video + 1]; ++s) collect(level, s);
         for (const Claim& claim : claims_) settle(claim);
     }
 

@@ -15,11 +15,11 @@ namespace asl {
 
 template <class Real>
 struct ContrastiveInput {
-    Source features;                       // (batch, frames, channels)
-    const std::uint8_t* mask;              // (batch, frames)
-    const Real* segments;                  // (count, 2)
-    const std::int64_t *labels, *offsets;  // (count,), (batch + 1,)
-    const Real *mu, *sigma;                // (classes, 3)
+    Source features;                             // (batch, frames, channels)
+    const std::uint8_t* mask;                    // (batch, frames)
+    const Real* segments;                        // (count, 2)
+    const std::int64_t *labels, *video_offsets;  // (count,), (batch + 1,)
+    const Real *mu, *sigma;                      // (classes, 3)
     std::int64_t batch, frames, channels, count, classes;
 };
 
@@ -118,7 +118,7 @@ class ContrastiveSimilarity {
         for (std::int64_t b = 0; b < in_.batch; ++b) {
             const std::uint8_t* mask = in_.mask + b * in_.frames;
             last[static_cast<std::size_t>(b)] = std::count(mask, mask + in_.frames, std::uint8_t{1}) - 1;
-            std::fill(video.begin() + in_.offsets[b], video.begin() + in_.offsets[b + 1], b);
+            std::fill(video.begin() + in_.video_offsets[b], video.begin() + in_.video_offsets[b + 1], b);
         }
         parallel_for(in_.count, 4, threads_, [&](std::int64_t begin, std::int64_t end) {
             std::vector<Real> scratch(static_cast<std::size_t>(in_.channels));
@@ -173,7 +173,7 @@ class ContrastiveSimilarity {
         std::fill_n(grad, in_.channels, Real(0));
         if (in_.mask[at] == 0) return;
         const std::int64_t video = at / in_.frames, t = at % in_.frames;
-        for (std::int64_t g = in_.offsets[video]; g < in_.offsets[video + 1]; ++g) {
+        for (std::int64_t g = in_.video_offsets[video]; g < in_.video_offsets[video + 1]; ++g) {
             if (!state_.ranges[g].hull(true).has(t)) continue;
             const Pooling<Real> how = pooling(g);
             const FrameShare<Real> share = how.at(t);

@@ -3,11 +3,9 @@
 
 #include "bindings.h"
 
-
 namespace py = pybind11;
 
 namespace asl {
-
 namespace {
 
 const Binding binding([](py::module_& m) {
@@ -32,10 +30,10 @@ const Binding binding([](py::module_& m) {
             else
                 FocalLoss<float>(input, options, output).run(threads);
         },
-        py::arg("logits"), py::arg("targets"), py::arg("ids"), py::arg("weights"), py::arg("row_weights"),
-        py::arg("mask"), py::arg("rows"), py::arg("classes"), py::arg("alpha"), py::arg("gamma"),
-        py::arg("label_smoothing"), py::arg("reduction"), py::arg("out_loss"), py::arg("out_grad_logits"),
-        py::arg("out_grad_weights"), py::arg("threads"),
+        py::kw_only(), py::arg("logits"), py::arg("targets"), py::arg("ids"), py::arg("weights"),
+        py::arg("row_weights"), py::arg("mask"), py::arg("rows"), py::arg("classes"), py::arg("alpha"),
+        py::arg("gamma"), py::arg("label_smoothing"), py::arg("reduction"), py::arg("out_loss"),
+        py::arg("out_grad_logits"), py::arg("out_grad_weights"), py::arg("threads"),
         "Focal loss and its derivatives; (address, dtype) of contiguous buffers, address 0: absent.");
 });
 

@@ -9,10 +9,10 @@
 #include <limits>
 
 #include "common/assign_points.h"
+#include "cuda/assign_points.h"
 #include "cuda/check.h"
 #include "cuda/elements.h"
 #include "cuda/launch.h"
-#include "cuda/assign_points.h"
 
 namespace asl::cuda {
 namespace {
@@ -24,12 +24,12 @@ constexpr Real kUnclaimed = std::numeric_limits<Real>::infinity();
 
 template <class Real>
 struct Videos {
-    Source points, segments;      // (P, 4), (G, 2)
-    const std::int64_t* labels;   // (G,)
-    const std::int64_t* offsets;  // (videos + 1,)
+    Source points, segments;            // (P, 4), (G, 2)
+    const std::int64_t* labels;         // (G,)
+    const std::int64_t* video_offsets;  // (videos + 1,)
     std::int64_t num_points, classes;
     Real* class_targets;     // (videos, points, classes)
-    Real* regression;        // (videos, points, 2)
+    Real* offsets;           // (videos, points, 2)
     std::int64_t* instance;  // (videos, points)
     Real* distance;          // (videos, points)
 };
@@ -50,7 +50,7 @@ __global__ void assign_points_kernel(Videos<Real> at, ClaimRule<Real> rule) {
     const std::int64_t first_point = static_cast<std::int64_t>(blockIdx.x % blocks) * kThreads;
     const std::int64_t index = first_point + threadIdx.x, out = video * at.num_points + index;
     const bool there = index < at.num_points;
-    const std::int64_t first = at.offsets[video], last = at.offsets[video + 1];
+    const std::int64_t first = at.video_offsets[video], last = at.video_offsets[video + 1];
     const auto me = static_cast<int>(threadIdx.x);
 
     const std::int64_t rest = at.num_points - first_point;
@@ -90,8 +90,8 @@ __global__ void assign_points_kernel(Videos<Real> at, ClaimRule<Real> rule) {
         if (positive)
             target = point_target(point, load<Real>(at.segments, 2 * chosen), load<Real>(at.segments, 2 * chosen + 1));
         at.instance[out] = chosen;
-        at.regression[2 * out] = target.left;
-        at.regression[2 * out + 1] = target.right;
+        at.offsets[2 * out] = target.left;
+        at.offsets[2 * out + 1] = target.right;
         at.distance[out] = target.distance;
     }
 
@@ -112,20 +112,20 @@ __global__ void assign_points_kernel(Videos<Real> at, ClaimRule<Real> rule) {
 
 }  // namespace
 
-void assign_points(View points, View segments, std::uintptr_t labels, std::uintptr_t offsets, std::int64_t num_points,
-                   std::int64_t videos, std::int64_t classes, double radius, double tie_tolerance, bool is_double,
-                   std::uintptr_t class_targets, std::uintptr_t regression, std::uintptr_t instance,
-                   std::uintptr_t distance, std::uintptr_t stream) {
+void assign_points(View points, View segments, std::uintptr_t labels, std::uintptr_t video_offsets,
+                   std::int64_t num_points, std::int64_t videos, std::int64_t classes, double radius,
+                   double tie_tolerance, bool is_double, std::uintptr_t class_targets, std::uintptr_t offsets,
+                   std::uintptr_t instance, std::uintptr_t distance, std::uintptr_t stream) {
     const auto run = [&](auto zero) {
         using Real = decltype(zero);
         const Videos<Real> at{points,
                               segments,
                               reinterpret_cast<const std::int64_t*>(labels),
-                              reinterpret_cast<const std::int64_t*>(offsets),
+                              reinterpret_cast<const std::int64_t*>(video_offsets),
                               num_points,
                               classes,
                               reinterpret_cast<Real*>(class_targets),
-                              reinterpret_cast<Real*>(regression),
+                              reinterpret_cast<Real*>(offsets),
                               reinterpret_cast<std::int64_t*>(instance),
                               reinterpret_cast<Real*>(distance)};
         const ClaimRule<Real> rule{static_cast<Real>(radius), radius <= 0.0, static_cast<Real>(tie_tolerance)};

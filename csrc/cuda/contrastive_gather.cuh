@@ -107,9 +107,9 @@ __device__ void frame_gradient(const Instances<Real>& in, const Real* vectors, i
     const int first_frame = block / slices % tiles * kFrames;
     const int channel = block % slices * kFrameChannels + thread % kFrameChannels;
     const int own_frame = thread / kFrameChannels * kFramesOfThread;
-    const std::int64_t video = block / slices / tiles, end = in.offsets[video + 1];
+    const std::int64_t video = block / slices / tiles, end = in.video_offsets[video + 1];
     Real sums[kFramesOfThread] = {};
-    for (std::int64_t begin = in.offsets[video]; begin < end; begin += 32) {
+    for (std::int64_t begin = in.video_offsets[video]; begin < end; begin += 32) {
         const std::int64_t voter = begin + thread % 32;
         bool looks = false;
         if (voter < end) {

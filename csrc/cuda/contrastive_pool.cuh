@@ -18,11 +18,11 @@ constexpr int kContrastiveThreads = 256, kContrastiveWarps = kContrastiveThreads
 /// The instances of a batch, contiguous.
 template <class Real>
 struct Instances {
-    const std::uint8_t* mask;              // (batch, frames)
-    const Real* segments;                  // (count, 2)
-    const std::int64_t *labels, *offsets;  // (count,), (batch + 1,)
-    const Real *mu, *sigma;                // (classes, 3)
-    InstanceFrames* ranges;                // (count,)
+    const std::uint8_t* mask;                    // (batch, frames)
+    const Real* segments;                        // (count, 2)
+    const std::int64_t *labels, *video_offsets;  // (count,), (batch + 1,)
+    const Real *mu, *sigma;                      // (classes, 3)
+    InstanceFrames* ranges;                      // (count,)
     std::int64_t batch, frames, count;
     int channels;
 
@@ -37,7 +37,7 @@ struct Instances {
         std::int64_t low = 0, high = batch - 1;
         while (low < high) {
             const std::int64_t middle = (low + high) / 2;
-            if (offsets[middle + 1] <= g)
+            if (video_offsets[middle + 1] <= g)
                 low = middle + 1;
             else
                 high = middle;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Action Sensitive Contrastive Loss, forward, in two launches: pooling, then InfoNCE and its mean.
-#include "cuda/contrastive_buffers.h"
+#include "cuda/contrastive_similarity.h"
 
 #include <algorithm>
 
+#include "cuda/contrastive_pointers.h"
 #include "cuda/info_nce.cuh"
 #include "cuda/launch.h"
 

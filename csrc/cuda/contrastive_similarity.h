@@ -4,18 +4,9 @@
 
 #include <cstdint>
 
-#include "common/dtype.h"
+#include "common/contrastive_buffers.h"
 
 namespace asl::cuda {
-
-/// What both passes of the contrastive loss take, contiguous; all but features, labels, offsets, mask and ranges in the
-/// type that it computes in.
-struct ContrastiveBuffers {
-    View features;                                              // (batch, frames, channels)
-    std::uintptr_t mask, segments, labels, offsets, mu, sigma;  // as the op takes them
-    std::uintptr_t vectors, stats, ranges, anchors;             // as the op returns them
-    std::int64_t batch, frames, channels, count, classes;
-};
 
 /// Numbers of scratch the forward pass needs, of the type that it computes in.
 std::int64_t contrastive_similarity_parts(std::int64_t count, bool is_double);

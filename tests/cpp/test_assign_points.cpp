@@ -30,18 +30,21 @@ struct Result {
 struct Problem {
     Points points;
     std::vector<float> segments;
-    std::vector<std::int64_t> labels, offsets{0};
+    std::vector<std::int64_t> labels, video_offsets{0};
     asl::ClaimRule<float> rule{1.5f, false, 1e-3f};
 
-    std::int64_t videos() const { return static_cast<std::int64_t>(offsets.size()) - 1; }
+    std::int64_t videos() const { return static_cast<std::int64_t>(video_offsets.size()) - 1; }
 
     Result solve(int threads = 1) const {
         const std::size_t rows = points.size() * static_cast<std::size_t>(videos());
         Result result{std::vector<float>(rows * kClasses, kNaN), std::vector<float>(2 * rows, kNaN),
                       std::vector<float>(rows, kNaN), std::vector<std::int64_t>(rows, -7)};
-        const asl::AssignInput<float> input{points.data(),   static_cast<std::int64_t>(points.size()),
-                                            segments.data(), labels.data(),
-                                            offsets.data(),  videos(),
+        const asl::AssignInput<float> input{points.data(),
+                                            static_cast<std::int64_t>(points.size()),
+                                            segments.data(),
+                                            labels.data(),
+                                            video_offsets.data(),
+                                            videos(),
                                             kClasses};
         asl::assign_points<float>(
             input, rule, {result.classes.data(), result.offsets.data(), result.instance.data(), result.distance.data()},
@@ -58,14 +61,14 @@ struct Problem {
             const std::size_t video = row / points.size();
             const asl::GridPoint<float>& point = points[row % points.size()];
             float shortest = kInfinity;
-            for (std::int64_t s = offsets[video]; s < offsets[video + 1]; ++s) {
+            for (std::int64_t s = video_offsets[video]; s < video_offsets[video + 1]; ++s) {
                 const float length = claimed_length(point, s);
                 if (length < shortest) {
                     shortest = length;
                     result.instance[row] = s;
                 }
             }
-            for (std::int64_t s = offsets[video]; s < offsets[video + 1]; ++s) {
+            for (std::int64_t s = video_offsets[video]; s < video_offsets[video + 1]; ++s) {
                 const float length = claimed_length(point, s);
                 if (length < kInfinity && length <= shortest + rule.tie_tolerance)
                     result.classes[row * kClasses + static_cast<std::size_t>(labels[s])] = 1.0f;
@@ -99,7 +102,7 @@ struct Problem {
             segments.push_back(static_cast<float>(start + length));
             labels.push_back(random.below(kClasses));
         }
-        offsets.push_back(static_cast<std::int64_t>(labels.size()));
+        video_offsets.push_back(static_cast<std::int64_t>(labels.size()));
     }
 };
 
@@ -161,7 +164,7 @@ TEST(assign_points_survives_what_is_not_finite) {
     problem.points[71].time = kInfinity;
     problem.segments = {5, 5, 9, 3, kNaN, 9, 2, kNaN, -kInfinity, kInfinity, 3, kInfinity, -3e38f, 3e38f, 4, 9};
     problem.labels.assign(8, 1);
-    problem.offsets.push_back(8);
+    problem.video_offsets.push_back(8);
     problem.add_video(random, 20, true);
     for (const bool whole : {false, true}) {
         problem.rule.whole = whole;
@@ -181,7 +184,7 @@ TEST(assign_points_is_the_same_for_any_number_of_threads) {
 TEST(assign_points_accepts_nothing) {
     Problem problem;
     CHECK(problem.solve().instance.empty());
-    problem.offsets.push_back(0);
+    problem.video_offsets.push_back(0);
     CHECK(problem.solve().instance.empty());
     problem.points = pyramid(8.0f);
     CHECK(problem.solve() == problem.brute_force());

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from asl_fast.data import DetectionDataset, FeatureGrid, InMemoryFeatureStore, Video
+from asl_fast.data.annotations.video import Video
+from asl_fast.data.dataset import DetectionDataset
+from asl_fast.data.features.store import InMemoryFeatureStore
+from asl_fast.data.grid import FeatureGrid
 
 GRID = FeatureGrid(fps=10, stride_frame=5, window_frame=5)
 

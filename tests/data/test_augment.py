@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asl_fast.data.annotations.video import Video
 from asl_fast.data.augment import SensorAugmentation, rotation_matrix
 from asl_fast.data.dataset import DetectionDataset
+from asl_fast.data.features.store import InMemoryFeatureStore
 from asl_fast.data.grid import FeatureGrid
-from asl_fast.data.store import InMemoryFeatureStore
 from asl_fast.data.transform import FeatureTransform
-from asl_fast.data.types import Video
 
 TRANSFORM = FeatureTransform(np.arange(6.0), np.arange(1.0, 7.0), samples_per_step=4)
 GRID = FeatureGrid(fps=50.0, stride_frame=4, window_frame=4)

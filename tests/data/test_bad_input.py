@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asl_fast.data import Annotations, load_dataset
-from asl_fast.data.action_lists import read_action_lists
-from asl_fast.data.activitynet13 import read_activitynet13_bsn
-from asl_fast.data.activitynet_json import read_activitynet_json
-from asl_fast.data.ego4d import read_ego4d_moments
-from asl_fast.data.epic100 import read_epic100
-from asl_fast.data.file_store import open_store
-from asl_fast.data.hapt import read_hapt
-from asl_fast.data.thumos14 import read_thumos14_csv
-from tests.data.test_hapt import small_copy
+from asl_fast.data.annotations.action_lists import read_action_lists
+from asl_fast.data.annotations.activitynet import read_activitynet_json
+from asl_fast.data.annotations.activitynet_bsn import read_activitynet13_bsn
+from asl_fast.data.annotations.ego4d import read_ego4d_moments
+from asl_fast.data.annotations.epic100 import read_epic100
+from asl_fast.data.annotations.thumos14 import read_thumos14_csv
+from asl_fast.data.annotations.video import Annotations
+from asl_fast.data.datasets.hapt import read_hapt
+from asl_fast.data.features.file_store import open_store
+from asl_fast.data.load import load_dataset
+from tests.data.datasets.test_hapt import small_copy
 
 Reader = Callable[[Path, Any, bool], Annotations]
 INSTANCE = {"segment": [1, 2], "label": "jump", "label_id": 0}
@@ -104,7 +105,11 @@ CASES: list[tuple[Reader, Any, str]] = [
     (bsn, 5, r"a\.json, video 'bad': expected .*, found 5"),
     (bsn, BSN | {"annotations": 7}, r"a\.json, video 'bad': 'annotations' must be a list of objects, found 7"),
     (bsn, BSN | {"annotations": [3]}, r"a\.json, video 'bad': 'annotations' must be a list of objects, found \[3\]"),
-    (bsn, BSN | {"annotations": [{"label": ["jump"]}]}, r"a\.json, video 'bad': unknown class \['jump'\]"),
+    (
+        bsn,
+        BSN | {"annotations": [{"label": ["jump"]}]},
+        r"a\.json, video 'bad', annotation 0: unknown class \['jump'\]",
+    ),
     (bsn, BSN | {"duration_second": 0}, r"a\.json, video 'bad': duration_sec must be positive, got 0"),
     (bsn, ("bad,30,training\nbad,25,validation\n", BSN), r"a\.json, video 'bad': listed twice in .*info\.csv"),
     (bsn, ("bad,fast,training\n", BSN), r"info\.csv, video 'bad', 'fps': expected a number, found 'fast'"),

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from asl_fast.data import Sample, collate
-from asl_fast.data.collate import padded_length
+from asl_fast.data.collate import collate, padded_length
+from asl_fast.data.dataset import Sample
 from tests.data.helpers import GRID
 
 

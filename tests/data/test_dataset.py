@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from asl_fast.data import DetectionDataset, InMemoryFeatureStore, Sample, collate
+from asl_fast.data.collate import collate
+from asl_fast.data.dataset import DetectionDataset, Sample
+from asl_fast.data.features.store import InMemoryFeatureStore
 from tests.data.helpers import GRID, dataset, ramp, video
 
 

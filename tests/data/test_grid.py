@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asl_fast.data import FeatureGrid
+from asl_fast.data.grid import FeatureGrid
 
 GRIDS = st.builds(
     FeatureGrid,

@@ -13,11 +13,11 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from asl_fast.data import Annotations, Video
-from asl_fast.data.benchmarks import load_annotations
+from asl_fast.data.annotations.thumos14 import read_thumos14_csv
+from asl_fast.data.annotations.video import Annotations, Video
 from asl_fast.data.crop import clean_segments
-from asl_fast.data.text_files import read_csv
-from asl_fast.data.thumos14 import read_thumos14_csv
+from asl_fast.data.datasets.benchmarks import load_annotations
+from asl_fast.files import read_csv
 from tests.data.helpers import overlapping
 from tests.shared import shared_file
 

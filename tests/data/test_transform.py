@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from asl_fast.data import FeatureTransform
+from asl_fast.data.transform import FeatureTransform
 
 RNG = np.random.default_rng(0)
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from asl_fast.data.annotations.problems import AnnotationError
 from asl_fast.evaluation import mean_average_precision
 from asl_fast.evaluation.activitynet_json import (
-    AnnotationError,
     read_detections,
     read_ground_truth,
     write_detections,
@@ -44,9 +44,9 @@ def test_real_reversed_segments_skip_their_videos_unless_they_are_wanted() -> No
     path = shared_file("data/annotations/charades.json")
     truth = read_ground_truth(path, subset="training")
     assert set(truth.skipped) == {"AKKWU", "LEOL6", "00SL4", "IOL8Q"}
-    assert "must not end before it starts; found [" in truth.skipped["LEOL6"]
+    assert "must not end before it starts, found [" in truth.skipped["LEOL6"]
     assert len(truth.videos) == 7985 - 4
-    assert len(read_ground_truth(path, subset="training", keep_reversed=True).columns["labels"]) == 49809
+    assert len(read_ground_truth(path, subset="training", reversed_segments="keep").columns["labels"]) == 49809
 
 
 def test_sample_submission_scores_perfectly_by_the_official_convention() -> None:
@@ -103,17 +103,17 @@ GOOD = {"segment": [0.0, 1.0], "label": "x", "score": 0.5}
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({**GOOD, "segment": [0.0]}, r"\[1\].segment must be \[start, end\] in seconds; found \[0.0\]"),
-        ({**GOOD, "segment": [2.0, 1.0]}, r"must not end before it starts; found \[2.0, 1.0\]"),
-        ({**GOOD, "segment": [0.0, "x"]}, r"segment must be a finite number; found 'x'"),
-        ({**GOOD, "segment": [0.0, True]}, r"segment must be a finite number; found True"),
-        ({"label": "x", "score": 0.5}, r"segment must be \[start, end\] in seconds; found nothing"),
-        ({**GOOD, "label": None}, r"label must be a class name or an integer id; found nothing"),
-        ({**GOOD, "label": ["x"]}, r"label must be a class name or an integer id; found \['x'\]"),
-        ({**GOOD, "label_id": "3"}, r"label_id must be an integer; found '3'"),
-        ({**GOOD, "score": float("nan")}, r"\[1\].score must be a finite number; found nan"),
-        ({**GOOD, "score": None}, r"\[1\].score must be a finite number; found nothing"),
-        ("x", r"\[1\] must be an object with segment and label; found 'x'"),
+        ({**GOOD, "segment": [0.0]}, r"detection 1: 'segment' must be \[start, end\] in seconds, found \[0.0\]"),
+        ({**GOOD, "segment": [2.0, 1.0]}, r"'segment' must not end before it starts, found \[2.0, 1.0\]"),
+        ({**GOOD, "segment": [0.0, "x"]}, r"'segment': expected a number, found 'x'"),
+        ({**GOOD, "segment": [0.0, True]}, r"'segment': expected a number, found True"),
+        ({"label": "x", "score": 0.5}, r"'segment' must be \[start, end\] in seconds, found None"),
+        ({**GOOD, "label": None}, r"unknown class None; 'label' must be the name of a class, or its id"),
+        ({**GOOD, "label": ["x"]}, r"unknown class \['x'\]; 'label' must be the name of a class, or its id"),
+        ({**GOOD, "label_id": "3"}, r"label_id of 'x' must be a whole number, found '3'"),
+        ({**GOOD, "score": float("nan")}, r"detection 1: 'score': expected a number, found nan"),
+        ({**GOOD, "score": None}, r"detection 1: 'score': expected a number, found None"),
+        ("x", r"'results' must be a list of objects, found .* 'x'\]"),
     ],
 )
 def test_unusable_entry_skips_its_video_or_stops(tmp_path: Path, entry: Any, message: str) -> None:
@@ -122,7 +122,7 @@ def test_unusable_entry_skips_its_video_or_stops(tmp_path: Path, entry: Any, mes
     assert found.videos == ("good",)
     assert found.columns["video"].tolist() == ["good"]
     assert list(found.skipped) == ["bad"]
-    with pytest.raises(AnnotationError, match=f"d.json: video bad: .*{message}"):
+    with pytest.raises(AnnotationError, match=f"d.json, video 'bad'.*{message}"):
         read_detections(path, strict=True)
 
 
@@ -130,9 +130,9 @@ def test_unusable_entry_skips_its_video_or_stops(tmp_path: Path, entry: Any, mes
     ("content", "message"),
     [
         ("{", "not valid JSON at line 1"),
-        ("[1]", r"must hold a JSON object; found \[1\]"),
-        ({"result": {}}, "key 'results' must map video ids to lists; found nothing"),
-        ({"results": [1]}, r"key 'results' must map video ids to lists; found \[1\]"),
+        ("[1]", r"expected a JSON object, found \[1\]"),
+        ({"result": {}}, "key 'results' must map video ids to lists, found None"),
+        ({"results": [1]}, r"key 'results' must map video ids to lists, found \[1\]"),
         ({"results": {"a": [GOOD], "b": [{**GOOD, "label": 3}]}}, "class names in some entries and integer ids"),
     ],
 )
@@ -152,11 +152,11 @@ def test_unusable_detection_file(tmp_path: Path, content: Any, message: str) -> 
             r"several subsets; choose one of: x \(1 videos\), y \(1 videos\)",
         ),
         ({"a": {"subset": "x", "annotations": [GOOD]}}, {"subset": "z"}, r"no subset 'z'; subsets found: x \(1"),
-        ({"a": {"annotations": {}}}, {"strict": True}, "video a: annotations must be a list; found {}"),
+        ({"a": {"annotations": {}}}, {"strict": True}, "video 'a': 'annotations' must be a list of objects, found {}"),
         (
             {"a": {"annotations": [], "duration": "long"}},
             {"strict": True},
-            "video a: duration must be a finite number; found 'long'",
+            "video 'a', 'duration': expected a number, found 'long'",
         ),
     ],
 )
@@ -166,7 +166,7 @@ def test_unusable_ground_truth_file(tmp_path: Path, content: Any, arguments: dic
 
 
 def test_missing_file_and_folder_are_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"nowhere.json: no such file"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere.json does not exist"):
         read_detections(tmp_path / "nowhere.json")
     table = {"video": ["a"], "segments": [[0.0, 1.0]], "labels": ["x"], "scores": [1.0]}
     with pytest.raises(FileNotFoundError, match=r"cannot write .*no/d.json"):

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from asl_fast.data.annotations.problems import AnnotationError
 from asl_fast.evaluate import main as evaluate
-from asl_fast.evaluation.activitynet_json import AnnotationError, write_detections
+from asl_fast.evaluation.activitynet_json import write_detections
 from asl_fast.evaluation.epic import class_ids, read_epic_csv, read_epic_detections
 from asl_fast.submit import main as submit
 from tests.evaluation import golden
@@ -77,17 +78,17 @@ HEADER = "video_id,start_timestamp,stop_timestamp,verb_class,noun_class\n"
     ("text", "message"),
     [
         ("video_id,start_timestamp\n", "has no column 'stop_timestamp'"),
-        (HEADER + "P01,0:0:1,soon,1,2\n", r"line 2 \(video P01\): stop_timestamp is 'soon'; it must be HH:MM:SS.ss"),
+        (HEADER + "P01,0:0:1,soon,1,2\n", r"line 2 \(video P01\), stop_timestamp: expected HH:MM:SS.cc, found 'soon'"),
         (HEADER + "P01,0:0:2,0:0:1,1,2\n", "stop_timestamp 0:0:1 lies before start_timestamp"),
-        (HEADER + "P01,0:0:1,0:0:2,97,2\n", "verb_class is '97'; it must be an integer below 97"),
-        (HEADER + "P01,0:0:1,0:0:2,1,\n", "noun_class is ''"),
+        (HEADER + "P01,0:0:1,0:0:2,97,2\n", "unknown verb_class 97; ids run from 0 to 96"),
+        (HEADER + "P01,0:0:1,0:0:2,1,\n", "noun_class: expected a number, found ''"),
     ],
 )
 def test_unusable_csv_is_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "v.csv").write_text(text)
     with pytest.raises(AnnotationError, match=f"v.csv: .*{message}"):
         read_epic_csv(tmp_path / "v.csv")
-    with pytest.raises(FileNotFoundError, match=r"w.csv: no such file"):
+    with pytest.raises(FileNotFoundError, match=r"w.csv does not exist"):
         read_epic_csv(tmp_path / "w.csv")
 
 
@@ -115,7 +116,10 @@ def test_unusable_videos_are_left_out_unless_strict(tmp_path: Path, capsys: pyte
     words += ["--protocol", "epic100", "--json", str(tmp_path / "out.json")]
     assert evaluate(words) == 0
     captured = capsys.readouterr()
-    assert "warning: 1 videos left out on both sides: " in captured.err and "stop_timestamp is 'soon'" in captured.err
+    assert (
+        "warning: 1 videos left out on both sides: " in captured.err
+        and "stop_timestamp: expected HH:MM:SS.cc, found 'soon'" in captured.err
+    )
     assert "warning: 1 videos counted as without detections: " in captured.err and "whole numbers" in captured.err
     assert "2 videos, 2 annotations, 1 predictions" in captured.out
     written = json.loads((tmp_path / "out.json").read_text())["skipped"]

@@ -21,6 +21,10 @@ from asl_fast.kernels import (
     soft_nms,
 )
 
+from asl_fast.reference import detection_loss as detection_reference
+from asl_fast.reference import detection_loss_backward as detection_backward_reference
+from asl_fast.reference.assign_points import Operands as AssignPoints
+from asl_fast.reference.contrastive_similarity import Operands as Contrastive
 from asl_fast.reference.diou_loss import Operands as DIoU
 from asl_fast.reference.local_attention import BackwardOperands as AttentionBackward
 from asl_fast.reference.local_attention import Operands as Attention
@@ -30,6 +34,8 @@ from asl_fast.reference.segment_iou_ragged import BackwardOperands as RaggedIoUB
 from asl_fast.reference.segment_iou_ragged import Operands as RaggedIoU
 from asl_fast.reference.soft_nms import METHODS
 from asl_fast.reference.soft_nms import Operands as SoftNMS
+from tests.kernels.examples import DETECTION_SETTINGS
+from tests.kernels.loss_checks import focal_operands
 
 Call = tuple[str, Callable[..., Any], tuple[Any, ...]]
 
@@ -38,24 +44,29 @@ ROWS, CLASSES = 1024, 20
 
 
 def _contrastive(dtype: torch.dtype, name: str, channels: int) -> list[Call]:
-    instances = 40
-    features, mask = torch.zeros(2, 64, channels, dtype=dtype), torch.ones(2, 64, dtype=torch.bool)
-    segments, labels = torch.ones(instances, 2), torch.zeros(instances, dtype=torch.int64)
-    gaussians = torch.ones(CLASSES, 3)
-    given = (features, mask, segments, labels, torch.tensor([0, instances, instances]), gaussians, gaussians)
-    wide = torch.float64 if dtype == torch.float64 else torch.float32
-    vectors, stats = torch.ones(3, instances, channels, dtype=wide), torch.ones(3, 3, instances, dtype=wide)
-    saved = (vectors, stats, torch.zeros(instances, 12, dtype=torch.int32), stats[0, 0, 0])
-    forward = contrastive_similarity.contrastive_similarity_forward
-    backward = contrastive_similarity_backward.contrastive_similarity_backward
+    instances, gaussians = 40, torch.ones(CLASSES, 3)
+    given = Contrastive(
+        features=torch.zeros(2, 64, channels, dtype=dtype),
+        mask=torch.ones(2, 64, dtype=torch.bool),
+        segments=torch.ones(instances, 2),
+        labels=torch.zeros(instances, dtype=torch.int64),
+        video_offsets=torch.tensor([0, instances, instances]),
+        mu=gaussians,
+        sigma=gaussians,
+        base=None,
+        delta=0.2,
+        temperature=0.07,
+        weight=0.3,
+    )
+    found = given.outputs()
+    given = given._replace(base=torch.ones_like(found.total))
+    both = given.backward(found, grad_total=found.total, grad_loss=found.loss)
+    features = given._replace(weight=1.0).backward(found, grad_total=None, grad_loss=found.loss, need_gaussians=False)
+    backward = contrastive_similarity_backward.contrastive_similarity_loss_backward
     return [
-        (f"contrastive-{name}", forward, (*given, stats[0, 0, 2], 0.2, 0.07, 0.3)),
-        (f"contrastive-backward-{name}", backward, (*stats[0, 0, :2], *given, *saved, 0.07, 0.3, True, True)),
-        (
-            f"contrastive-features-backward-{name}",
-            backward,
-            (None, stats[0, 0, 1], *given, *saved, 0.07, 1.0, True, False),
-        ),
+        (f"contrastive-{name}", contrastive_similarity.contrastive_similarity_loss, (given,)),
+        (f"contrastive-backward-{name}", backward, (both,)),
+        (f"contrastive-features-backward-{name}", backward, (features,)),
     ]
 
 
@@ -64,20 +75,32 @@ def _of(dtype: torch.dtype, rows: int = ROWS, classes: int = CLASSES) -> list[Ca
     logits, ids = torch.zeros(rows, classes, dtype=dtype), torch.zeros(rows, dtype=torch.int64)
     weights, mask = torch.ones(rows, dtype=dtype), torch.ones(rows, dtype=torch.bool)
     focal = sensitivity_focal_loss.sensitivity_focal_loss
+    sparse = focal_operands(logits, ids, weights, mask, label_smoothing=0.1, reduction="mean")
+    dense = focal_operands(logits, logits, logits, gamma=1.5)
     pairs, points = torch.ones(rows, 2, dtype=dtype), torch.ones(rows, 4, dtype=dtype)
     bounds = torch.tensor([0, rows])
+    assignment = AssignPoints(
+        points=points,
+        segments=pairs,
+        labels=ids,
+        video_offsets=bounds,
+        num_classes=classes,
+        center_sampling_radius=1.5,
+        tie_tolerance=1e-3,
+    )
     forward, backward = _detection(dtype, rows, classes)
     calls: list[Call] = [
-        (f"focal-mean-sparse-{name}", focal, (logits, ids, weights, mask, 0.25, 2.0, 0.1, "mean", True, True)),
-        (f"focal-none-dense-{name}", focal, (logits, logits, logits, None, 0.25, 1.5, 0.0, "none", True, True)),
+        (f"focal-mean-sparse-{name}", focal, (sparse,)),
+        (f"focal-none-dense-{name}", focal, (dense,)),
         (f"diou-mean-{name}", diou_loss.diou_loss, (DIoU(pairs, pairs, weights, "mean", 1e-8, True, True, True),)),
-        (f"assign-{name}", assign_points.assign_points, (points, pairs, ids, bounds, classes, 1.5, 1e-3)),
+        (f"assign-{name}", assign_points.assign_points, (assignment,)),
     ]
     calls += _iou(dtype, name, rows)
     calls += _contrastive(dtype, name, 512 if rows > 1 else 1)
-    calls += [(f"{kind}-{name}", detection_loss.detection_loss, given) for kind, given in forward.items()]
+    calls += [(f"{kind}-{name}", detection_loss.detection_loss, (given,)) for kind, given in forward.items()]
     calls += [
-        (f"{kind}-{name}", detection_loss_backward.detection_loss_backward, given) for kind, given in backward.items()
+        (f"{kind}-{name}", detection_loss_backward.detection_loss_backward, (given,))
+        for kind, given in backward.items()
     ]
     if dtype != torch.float64:  # attention is computed in float32
         calls += _attention(dtype, name, rows)
@@ -116,45 +139,75 @@ def _attention(dtype: torch.dtype, name: str, rows: int) -> list[Call]:
     return calls
 
 
-FORM = [0.0, -0.5, 0.5, 0.3, 1.0, 1.4, 1.0]
-
-
 def _detection(dtype: torch.dtype, rows: int, classes: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Arguments of the forward and of the backward pass, for ActionFormer's loss and with all of ASL."""
-    logits, pairs = torch.zeros(2, rows, classes, dtype=dtype), torch.ones(2, rows, 2, dtype=dtype)
-    mask, points, raw = torch.ones(2, rows, dtype=torch.bool), torch.ones(rows, 4), torch.zeros(classes, 3)
-    truth = (torch.ones(rows, 2), torch.zeros(rows, dtype=torch.int64), torch.tensor([0, rows, rows]))
-    end = (1.5, 1e-3, 0.25, 2.0)
-    plain = (logits, pairs, None, mask, points, *truth, None, None, torch.tensor(1.0), [], False, [False] * 2)
-    plain = (*plain, [-1, -1], [1.0, 1.0], False, *end, 0.1, 1.0, 0.0, [True] * 3 + [False])
-    asl = (logits, pairs, pairs, mask, points, *truth, raw, raw, torch.tensor(1.0), FORM, True, [True] * 2)
-    asl = (*asl, [0, 1], [1.0, 1.0], True, *end, 0.0, 0.9, 1.0, [True] * 4)
-    compute = torch.float64 if dtype == torch.float64 else torch.float32
-    wait = torch.float32 if dtype == torch.float16 else dtype
-    logits, pairs, one = logits.to(wait), pairs.to(wait), torch.ones((), dtype=compute)
-    kept = (torch.zeros(2, rows, dtype=torch.int32), torch.zeros(3, 2, rows, dtype=compute))
-    kept = (*kept, torch.ones(7, dtype=compute))
-    table = torch.zeros(classes, 3, dtype=compute)
-    if dtype != torch.float32:  # the variants differ in what is left out, not in types
-        return {"detection-asl": asl}, {
-            "detection-backward-asl": (
-                *[one] * 4,
-                table,
-                table,
-                logits,
-                pairs,
-                pairs,
-                *kept,
-                raw,
-                raw,
-                FORM,
-                [True] * 2,
-            )
-        }
-    return {"detection-plain": plain, "detection-asl": asl}, {
-        "detection-backward-plain": (one, *[None] * 5, logits, pairs, pairs[:0], *kept, None, None, [], [False] * 2),
-        "detection-backward-asl": (*[one] * 4, table, table, logits, pairs, pairs, *kept, raw, raw, FORM, [True] * 2),
-    }
+    """Operands of the forward and of the backward pass, for ActionFormer's loss and with all of ASL."""
+    pairs, raw = torch.ones(2, rows, 2, dtype=dtype), torch.zeros(classes, 3)
+    asl = detection_reference.Operands(
+        logits=torch.zeros(2, rows, classes, dtype=dtype),
+        offsets=pairs,
+        predicted_quality=pairs,
+        mask=torch.ones(2, rows, dtype=torch.bool),
+        points=torch.ones(rows, 4),
+        segments=torch.ones(rows, 2),
+        labels=torch.zeros(rows, dtype=torch.int64),
+        video_offsets=torch.tensor([0, rows, rows]),
+        raw_mu=raw,
+        raw_sigma=raw,
+        normalizer=torch.tensor(1.0),
+        **DETECTION_SETTINGS,
+    )
+    found = asl.outputs()  # the compiler does not look at values
+    asl_backward = detection_backward_reference.BackwardOperands(
+        grad_total=found.total,
+        grad_cls=found.cls,
+        grad_loc=found.loc,
+        grad_sensitivity=found.sensitivity,
+        grad_mu=found.mu,
+        grad_sigma=found.sigma,
+        unit_logits=found.unit_logits,
+        unit_offsets=found.unit_offsets,
+        unit_predicted_quality=found.unit_predicted_quality,
+        label=found.label,
+        of_points=found.of_points,
+        factors=found.factors,
+        raw_mu=raw,
+        raw_sigma=raw,
+        gaussian_form=asl.gaussian_form,
+        cls_learns=True,
+        loc_learns=True,
+    )
+    forward, backward = {"detection-asl": asl}, {"detection-backward-asl": asl_backward}
+    if dtype == torch.float32:  # the variants differ in what is left out, not in types
+        forward["detection-plain"] = asl._replace(
+            predicted_quality=None,
+            raw_mu=None,
+            raw_sigma=None,
+            gaussian_form=[],
+            class_level=False,
+            cls_sensitive=False,
+            loc_sensitive=False,
+            cls_column=-1,
+            loc_column=-1,
+            normalize=False,
+            label_smoothing=0.1,
+            momentum=1.0,
+            location_weight=0.0,
+            need_gaussians=False,
+        )
+        backward["detection-backward-plain"] = asl_backward._replace(
+            grad_cls=None,
+            grad_loc=None,
+            grad_sensitivity=None,
+            grad_mu=None,
+            grad_sigma=None,
+            unit_predicted_quality=pairs[:0],
+            raw_mu=None,
+            raw_sigma=None,
+            gaussian_form=[],
+            cls_learns=False,
+            loc_learns=False,
+        )
+    return forward, backward
 
 
 def _soft_nms() -> list[Call]:

@@ -10,7 +10,12 @@ import torch
 from torch import Tensor
 
 from asl_fast.ops import _library
-from asl_fast.reference import local_attention, segment_iou, segment_iou_ragged
+from asl_fast.reference import contrastive_similarity, local_attention, segment_iou, segment_iou_ragged
+from asl_fast.reference.assign_points import Operands as AssignPoints
+from asl_fast.reference.detection_loss import Operands as DetectionOperands
+from asl_fast.reference.detection_loss import Outputs as DetectionOutputs
+from asl_fast.reference.detection_loss_backward import BackwardOperands as DetectionBackwardOperands
+from asl_fast.reference.sensitivity_focal_loss import Operands as Focal
 
 Arguments = tuple[Any, ...]
 
@@ -32,13 +37,24 @@ def _points() -> Tensor:
     return torch.cat(levels)
 
 
-def focal(generator: torch.Generator) -> Arguments:
+def focal(generator: torch.Generator) -> Focal:
     """Sparse targets, weights and a mask."""
     logits = torch.randn(VIDEOS, POINTS, CLASSES, generator=generator).requires_grad_()
     ids = torch.randint(-1, CLASSES, (VIDEOS, POINTS), generator=generator)
     weights = torch.rand(VIDEOS, POINTS, generator=generator).requires_grad_()
     mask = torch.rand(VIDEOS, POINTS, generator=generator) < 0.8
-    return logits, ids, weights, mask, 0.25, 2.0, 0.0, "sum", True, True
+    return Focal(
+        logits=logits,
+        targets=ids,
+        weights=weights,
+        mask=mask,
+        alpha=0.25,
+        gamma=2.0,
+        label_smoothing=0.0,
+        reduction="sum",
+        need_logits=True,
+        need_weights=True,
+    )
 
 
 def diou(generator: torch.Generator) -> Arguments:
@@ -87,11 +103,18 @@ def ragged_backward(generator: torch.Generator) -> segment_iou_ragged.BackwardOp
     )
 
 
-def assign(generator: torch.Generator) -> Arguments:
+def assign(generator: torch.Generator) -> AssignPoints:
     """Two videos, the second without instances."""
     labels = torch.randint(0, CLASSES, (INSTANCES,), generator=generator)
-    bounds = torch.tensor([0, INSTANCES, INSTANCES])
-    return _points(), _segments(generator, INSTANCES), labels, bounds, CLASSES, 1.5, 1e-3
+    return AssignPoints(
+        points=_points(),
+        segments=_segments(generator, INSTANCES),
+        labels=labels,
+        video_offsets=torch.tensor([0, INSTANCES, INSTANCES]),
+        num_classes=CLASSES,
+        center_sampling_radius=1.5,
+        tie_tolerance=1e-3,
+    )
 
 
 def nms(generator: torch.Generator) -> Arguments:
@@ -102,23 +125,29 @@ def nms(generator: torch.Generator) -> Arguments:
     return segments, scores, labels, video.sort().values, "gaussian", 0.5, 0.1, 0.001, 20, 0.7, True
 
 
-def contrastive(generator: torch.Generator) -> Arguments:
+def contrastive(generator: torch.Generator) -> contrastive_similarity.Operands:
     """Two videos of 64 channels, added to another loss."""
-    features = torch.randn(VIDEOS, POINTS, 64, generator=generator).requires_grad_()
-    mask = torch.arange(POINTS) < torch.tensor([[POINTS], [POINTS - 20]])
-    labels = torch.randint(0, 3, (INSTANCES,), generator=generator)
-    mu = (torch.tensor([0.0, -0.5, 0.5]) + 0.2 * torch.randn(CLASSES, 3, generator=generator)).requires_grad_()
-    sigma = (0.3 + torch.rand(CLASSES, 3, generator=generator)).requires_grad_()
-    bounds, base = torch.tensor([0, INSTANCES - 4, INSTANCES]), torch.tensor(1.25).requires_grad_()
-    return features, mask, _segments(generator, INSTANCES), labels, bounds, mu, sigma, base, 0.2, 0.07, 0.3
+    return contrastive_similarity.Operands(
+        features=torch.randn(VIDEOS, POINTS, 64, generator=generator).requires_grad_(),
+        mask=torch.arange(POINTS) < torch.tensor([[POINTS], [POINTS - 20]]),
+        labels=torch.randint(0, 3, (INSTANCES,), generator=generator),
+        mu=(torch.tensor([0.0, -0.5, 0.5]) + 0.2 * torch.randn(CLASSES, 3, generator=generator)).requires_grad_(),
+        sigma=(0.3 + torch.rand(CLASSES, 3, generator=generator)).requires_grad_(),
+        segments=_segments(generator, INSTANCES),
+        video_offsets=torch.tensor([0, INSTANCES - 4, INSTANCES]),
+        base=torch.tensor(1.25).requires_grad_(),
+        delta=0.2,
+        temperature=0.07,
+        weight=0.3,
+    )
 
 
-def contrastive_backward(generator: torch.Generator) -> Arguments:
+def contrastive_backward(generator: torch.Generator) -> contrastive_similarity.BackwardOperands:
     """Of the same."""
-    *tensors, delta, temperature, weight = contrastive(generator)
-    tensors = [x.detach() for x in tensors]
-    saved = torch.ops.asl_fast.contrastive_similarity_loss.default(*tensors, delta, temperature, weight)[2:]
-    return torch.tensor(0.5), torch.tensor(-0.2), *tensors[:-1], *saved, temperature, weight, True, True
+    given = contrastive(generator)
+    given = given._make(x.detach() if isinstance(x, Tensor) else x for x in given)
+    found = contrastive_similarity.Outputs(*torch.ops.asl_fast.contrastive_similarity_loss.default(*given))
+    return given.backward(found, grad_total=torch.tensor(0.5), grad_loss=torch.tensor(-0.2))
 
 
 def attention(generator: torch.Generator) -> local_attention.Operands:
@@ -139,30 +168,79 @@ def attention_backward(generator: torch.Generator) -> local_attention.BackwardOp
 
 
 FORM = [0.0, -0.5, 0.5, 0.3183, 1.0, 1.466, 1.025]
+# All of ASL, without label smoothing.
+DETECTION_SETTINGS: dict[str, Any] = {
+    "gaussian_form": FORM,
+    "class_level": True,
+    "cls_sensitive": True,
+    "loc_sensitive": True,
+    "cls_column": 0,
+    "loc_column": 1,
+    "cls_constant": 1.0,
+    "loc_constant": 1.0,
+    "normalize": True,
+    "center_sampling_radius": 1.5,
+    "tie_tolerance": 1e-3,
+    "alpha": 0.25,
+    "gamma": 2.0,
+    "label_smoothing": 0.0,
+    "momentum": 0.9,
+    "location_weight": 1.0,
+    "need_logits": True,
+    "need_offsets": True,
+    "need_predicted_quality": True,
+    "need_gaussians": True,
+}
 
 
-def detection(generator: torch.Generator) -> Arguments:
+def detection(generator: torch.Generator) -> DetectionOperands:
     """Everything on; the second video without instances."""
-    points, segments, labels, bounds, *_ = assign(generator)
+    points, segments, labels, video_offsets, *_ = assign(generator)
     rows = (VIDEOS, len(points))
-    logits = (torch.randn(*rows, CLASSES, generator=generator) - 2).requires_grad_()
-    offsets = (3 * torch.rand(*rows, 2, generator=generator)).requires_grad_()
-    quality = torch.rand(*rows, 2, generator=generator).requires_grad_()
-    mask = torch.rand(rows, generator=generator) < 0.8
-    raw_mu, raw_sigma = (torch.randn(CLASSES, 3, generator=generator).requires_grad_() for _ in range(2))
-    settings = (FORM, True, [True, True], [0, 1], [1.0, 1.0], True, 1.5, 1e-3, 0.25, 2.0, 0.0, 0.9, 1.0, [True] * 4)
-    tensors = (logits, offsets, quality, mask, points, segments, labels, bounds, raw_mu, raw_sigma)
-    return *tensors, torch.tensor(90.0), *settings
+    return DetectionOperands(
+        logits=(torch.randn(*rows, CLASSES, generator=generator) - 2).requires_grad_(),
+        offsets=(3 * torch.rand(*rows, 2, generator=generator)).requires_grad_(),
+        predicted_quality=torch.rand(*rows, 2, generator=generator).requires_grad_(),
+        mask=torch.rand(rows, generator=generator) < 0.8,
+        points=points,
+        segments=segments,
+        labels=labels,
+        video_offsets=video_offsets,
+        raw_mu=torch.randn(CLASSES, 3, generator=generator).requires_grad_(),
+        raw_sigma=torch.randn(CLASSES, 3, generator=generator).requires_grad_(),
+        normalizer=torch.tensor(90.0),
+        **DETECTION_SETTINGS,
+    )
 
 
-def detection_backward(generator: torch.Generator) -> Arguments:
+def detection_backward(generator: torch.Generator) -> DetectionBackwardOperands:
     """Of the same, from all six gradients."""
     given = detection(generator)
     with torch.no_grad():
-        outputs = torch.ops.asl_fast.detection_loss.default(*given)
-    grads = (torch.randn(x.shape, generator=generator) for x in (*outputs[:4], *outputs[6:8]))
-    raws = (x.detach() for x in given[8:10])
-    return *grads, *outputs[9:], *raws, FORM, [True, True]
+        found = DetectionOutputs(*torch.ops.asl_fast.detection_loss.default(*given))
+
+    def grad(of: Tensor) -> Tensor:
+        return torch.randn(of.shape, generator=generator)
+
+    return DetectionBackwardOperands(
+        grad_total=grad(found.total),
+        grad_cls=grad(found.cls),
+        grad_loc=grad(found.loc),
+        grad_sensitivity=grad(found.sensitivity),
+        grad_mu=grad(found.mu),
+        grad_sigma=grad(found.sigma),
+        unit_logits=found.unit_logits,
+        unit_offsets=found.unit_offsets,
+        unit_predicted_quality=found.unit_predicted_quality,
+        label=found.label,
+        of_points=found.of_points,
+        factors=found.factors,
+        raw_mu=given.raw_mu.detach(),
+        raw_sigma=given.raw_sigma.detach(),
+        gaussian_form=given.gaussian_form,
+        cls_learns=True,
+        loc_learns=True,
+    )
 
 
 EXAMPLES: dict[str, Callable[[torch.Generator], Arguments]] = {

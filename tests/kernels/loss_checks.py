@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of the CUDA focal and DIoU losses have in common: layouts, rows without a value, autograd."""
+"""What the tests of the focal and DIoU losses have in common: operands, layouts, rows without a value, autograd."""
 
 from __future__ import annotations
 
@@ -10,7 +10,39 @@ from torch import Tensor
 from asl_fast.backend import backend
 from asl_fast.ops import _dispatch
 from asl_fast.reference import _outputs
+from asl_fast.reference.sensitivity_focal_loss import Operands as Focal
 from tests.kernels import examples
+
+
+def focal_operands(
+    logits: Tensor,
+    targets: Tensor,
+    weights: Tensor | None = None,
+    mask: Tensor | None = None,
+    *,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
+    label_smoothing: float = 0.0,
+    reduction: str = "none",
+) -> Focal:
+    """A call of the focal loss that needs the gradients of the logits, and of the weights where there are any."""
+    return Focal(
+        logits=logits,
+        targets=targets,
+        weights=weights,
+        mask=mask,
+        alpha=alpha,
+        gamma=gamma,
+        label_smoothing=label_smoothing,
+        reduction=reduction,
+        need_logits=True,
+        need_weights=weights is not None,
+    )
+
+
+def widened(given: Focal) -> Focal:
+    """The same call in float64."""
+    return Focal(*(x.double() if isinstance(x, Tensor) and x.is_floating_point() else x for x in given))
 
 
 def misaligned(tensor: Tensor) -> Tensor:

@@ -28,17 +28,31 @@ def pyramid(length: int) -> Tensor:
     return torch.cat(levels)
 
 
+def problem(
+    points: Tensor, segments: Tensor, counts: list[int], classes: int, radius: float | None
+) -> reference.Operands:
+    """Videos of ``counts`` segments each, their labels 0, 1, ..., C - 1, 0, ..."""
+    return reference.Operands(
+        points=points,
+        segments=segments,
+        labels=torch.arange(len(segments)) % classes,
+        video_offsets=torch.tensor([0, *counts]).cumsum(0),
+        num_classes=classes,
+        center_sampling_radius=radius,
+        tie_tolerance=1e-3,
+    )
+
+
 def compare(points: Tensor, segments: Tensor, counts: list[int], classes: int, radius: float | None) -> None:
-    labels = torch.arange(len(segments)) % classes
-    bounds = torch.tensor([0, *counts]).cumsum(0)
+    operands = problem(points, segments, counts, classes, radius)
     with fenced():
-        found = kernels.assign_points(points, segments, labels, bounds, classes, radius, 1e-3)
-    expected = reference.assign_points(points, segments, labels, bounds, classes, radius, 1e-3)
+        found = kernels.assign_points(operands)
+    expected = reference.assign_points(operands)
     for one, other in zip(found, expected, strict=True):
         assert one.shape == other.shape and one.dtype == other.dtype
-    assert torch.equal(found[2], expected[2]) and torch.equal(found[0], expected[0])
-    torch.testing.assert_close(found[1], expected[1], rtol=1e-6, atol=0)
-    torch.testing.assert_close(found[3], expected[3], rtol=1e-6, atol=1e-7)
+    assert torch.equal(found.instance, expected.instance) and torch.equal(found.class_targets, expected.class_targets)
+    torch.testing.assert_close(found.offsets, expected.offsets, rtol=1e-6, atol=0)
+    torch.testing.assert_close(found.distance, expected.distance, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("radius", [1.5, None])
@@ -61,18 +75,17 @@ def test_tails(length: int, classes: int) -> None:
 
 def test_segments_without_length_or_with_nan_claim_nothing() -> None:
     segments = torch.tensor([[5.0, 5.0], [9.0, 3.0], [math.nan, 9.0], [2.0, math.nan], [0.0, math.inf]])
-    points, bounds = pyramid(16), torch.tensor([0, 5])
     for radius in (1.5, None):
-        found = kernels.assign_points(points, segments, torch.zeros(5).long(), bounds, 1, radius, 1e-3)
-        assert bool((found[2] == -1).all()) and not bool(found[0].any())
-        assert not bool(found[1].any()) and not bool(found[3].any())
+        found = kernels.assign_points(problem(pyramid(16), segments, [5], 1, radius))
+        assert bool((found.instance == -1).all()) and not bool(found.class_targets.any())
+        assert not bool(found.offsets.any()) and not bool(found.distance.any())
 
 
 def test_unknown_labels_are_not_written() -> None:
-    segments, labels = torch.tensor([[0.0, 6.0]] * 3), torch.tensor([-1, 4, 2])
+    operands = problem(pyramid(8), torch.tensor([[0.0, 6.0]] * 3), [3], 4, None)
     with fenced():
-        found = kernels.assign_points(pyramid(8), segments, labels, torch.tensor([0, 3]), 4, None, 1e-3)
-    assert found[0].sum(1).sum(0).nonzero().flatten().tolist() == [2]
+        found = kernels.assign_points(operands._replace(labels=torch.tensor([-1, 4, 2])))
+    assert found.class_targets.sum(1).sum(0).nonzero().flatten().tolist() == [2]
 
 
 ticks = st.integers(0, 24).map(lambda n: n / 2)

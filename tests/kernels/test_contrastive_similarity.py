@@ -18,8 +18,8 @@ from tests.kernels.fences import fenced
 
 
 def launchers() -> Passes:
-    forward = contrastive_similarity.contrastive_similarity_forward
-    return Passes(forward, contrastive_similarity_backward.contrastive_similarity_backward)
+    forward = contrastive_similarity.contrastive_similarity_loss
+    return Passes(forward, contrastive_similarity_backward.contrastive_similarity_loss_backward)
 
 
 @pytest.fixture
@@ -36,12 +36,12 @@ def test_equals_the_reference(passes: Passes, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("delta", [0.0, 0.45])
 @pytest.mark.parametrize("temperature", [0.01, 1.0])
 def test_ranges_and_temperatures(passes: Passes, delta: float, temperature: float) -> None:
-    compare(passes, scene((6, 7), 5, seed=1), temperature, delta)
+    compare(passes, scene((6, 7), 5, seed=1)._replace(temperature=temperature, delta=delta))
 
 
 def test_float64_stays(passes: Passes) -> None:
-    features, mask, segments, *rest = scene((5, 6), 7, torch.float64)
-    compare(passes, (features, mask, segments.double(), *rest))
+    given = scene((5, 6), 7, torch.float64)
+    compare(passes, given._replace(segments=given.segments.double()))
 
 
 @pytest.mark.parametrize("count", [0, 1])

@@ -11,15 +11,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from asl_fast.ops import _dispatch
-from asl_fast.reference import assign_points as reference
+from asl_fast.ops import _assign_points_native
+from asl_fast.reference.assign_points import Operands, Outputs
+from asl_fast.reference.assign_points import assign_points as reference
 from tests.kernels import cuda_on_host
 
 
-def assign(device: torch.device, *arguments: object) -> tuple[Tensor, ...]:
+def assign(device: torch.device, operands: Operands) -> Outputs:
     """What the CUDA implementation makes of CPU tensors, on the CPU again."""
-    given = (x.to(device) if isinstance(x, Tensor) else x for x in arguments)
-    return tuple(x.cpu() for x in _dispatch.load("assign_points", "cuda")(*given))
+    placed = Operands(*(x.to(device) if isinstance(x, Tensor) else x for x in operands))
+    return Outputs(*(x.cpu() for x in _assign_points_native.cuda(placed)))
 
 
 def pyramid(length: int) -> Tensor:
@@ -31,14 +32,24 @@ def pyramid(length: int) -> Tensor:
     return torch.cat(levels)
 
 
+def problem(points: Tensor, segments: Tensor, counts: list[int], classes: int, radius: float | None) -> Operands:
+    """Videos of ``counts`` segments each, their labels 0, 1, ..., C - 1, 0, ..."""
+    return Operands(
+        points=points,
+        segments=segments,
+        labels=torch.arange(len(segments)) % classes,
+        video_offsets=torch.tensor([0, *counts]).cumsum(0),
+        num_classes=classes,
+        center_sampling_radius=radius,
+        tie_tolerance=1e-3,
+    )
+
+
 def compare(
     device: torch.device, points: Tensor, segments: Tensor, counts: list[int], classes: int, radius: float | None
 ) -> None:
-    labels = torch.arange(len(segments)) % classes
-    bounds = torch.tensor([0, *counts]).cumsum(0)
-    found = assign(device, points, segments, labels, bounds, classes, radius, 1e-3)
-    expected = reference.assign_points(points, segments, labels, bounds, classes, radius, 1e-3)
-    for one, other in zip(found, expected, strict=True):
+    operands = problem(points, segments, counts, classes, radius)
+    for one, other in zip(assign(device, operands), reference(operands), strict=True):
         assert one.dtype == other.dtype and one.is_contiguous() and torch.equal(one, other)
 
 
@@ -78,15 +89,15 @@ def test_no_video_and_any_layout(cuda_device: torch.device) -> None:
 def test_segments_without_length_or_with_nan_claim_nothing(cuda_device: torch.device) -> None:
     segments = torch.tensor([[5.0, 5.0], [9.0, 3.0], [math.nan, 9.0], [2.0, math.nan], [0.0, math.inf]])
     for radius in (1.5, None):
-        found = assign(cuda_device, pyramid(16), segments, torch.zeros(5).long(), torch.tensor([0, 5]), 1, radius, 1e-3)
-        assert bool((found[2] == -1).all())
-        assert not any(bool(values.any()) for values in (found[0], found[1], found[3]))
+        found = assign(cuda_device, problem(pyramid(16), segments, [5], 1, radius))
+        assert bool((found.instance == -1).all())
+        assert not any(bool(values.any()) for values in (found.class_targets, found.offsets, found.distance))
 
 
 def test_unknown_labels_are_not_written(cuda_device: torch.device) -> None:
-    segments, labels = torch.tensor([[0.0, 6.0]] * 3), torch.tensor([-1, 4, 2])
-    found = assign(cuda_device, pyramid(8), segments, labels, torch.tensor([0, 3]), 4, None, 1e-3)
-    assert found[0].sum(1).sum(0).nonzero().flatten().tolist() == [2]
+    operands = problem(pyramid(8), torch.tensor([[0.0, 6.0]] * 3), [3], 4, None)
+    found = assign(cuda_device, operands._replace(labels=torch.tensor([-1, 4, 2])))
+    assert found.class_targets.sum(1).sum(0).nonzero().flatten().tolist() == [2]
 
 
 def test_one_launch_for_the_batch_in_any_order_of_threads() -> None:

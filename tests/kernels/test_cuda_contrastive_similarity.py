@@ -10,18 +10,17 @@ import torch
 from torch import Tensor
 
 from asl_fast.backend import backend
-from asl_fast.ops import _dispatch
-from asl_fast.ops._contrastive_similarity_cuda import contrastive_similarity_backward, contrastive_similarity_forward
+from asl_fast.ops import _contrastive_similarity_native, _dispatch
 from asl_fast.ops.contrastive_similarity import add_contrastive_similarity_loss
 from asl_fast.ops.ragged import RaggedTargets
 from tests.kernels import contrastive_cases as cases
 from tests.kernels import cuda_on_host, fences
-from tests.kernels.contrastive_cases import Passes, compare, scene
+from tests.kernels.contrastive_cases import Passes, compare, each_tensor, scene
 
 
 @pytest.fixture
 def passes(cuda_device: torch.device) -> Passes:
-    return Passes(contrastive_similarity_forward, contrastive_similarity_backward, cuda_device)
+    return Passes(_contrastive_similarity_native.cuda, _contrastive_similarity_native.cuda_backward, cuda_device)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
@@ -32,7 +31,7 @@ def test_equals_the_reference(passes: Passes, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("delta", [0.0, 0.45])
 @pytest.mark.parametrize("temperature", [0.01, 1.0])
 def test_ranges_and_temperatures(passes: Passes, delta: float, temperature: float) -> None:
-    compare(passes, scene((6, 7), 5, seed=1), temperature, delta)
+    compare(passes, scene((6, 7), 5, seed=1)._replace(temperature=temperature, delta=delta))
 
 
 # Tiles have 32 rows, 128 keys, and 128, 256 or 512 channels; the keys are divided among blocks.
@@ -46,22 +45,23 @@ def test_tails_of_tiles(passes: Passes, counts: tuple[int, ...], channels: int) 
 # Of 390 vectors in float64 a block meets more than one tile of keys.
 @pytest.mark.parametrize(("counts", "channels"), [((5, 6), 7), ((10, 15), 70), ((2, 128), 1)])
 def test_float64_stays(passes: Passes, counts: tuple[int, ...], channels: int) -> None:
-    features, mask, segments, *rest = scene(counts, channels, torch.float64)
-    compare(passes, (features, mask, segments.double(), *rest))
+    given = scene(counts, channels, torch.float64)
+    compare(passes, given._replace(segments=given.segments.double()))
 
 
 def test_an_instance_of_more_frames_than_a_block_has_threads(passes: Passes) -> None:
-    _, _, segments, *rest = scene((4, 2), 3, seed=6)
+    given = scene((4, 2), 3, seed=6)
+    given.segments[1], given.segments[5] = torch.tensor([20.0, 640.0]), torch.tensor([-30.0, 800.0])
     features = torch.randn(2, 700, 3, generator=torch.Generator().manual_seed(6))
-    segments[1], segments[5] = torch.tensor([20.0, 640.0]), torch.tensor([-30.0, 800.0])
     mask = torch.arange(700) < torch.tensor([[650], [700]])
-    compare(passes, (features, mask, segments, *rest), delta=0.3)
+    compare(passes, given._replace(features=features, mask=mask, delta=0.3))
 
 
 def test_more_classes_than_a_block_has_threads(passes: Passes) -> None:
-    *rest, labels, offsets, mu, sigma = scene((5, 8), 6)
-    gradients = compare(passes, (*rest, labels + 264, offsets, mu.repeat(67, 1), sigma.repeat(67, 1)))
-    assert not gradients[1][:264].any() and bool(gradients[1][264:].any())
+    given = scene((5, 8), 6)
+    many = given._replace(labels=given.labels + 264, mu=given.mu.repeat(67, 1), sigma=given.sigma.repeat(67, 1))
+    grad_mu = compare(passes, many).grad_mu
+    assert not grad_mu[:264].any() and bool(grad_mu[264:].any())
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -82,24 +82,23 @@ def test_gradients_that_are_not_needed(passes: Passes) -> None:
 
 
 def test_other_layouts_and_types_give_the_same_bits(passes: Passes) -> None:
-    given = [x.to(passes.device) for x in scene((5, 8), 9)]
-    rest = (None, cases.DELTA, cases.TEMPERATURE, cases.WEIGHT)
-    expected = passes.forward(*given, *rest)
-    moved = [torch.stack((x, x), -1)[..., 0] for x in given]
-    moved[2], moved[3] = moved[2].double(), moved[3].int()
-    for one, other in zip(passes.forward(*moved, *rest), expected, strict=True):
+    given = each_tensor(lambda x: x.to(passes.device), scene((5, 8), 9))
+    expected = passes.forward(given)
+    moved = each_tensor(lambda x: torch.stack((x, x), -1)[..., 0], given)
+    moved = moved._replace(segments=moved.segments.double(), labels=moved.labels.int())
+    for one, other in zip(passes.forward(moved), expected, strict=True):
         assert torch.equal(one, other)
-    arguments = (*expected[2:], cases.TEMPERATURE, cases.WEIGHT, True, True)
-    grads = passes.backward(expected[0], expected[1], *given, *arguments)
-    for one, other in zip(passes.backward(expected[0], expected[1], *moved, *arguments), grads, strict=True):
+    upper = {"grad_total": expected.total, "grad_loss": expected.loss}
+    grads = passes.backward(given.backward(expected, **upper))
+    for one, other in zip(passes.backward(moved.backward(expected, **upper)), grads, strict=True):
         assert torch.equal(one, other)
 
 
 def test_instances_without_a_value_make_the_loss_show_it(passes: Passes) -> None:
-    features, *rest = (x.to(passes.device) for x in scene((5, 8), 9))
-    features[0, 8:] = torch.nan
-    total, loss, *_ = passes.forward(features, *rest, None, cases.DELTA, cases.TEMPERATURE, cases.WEIGHT)
-    assert bool(loss.isnan()) and bool(total.isnan())
+    given = scene((5, 8), 9)
+    given.features[0, 8:] = torch.nan
+    found = passes.forward(each_tensor(lambda x: x.to(passes.device), given))
+    assert bool(found.loss.isnan()) and bool(found.total.isnan())
 
 
 def test_buffers_grow_linearly_with_the_instances(passes: Passes) -> None:
@@ -128,18 +127,22 @@ def test_two_launches_each_way_and_the_same_bits_in_any_order_of_threads(passes:
 
 def test_autograd_takes_it_forward_and_backward(cuda_device: torch.device) -> None:
     def results(name: str) -> list[Tensor]:
-        features, mask, segments, labels, offsets, mu, sigma = (x.to(cuda_device) for x in scene((5, 0, 8), 12))
-        leaves = [x.requires_grad_() for x in (features, mu, sigma, torch.tensor(0.5, device=cuda_device))]
-        targets = RaggedTargets(segments, labels, offsets)
+        given = each_tensor(lambda x: x.to(cuda_device), scene((5, 0, 8), 12))
+        base = torch.tensor(0.5, device=cuda_device).requires_grad_()
+        leaves = [x.requires_grad_() for x in (given.features, given.mu, given.sigma)]
+        targets = RaggedTargets(given.segments, given.labels, given.video_offsets)
         with backend(name):
-            total, loss = add_contrastive_similarity_loss(leaves[3], 0.3, features, mask, targets, mu, sigma)
-            return [total, loss, *itertools.chain(*(torch.autograd.grad(x, leaves[:3], retain_graph=True) for x in
-                                                    (total, loss)))]  # fmt: skip
+            both = add_contrastive_similarity_loss(
+                base, 0.3, given.features, given.mask, targets, given.mu, given.sigma
+            )
+            return [*both, *itertools.chain(*(torch.autograd.grad(x, leaves, retain_graph=True) for x in both))]
 
     for one, other in zip(results("cuda"), results("reference"), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_is_what_the_op_runs_when_asked_for(cuda_device: torch.device) -> None:
-    assert _dispatch.load("contrastive_similarity_loss", "cuda") is contrastive_similarity_forward
-    assert _dispatch.load("contrastive_similarity_loss_backward", "cuda") is contrastive_similarity_backward
+    assert _dispatch.load("contrastive_similarity_loss", "cuda") is _contrastive_similarity_native.cuda
+    assert (
+        _dispatch.load("contrastive_similarity_loss_backward", "cuda") is _contrastive_similarity_native.cuda_backward
+    )

@@ -12,17 +12,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from asl_fast.ops import _dispatch, _sensitivity_focal_loss_cuda
-from asl_fast.ops._sensitivity_focal_loss_cuda import sensitivity_focal_loss
+from asl_fast.ops import _dispatch, _sensitivity_focal_loss_native
+from asl_fast.ops._sensitivity_focal_loss_native import cuda as sensitivity_focal_loss
+from asl_fast.reference.sensitivity_focal_loss import Operands
 from asl_fast.reference.sensitivity_focal_loss import sensitivity_focal_loss as reference
 from tests.kernels import cuda_on_host
 from tests.kernels.loss_checks import (
     a_row_without_a_value_stays_alone,
     autograd_takes_the_derivatives,
+    focal_operands,
     layouts_give_the_same_bits,
     misaligned,
     outputs,
     tensors_on_the_cpu_take_another_implementation,
+    widened,
 )
 
 OP = "sensitivity_focal_loss"
@@ -31,14 +34,10 @@ DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 FLOAT32 = {"rtol": 1e-5, "atol": 1e-6}
 
 
-def compare(device: torch.device, logits: Tensor, targets: Tensor, weights: Tensor | None, *rest: object) -> None:
+def compare(device: torch.device, operands: Operands) -> None:
     """Loss and both derivatives against float64."""
-    mask, *options = rest
-    placed = [None if x is None else x.to(device) for x in (logits, targets, weights, mask)]
-    found = sensitivity_focal_loss(*placed, *options, True, weights is not None)  # type: ignore[arg-type]
-    dense = targets.double() if targets.is_floating_point() else targets
-    wide = None if weights is None else weights.double()
-    expected = reference(logits.double(), dense, wide, mask, *options, True, weights is not None)  # type: ignore[arg-type]
+    found = sensitivity_focal_loss(Operands(*(x.to(device) if isinstance(x, Tensor) else x for x in operands)))
+    expected = reference(widened(operands))
     for index, (one, other) in enumerate(zip(found, expected, strict=True)):
         eps = torch.finfo(one.dtype).eps if index else 0.0  # gradients round to bfloat16, never below float32
         assert one.shape == other.shape and one.is_contiguous()
@@ -56,7 +55,8 @@ def test_equals_the_reference(cuda_device: torch.device, dtype: torch.dtype, red
     mask = torch.rand(150, generator=generator) > 0.3
     weights = torch.rand(*((150,) if sparse else (150, 21)), generator=generator).to(dtype)
     logits[~mask], weights[~mask] = math.nan, math.inf
-    compare(cuda_device, logits, ids if sparse else dense, weights, mask, 0.25, 2.0, 0.1, reduction)
+    targets = ids if sparse else dense
+    compare(cuda_device, focal_operands(logits, targets, weights, mask, label_smoothing=0.1, reduction=reduction))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -69,8 +69,9 @@ def test_packs_that_end_anywhere(cuda_device: torch.device, dtype: torch.dtype, 
         weights = torch.rand(rows, *(() if row_weights else (classes,)), generator=generator)
         mask = torch.arange(rows) % 3 != 1
         logits[~mask], dense[~mask], weights[~mask] = math.nan, math.nan, math.inf
+        operands = focal_operands(logits, ids if sparse else dense, weights, mask, label_smoothing=0.1)
         for reduction in ("none", "mean"):
-            compare(cuda_device, logits, ids if sparse else dense, weights, mask, 0.25, 2.0, 0.1, reduction)
+            compare(cuda_device, operands._replace(reduction=reduction))
 
 
 # Of the wide ones, tiles begin within a pack.
@@ -85,7 +86,7 @@ def test_tails_of_tiles(
     logits, ids = torch.randn(rows, classes, generator=generator).to(dtype), torch.arange(rows) % (classes + 1) - 1
     for reduction in ("none", "sum"):
         weights = torch.rand(rows, generator=generator)
-        compare(cuda_device, logits, ids, weights, None, 0.25, gamma, 0.0, reduction)
+        compare(cuda_device, focal_operands(logits, ids, weights, gamma=gamma, reduction=reduction))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -104,7 +105,7 @@ def test_layouts_give_the_same_bits(
     weights = torch.rand(*((2, 13) if sparse else (2, 13, 11)), generator=generator).to(dtype)
     tensors = (logits, targets, weights, torch.rand(2, 13, generator=generator) > 0.3)
     placed = [x.to(cuda_device) for x in tensors]
-    layouts_give_the_same_bits(OP, (*placed, 0.25, 2.0, 0.0, reduction, True, True))
+    layouts_give_the_same_bits(OP, focal_operands(*placed, reduction=reduction))
 
 
 def test_every_mix_of_types(cuda_device: torch.device) -> None:
@@ -112,8 +113,9 @@ def test_every_mix_of_types(cuda_device: torch.device) -> None:
     for logits_dtype, targets_dtype, weights_dtype in itertools.product(DTYPES, repeat=3):
         logits, targets, weights = torch.rand(3, 9, 5, generator=generator).unbind()
         typed = logits.to(logits_dtype), targets.to(targets_dtype), weights.to(weights_dtype)
-        compare(cuda_device, *typed, None, -1.0, 2.0, 0.0, "sum")
-        compare(cuda_device, typed[0], typed[1], typed[2][:, 0], None, -1.0, 2.0, 0.0, "sum")
+        operands = focal_operands(*typed, alpha=-1.0, reduction="sum")
+        compare(cuda_device, operands)
+        compare(cuda_device, operands._replace(weights=typed[2][:, 0]))
 
 
 @given(
@@ -124,28 +126,27 @@ def test_every_mix_of_types(cuda_device: torch.device) -> None:
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_drawn_logits(cuda_device: torch.device, rows: list[tuple[float, float]], alpha: float, gamma: float) -> None:
     logits, targets = (torch.tensor(column, dtype=torch.float32)[None] for column in zip(*rows, strict=True))
-    compare(cuda_device, logits, targets, None, None, alpha, gamma, 0.0, "none")
+    compare(cuda_device, focal_operands(logits, targets, alpha=alpha, gamma=gamma))
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (2, 0, 5), (3, 0)])
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
 def test_nothing_to_do(cuda_device: torch.device, shape: tuple[int, ...], reduction: str) -> None:
     logits = torch.zeros(shape, device=cuda_device)
-    found = sensitivity_focal_loss(logits, logits, logits, None, 0.25, 2.0, 0.0, reduction, True, True)
-    assert found[0].shape == (shape if reduction == "none" else ()) and not found[0].any()
-    assert found[1].shape == found[2].shape == shape
+    found = sensitivity_focal_loss(focal_operands(logits, logits, logits, reduction=reduction))
+    assert found.loss.shape == (shape if reduction == "none" else ()) and not found.loss.any()
+    assert found.grad_logits.shape == found.grad_weights.shape == shape
 
 
 def test_a_mask_that_keeps_nothing_and_ids_out_of_range(cuda_device: torch.device) -> None:
     logits = torch.full((4, 3), math.nan, device=cuda_device)
     nothing = torch.zeros(4, dtype=torch.bool, device=cuda_device)
     ids = torch.tensor([-1, 3, -(2**63), 2**32 + 1], device=cuda_device)
-    loss, slope, _ = sensitivity_focal_loss(logits, ids, None, nothing, 0.25, 2.0, 0.0, "mean", True, False)
-    assert loss == 0 and not slope.any()
+    found = sensitivity_focal_loss(focal_operands(logits, ids, mask=nothing, reduction="mean"))
+    assert found.loss == 0 and not found.grad_logits.any()
     logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(1)).to(cuda_device)
-    options = (None, None, 0.25, 2.0, 0.0, "none", True, False)
-    background = sensitivity_focal_loss(logits, torch.full_like(ids, -1), *options)
-    assert all(map(torch.equal, sensitivity_focal_loss(logits, ids, *options), background))
+    background = sensitivity_focal_loss(focal_operands(logits, torch.full_like(ids, -1)))
+    assert all(map(torch.equal, sensitivity_focal_loss(focal_operands(logits, ids)), background))
 
 
 def test_one_launch_and_the_same_bits_in_any_order_of_threads(cuda_device: torch.device) -> None:
@@ -157,7 +158,7 @@ def test_one_launch_and_the_same_bits_in_any_order_of_threads(cuda_device: torch
     for seed in (1, 2):
         library.cuda_on_host_set_order(seed)
         before = library.cuda_on_host_launches()
-        runs.append(sensitivity_focal_loss(logits, ids, torch.ones(900), None, 0.25, 2.0, 0.0, "sum", True, True))
+        runs.append(sensitivity_focal_loss(focal_operands(logits, ids, torch.ones(900), reduction="sum")))
         assert library.cuda_on_host_launches() == before + 1
     library.cuda_on_host_set_order(1)
     assert all(map(torch.equal, *runs))
@@ -169,13 +170,13 @@ def test_the_mean_counts_a_small_mask_itself(
 ) -> None:
     generator = torch.Generator().manual_seed(5)
     logits, mask = torch.randn(rows, 3, generator=generator), torch.rand(rows, generator=generator) > 0.5
-    given = (logits.to(cuda_device), torch.arange(rows, device=cuda_device) % 3, None, mask.to(cuda_device))
-    options = (0.25, 2.0, 0.0, "mean", True, False)
-    counts = [outputs(OP, (*given[:3], place(given[3]), *options)) for place in (torch.clone, misaligned)]
-    monkeypatch.setattr(_sensitivity_focal_loss_cuda, "COUNTED_ROWS", 0)
-    counted_before = outputs(OP, (*given, *options))
+    operands = focal_operands(logits, torch.arange(rows) % 3, mask=mask, reduction="mean")
+    placed = Operands(*(x.to(cuda_device) if isinstance(x, Tensor) else x for x in operands))
+    counts = [outputs(OP, placed._replace(mask=place(mask.to(cuda_device)))) for place in (torch.clone, misaligned)]
+    monkeypatch.setattr(_sensitivity_focal_loss_native, "COUNTED_ROWS", 0)
+    counted_before = outputs(OP, placed)
     assert all(all(map(torch.equal, found, counted_before)) for found in counts)
-    compare(cuda_device, logits, torch.arange(rows) % 3, None, mask, 0.25, 2.0, 0.0, "mean")
+    compare(cuda_device, operands)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 pytest.importorskip("triton")
@@ -20,12 +19,14 @@ from asl_fast.kernels import detection_loss_backward as backward
 from asl_fast.kernels.launch_counter import counter
 
 from asl_fast.backend import backend as forced
-from asl_fast.losses import ASLLoss
 from asl_fast.ops.detection_loss import detection_loss
 from asl_fast.reference import detection_loss as reference
-from tests.detection_scene import INIT, MU_SCALE, SIGMA_SCALES, scene
+from asl_fast.reference import detection_loss_backward as reference_backward
+from asl_fast.reference.gaussians import gaussian_tables
+from tests.detection_scene import INIT, MU_SCALE, SIGMA_SCALES, Scene, scene
+from tests.kernels.examples import DETECTION_SETTINGS
 from tests.kernels.fences import fenced
-from tests.losses_scene import asl_loss, batch
+from tests.losses.scene import asl_loss, batch
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 FORM = [*INIT, MU_SCALE, 1.0, *SIGMA_SCALES]
@@ -50,8 +51,8 @@ CONTRASTIVE_KERNELS = (
 )
 
 
-def compare(found: Any, expected: Any, names: str) -> None:
-    for name, one, other in zip(names.split(), found, expected, strict=True):
+def compare(found: Any, expected: Any) -> None:
+    for name, one, other in zip(expected._fields, found, expected, strict=True):
         assert one.shape == other.shape and one.is_contiguous(), name
         if not one.is_floating_point():
             assert torch.equal(one, other), name
@@ -63,28 +64,58 @@ def compare(found: Any, expected: Any, names: str) -> None:
         )
 
 
+def operands(data: Scene, dtype: torch.dtype, **changed: Any) -> reference.Operands:
+    """Everything on, nothing that carries gradient."""
+    leaves = {name: getattr(data, name).detach().to(dtype) for name in ("logits", "offsets")}
+    return reference.Operands(
+        **leaves,
+        predicted_quality=data.quality.detach().to(dtype),
+        mask=data.mask,
+        points=data.points,
+        segments=data.targets.segments,
+        labels=data.targets.labels,
+        video_offsets=data.targets.offsets,
+        raw_mu=data.raw_mu.detach(),
+        raw_sigma=data.raw_sigma.detach(),
+        normalizer=torch.tensor(90.0),
+        **(DETECTION_SETTINGS | {"gaussian_form": FORM} | changed),
+    )
+
+
+def backward_operands(
+    given: reference.Operands, found: reference.Outputs, dtype: torch.dtype
+) -> reference_backward.BackwardOperands:
+    """What a backward pass takes, from gradients of every output that has one."""
+    losses = {"grad_total": 0.5, "grad_cls": -1.0, "grad_loc": 2.0, "grad_sensitivity": 3.0}
+    scalars = {name: torch.full((), value, dtype=dtype) for name, value in losses.items()}
+    table = torch.linspace(-1, 1, found.mu.numel(), dtype=torch.float64).view(found.mu.shape).to(dtype)
+    kept = ("unit_logits", "unit_offsets", "unit_predicted_quality", "label", "of_points", "factors")
+    return reference_backward.BackwardOperands(
+        **scalars,
+        grad_mu=table,
+        grad_sigma=table,
+        **{name: getattr(found, name) for name in kept},
+        raw_mu=given.raw_mu,
+        raw_sigma=given.raw_sigma,
+        gaussian_form=given.gaussian_form,
+        cls_learns=True,
+        loc_learns=True,
+    )
+
+
 @pytest.mark.parametrize(("classes", "dtype"), [(1, torch.float32), (20, torch.bfloat16), (33, torch.float16),
                                                 (5, torch.float64)])  # fmt: skip
 def test_equals_the_reference(classes: int, dtype: torch.dtype) -> None:
-    data = scene(classes, 24)
-    leaves = [leaf.detach().to(dtype) for leaf in data[:3]]
-    raws = [leaf.detach() for leaf in data[3:5]]
-    settings = (FORM, True, [True] * 2, [0, 1], [1.0] * 2, True, 1.5, 1e-3, 0.25, 2.0, 0.1, 0.9, -1.0, [True] * 4)
-    rest = (data.mask, data.points, *data.targets)
+    given = operands(scene(classes, 24), dtype, label_smoothing=0.1, location_weight=-1.0)
     with fenced():
-        found = forward.detection_loss(*leaves, *rest, *raws, torch.tensor(90.0), *settings)
-    wide = ([x.double() for x in some] for some in (leaves, raws))
-    leaves, raws = wide
-    expected = reference.detection_loss(*leaves, *rest, *raws, torch.tensor(90.0), *settings)
-    names = "total cls loc sensitivity count updated mu sigma frames logits offsets quality label rows factors"
-    compare(found, expected, names)
-    grads = [torch.full((), value, dtype=torch.float64) for value in (0.5, -1.0, 2.0, 3.0)]
-    grads += [torch.linspace(-1, 1, classes * 3, dtype=torch.float64).view(classes, 3)] * 2
-    narrow = [grad.to(found[0].dtype) for grad in grads]
+        found = forward.detection_loss(given)
+    names = ("logits", "offsets", "predicted_quality", "raw_mu", "raw_sigma")
+    wide = given._replace(**{name: getattr(given, name).double() for name in names})
+    expected = reference.detection_loss(wide)
+    compare(found, expected)
     with fenced():
-        found = backward.detection_loss_backward(*narrow, *found[9:], *raws, FORM, [True] * 2)
-    expected = reference.detection_loss_backward(*grads, *expected[9:], *raws, FORM, [True] * 2)
-    compare(found, expected, "logits offsets quality raw_mu raw_sigma")
+        grads = backward.detection_loss_backward(backward_operands(given, found, found.total.dtype))
+    compare(grads, reference_backward.detection_loss_backward(backward_operands(wide, expected, torch.float64)))
 
 
 def test_arc_tangent_of_raw_parameters_of_any_size() -> None:
@@ -92,7 +123,7 @@ def test_arc_tangent_of_raw_parameters_of_any_size() -> None:
     raw[1::2] *= -1
     data = scene(len(raw), 8, counts=(1, 1))
     data = data._replace(raw_mu=raw[:, None].repeat(1, 3), raw_sigma=raw[:, None].repeat(1, 3))
-    wide = reference.gaussian_tables(data.raw_mu.detach(), data.raw_sigma.detach(), FORM, torch.float64)
+    wide = gaussian_tables(data.raw_mu.detach(), data.raw_sigma.detach(), FORM, torch.float64)
     with forced("triton"):
         found = data.to(DEVICE).call()
     for ours, theirs in zip((found.mu, found.sigma), wide, strict=False):
@@ -137,7 +168,7 @@ def test_one_launch_forward_one_backward_and_no_other_operator(asl: bool, monkey
     with forced("triton"), launches(monkeypatch) as launched, Operators() as operators:
         found = detection_loss(
             data.logits, data.offsets, data.mask, data.points, data.targets, normalizer,
-            quality=quality, gaussians=gaussians, momentum=0.9,
+            predicted_quality=quality, gaussians=gaussians, momentum=0.9,
         )  # fmt: skip
         ours = ["asl_fast::detection_loss"]
         assert operators.seen == ours
@@ -158,19 +189,14 @@ def test_the_counter_is_ready_for_the_next_launch_and_bits_repeat() -> None:
 
 def test_an_unknown_label_counts_as_no_class() -> None:
     """On a GPU nobody looks at the labels; a wrong one must not write or read elsewhere."""
-    data = scene(5, 24)
-    labels = torch.full_like(data.targets.labels, 77)
-    tensors = [x.detach() for x in (*data[:3], data.mask, data.points, data.targets.segments)]
-    settings = (FORM, True, [True] * 2, [0, 1], [1.0] * 2, True, 1.5, 1e-3, 0.25, 2.0, 0.0, 0.9, 1.0, [True] * 4)
-    raws: list[Tensor] = [data.raw_mu.detach(), data.raw_sigma.detach()]
+    given = operands(scene(5, 24), torch.float32)
     with fenced():
-        found = forward.detection_loss(*tensors, labels, data.targets.offsets, *raws, torch.tensor(90.0), *settings)
-    assert found[0].isfinite() and int(found[4]) > 0
+        found = forward.detection_loss(given._replace(labels=torch.full_like(given.labels, 77)))
+    assert found.total.isfinite() and int(found.num_positives) > 0
 
 
 @pytest.mark.parametrize("asl", [False, True])
 def test_the_whole_loss_takes_two_launches_or_six(asl: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ASLLoss, "_is_fused", lambda self: True)  # as on a GPU
     data, off = batch(grad=True), {"class_level": False, "instance_level": False, "contrastive": False}
     loss = asl_loss(**({"instance_level": False} if asl else off)).to(DEVICE)
     levels = [torch.cat([x.detach() for x in group], 1).to(DEVICE) for group in (data.logits, data.offsets, data.masks)]

@@ -9,27 +9,25 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 pytest.importorskip("triton")
 
 from asl_fast.kernels import sensitivity_focal_loss as kernels
 
-from asl_fast.reference import sensitivity_focal_loss as reference
+from asl_fast.reference.sensitivity_focal_loss import Operands
+from asl_fast.reference.sensitivity_focal_loss import sensitivity_focal_loss as reference
 from tests.kernels.fences import fenced
+from tests.kernels.loss_checks import focal_operands, widened
 
 # The derivative adds two terms that may cancel to a tenth; each is 20 operations and two exponentials of float32.
 FLOAT32 = {"rtol": 1e-5, "atol": 1e-6}
 
 
-def compare(logits: Tensor, targets: Tensor, weights: Tensor | None, mask: Tensor | None, *rest: object) -> None:
+def compare(operands: Operands) -> None:
     """Loss and both derivatives against float64; sums are relative to the sum of magnitudes, which loss terms are."""
-    options = (*rest, True, weights is not None)
     with fenced():
-        found = kernels.sensitivity_focal_loss(logits, targets, weights, mask, *options)
-    dense = targets.double() if targets.is_floating_point() else targets
-    wide = None if weights is None else weights.double()
-    expected = reference.sensitivity_focal_loss(logits.double(), dense, wide, mask, *options)
+        found = kernels.sensitivity_focal_loss(operands)
+    expected = reference(widened(operands))
     eps = 0.0
     for index, (one, other) in enumerate(zip(found, expected, strict=True)):
         if index:
@@ -49,7 +47,8 @@ def test_equals_the_reference(dtype: torch.dtype, reduction: str, sparse: bool) 
     mask = torch.rand(150, generator=generator) > 0.3
     weights = torch.rand(*((150,) if sparse else (150, 21)), generator=generator).to(dtype)
     logits[~mask], weights[~mask] = math.nan, math.inf
-    compare(logits, ids if sparse else dense, weights, mask, 0.25, 2.0, 0.1, reduction)
+    targets = ids if sparse else dense
+    compare(focal_operands(logits, targets, weights, mask, label_smoothing=0.1, reduction=reduction))
 
 
 @pytest.mark.parametrize("classes", [1, 16, 17, 97, 300])
@@ -57,7 +56,7 @@ def test_equals_the_reference(dtype: torch.dtype, reduction: str, sparse: bool) 
 def test_tails_of_rows_and_classes(rows: int, classes: int) -> None:
     generator = torch.Generator().manual_seed(rows)
     logits, ids = torch.randn(rows, classes, generator=generator), torch.arange(rows) % (classes + 1) - 1
-    compare(logits, ids, torch.rand(rows, generator=generator), None, 0.25, 1.0, 0.0, "sum")
+    compare(focal_operands(logits, ids, torch.rand(rows, generator=generator), gamma=1.0, reduction="sum"))
 
 
 @given(
@@ -68,27 +67,24 @@ def test_tails_of_rows_and_classes(rows: int, classes: int) -> None:
 @settings(max_examples=30, deadline=None)
 def test_drawn_logits(rows: list[tuple[float, float]], alpha: float, gamma: float) -> None:
     logits, targets = (torch.tensor(column, dtype=torch.float32)[None] for column in zip(*rows, strict=True))
-    compare(logits, targets, None, None, alpha, gamma, 0.0, "none")
+    compare(focal_operands(logits, targets, alpha=alpha, gamma=gamma))
 
 
 def test_keeps_its_digits_where_the_sigmoid_saturates() -> None:
     logits, ones = torch.tensor([[20.0, 30.0]]), torch.ones(1, 2)
-    loss, slope, _ = kernels.sensitivity_focal_loss(logits, ones, None, None, -1.0, 2.0, 0.0, "none", True, False)
-    torch.testing.assert_close(loss.double(), torch.exp(-3 * logits.double()), rtol=2e-5, atol=0)
-    torch.testing.assert_close(slope.double(), -3 * torch.exp(-3 * logits.double()), rtol=2e-5, atol=0)
+    found = kernels.sensitivity_focal_loss(focal_operands(logits, ones, alpha=-1.0))
+    torch.testing.assert_close(found.loss.double(), torch.exp(-3 * logits.double()), rtol=2e-5, atol=0)
+    torch.testing.assert_close(found.grad_logits.double(), -3 * torch.exp(-3 * logits.double()), rtol=2e-5, atol=0)
 
 
 def test_class_ids_out_of_range_count_as_background() -> None:
     logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(1))
-    options = (None, None, 0.25, 2.0, 0.0, "none", True, False)
-    found = kernels.sensitivity_focal_loss(logits, torch.tensor([-1, 3, -9, 2**32 + 1]), *options)
-    expected = kernels.sensitivity_focal_loss(logits, torch.full((4,), -1), *options)
-    assert torch.equal(found[0], expected[0]) and torch.equal(found[1], expected[1])
+    found = kernels.sensitivity_focal_loss(focal_operands(logits, torch.tensor([-1, 3, -9, 2**32 + 1])))
+    expected = kernels.sensitivity_focal_loss(focal_operands(logits, torch.full((4,), -1)))
+    assert torch.equal(found.loss, expected.loss) and torch.equal(found.grad_logits, expected.grad_logits)
 
 
 def test_the_same_bits_in_every_run() -> None:
     logits, ids = torch.randn(1000, 20, generator=torch.Generator().manual_seed(2)), torch.arange(1000) % 21 - 1
-    runs = [
-        kernels.sensitivity_focal_loss(logits, ids, None, None, 0.25, 2.0, 0.0, "sum", True, False) for _ in range(2)
-    ]
+    runs = [kernels.sensitivity_focal_loss(focal_operands(logits, ids, reduction="sum")) for _ in range(2)]
     assert all(torch.equal(one, other) for one, other in zip(*runs, strict=True))

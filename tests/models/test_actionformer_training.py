@@ -13,9 +13,8 @@ from tests.models.test_convert_actionformer import VARIANTS, load, to_ours
 TRAINED = [variant for variant in VARIANTS if variant != "abspe_long"]
 
 
-@pytest.mark.parametrize(("variant", "fused"), [*((variant, True) for variant in TRAINED), (TRAINED[0], False)])
-def test_losses_and_gradients_equal(variant: str, fused: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ASLLoss, "_is_fused", lambda self: fused)
+@pytest.mark.parametrize("variant", TRAINED)
+def test_losses_and_gradients_equal(variant: str) -> None:
     detector, meta, arrays = load(variant)
     detector.train()
     for module in detector.modules():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from asl_fast.models import ActionDetector
+from asl_fast.models.detector import ActionDetector
 from tests.shared import shared_file
 
 VARIANTS = [

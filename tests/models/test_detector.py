@@ -10,8 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asl_fast.joined_levels import join_levels
-from asl_fast.models import ActionDetector, DetectorConfig, DetectorOutput, FrontEndConfig
+from asl_fast.layers.joined_levels import join_levels
+from asl_fast.models.config import DetectorConfig, FrontEndConfig
+from asl_fast.models.detector import ActionDetector, DetectorOutput
 from asl_fast.models.points import LevelPoints, level_points
 
 SMALL = DetectorConfig(feature_dim=10, num_classes=3, width=16, num_levels=3, num_heads=2, attention_windows=(5,))

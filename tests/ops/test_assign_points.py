@@ -262,7 +262,16 @@ def test_ragged_targets() -> None:
 @pytest.mark.parametrize("radius", [1.5, None])
 def test_registration(counts: list[int], radius: float | None) -> None:
     targets = random_targets(counts, classes=3)
-    checks.opcheck(torch.ops.asl_fast.assign_points.default, pyramid(16), *targets, 3, radius, 1e-3)
+    given = reference.Operands(
+        points=pyramid(16),
+        segments=targets.segments,
+        labels=targets.labels,
+        video_offsets=targets.offsets,
+        num_classes=3,
+        center_sampling_radius=radius,
+        tie_tolerance=1e-3,
+    )
+    checks.opcheck(torch.ops.asl_fast.assign_points.default, *given)
 
 
 def test_compiles_without_a_graph_break() -> None:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -35,6 +36,7 @@ def op(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Name in an empty dispatch table, for implementations of the test's own."""
     monkeypatch.setattr(_dispatch, "_implementations", {})
     monkeypatch.setattr(_dispatch, "_resolved", {})
+    monkeypatch.setattr(native, "_warned", set())
     monkeypatch.setattr(_dispatch.native, "cpu_module", lambda: object())
     yield "op"
 
@@ -61,11 +63,35 @@ def test_a_missing_implementation_is_passed_over_with_its_reason(op: str, monkey
     monkeypatch.setattr(_dispatch.native, "why_missing", lambda kind="cpu": f"no {kind} module: no compiler was found")
     register(op, "reference", "cpu", "cuda")
     assert _dispatch.choose(op, "cpu") == ("reference", "cpu: no cpu module: no compiler was found")
-    assert _dispatch.kernel(op, "cpu", Nothing)() == "reference"
+    with pytest.warns(native.SlowPathWarning, match=r"^op runs plain PyTorch .* slower .*: no compiler was found\. "):
+        assert _dispatch.kernel(op, "cpu", Nothing)() == "reference"
     with asl_fast.backend("cpu"), pytest.raises(RuntimeError, match=r"op cannot run .*'cpu' on cpu .*no compiler"):
         _dispatch.kernel(op, "cpu", Nothing)()
     monkeypatch.setattr(_dispatch.native, "cuda_module", lambda: None)
     assert "no cuda module" in _dispatch.choose(op, "cuda", "cuda").reason
+
+
+def test_the_slow_path_warns_once_and_only_where_something_faster_was_expected(
+    op: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "cpu_module", lambda: None)
+    monkeypatch.setattr(native, "why_missing", lambda kind="cpu": "it was never built")
+    for name in (op, "another"):
+        register(name, "reference", "cpu")
+    register("triton_only", "reference", "triton")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert _dispatch.kernel("triton_only", "cpu", Nothing)() == "reference", (
+            "a CPU never had anything faster for it"
+        )
+        with asl_fast.backend("reference"):
+            assert _dispatch.kernel(op, "cpu", Nothing)() == "reference", "this is what was asked for"
+        assert native._warned == set()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for name in (op, "another", op):
+            assert _dispatch.kernel(name, "cpu", Nothing)() == "reference"
+    assert [str(each.message).partition(" ")[0] for each in caught] == [op]
 
 
 def test_a_forced_backend_never_falls_through(op: str) -> None:
@@ -97,7 +123,8 @@ def test_a_further_condition_and_a_named_target(op: str) -> None:
     _dispatch.register(op, "cpu", "math:prod", obstacle=lambda device: "not on Tuesdays")
     _dispatch.register(op, "reference", lambda given: (-given.value,))
     assert _dispatch.choose(op, "cpu") == ("reference", "cpu: not on Tuesdays")
-    assert _dispatch.kernel(op, "cpu", One)(1.5) == -1.5
+    with pytest.warns(native.SlowPathWarning, match="not on Tuesdays"):
+        assert _dispatch.kernel(op, "cpu", One)(1.5) == -1.5
     assert _dispatch.load(op, "cpu") is math.prod
 
 
@@ -150,6 +177,7 @@ def test_backward_uses_the_backend_of_its_forward(monkeypatch: pytest.MonkeyPatc
     replaced = _dispatch._implementations["segment_iou_backward"]["reference"]._replace(target=spy)
     monkeypatch.setitem(_dispatch._implementations["segment_iou_backward"], "reference", replaced)
     monkeypatch.setattr(_dispatch, "_resolved", {})
+    monkeypatch.setattr(native, "_warned", set())
     a = torch.tensor([[0.0, 2.0]], requires_grad=True)
     with asl_fast.backend("reference"):
         value = asl_fast.segment_iou(a, torch.tensor([[1.0, 3.0]]))

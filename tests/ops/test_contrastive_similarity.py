@@ -14,6 +14,7 @@ from torch import Tensor
 from asl_fast import backend
 from asl_fast.ops.contrastive_similarity import add_contrastive_similarity_loss, contrastive_similarity_loss
 from asl_fast.ops.ragged import RaggedTargets
+from asl_fast.reference import _info_nce
 from asl_fast.reference import contrastive_similarity as reference
 from tests.ops import checks
 
@@ -91,6 +92,24 @@ def scene(seed: int = 0, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Te
     return features, mask, targets, mu, sigma
 
 
+def operands(
+    features: Tensor, mask: Tensor, targets: RaggedTargets, mu: Tensor, sigma: Tensor, base: Tensor | None = None
+) -> reference.Operands:
+    return reference.Operands(
+        features=features,
+        mask=mask,
+        segments=targets.segments,
+        labels=targets.labels,
+        video_offsets=targets.offsets,
+        mu=mu,
+        sigma=sigma,
+        base=base,
+        delta=DELTA,
+        temperature=TEMPERATURE,
+        weight=0.3,
+    )
+
+
 @pytest.mark.parametrize("delta", [0.0, 0.2, 0.45])
 @pytest.mark.parametrize("seed", range(3))
 def test_equals_the_definition(seed: int, delta: float) -> None:
@@ -108,7 +127,7 @@ def test_equals_the_plain_reference() -> None:
     features, mask, targets, mu, sigma = scene(7)
     leaves = [x.requires_grad_() for x in (features, mu, sigma)]
     loss = contrastive_similarity_loss(features, mask, targets, mu, sigma)
-    plain = reference.contrastive_similarity_loss(features, mask, *targets, mu, sigma, DELTA, TEMPERATURE)
+    plain = reference.plain_loss(operands(features, mask, targets, mu, sigma))
     torch.testing.assert_close(loss, plain, rtol=1e-12, atol=0)
     for a, b in zip(torch.autograd.grad(loss, leaves), torch.autograd.grad(plain, leaves), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-13)
@@ -117,10 +136,9 @@ def test_equals_the_plain_reference() -> None:
 @pytest.mark.parametrize("need_grad", [False, True])
 def test_opcheck(need_grad: bool) -> None:
     features, mask, targets, mu, sigma = scene(dtype=torch.float32)
-    leaves = [x.requires_grad_(need_grad) for x in (features, mu, sigma)]
-    base = torch.tensor(2.0).requires_grad_(need_grad)
-    arguments = (leaves[0], mask, *targets, *leaves[1:], base, DELTA, TEMPERATURE, 0.3)
-    results = torch.library.opcheck(torch.ops.asl_fast.contrastive_similarity_loss.default, arguments)
+    features, mu, sigma, base = (x.requires_grad_(need_grad) for x in (features, mu, sigma, torch.tensor(2.0)))
+    given = operands(features, mask, targets, mu, sigma, base)
+    results = torch.library.opcheck(torch.ops.asl_fast.contrastive_similarity_loss.default, given)
     assert set(results.values()) == {"SUCCESS"}
 
 
@@ -263,7 +281,7 @@ def test_anchor_without_positive_is_skipped() -> None:
     # The two features of an instance are of one class, so only info_nce itself can meet such an anchor.
     vectors = torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     background = torch.randn(1, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    loss = reference.info_nce(torch.cat([vectors, background]), torch.tensor([0, 0, 1, -1]), 0.5)
+    loss = _info_nce.info_nce(torch.cat([vectors, background]), torch.tensor([0, 0, 1, -1]), 0.5)
     unit = torch.nn.functional.normalize(torch.cat([vectors, background]), dim=-1)
     sim = torch.exp(unit @ unit.T / 0.5)
     wanted = -(torch.log(sim[0, 1] / sim[0, 1:].sum()) + torch.log(sim[1, 0] / (sim[1].sum() - sim[1, 1]))) / 2
@@ -296,7 +314,7 @@ def test_many_instances_for_any_number_of_threads(implementation: str) -> None:
     if implementation == "cpu":
         assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
     wide = [x.detach().double().requires_grad_() for x in leaves]
-    plain = reference.contrastive_similarity_loss(wide[0], mask, *targets, *wide[1:], DELTA, TEMPERATURE)
+    plain = reference.plain_loss(operands(wide[0], mask, targets, *wide[1:]))
     # Exponents reach 1 / 0.07: an error of 1e-7 in a cosine grows fifteenfold.
     for a, b in zip(found[0], [plain, *torch.autograd.grad(plain, wide)], strict=True):
         torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-5 * float(b.detach().abs().max()))

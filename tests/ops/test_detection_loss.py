@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fused loss equals its parts put together, in values and gradients; registration, compilation, edges, errors."""
+"""The fused loss equals the equations, in values and gradients; registration, compilation, edges, errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from torch import Tensor
 
 from asl_fast import RaggedTargets, assign_points, backend
 from asl_fast.ops.detection_loss import detection_loss
-from tests.detection_scene import Scene, composed, scene
+from asl_fast.reference.detection_loss import Operands
+from tests.detection_scene import Scene, expected, scene
 from tests.kernels import examples
 from tests.ops import checks
 
@@ -33,17 +34,17 @@ def gradients(data: Scene, value: Tensor) -> list[Tensor]:
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("name", checks.implementations("detection_loss"))
-def test_equals_its_parts(name: str, options: dict[str, Any]) -> None:
+def test_equals_the_equations(name: str, options: dict[str, Any]) -> None:
     dtype = torch.float64 if name != "triton" else torch.float32
     wide = scene(dtype=torch.float64)
     data = Scene(*(x.detach().to(dtype).requires_grad_() for x in wide[:5]), *wide[5:])
-    expected = composed(wide, **options)
+    wanted = expected(wide, **options)
     with backend(name):
         found = data.call(**options)
         exact = {"rtol": 1e-10, "atol": 1e-12} if dtype == torch.float64 else {"rtol": 2e-5, "atol": 1e-6}
-        for one, other in zip(found[:6], expected, strict=True):
+        for one, other in zip(found[:6], wanted, strict=True):
             torch.testing.assert_close(one.double(), other.double(), **exact)
-        for one, other in zip(found[:4], expected[:4], strict=True):
+        for one, other in zip(found[:4], wanted[:4], strict=True):
             if other.requires_grad:
                 for ours, theirs in zip(gradients(data, one), gradients(wide, other), strict=True):
                     torch.testing.assert_close(ours.double(), theirs, **exact)
@@ -66,7 +67,7 @@ def test_gaussians_are_handed_on_with_gradient(name: str) -> None:
     for raw, wanted in ((data.raw_mu, mu), (data.raw_sigma, sigma)):
         assert raw.grad is not None and wanted.grad is not None
         torch.testing.assert_close(raw.grad.double(), wanted.grad, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(found.frames, data.targets.segments)
+    torch.testing.assert_close(found.segments_finest, data.targets.segments)
 
 
 def test_gradients_are_those_of_the_values() -> None:
@@ -91,12 +92,25 @@ def test_registration(dtype: torch.dtype) -> None:
             return value.detach().to(dtype).requires_grad_(value.requires_grad)
         return value
 
-    given = tuple(cast(value) for value in examples.arguments("detection_loss"))
+    given = Operands(*map(cast, examples.arguments("detection_loss")))
     assert isinstance(op := torch.ops.asl_fast.detection_loss.default, torch._ops.OpOverload)
     assert set(torch.library.opcheck(op, given).values()) == {"SUCCESS"}
-    plain = (*given[:2], None, *given[3:8], None, None, given[10], [], False, [False] * 2, [-1] * 2, *given[15:-1])
-    assert set(torch.library.opcheck(op, (*plain, [True, True, False, False])).values()) == {"SUCCESS"}
-    assert set(torch.library.opcheck(op, (*plain, [False] * 4), test_utils="test_faketensor").values()) == {"SUCCESS"}
+    plain = given._replace(
+        predicted_quality=None,
+        raw_mu=None,
+        raw_sigma=None,
+        gaussian_form=[],
+        class_level=False,
+        cls_sensitive=False,
+        loc_sensitive=False,
+        cls_column=-1,
+        loc_column=-1,
+        need_predicted_quality=False,
+        need_gaussians=False,
+    )
+    assert set(torch.library.opcheck(op, plain).values()) == {"SUCCESS"}
+    unneeded = plain._replace(need_logits=False, need_offsets=False)
+    assert set(torch.library.opcheck(op, unneeded, test_utils="test_faketensor").values()) == {"SUCCESS"}
     if dtype == torch.float32:
         backward = torch.ops.asl_fast.detection_loss_backward.default
         given = examples.arguments("detection_loss_backward")
@@ -161,8 +175,8 @@ def test_errors_name_the_argument() -> None:
         detection_loss(data.logits, data.offsets[:, :5], data.mask, *common)
     with pytest.raises(TypeError, match="mask must be bool"):
         detection_loss(data.logits, data.offsets, data.mask.int(), *common)
-    with pytest.raises(ValueError, match=r"quality must be \(2, 56, 1\)"):
-        detection_loss(data.logits, data.offsets, data.mask, *common, quality=data.quality, branches=("cls",))
+    with pytest.raises(ValueError, match=r"predicted_quality must be \(2, 56, 1\)"):
+        detection_loss(data.logits, data.offsets, data.mask, *common, predicted_quality=data.quality, branches=("cls",))
     with pytest.raises(ValueError, match="'box'"):
         data.call(branches=("box",))
     with pytest.raises(ValueError, match=r"gaussians.mu must be \(5, 3\)"):

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from asl_fast import sensitivity_focal_loss
+from asl_fast.reference.sensitivity_focal_loss import Operands
 from tests.ops import checks
 from tests.shared import shared_file
 
@@ -253,9 +254,22 @@ def test_registration(reduction: str, sparse: bool) -> None:
     targets = ids if sparse else one_hot(ids, 4)
     weights = random(2, 3, seed=1).exp().requires_grad_()
     mask = torch.tensor([[True, True, False], [True, False, True]])
+    given = Operands(
+        logits=logits,
+        targets=targets,
+        weights=weights,
+        mask=mask,
+        alpha=0.25,
+        gamma=2.0,
+        label_smoothing=0.1,
+        reduction=reduction,
+        need_logits=True,
+        need_weights=True,
+    )
     op = torch.ops.asl_fast.sensitivity_focal_loss.default
-    checks.opcheck(op, logits, targets, weights, mask, 0.25, 2.0, 0.1, reduction, True, True)
-    checks.opcheck(op, logits.detach(), targets, None, None, -1.0, 0.0, 0.0, reduction, False, False)
+    checks.opcheck(op, *given)
+    bare = given._replace(logits=logits.detach(), weights=None, mask=None, need_logits=False, need_weights=False)
+    checks.opcheck(op, *bare._replace(alpha=-1.0, gamma=0.0, label_smoothing=0.0))
 
 
 @pytest.mark.parametrize("reduction", ["none", "sum"])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two processes on the CPU train one detector."""
+"""Which device and number format a run takes, and two processes on the CPU that train one detector."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from asl_fast.training.distributed import start_processes
+from asl_fast.training.distributed import start_processes, uses_bf16
 from asl_fast.training.run_folder import RunFolder
+
+CPU = torch.device("cpu")
 
 WORKER = """
 import sys
@@ -81,3 +83,29 @@ def test_one_process_needs_no_group() -> None:
 def test_a_device_that_is_not_there(device: str) -> None:
     with pytest.raises(ValueError, match=f"device '?{device}"):
         start_processes(device)
+
+
+def test_precision_as_asked_for() -> None:
+    assert uses_bf16("bf16", CPU)
+    assert not uses_bf16("fp32", CPU)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"avx512_bf16": True}, True),
+        ({"amx_bf16": True, "avx512_bf16": False}, True),
+        ({"avx2": True}, False),
+        ({}, False),
+    ],
+)
+def test_auto_follows_the_processor(
+    capabilities: dict[str, bool], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert uses_bf16("auto", CPU) is expected
+
+
+def test_auto_on_a_torch_that_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert not uses_bf16("auto", CPU)

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-from asl_fast.data import DatasetBundle
-from asl_fast.evaluation.protocols import evaluate_protocol
-from asl_fast.models.inference import Detections
+from asl_fast.data.bundle import DatasetBundle
+from asl_fast.evaluation.protocols import evaluate_protocol, run_protocol
+from asl_fast.models.postprocess import Detections
 from asl_fast.training.checkpoint import CheckpointError, load_checkpoint
 from asl_fast.training.config import EvaluationConfig, OptimizerConfig, TrainConfig
-from asl_fast.training.inference import configured_protocol, ground_truth_columns, predict, prediction_columns
 from asl_fast.training.loop import NonFiniteLossError, Result, train
 from asl_fast.training.metrics_log import read_metrics
 from asl_fast.training.presets import with_variant
 from asl_fast.training.run_folder import RunFolder
+from asl_fast.training.scoring import ground_truth_columns, predict, prediction_columns
 from tests.training.tiny import CPU, tiny_bundle, tiny_config
 
 
@@ -149,7 +149,8 @@ def test_a_detector_that_finds_nothing_scores_zero() -> None:
     nothing = Detections(torch.empty(0, 2), torch.empty(0), torch.empty(0, dtype=torch.int64))
     columns = prediction_columns([(video.id, nothing) for video in bundle.test.videos])
     assert columns["segments"].shape == (0, 2)
-    scores = evaluate_protocol(configured_protocol(tiny_config()), ground_truth_columns(bundle.test.videos), columns)
+    protocol = run_protocol("tiny", vars(tiny_config().evaluation))
+    scores = evaluate_protocol(protocol, ground_truth_columns(bundle.test.videos), columns)
     assert scores.average_map == 0.0
 
 

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asl_fast.data import Annotations, FeatureManifest, InMemoryFeatureStore, Video
-from asl_fast.data.decision import Decision
-from asl_fast.data.own_data import OwnData
-from asl_fast.data.own_split import SplitRule
+from asl_fast.data.annotations.video import Annotations, Video
+from asl_fast.data.custom.data import OwnData
+from asl_fast.data.custom.decision import Decision
+from asl_fast.data.custom.split import SplitRule
+from asl_fast.data.features.manifest import FeatureManifest
+from asl_fast.data.features.store import InMemoryFeatureStore
 from asl_fast.data.source import DataSource
 from asl_fast.training.config import DataConfig, TrainConfig
 from asl_fast.training.own_preset import explain, own_data_name, own_preset

@@ -8,14 +8,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from asl_fast.data import BENCHMARKS, collate
-from asl_fast.training.inference import detect_batch
+from asl_fast.data.collate import collate
+from asl_fast.data.datasets.catalogue import DATASETS
 from asl_fast.training.presets import preset
 from asl_fast.training.run import load
+from asl_fast.training.scoring import detect_batch
 from asl_fast.training.state import TrainingState, TrainingStep, ragged_targets
 
 
-@pytest.mark.parametrize("name", [name for name in BENCHMARKS if name != "hapt"])
+@pytest.mark.parametrize("name", [name for name, entry in DATASETS.items() if entry.has_twin])
 def test_a_step_on_the_smoke_twin(name: str) -> None:
     config = preset(name, "smoke")
     bundle = load(config)

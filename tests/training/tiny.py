@@ -11,8 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from asl_fast.data import Annotations, DatasetBundle, DetectionDataset, FeatureGrid, InMemoryFeatureStore, Video
-from asl_fast.models import DetectorConfig
+from asl_fast.data.annotations.video import Annotations, Video
+from asl_fast.data.bundle import DatasetBundle
+from asl_fast.data.dataset import DetectionDataset
+from asl_fast.data.features.store import InMemoryFeatureStore
+from asl_fast.data.grid import FeatureGrid
+from asl_fast.models.config import DetectorConfig
 from asl_fast.training.config import DataConfig, EvaluationConfig, OptimizerConfig, TrainConfig
 from asl_fast.training.distributed import Processes
 

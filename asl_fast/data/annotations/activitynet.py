@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ActivityNet layout that most of the field uses: official ActivityNet, and ActionFormer's and OpenTAD's files.
+
+``{"database": {video: {"subset", "duration", "fps"?, "annotations": [{"segment": [s, e], "label", "label_id"?}]}}}``;
+Ego4D conversions have the same entries by clip, with or without ``"database"`` around them; MultiTHUMOS and Charades
+have ``"actions": [[class, s, e]]`` in place of annotations. Detections are ``{"results": {video: [{..., "score"}]}}``.
+Training and ``check_data`` take `Annotations` from here; evaluation makes tables of the same videos.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asl_fast.data.annotations.entries import Entry, ReversedSegments, is_class_id, read_action_rows, read_entries
+from asl_fast.data.annotations.problems import AnnotationError, Problems
+from asl_fast.data.annotations.video import Annotations, Video
+from asl_fast.files import number, read_json, write_json
+
+_OWN_KEYS = {"subset", "duration", "fps", "annotations"}
+
+
+@dataclass(frozen=True)
+class ListedVideo:
+    """One video as the file has it.
+
+    Attributes:
+        subset: Split, None where the file does not say.
+        duration_sec: Length, a finite number, None where the file does not say.
+        fps: Frame rate, None where the file does not say.
+        entries: Its annotations; none where the file has no list.
+    """
+
+    subset: str | None
+    duration_sec: float | None
+    fps: float | None
+    entries: tuple[Entry, ...]
+
+
+def read_object(path: str | Path) -> dict[str, Any]:
+    """Read the JSON object in a file.
+
+    Raises:
+        FileNotFoundError: When there is no such file.
+        AnnotationError: When it cannot be read, is not valid JSON, or holds something else.
+    """
+    try:
+        content = read_json(path)
+    except ValueError as error:
+        raise AnnotationError(str(error)) from None
+    if not isinstance(content, dict):
+        raise AnnotationError(
+            f"{path}: expected a JSON object, found {content!r:.40}; is this an ActivityNet-style file?"
+        )
+    return content
+
+
+def read_database(path: str | Path) -> dict[str, Any]:
+    """Read what an annotation file holds by video, with or without ``"database"`` around it.
+
+    Raises:
+        FileNotFoundError, AnnotationError: As `read_object`; when it is another kind of file.
+    """
+    content = read_object(path)
+    wrapped = "database" in content
+    database = content["database"] if wrapped else content
+    # Without "database" around them, entries of another kind say that this is another format.
+    if not isinstance(database, dict) or not (wrapped or all(isinstance(entry, dict) for entry in database.values())):
+        raise AnnotationError(
+            f"{path}: 'database' must map video ids to objects, found {database!r:.60}; is this an ActivityNet-style "
+            "file?"
+        )
+    return database
+
+
+def read_results(path: str | Path) -> dict[str, Any]:
+    """Read what a detection file holds by video.
+
+    Raises:
+        FileNotFoundError, AnnotationError: As `read_object`; when it is another kind of file.
+    """
+    results = read_object(path).get("results")
+    if not isinstance(results, dict):
+        raise AnnotationError(f"{path}: key 'results' must map video ids to lists, found {results!r:.80}")
+    return results
+
+
+def read_listed_video(entry: object, where: str, *, reversed_segments: ReversedSegments = "keep") -> ListedVideo:
+    """Read one video of `read_database`.
+
+    Args:
+        entry: Its value there.
+        where: File and video, for messages.
+        reversed_segments: See `read_entries`.
+
+    Raises:
+        AnnotationError: Naming what cannot be used.
+    """
+    if not isinstance(entry, dict):
+        raise AnnotationError(f"{where}: expected {{'subset', 'duration', 'annotations'}}, found {entry!r:.80}")
+    subset, duration, rate = entry.get("subset"), entry.get("duration"), entry.get("fps")
+    if subset is not None and not isinstance(subset, str):
+        raise AnnotationError(f"{where}: 'subset' must name its split, found {subset!r}")
+    if "actions" in entry and "annotations" not in entry:
+        entries = read_action_rows(entry["actions"], where, reversed_segments=reversed_segments)
+    else:
+        entries = read_entries(entry.get("annotations"), where, reversed_segments=reversed_segments)
+    try:
+        return ListedVideo(
+            subset,
+            None if duration is None else number(duration, f"{where}, 'duration'"),
+            None if rate is None else number(rate, f"{where}, 'fps'"),
+            tuple(entries),
+        )
+    except ValueError as error:
+        raise AnnotationError(str(error)) from None
+
+
+def read_activitynet_json(
+    path: str | Path,
+    *,
+    name: str | None = None,
+    class_names: Sequence[str] | None = None,
+    durations_sec: Mapping[str, float] | None = None,
+    fps: Mapping[str, float] | None = None,
+    default_subset: str | None = None,
+    strict: bool = False,
+) -> Annotations:
+    """Read an ActivityNet-style file.
+
+    Class ids are, in this order: positions in ``class_names``; ``label_id`` where the file has it, or a ``label`` that
+    is an id itself; the alphabetical order of the labels that occur. An id without a name is called ``class_<id>``, one
+    that no label uses ``unused_<id>``.
+
+    Args:
+        path: The file, plain or ``.gz``.
+        name: Name of the data set; None takes the file's.
+        class_names: Names by id.
+        durations_sec: Length by video, for files without ``duration``.
+        fps: Frame rate by video, for files without ``fps``.
+        default_subset: Subset of videos without ``subset``; None makes that an error.
+        strict: Stop at the first bad video instead of skipping it with a counted warning.
+
+    Raises:
+        FileNotFoundError: When the file is not there.
+        AnnotationError: When it is no such file, when ``label_id`` contradicts itself, when no video is left; when
+            strict, also for a video with an unknown class, no duration or subset, or a segment that is not two numbers.
+    """
+    database = read_database(path)
+    name = name or Path(path).name.split(".")[0]
+    names = tuple(class_names) if class_names is not None else _class_names(database, path)
+    ids: dict[str | int, int] = {index: index for index in range(len(names))}
+    ids |= {label: index for index, label in enumerate(names)}
+    problems = Problems(name, strict=strict)
+    videos = {}
+    for video_id, entry in database.items():
+        where = f"{path}, video {video_id!r}"
+        try:
+            listed = read_listed_video(entry, where)
+            subset = listed.subset if listed.subset is not None else default_subset
+            duration = listed.duration_sec if listed.duration_sec is not None else (durations_sec or {}).get(video_id)
+            if duration is None:
+                raise AnnotationError(f"{where}: no 'duration'; add it, or give durations_sec")
+            if subset is None:
+                raise AnnotationError(f"{where}: 'subset' must name its split, found None")
+            videos[video_id] = Video(
+                id=video_id,
+                subset=subset,
+                duration_sec=duration,
+                segments_sec=np.array([each[:2] for each in listed.entries], np.float64).reshape(-1, 2),
+                labels=_labels(listed.entries, ids, where),
+                fps=listed.fps if listed.fps is not None else (fps or {}).get(video_id),
+                extra={key: value for key, value in entry.items() if key not in _OWN_KEYS},
+            )
+        except ValueError as error:
+            problems.skip(video_id, "bad annotation", error, path)
+    problems.summarise()
+    if not videos:
+        raise AnnotationError(f"{path}: no usable video ({len(database)} in the file)")
+    return Annotations(name, names, videos, problems.skipped)
+
+
+def write_activitynet_json(annotations: Annotations, path: str | Path) -> None:
+    """Write the ActivityNet layout with ``label_id``; `read_activitynet_json` gives the same annotations back."""
+    database = {}
+    for video in annotations.videos.values():
+        entry: dict[str, Any] = {"subset": video.subset, "duration": video.duration_sec}
+        if video.fps is not None:
+            entry["fps"] = video.fps
+        entry |= {key: value for key, value in video.extra.items() if isinstance(value, (str, int, float))}
+        entry["annotations"] = [
+            {"segment": segment, "label": annotations.class_names[label], "label_id": label}
+            for segment, label in zip(video.segments_sec.tolist(), video.labels.tolist(), strict=True)
+        ]
+        database[video.id] = entry
+    write_json(path, {"version": annotations.name, "database": database})
+
+
+def _labels(entries: Sequence[Entry], ids: Mapping[str | int, int], where: str) -> NDArray[np.int64]:
+    for position, entry in enumerate(entries):
+        if entry.label not in ids:
+            names = [name for name in ids if isinstance(name, str)]
+            known = f"{len(names)} classes, e.g. {', '.join(map(repr, names[:3]))}"
+            raise AnnotationError(f"{where}, annotation {position}: unknown class {entry.label!r}; known are {known}")
+    return np.array([ids[entry.label] for entry in entries], np.int64)
+
+
+def _class_names(database: Mapping[str, Any], path: str | Path) -> tuple[str, ...]:
+    """Names by id of all classes that occur, also in videos that are of no use: leaving one out must not change ids."""
+    by_label: dict[str, int | None] = {}
+    by_id: dict[int, str] = {}
+    bare_ids: set[int] = set()
+    for video_id, entry in database.items():
+        where = f"{path}, video {video_id!r}"
+        found = entry.get("annotations") if isinstance(entry, dict) else None
+        for instance in found if isinstance(found, list) else []:
+            # Entries that are no instance at all are reported with their video, later.
+            if not isinstance(instance, dict):
+                continue
+            label_id = instance.get("label_id")
+            label = instance.get("label", label_id)
+            if is_class_id(label):
+                bare_ids.add(label)
+            if not isinstance(label, str) or (label_id is not None and not is_class_id(label_id)):
+                continue
+            if by_label.setdefault(label, label_id) != label_id:
+                raise AnnotationError(f"{where}: {label!r} has label_id {label_id}, elsewhere {by_label[label]}")
+            if label_id is not None and by_id.setdefault(label_id, label) != label:
+                raise AnnotationError(f"{where}: label_id {label_id} is {label!r}, elsewhere {by_id[label_id]!r}")
+    if not by_id and not bare_ids:
+        return tuple(sorted(by_label))
+    if by_label and not by_id:
+        raise AnnotationError(f"{path}: labels are class names in some entries and integer ids in others")
+    last = max((*by_id, *bare_ids))
+    unnamed = (f"class_{index}" if index in bare_ids else f"unused_{index}" for index in range(last + 1))
+    return tuple(by_id.get(index, other) for index, other in enumerate(unnamed))

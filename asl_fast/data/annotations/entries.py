@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a single annotation or detection in a JSON file must be, for training, ``check_data`` and evaluation alike.
+
+Two layouts are in use: ``{"segment": [start, end], "label": name or id, "label_id"?, "score"?}`` of ActivityNet, and
+``[class id, start, end]`` of MultiTHUMOS and Charades. Times are in seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple, TypeGuard
+
+from asl_fast.data.annotations.problems import AnnotationError
+from asl_fast.files import number
+
+ReversedSegments = Literal["keep", "error"]
+_INFINITY = float("inf")
+
+
+class Entry(NamedTuple):
+    """One annotated or detected action.
+
+    Attributes:
+        start_sec: Its start, a finite number.
+        end_sec: Its end.
+        label: Class name, or class id where the file gives no name.
+        label_id: Class id where the file gives one beside the name.
+        score: Of a detection; 0 for an annotation.
+    """
+
+    start_sec: float
+    end_sec: float
+    label: str | int
+    label_id: int | None = None
+    score: float = 0.0
+
+
+def is_class_id(value: object) -> TypeGuard[int]:
+    """Whether a value can be the id of a class: a whole number from 0 on."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def read_entries(
+    listed: object, where: str, *, scores: bool = False, reversed_segments: ReversedSegments = "keep"
+) -> list[Entry]:
+    """Read the annotations or detections of one video.
+
+    Args:
+        listed: The list in the file, a layout of `Entry`; None, where the file has none, is no entry.
+        where: File and video, for messages.
+        scores: Every entry needs a score, as detections do.
+        reversed_segments: ``"keep"`` takes segments that end before they start as they are, ``"error"`` refuses them.
+            Segments without length, and those that lie outside the video, are always taken as they are.
+
+    Raises:
+        AnnotationError: Naming the first entry that cannot be used, and why.
+    """
+    key = "'results'" if scores else "'annotations'"
+    if listed is None:
+        return []
+    if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
+        raise AnnotationError(f"{where}: {key} must be a list of objects, found {listed!r:.80}")
+    entries: list[Entry] = []
+    try:
+        for item in listed:
+            entries.append(_read_object(item, scores, reversed_segments))
+    except ValueError as error:
+        noun = "detection" if scores else "annotation"
+        raise AnnotationError(f"{where}, {noun} {len(entries)}: {error}") from None
+    return entries
+
+
+def read_action_rows(listed: object, where: str, *, reversed_segments: ReversedSegments = "keep") -> list[Entry]:
+    """Read the ``[class id, start, end]`` rows of one video; arguments and errors as of `read_entries`."""
+    if not isinstance(listed, list):
+        raise AnnotationError(f"{where}: 'actions' is missing or of the wrong kind, found {listed!r:.80}")
+    entries: list[Entry] = []
+    try:
+        for row in listed:
+            entries.append(_read_row(row, reversed_segments))
+    except ValueError as error:
+        raise AnnotationError(f"{where}, action {len(entries)}: {error}") from None
+    return entries
+
+
+def _read_object(item: dict[str, Any], scores: bool, reversed_segments: ReversedSegments) -> Entry:
+    segment, label_id = item.get("segment"), item.get("label_id")
+    label = item.get("label", label_id)
+    if label_id is not None and not is_class_id(label_id):
+        raise ValueError(f"label_id of {label!r} must be a whole number, found {label_id!r}")
+    if not isinstance(label, str) and not is_class_id(label):
+        raise ValueError(f"unknown class {label!r}; 'label' must be the name of a class, or its id, a whole number")
+    if not isinstance(segment, list) or len(segment) != 2:
+        raise ValueError(f"'segment' must be [start, end] in seconds, found {segment!r}")
+    start, end = _seconds(segment[0], segment[1], "'segment'", reversed_segments)
+    return Entry(start, end, label, label_id, number(item.get("score"), "'score'") if scores else 0.0)
+
+
+def _read_row(row: object, reversed_segments: ReversedSegments) -> Entry:
+    if not isinstance(row, list) or len(row) != 3:
+        raise ValueError(f"expected [class, start, end], found {row!r}")
+    class_id = number(row[0], "class")
+    start, end = _seconds(row[1], row[2], "[class, start, end]", reversed_segments)
+    if class_id != int(class_id) or class_id < 0:
+        raise ValueError(f"unknown class {row[0]!r}; a class is given by its id, a whole number")
+    return Entry(start, end, int(class_id))
+
+
+def _seconds(start: object, end: object, key: str, reversed_segments: ReversedSegments) -> tuple[float, float]:
+    # Detection files have millions of these: what is in order is told by one comparison.
+    if type(start) is float and type(end) is float and -_INFINITY < start <= end < _INFINITY:
+        return start, end
+    start_sec, end_sec = number(start, key), number(end, key)
+    if end_sec < start_sec and reversed_segments == "error":
+        raise ValueError(f"{key} must not end before it starts, found {[start, end]}")
+    return start_sec, end_sec

@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Features in files: one per video, or one HDF5 file for all; several extractors side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asl_fast.data.features.array_files import EXTENSIONS, hdf5_array, open_hdf5, read_array, read_shape, squeezed
+from asl_fast.data.features.packed_store import PackedFeatureStore, is_packed
+from asl_fast.data.features.store import NamedFeatureStore, check_features
+
+
+class FolderFeatureStore:
+    """A folder with one file per video, ``<prefix><video id><suffix><extension>``.
+
+    Args:
+        folder: Where the files lie.
+        dim: Width of a feature vector; None takes it from the first file.
+        prefix: Text before the video id, e.g. ``"v_"`` for ActivityNet.
+        suffix: Text after it.
+        extension: One of ``array_files.EXTENSIONS``; None takes the one that occurs in the folder.
+        key: Entry of files that hold several arrays.
+        transposed: The files hold (D, T).
+
+    Raises:
+        FileNotFoundError: When the folder is not there or holds no feature file.
+        ValueError: When the extension is not clear.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        dim: int | None = None,
+        prefix: str = "",
+        suffix: str = "",
+        extension: str | None = None,
+        key: str | None = None,
+        transposed: bool = False,
+    ) -> None:
+        self.folder = Path(folder)
+        self.prefix = prefix
+        self.suffix = suffix
+        self.key = key
+        self.transposed = transposed
+        if not self.folder.is_dir():
+            raise FileNotFoundError(f"feature folder {self.folder} does not exist")
+        files = sorted(file for file in self.folder.iterdir() if file.suffix.lower() in EXTENSIONS)
+        if not files:
+            raise FileNotFoundError(f"feature folder {self.folder} holds no {', '.join(EXTENSIONS)} file")
+        found = sorted({file.suffix for file in files})
+        if extension is None and len(found) > 1:
+            raise ValueError(
+                f"feature folder {self.folder} holds {', '.join(found)} files: set extension to one of them"
+            )
+        self.extension = found[0] if extension is None else extension
+        self._stems = {file.name.removesuffix(self.extension) for file in files if file.name.endswith(self.extension)}
+        self._dim = dim
+
+    @property
+    def dim(self) -> int:
+        """Width of a feature vector."""
+        if self._dim is None:
+            shape = self._first_shape()
+            self._dim = shape[0] if self.transposed else shape[-1]
+        return self._dim
+
+    def _first_shape(self) -> tuple[int, ...]:
+        """Shape in the first file that can be read: a damaged one is a matter of its own video."""
+        first: ValueError | None = None
+        for stem in sorted(self._stems):
+            try:
+                return read_shape(self.folder / (stem + self.extension), self.key)
+            except ValueError as error:
+                first = first or error
+        raise first or ValueError(f"feature folder {self.folder} holds no {self.extension} file")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the files without extension, whether or not they begin with the prefix."""
+        return tuple(sorted(self._stems))
+
+    @property
+    def video_ids(self) -> tuple[str, ...]:
+        """Ids of the videos that have a file."""
+        fits = (stem for stem in self._stems if stem.startswith(self.prefix) and stem.endswith(self.suffix))
+        return tuple(sorted(stem[len(self.prefix) : len(stem) - len(self.suffix)] for stem in fits))
+
+    def path(self, video_id: str) -> Path:
+        """File that holds a video's features, whether or not it exists."""
+        return self.folder / f"{self.prefix}{video_id}{self.suffix}{self.extension}"
+
+    def load(self, video_id: str) -> NDArray[np.float32]:
+        """Features (T, dim) float32.
+
+        Raises:
+            FileNotFoundError: Naming the file, and one that looks alike if there is one.
+            ValueError: Naming the file, when it is damaged, of another width or holds values that are not finite.
+        """
+        path = self._existing(video_id)
+        array = read_array(path, self.key)
+        array = np.ascontiguousarray(array.T) if self.transposed else array
+        check_features(array, self.dim, str(path))
+        return array
+
+    def length(self, video_id: str) -> int:
+        """Count feature vectors, from the header where the format has one; the width is checked as well."""
+        path = self._existing(video_id)
+        shape = read_shape(path, self.key)
+        return _check_shape(tuple(reversed(shape)) if self.transposed else shape, self.dim, str(path))
+
+    def __contains__(self, video_id: object) -> bool:
+        return f"{self.prefix}{video_id}{self.suffix}" in self._stems
+
+    def _existing(self, video_id: str) -> Path:
+        path = self.path(video_id)
+        if video_id not in self:
+            alike = [stem for stem in self._stems if video_id in stem]
+            hint = f"; {min(alike)}{self.extension} is there: set prefix or suffix" if alike else ""
+            raise FileNotFoundError(f"no features for video {video_id!r}: {path} does not exist{hint}")
+        return path
+
+
+class Hdf5FeatureStore:
+    """One HDF5 file with an entry per video: a data set, or a group with the features inside.
+
+    Args:
+        path: The file.
+        dim: Width of a feature vector; None takes it from the first entry.
+        prefix: Text before the video id in the entry's name.
+        suffix: Text after it.
+        key: Name of the data set inside a video's group.
+        transposed: The entries are (D, T).
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        dim: int | None = None,
+        prefix: str = "",
+        suffix: str = "",
+        key: str | None = None,
+        transposed: bool = False,
+    ) -> None:
+        self.path = Path(path)
+        self.prefix = prefix
+        self.suffix = suffix
+        self.key = key
+        self.transposed = transposed
+        # Opened anew by each process: an HDF5 handle does not survive a fork.
+        with open_hdf5(self.path) as file:
+            self._names = frozenset(file)
+        if not self._names:
+            raise ValueError(f"{self.path} holds no entries")
+        self._dim = dim
+
+    @property
+    def dim(self) -> int:
+        """Width of a feature vector."""
+        if self._dim is None:
+            with open_hdf5(self.path) as file:
+                shape = squeezed(tuple(self._entry(file, min(self._names)).shape))
+            self._dim = shape[0] if self.transposed else shape[-1]
+        return self._dim
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the entries, whether or not they begin with the prefix."""
+        return tuple(sorted(self._names))
+
+    @property
+    def video_ids(self) -> tuple[str, ...]:
+        """Ids of the videos that have an entry."""
+        fits = (name for name in self._names if name.startswith(self.prefix) and name.endswith(self.suffix))
+        return tuple(sorted(name[len(self.prefix) : len(name) - len(self.suffix)] for name in fits))
+
+    def load(self, video_id: str) -> NDArray[np.float32]:
+        """Features (T, dim) float32; raises as `FolderFeatureStore.load`."""
+        name = self._name(video_id)
+        with open_hdf5(self.path) as file:
+            try:
+                values = np.asarray(self._entry(file, name)[()])
+            except OSError as error:
+                raise ValueError(f"{self.path}, entry {name!r} is damaged ({error}); copy the file again") from error
+        if values.dtype.kind != "f":
+            raise ValueError(f"{self.path}, entry {name!r}: features must be floating point, found {values.dtype}")
+        values = values.reshape(squeezed(values.shape))
+        array = np.ascontiguousarray(values.T if self.transposed else values, dtype=np.float32)
+        check_features(array, self.dim, f"{self.path}, entry {name!r}")
+        return array
+
+    def length(self, video_id: str) -> int:
+        """Count feature vectors; the width is checked as well."""
+        name = self._name(video_id)
+        with open_hdf5(self.path) as file:
+            shape = squeezed(tuple(self._entry(file, name).shape))
+        shape = tuple(reversed(shape)) if self.transposed else shape
+        return _check_shape(shape, self.dim, f"{self.path}, entry {name!r}")
+
+    def __contains__(self, video_id: object) -> bool:
+        return f"{self.prefix}{video_id}{self.suffix}" in self._names
+
+    def _name(self, video_id: str) -> str:
+        if video_id not in self:
+            alike = [name for name in self._names if video_id in name]
+            hint = f"; {min(alike)!r} is there: set prefix or suffix" if alike else ""
+            raise FileNotFoundError(f"no features for video {video_id!r}: {self.path} has no such entry{hint}")
+        return f"{self.prefix}{video_id}{self.suffix}"
+
+    def _entry(self, file: Any, name: str) -> Any:
+        entry = file[name]
+        if hasattr(entry, "shape"):
+            return entry
+        try:
+            return hdf5_array(entry, self.key)
+        except ValueError as error:
+            raise ValueError(f"{self.path}, entry {name!r}: {error}") from None
+
+
+class ConcatenatedFeatureStore:
+    """Several extractors side by side, cut to the shortest.
+
+    Args:
+        stores: One store per extractor, in channel order.
+        tolerance: Largest difference in length that is taken for an extractor's rounding at the end.
+
+    Raises:
+        ValueError: When no store is given.
+    """
+
+    def __init__(self, stores: Sequence[NamedFeatureStore], *, tolerance: int = 4) -> None:
+        if not stores:
+            raise ValueError("ConcatenatedFeatureStore: no stores")
+        self.stores = tuple(stores)
+        self.tolerance = tolerance
+
+    @property
+    def dim(self) -> int:
+        """Width of a feature vector, all extractors together."""
+        return sum(store.dim for store in self.stores)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the first extractor's files or entries."""
+        return self.stores[0].names
+
+    @property
+    def video_ids(self) -> tuple[str, ...]:
+        """Ids of the videos that every extractor has."""
+        return tuple(sorted(set.intersection(*(set(store.video_ids) for store in self.stores))))
+
+    def load(self, video_id: str) -> NDArray[np.float32]:
+        """Features (T, dim) float32; raises ValueError when the extractors disagree on the length."""
+        arrays = [store.load(video_id) for store in self.stores]
+        steps = self._common(video_id, (len(array) for array in arrays))
+        return np.concatenate([array[:steps] for array in arrays], axis=1)
+
+    def length(self, video_id: str) -> int:
+        """Count the feature vectors that all extractors have."""
+        return self._common(video_id, (store.length(video_id) for store in self.stores))
+
+    def __contains__(self, video_id: object) -> bool:
+        return all(video_id in store for store in self.stores)
+
+    def _common(self, video_id: str, lengths: Iterable[int]) -> int:
+        steps = list(lengths)
+        if max(steps) - min(steps) > self.tolerance:
+            raise ValueError(
+                f"video {video_id!r}: the extractors give {steps} feature vectors, more than {self.tolerance} apart; "
+                "they were not extracted with the same stride"
+            )
+        return min(steps)
+
+
+def open_store(path: str | Path, **options: Any) -> FolderFeatureStore | Hdf5FeatureStore | PackedFeatureStore:
+    """Open the store at a path: a packed store, a folder of files, or one HDF5 file. Options are those of the store.
+
+    Raises:
+        FileNotFoundError: When the path does not exist.
+        ValueError: For a file of another format, or options about files with a packed store.
+    """
+    path = Path(path)
+    if is_packed(path):
+        unused = sorted(key for key, value in options.items() if key not in ("dim", "prefix") and value)
+        if unused:
+            raise ValueError(f"{path} is a packed store, which has no {' and '.join(unused)}: leave it out")
+        return PackedFeatureStore(path, dim=options.get("dim"), prefix=options.get("prefix", ""))
+    if path.is_dir():
+        return FolderFeatureStore(path, **options)
+    if not path.exists():
+        raise FileNotFoundError(f"feature path {path} does not exist")
+    if path.suffix.lower() not in (".h5", ".hdf5"):
+        raise ValueError(f"{path}: one file for all videos must be .h5; give the folder that holds the files")
+    return Hdf5FeatureStore(path, **options)
+
+
+def _check_shape(shape: tuple[int, ...], dim: int, where: str) -> int:
+    if len(shape) != 2 or shape[1] != dim or shape[0] == 0:
+        # One row of zeros would do; only the message of the full check is wanted.
+        check_features(np.broadcast_to(np.float32(0), shape), dim, where)
+    return shape[0]

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The interface that every source of features implements, and the one that holds them in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@runtime_checkable
+class FeatureStore(Protocol):
+    """Features of many videos."""
+
+    @property
+    def dim(self) -> int:
+        """Width of a feature vector."""
+        ...
+
+    def load(self, video_id: str) -> NDArray[np.float32]:
+        """Features (T, dim) float32 of one video."""
+        ...
+
+    def length(self, video_id: str) -> int:
+        """Count feature vectors, T, without reading them where the format allows."""
+        ...
+
+    def __contains__(self, video_id: object) -> bool: ...
+
+
+@runtime_checkable
+class NamedFeatureStore(FeatureStore, Protocol):
+    """Features of videos that the store can list."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names that the features are stored by, sorted: video ids, with a prefix where there is one."""
+        ...
+
+    @property
+    def video_ids(self) -> tuple[str, ...]:
+        """Ids of the videos that have features, sorted."""
+        ...
+
+
+class InMemoryFeatureStore:
+    """Features held in a dictionary.
+
+    Args:
+        features: Video id -> (T, D); anything but float32 is converted. D is the same for all.
+
+    Raises:
+        ValueError: Naming the video, when it is not 2-d, is empty, has another width or a value that is not finite.
+    """
+
+    def __init__(self, features: Mapping[str, NDArray[Any]]) -> None:
+        if not features:
+            raise ValueError("InMemoryFeatureStore: no videos")
+        self._features: dict[str, NDArray[np.float32]] = {}
+        self._dim = -1
+        for video_id, values in features.items():
+            array = np.ascontiguousarray(values, dtype=np.float32)
+            self._dim = array.shape[-1] if self._dim < 0 else self._dim
+            check_features(array, self._dim, f"video {video_id!r}")
+            self._features[video_id] = array
+
+    @property
+    def dim(self) -> int:
+        """Width of a feature vector."""
+        return self._dim
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Ids of the videos that are held, sorted."""
+        return tuple(sorted(self._features))
+
+    @property
+    def video_ids(self) -> tuple[str, ...]:
+        """The same as ``names``: they have no prefix here."""
+        return self.names
+
+    def load(self, video_id: str) -> NDArray[np.float32]:
+        """Features (T, dim) of one video, not copied."""
+        if video_id not in self._features:
+            raise KeyError(f"no features for video {video_id!r}; {len(self._features)} videos are held")
+        return self._features[video_id]
+
+    def length(self, video_id: str) -> int:
+        """Count feature vectors of one video."""
+        return len(self.load(video_id))
+
+    def __contains__(self, video_id: object) -> bool:
+        return video_id in self._features
+
+
+def check_features(array: NDArray[Any], dim: int | None, where: str) -> None:
+    """Raise ValueError, beginning with ``where``, unless the array is (T > 0, dim) and finite."""
+    if array.ndim != 2 or 0 in array.shape:
+        raise ValueError(f"{where}: features must be (T, D) with T, D > 0, got shape {array.shape}")
+    if dim is not None and array.shape[1] != dim:
+        hint = "; it looks transposed, (D, T): store it as (T, D)" if array.shape[0] == dim else ""
+        raise ValueError(f"{where}: features have width {array.shape[1]}, expected {dim}{hint}")
+    if not np.isfinite(array).all():
+        step, channel = (int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise ValueError(
+            f"{where}: value {array[step, channel]} at step {step}, channel {channel}; extract these features again"
+        )

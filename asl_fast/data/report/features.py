@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is wrong with the features of a data set: missing, of no use, left over, or of a length that does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+
+from asl_fast.data.annotations.video import Video
+from asl_fast.data.features.affix import near_names
+from asl_fast.data.features.manifest import FeatureManifest
+from asl_fast.data.features.timing_check import RatioGroup, TimingCheck, in_words, what_would_fit
+from asl_fast.data.report.finding import Finding
+from asl_fast.data.source import DataSource
+from asl_fast.wording import count, examples
+
+
+def feature_findings(
+    source: DataSource, steps: Mapping[str, int], missing: Mapping[str, str], unusable: Mapping[str, str]
+) -> Iterator[Finding]:
+    """Videos without features, with damaged ones, and features without a video.
+
+    Args:
+        source: The data set.
+        steps: Feature vectors by video that can be used.
+        missing: Why videos have none.
+        unusable: What is wrong with those that cannot be used.
+    """
+    places = ", ".join(map(str, source.feature_paths))
+    if missing and not steps and not unusable:
+        hint = near_names(list(missing), source.store.names, source.layout.prefix)
+        yield Finding(
+            "no features match",
+            "problem",
+            f"none of the {len(missing)} videos of {source.annotation_path} has features in {places}: {hint.found}",
+            hint.fix,
+            tuple(missing),
+        )
+    elif missing:
+        yield Finding(
+            "missing features",
+            "problem",
+            f"{count(len(missing), 'video')} of {len(source.videos)} without features; {next(iter(missing.values()))}",
+            "extract them, or go on without: training leaves these videos out and says so",
+            tuple(missing),
+        )
+    if unusable:
+        yield Finding(
+            "unusable features",
+            "problem",
+            f"{count(len(unusable), 'video')} with features of no use; {'; '.join(list(unusable.values())[:3])}",
+            "training leaves these videos out and says so",
+            tuple(unusable),
+        )
+    annotated = source.annotations.videos.keys() | source.annotations.skipped.keys()
+    left_over = tuple(sorted(set(source.store.video_ids) - annotated))
+    if left_over and (steps or unusable):
+        yield Finding(
+            "features without annotation",
+            "note",
+            f"{count(len(left_over), 'feature file')} in {places} without annotation: {examples(left_over)}",
+            "they are not used",
+            left_over,
+        )
+
+
+def length_findings(source: DataSource, steps: Mapping[str, int], timing: TimingCheck | None) -> Iterator[Finding]:
+    """Lengths that do not fit the durations, as a whole or in single videos."""
+    if timing is None:
+        return
+    layout = source.layout
+    videos = {video.id: video for video in source.videos if video.id in steps}
+    if timing.fixed_steps is not None:
+        yield Finding(
+            "fixed number of features",
+            "problem",
+            f"every video has exactly {timing.fixed_steps} feature vectors, whatever its duration, so they were "
+            f"resized; manifest {layout.name!r} says {layout.timing_words()}",
+            "give a manifest whose stride_frame is null",
+        )
+    elif timing.scale_is_wrong:
+        rate = _rate(layout, videos.values())
+        yield Finding(
+            "wrong stride or fps",
+            "problem",
+            f"features are {in_words(timing.scale)} than manifest {layout.name!r} says ({layout.timing_words(rate)}; "
+            f"median over {count(len(videos), 'video')}: {timing.median:.2f}): "
+            f"{what_would_fit(timing.scale, layout, rate)}?",
+            "every detection would be off by that factor: correct stride or fps with --manifest",
+        )
+    for group in timing.groups:
+        yield _group(group, source, steps, videos)
+
+
+def _group(
+    group: RatioGroup,
+    source: DataSource,
+    steps: Mapping[str, int],
+    videos: Mapping[str, Video],
+) -> Finding:
+    layout, first = source.layout, group.videos[0]
+    members = [videos[key] for key in group.videos]
+    rate = _rate(layout, members)
+    covered = layout.extracted_grid(videos[first], steps[first]).covered_sec(steps[first])
+    example = f"{first}: {steps[first]} feature vectors cover {covered:.1f} s of its {videos[first].duration_sec:.1f} s"
+    # One factor shared by several videos is a setting of the extractor; single ones are other cuts of a video.
+    if len(members) > max(1, 0.02 * len(videos)):
+        return Finding(
+            "other stride or fps in some videos",
+            "problem",
+            f"{count(len(members), 'video')} of {len(videos)} have features {in_words(group.ratio)} than "
+            f"manifest {layout.name!r} says, unlike the others: {what_would_fit(group.ratio, layout, rate)} there? "
+            f"{example}",
+            "extract these videos again with the settings of the others, or correct their fps or duration in "
+            f"{source.annotation_path}",
+            group.videos,
+        )
+    return Finding(
+        "features of another length",
+        "note",
+        f"{examples(list(group.videos))} {'does' if len(members) == 1 else 'do'} not fit the duration; {example}",
+        "was the file cut, or is it another version of the video? Its actions are misplaced if so",
+        group.videos,
+    )
+
+
+def _rate(layout: FeatureManifest, videos: Iterable[Video]) -> float:
+    return float(np.median([layout.rate(video) for video in videos]))

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Detection in a set of recordings: which of them can be used, what is found there, and the file it goes into."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from asl_fast.data.dataset import Sample
+from asl_fast.detection.recordings import Recordings
+from asl_fast.detection.trained import TrainedDetector
+from asl_fast.evaluation.activitynet_json import write_detections
+from asl_fast.models.postprocess import Detections
+from asl_fast.training.metrics_log import progress_bar
+from asl_fast.training.scoring import prediction_columns
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a detector found in the recordings that can be used.
+
+    Attributes:
+        detections: Per recording by name, in seconds and by falling score.
+        durations_sec: Lengths of the same recordings.
+        skipped: Names of the other recordings, with what is wrong with each.
+    """
+
+    detections: dict[str, Detections]
+    durations_sec: dict[str, float]
+    skipped: dict[str, Exception]
+
+
+def detect_recordings(
+    trained: TrainedDetector, recordings: Recordings, *, batch_size: int = 4, strict: bool = False
+) -> Found:
+    """Detect in all recordings, showing progress where the output is a terminal.
+
+    Args:
+        trained: The detector.
+        recordings: Where to detect.
+        batch_size: Recordings per batch.
+        strict: Stop at a recording that cannot be used instead of leaving it out.
+
+    Raises:
+        OSError, ValueError: Naming the first recording that cannot be used, if strict or if none can be used.
+    """
+    skipped: dict[str, Exception] = {}
+
+    def usable() -> Iterator[Sample]:
+        for name in recordings.names:
+            try:
+                yield recordings.load(name)
+            except (ValueError, OSError) as error:
+                if strict:
+                    raise
+                skipped[name] = error
+
+    detections: dict[str, Detections] = {}
+    durations_sec: dict[str, float] = {}
+    pairs = trained.detect(usable(), batch_size=batch_size)
+    for sample, found in progress_bar(pairs, total=len(recordings), name="detecting", shown=True):
+        detections[sample.video_id] = found
+        durations_sec[sample.video_id] = sample.duration_sec
+    if skipped and not detections:
+        raise next(iter(skipped.values()))
+    return Found(detections, durations_sec, skipped)
+
+
+def write_found(path: Path, found: Found, trained: TrainedDetector) -> None:
+    """Write detections as ActivityNet-style JSON: classes by name, and which checkpoint they come from.
+
+    Raises:
+        OSError: When the file cannot be written.
+    """
+    columns = prediction_columns(found.detections.items())
+    columns["labels"] = np.asarray(trained.class_names)[columns["labels"]]
+    source = {"checkpoint": str(trained.path), "epoch": trained.epoch, "synthetic": trained.dataset["synthetic"]}
+    write_detections(path, columns, videos=found.durations_sec, external_data=source)

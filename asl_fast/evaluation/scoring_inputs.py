@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables that are scored, from the files of ground truth and of detections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asl_fast.evaluation.activitynet_json import read_detections, read_ground_truth
+from asl_fast.evaluation.epic import class_ids, read_epic_csv, read_epic_detections
+from asl_fast.evaluation.protocols import Protocol
+
+# Takes video -> why it is not used (may be empty), and what that means for the scores.
+Warn = Callable[[Mapping[str, str], str], None]
+
+
+@dataclass(frozen=True)
+class ScoringInputs:
+    """Tables to score.
+
+    Attributes:
+        annotations: Columns of the ground truth.
+        detections: Columns of the detections; of verbs where ``nouns`` are given.
+        videos: The videos that are scored, with or without annotations.
+        durations_sec: Video -> length, where the ground truth says so.
+        nouns: Columns of the detections of nouns.
+        excluded: Videos whose ground truth cannot be used.
+        skipped: "ground_truth" or "predictions" -> video -> why it is not used.
+    """
+
+    annotations: dict[str, Any]
+    detections: dict[str, Any]
+    videos: Sequence[str]
+    durations_sec: dict[str, float] = field(default_factory=dict)
+    nouns: dict[str, Any] | None = None
+    excluded: tuple[str, ...] = ()
+    skipped: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+def read_inputs(
+    protocol: Protocol,
+    ground_truth: Path,
+    predictions: Path,
+    *,
+    nouns: Path | None = None,
+    subset: str | None = None,
+    strict: bool = False,
+    warn: Warn,
+) -> ScoringInputs:
+    """Read what a protocol scores.
+
+    Args:
+        protocol: The rules.
+        ground_truth: ActivityNet-style JSON, or the CSV of EPIC-KITCHENS-100.
+        predictions: ActivityNet-style JSON, or the challenge's own for the actions of EPIC-KITCHENS-100.
+        nouns: Detections of nouns; ``predictions`` are then those of verbs.
+        subset: Of a JSON file of ground truth; None takes the only one that has annotations.
+        strict: Raise at the first unusable entry instead of leaving its video out.
+        warn: Told which videos are not used, with the reason, and what that means for the scores.
+
+    Raises:
+        OSError, ValueError: Naming the file, and the video, key or line that cannot be used.
+    """
+    if ground_truth.suffix == ".csv":
+        return _read_epic(protocol, ground_truth, predictions, nouns, strict, warn)
+    return _read_json(protocol, ground_truth, predictions, subset, strict, warn)
+
+
+def _read_json(
+    protocol: Protocol, ground_truth: Path, predictions: Path, subset: str | None, strict: bool, warn: Warn
+) -> ScoringInputs:
+    reversed_segments = protocol.convention.reversed_segments
+    truth = read_ground_truth(ground_truth, subset=subset, strict=strict, reversed_segments=reversed_segments)
+    found = read_detections(predictions, strict=strict, reversed_segments=reversed_segments)
+    warn(truth.skipped, "left out on both sides")
+    warn(found.skipped, "counted as without detections")
+    annotations, detections = dict(truth.columns), dict(found.columns)
+    integer_ids = detections["labels"].dtype.kind in "iu"
+    if len(detections["labels"]) and integer_ids and annotations["labels"].dtype.kind == "U":
+        if "label_ids" not in annotations:
+            raise ValueError(f"{predictions}: labels are integer ids, but {ground_truth} has only names, no label_id")
+        annotations["labels"] = annotations["label_ids"]
+    _check_videos(detections["video"].tolist(), predictions, truth.videos, ground_truth)
+    skipped = {"ground_truth": truth.skipped, "predictions": found.skipped}
+    return ScoringInputs(
+        annotations, detections, truth.videos, truth.durations_sec, excluded=tuple(truth.skipped), skipped=skipped
+    )
+
+
+def _read_epic(
+    protocol: Protocol, ground_truth: Path, predictions: Path, nouns: Path | None, strict: bool, warn: Warn
+) -> ScoringInputs:
+    skipped: dict[str, dict[str, str]] = {"ground_truth": {}, "predictions": {}}
+    truth = read_epic_csv(ground_truth, skipped=None if strict else skipped["ground_truth"])
+    warn(skipped["ground_truth"], "left out on both sides")
+    videos = sorted(set(truth["video"].tolist()))
+    left_out: dict[str, Any] = {"excluded": tuple(skipped["ground_truth"]), "skipped": skipped}
+
+    def labelled(path: Path, task: str) -> dict[str, Any]:
+        found = read_detections(path, strict=strict)
+        warn(found.skipped, "counted as without detections")
+        skipped["predictions"] |= found.skipped
+        columns = _without(found.columns, skipped["ground_truth"])
+        return {**columns, "labels": class_ids(columns["labels"], ground_truth.parent, task)}
+
+    task = protocol.name.removeprefix("epic100-")
+    if task in ("verb", "noun"):
+        inputs = ScoringInputs({**truth, "labels": truth[task]}, labelled(predictions, task), videos, **left_out)
+    elif protocol.name != "epic100":
+        raise ValueError(f"{ground_truth} is scored with --protocol epic100, epic100-verb or epic100-noun")
+    elif nouns is not None:
+        noun_columns = labelled(nouns, "noun")
+        inputs = ScoringInputs(
+            {**truth, "labels": truth["verb"]}, labelled(predictions, "verb"), videos, nouns=noun_columns, **left_out
+        )
+    else:
+        found = read_epic_detections(predictions, skipped=None if strict else skipped["predictions"])
+        warn(skipped["predictions"], "counted as without detections")
+        found = _without(found, skipped["ground_truth"])
+        inputs = ScoringInputs(
+            {**truth, "labels": truth["verb"]}, {**found, "labels": found["verb"]}, videos, **left_out
+        )
+    _check_videos(inputs.detections["video"].tolist(), predictions, videos, ground_truth)
+    return inputs
+
+
+def _check_videos(predicted: Sequence[str], predictions: Path, videos: Sequence[str], ground_truth: Path) -> None:
+    if predicted and not set(predicted) & set(videos):
+        raise ValueError(
+            f"{predictions}: none of its {len(set(predicted))} videos is in {ground_truth}; for example "
+            f"{min(predicted)!r} there and {min(videos, default='nothing')!r} here"
+        )
+
+
+def _without(columns: dict[str, Any], videos: Iterable[str]) -> dict[str, Any]:
+    kept = ~np.isin(columns["video"], list(videos))
+    return {name: column[kept] for name, column in columns.items()}

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The evidence signal of mu and sigma: Gaussians fitted to where single input frames show the action.
+
+The detector's own predictions say little about that. Every point of its pyramid has seen the whole action, so its class
+probability is nearly the same throughout, and what profile remains follows the centre sampling it was trained with:
+high in the middle, whatever the class. A classifier that sees one frame at a time can know the class, and the place in
+the action, from that frame alone. So the frames it is sure of are those that show the action.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from asl_fast.losses.sensitivity import ClassGaussians, instance_groups, instance_labels, profile_misfit
+from asl_fast.ops.assign_points import assign_points
+from asl_fast.ops.ragged import RaggedTargets
+
+
+class FrameEvidence(nn.Module):
+    """A linear classifier of single frames, and the fit of the class Gaussians to what it finds.
+
+    It tells C classes and the background apart, and the first half of an action from the second. A frame belongs to the
+    shortest instance that it lies in. Frames are normalised over their channels.
+
+    Args:
+        frame_dim: Channels of an input frame.
+        num_classes: C.
+    """
+
+    def __init__(self, frame_dim: int, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.classifier = nn.Linear(frame_dim, num_classes + 2)
+        # With zero weights everything is equally likely in every frame, so that nothing is fitted at first.
+        nn.init.zeros_(self.classifier.weight)
+        nn.init.zeros_(self.classifier.bias)
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Classify frames (..., frame_dim).
+
+        Returns:
+            Logits (..., C + 1) of the classes and, last, of background; logit (...) of the second half of an action.
+        """
+        logits = self.classifier(F.layer_norm(frames, frames.shape[-1:]))
+        return logits[..., :-1], logits[..., -1]
+
+    def losses(
+        self, frames: Tensor, mask: Tensor, targets: RaggedTargets, gaussians: ClassGaussians
+    ) -> tuple[Tensor, Tensor]:
+        """Return the loss that teaches the classifier and the one that teaches the Gaussians.
+
+        No gradient of one reaches what the other teaches, and none reaches the frames. p_cls is fitted to the
+        probability of the true class inside the instance, p_start to that of the first half within the first half,
+        p_end to that of the second half within the second.
+
+        Args:
+            frames: (B, T, frame_dim), one per step of the feature grid, the first at time 0.
+            mask: (B, T) bool, True where valid.
+            targets: Ground truth in feature-grid units.
+            gaussians: The ones to fit.
+
+        Returns:
+            The classifier's cross-entropies: of the class, a mean over valid frames, plus of the half, a mean over
+            frames inside an instance. And the misfits of the three Gaussians, summed
+            (:func:`asl_fast.losses.sensitivity.profile_misfit`). Both ().
+
+        Raises:
+            ValueError: Frames that do not fit the classifier or the mask.
+        """
+        wanted_dim = self.classifier.in_features
+        if frames.dim() != 3 or frames.shape[-1] != wanted_dim or frames.shape[:2] != mask.shape:
+            raise ValueError(
+                f"frames must be (B, T, {wanted_dim}) with a mask (B, T), got {tuple(frames.shape)} and "
+                f"{tuple(mask.shape)}"
+            )
+        frames = torch.where(mask[..., None], frames, 0.0).detach()
+        dtype = gaussians.mu.dtype
+        time = torch.arange(frames.shape[1], device=frames.device, dtype=dtype)
+        zero = torch.zeros_like(time)
+        points = torch.stack([time, zero, zero + torch.inf, zero + 1], -1)
+        assigned = assign_points(points, targets, self.num_classes, center_sampling_radius=None)
+        inside, distance = assigned.positive & mask, assigned.distance.to(dtype)
+        label = instance_labels(targets.labels, assigned.instance)
+        group = instance_groups(targets.labels, assigned.instance)
+        late = distance > 0
+
+        class_logits, late_logit = self(frames.to(dtype))
+        true_label = torch.where(inside, label, self.num_classes)[..., None]
+        true_class = torch.log_softmax(class_logits, -1).gather(-1, true_label)[..., 0]
+        true_half = F.logsigmoid(torch.where(late, late_logit, -late_logit))
+        cross_entropy = -torch.where(mask, true_class, 0.0).sum() / mask.sum().clamp(min=1)
+        cross_entropy = cross_entropy - torch.where(inside, true_half, 0.0).sum() / inside.sum().clamp(min=1)
+
+        wanted = torch.stack([true_class, true_half, true_half]).exp()
+        where = torch.stack([inside, inside & ~late, inside & late])
+        p, instances = torch.stack(gaussians(distance, label)), len(targets.labels) + 1
+        return cross_entropy, profile_misfit(p, wanted, where, group, label, instances, self.num_classes).sum()

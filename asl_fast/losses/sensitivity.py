@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Action Sensitivity Evaluator (Shao et al., ICCV 2023, section 3.2): which moments of an action matter.
+
+The class level (:class:`ClassGaussians`) has learnable Gaussians per class over the position inside an action, the
+instance level (:class:`InstanceEvaluator`) two small networks on the features. :class:`asl_fast.ASLLoss` makes weights
+of the classification and localisation losses of them.
+
+The Gaussians can learn from three things, which the option ``signal`` chooses between:
+
+- "loss", the paper's choice: the gradient of the weighted losses. A weighted loss is low where the large weights lie on
+  points that are easy already. So mu and sigma move to where the loss is small, which need not be where the action
+  shows; on HAPT, mu_start and mu_end drift to the centre.
+- "likelihood" (:mod:`asl_fast.losses.likelihood`): a fit to the quality of the predictions at each point. This cannot
+  drift, but a point's prediction uses everything in its receptive field. The quality is therefore nearly the same
+  throughout an action, and a little higher in the middle, where centre sampling places the positives.
+- "evidence" (:mod:`asl_fast.losses.evidence`): a fit to how sure a linear classifier of single input frames is of the
+  class, and of the half of the action for start and end. It finds where the action shows, whatever the detector does.
+
+On the synthetic twin of MultiTHUMOS, whose true mu is known (smoke preset, 12 classes), the learned mu of the class
+correlates with the true one to 0.74 under "likelihood" and to 0.90 under "evidence"; mu of start and end to 0.2 and
+-0.1 against 0.67 and 0.76. With 40 classes "evidence" reaches 0.90, 0.47 and 0.56: the true mu of start and end lie
+within 0.2 instance lengths, which leaves little to tell apart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from asl_fast.layers.convolution import convolve
+from asl_fast.layers.joined_levels import join_levels
+from asl_fast.ops.detection_loss import RawGaussians
+
+MU_INIT = (0.0, -0.5, 0.5)
+# Keeps bounded values strictly inside their bounds after rounding.
+_INSIDE = 1.0 - 1e-6
+# s atan(raw / s) stays within s pi / 2: the scale s of a bound 1.
+_SCALE_OF_BOUND = _INSIDE * 2 / math.pi
+# Keeps the fit defined where p is constant within every instance of a class.
+_LEAST_VARIANCE = 1e-4
+
+
+def bounded(raw: Tensor, below: float, above: float) -> Tensor:
+    """Squash ``raw`` smoothly into (-below, above); 0 maps to 0 with slope 1.
+
+    It is an arc tangent because the gradient of that fades slowly, like 1 / raw², so that an adaptive optimiser can
+    always walk back. The gradients of tanh and of a clamp become exactly zero.
+    """
+    scale = torch.full_like(raw, above).masked_fill(raw < 0, below) * _SCALE_OF_BOUND
+    return scale * torch.atan(raw / scale)
+
+
+def gaussian(distance: Tensor, mu: Tensor, sigma: Tensor) -> Tensor:
+    """Return exp(-(d - mu)² / (2 sigma²)), the sensitivity of a point at distance d from the centre of its instance.
+
+    Args:
+        distance: (...) d, signed, in instance lengths: within [-0.5, 0.5] inside the instance.
+        mu: Broadcastable to ``distance``, in instance lengths.
+        sigma: Broadcastable to ``distance``, in instance lengths, positive.
+
+    Returns:
+        (...), in (0, 1].
+    """
+    return torch.exp(-0.5 * ((distance - mu) / sigma) ** 2)
+
+
+def offset_iou(predicted: Tensor, target: Tensor) -> Tensor:
+    """Return the temporal IoU of two segments that share a point.
+
+    Args:
+        predicted: (..., 2) non-negative distances from the point to start and end.
+        target: (..., 2) likewise.
+
+    Returns:
+        (...), 0 where both segments have length zero.
+    """
+    intersection = torch.minimum(predicted, target).sum(-1).clamp(min=0)
+    union = torch.maximum(predicted, target).sum(-1)
+    return intersection / union.clamp(min=torch.finfo(union.dtype).eps)
+
+
+def instance_groups(labels: Tensor, instance: Tensor) -> Tensor:
+    """Return the instance of each point, with background as one more instance.
+
+    Args:
+        labels: (G,) int64 classes of the instances.
+        instance: (B, P) int64 in [-1, G), -1 on background.
+
+    Returns:
+        (B, P) int64 in [0, G], G on background.
+    """
+    return torch.where(instance < 0, labels.shape[0], instance)
+
+
+def instance_labels(labels: Tensor, instance: Tensor) -> Tensor:
+    """Return the class of each point's instance.
+
+    Args:
+        labels: (G,) int64 classes of the instances.
+        instance: (B, P) int64 in [-1, G), -1 on background.
+
+    Returns:
+        (B, P) int64, 0 on background.
+    """
+    with_background = torch.cat([labels, labels.new_zeros(1)])
+    return with_background.index_select(0, instance_groups(labels, instance).flatten()).view_as(instance)
+
+
+def class_probability(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the probability of one class per point.
+
+    Args:
+        logits: (B, P, C).
+        labels: (B, P) int64 in [0, C).
+
+    Returns:
+        (B, P) in (0, 1).
+    """
+    return torch.sigmoid(logits.gather(-1, labels[..., None])[..., 0])
+
+
+def profile_misfit(
+    p: Tensor, wanted: Tensor, inside: Tensor, instance: Tensor, label: Tensor, num_instances: int, num_classes: int
+) -> Tensor:
+    """Return the share of the variation of a profile within instances that p does not explain.
+
+    This is the negative log-likelihood, up to its scale, of ``wanted = a_i + b_c p(x) + Gaussian noise`` with the best
+    level a_i of each instance and the best amplitude b_c of each class, which have a closed form:
+
+        1 - sum over classes of cov_c |cov_c| / var_p,c / sum over classes of var_wanted,c
+
+    Covariance and variances are summed over the instances of a class, each about its own mean. So neither the level nor
+    the amplitude of the profile matters, and an instance with a flat profile counts little. A negative amplitude, which
+    says that p is large where the profile is small, counts against p.
+
+    Args:
+        p: (..., B, P) sensitivities, with gradient. Leading dimensions hold several profiles of the same points, each
+            of which is fitted by itself.
+        wanted: (..., B, P) the profile that p is to have, treated as a constant.
+        inside: (..., B, P) bool, True for points that count.
+        instance: (B, P) int64 in [0, num_instances), of each point.
+        label: (B, P) int64 in [0, num_classes), of each point's instance.
+        num_instances: Number of instances, that of background included.
+        num_classes: Number of classes.
+
+    Returns:
+        (...) in [0, 2]; 0 where p explains the profile, 1 where it is of no use.
+    """
+    weight = inside.to(p.dtype).flatten(-2)
+    row, column, profiles = instance.flatten(), label.flatten(), p.shape[:-2]
+    count = p.new_zeros(*profiles, num_instances).index_add(-1, row, weight).clamp(min=1)
+
+    def deviation(values: Tensor) -> Tensor:
+        values = torch.where(inside, values, 0.0).flatten(-2)
+        mean = p.new_zeros(*profiles, num_instances).index_add(-1, row, values) / count
+        return (values - mean.index_select(-1, row)) * weight
+
+    def per_class(values: Tensor) -> Tensor:
+        return p.new_zeros(*profiles, num_classes).index_add(-1, column, values)
+
+    shape, target = deviation(p), deviation(wanted.detach().to(p.dtype))
+    covariance, variance = per_class(shape * target), per_class(shape**2)
+    explained = (covariance * covariance.abs() / (variance + _LEAST_VARIANCE)).sum(-1)
+    total = (target**2).sum(-1)
+    return torch.where(total > 0, 1 - explained / total.clamp(min=_LEAST_VARIANCE), 0.0 * explained)
+
+
+class ClassGaussians(nn.Module):
+    """Learnable Gaussians of the sensitivity, three per class: classification, start, end (columns 0, 1, 2).
+
+    mu = mu_init + bounded(raw_mu) and sigma = sigma_init exp(bounded(raw_sigma)), see :func:`bounded`. So every value
+    of the parameters is legal and no gradient vanishes. With b = ``mu_bound``, mu_cls starts at 0 and stays in (-b, b),
+    mu_start starts at -0.5 and stays in (-0.5 - b, -0.5 + b), mu_end starts at 0.5 and stays in (0.5 - b, 0.5 + b).
+
+    Args:
+        num_classes: C.
+        mu_bound: Largest distance of mu from its initial value, in instance lengths.
+        sigma_min: Lower bound of sigma, in instance lengths; keeps p from collapsing to 0.
+        sigma_max: Upper bound of sigma, in instance lengths; the paper's is 5.
+        sigma_init: Initial sigma, in instance lengths.
+
+    Raises:
+        ValueError: ``num_classes < 1``, ``mu_bound <= 0`` or not ``0 < sigma_min < sigma_init < sigma_max``.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        mu_bound: float = 0.5,
+        sigma_min: float = 0.1,
+        sigma_max: float = 5.0,
+        sigma_init: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if num_classes < 1:
+            raise ValueError(f"num_classes must be at least 1, got {num_classes}")
+        if mu_bound <= 0:
+            raise ValueError(f"mu_bound must be positive, got {mu_bound}")
+        if not 0 < sigma_min < sigma_init < sigma_max:
+            raise ValueError(f"need 0 < sigma_min < sigma_init < sigma_max, got {sigma_min}, {sigma_init}, {sigma_max}")
+        self.num_classes = num_classes
+        self.mu_bound, self.sigma_min, self.sigma_max, self.sigma_init = mu_bound, sigma_min, sigma_max, sigma_init
+        self.raw_mu = nn.Parameter(torch.zeros(num_classes, 3))
+        self.raw_sigma = nn.Parameter(torch.zeros(num_classes, 3))
+        self.register_buffer("mu_init", torch.tensor(MU_INIT), persistent=False)
+        self.mu_init: Tensor
+
+    @property
+    def mu(self) -> Tensor:
+        """(C, 3) centres [cls, start, end], in instance lengths from the instance's centre."""
+        return self.mu_init + bounded(self.raw_mu, self.mu_bound, self.mu_bound)
+
+    @property
+    def sigma(self) -> Tensor:
+        """(C, 3) widths [cls, start, end], in instance lengths."""
+        return self.sigma_init * torch.exp(bounded(self.raw_sigma, *self._log_sigma_bounds))
+
+    @property
+    def _log_sigma_bounds(self) -> tuple[float, float]:
+        """How far log sigma may fall and rise."""
+        return math.log(self.sigma_init / self.sigma_min), math.log(self.sigma_max / self.sigma_init)
+
+    def raw(self, *, learned: bool) -> RawGaussians:
+        """Return the parameters as :func:`asl_fast.ops.detection_loss.detection_loss` takes them.
+
+        Args:
+            learned: Whether a gradient reaches them.
+        """
+        mu, sigma = (self.raw_mu, self.raw_sigma) if learned else (self.raw_mu.detach(), self.raw_sigma.detach())
+        below, above = self._log_sigma_bounds
+        return RawGaussians(
+            mu,
+            sigma,
+            mu_init=MU_INIT,
+            mu_scale=self.mu_bound * _SCALE_OF_BOUND,
+            sigma_init=self.sigma_init,
+            sigma_scales=(below * _SCALE_OF_BOUND, above * _SCALE_OF_BOUND),
+        )
+
+    def forward(self, distance: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the sensitivities of points.
+
+        Args:
+            distance: (...) signed distances d(x) to the centre of each point's instance, in instance lengths.
+            labels: (...) int64 in [0, C), class of each point's instance.
+
+        Returns:
+            p_cls, p_start, p_end, each (...), in the dtype of ``distance``; p_loc of the paper is p_start + p_end.
+        """
+        index = labels.reshape(-1)
+        mu = self.mu.to(distance.dtype).index_select(0, index).view(*labels.shape, 3)
+        sigma = self.sigma.to(distance.dtype).index_select(0, index).view(*labels.shape, 3)
+        p_cls, p_start, p_end = gaussian(distance[..., None], mu, sigma).unbind(-1)
+        return p_cls, p_start, p_end
+
+    def extra_repr(self) -> str:
+        """Return what ``print`` shows of the module."""
+        return (
+            f"{self.num_classes}, mu_bound={self.mu_bound}, sigma_min={self.sigma_min}, "
+            f"sigma_max={self.sigma_max}, sigma_init={self.sigma_init}"
+        )
+
+
+class InstanceEvaluator(nn.Module):
+    """Instance-level sensitivity q: per branch a temporal convolution, ReLU, a linear layer and a sigmoid.
+
+    One set of weights serves all pyramid levels. The branches share one call of the convolution but no weight.
+
+    Args:
+        feature_dim: D.
+        branches: Number of independent networks; the paper has two, classification and localisation.
+        hidden_dim: Channels of each branch's convolution; D / 4, at least 8, when None.
+        kernel_size: Odd width of the convolution, in grid steps of each level.
+
+    Raises:
+        ValueError: Even ``kernel_size`` or a size below 1.
+    """
+
+    def __init__(
+        self, feature_dim: int, branches: int = 2, *, hidden_dim: int | None = None, kernel_size: int = 3
+    ) -> None:
+        super().__init__()
+        hidden_dim = max(feature_dim // 4, 8) if hidden_dim is None else hidden_dim
+        if min(feature_dim, branches, hidden_dim, kernel_size) < 1 or kernel_size % 2 == 0:
+            raise ValueError(
+                "feature_dim, branches, hidden_dim must be at least 1 and kernel_size odd, got "
+                f"{feature_dim}, {branches}, {hidden_dim}, {kernel_size}"
+            )
+        self.gap = kernel_size // 2
+        self.conv = nn.Conv1d(feature_dim, branches * hidden_dim, kernel_size)
+        self.outputs = nn.ModuleList(nn.Linear(hidden_dim, 1) for _ in range(branches))
+
+    def forward(self, features: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
+        """Predict the quality of the detector's predictions at every point of every level.
+
+        Args:
+            features: Per level (B, T_l, D).
+            masks: Per level (B, T_l) bool, True where valid; masked features count as 0.
+
+        Returns:
+            (B, P, branches) in (0, 1), levels concatenated; 0 where masked.
+        """
+        joined = join_levels(features, masks, self.gap)
+        valid = joined.mask[..., None]
+        hidden = F.relu(convolve(torch.where(valid, joined.x, 0.0), self.conv.weight, self.conv.bias))
+        parts = hidden.chunk(len(self.outputs), -1)
+        logits = torch.cat([output(part) for output, part in zip(self.outputs, parts, strict=True)], -1)
+        return torch.cat(joined.split(torch.where(valid, torch.sigmoid(logits), 0.0)), 1)

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a detector's output to detections in seconds: candidates, suppression, conversion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from asl_fast.models.config import InferenceConfig
+from asl_fast.models.detector import DetectorOutput
+from asl_fast.ops.soft_nms import soft_nms
+
+
+class TimeGrid(Protocol):
+    """What converts positions on the feature grid to seconds."""
+
+    def to_sec(self, grid: Any, /) -> Any:
+        """Convert positions, in grid steps, to seconds."""
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Detections of one video.
+
+    Attributes:
+        segments: (M, 2) float32; grid steps for candidates, seconds after `detect`.
+        scores: (M,) float32 in [0, 1].
+        labels: (M,) int64.
+    """
+
+    segments: Tensor
+    scores: Tensor
+    labels: Tensor
+
+
+@torch.no_grad()
+def candidates(output: DetectorOutput, config: InferenceConfig) -> list[Detections]:
+    """Find each video's candidates before suppression, in grid steps, by falling score within a level."""
+    per_level = [_level_candidates(output, level, config) for level in range(len(output.logits))]
+    videos = []
+    for video in range(output.logits[0].shape[0]):
+        parts = [level[video] for level in per_level]
+        videos.append(
+            Detections(
+                torch.cat([p.segments for p in parts]),
+                torch.cat([p.scores for p in parts]),
+                torch.cat([p.labels for p in parts]),
+            )
+        )
+    return videos
+
+
+def _level_candidates(output: DetectorOutput, level: int, config: InferenceConfig) -> list[Detections]:
+    logits, offsets, points = output.logits[level].float(), output.offsets[level].float(), output.points[level]
+    num_classes = logits.shape[-1]
+    scores = (logits.sigmoid() * output.masks[level].unsqueeze(-1)).flatten(1)  # (B, T_l * C)
+    top = scores.topk(min(config.candidates_per_level, scores.shape[1]), dim=1)
+    point = torch.div(top.indices, num_classes, rounding_mode="floor")
+    at = points[point]  # (B, K, 4)
+    distance = torch.gather(offsets, 1, point.unsqueeze(-1).expand(-1, -1, 2)) * at[..., 3:]
+    time = at[..., 0]
+    segments = torch.stack((time - distance[..., 0], time + distance[..., 1]), dim=-1)
+    keep = (top.values > config.score_threshold) & (segments[..., 1] - segments[..., 0] > config.min_length_grid)
+    labels = top.indices % num_classes
+    return [Detections(segments[b][k], top.values[b][k], labels[b][k]) for b, k in enumerate(keep)]
+
+
+@torch.no_grad()
+def detect(
+    output: DetectorOutput, *, grids: Sequence[TimeGrid], durations_sec: Sequence[float], config: InferenceConfig
+) -> list[Detections]:
+    """Turn the detector's output into detections in seconds, by falling score.
+
+    Args:
+        output: The detector's output for B videos.
+        grids: Per video, what converts grid steps to seconds.
+        durations_sec: Per video, the length that detections are clipped to.
+        config: Thresholds.
+
+    Returns:
+        Detections of each of the B videos, on the CPU.
+    """
+    videos = candidates(output, config)
+    suppressed = videos if config.nms == "none" else _suppress(videos, config)
+    out = []
+    for video, grid, duration_sec in zip(suppressed, grids, durations_sec, strict=True):
+        segments = torch.as_tensor(grid.to_sec(video.segments.cpu().double())).clamp(0.0, float(duration_sec))
+        out.append(Detections(segments.float(), video.scores.cpu(), video.labels.cpu()))
+    return out
+
+
+def _suppress(videos: list[Detections], config: InferenceConfig) -> list[Detections]:
+    counts = torch.tensor([len(v.scores) for v in videos])
+    segments, scores, labels = (
+        torch.cat([getattr(v, name) for v in videos]) for name in ("segments", "scores", "labels")
+    )
+    video_index = torch.repeat_interleave(torch.arange(len(videos)), counts).to(scores.device)
+    assert config.nms != "none"
+    kept = soft_nms(
+        segments,
+        scores,
+        None if config.class_agnostic else labels,
+        method=config.nms,
+        sigma=config.nms_sigma,
+        iou_threshold=config.nms_iou_threshold,
+        min_score=config.min_score,
+        max_segments=config.max_segments,
+        voting_threshold=config.voting_threshold,
+        video_index=video_index,
+    )
+    out = []
+    for video in range(len(videos)):
+        of_video = kept.video_index == video
+        out.append(Detections(kept.segments[of_video], kept.scores[of_video], labels[kept.indices[of_video]]))
+    return out

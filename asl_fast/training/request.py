@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the words of a command line to a checked configuration and its run folder."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from asl_fast.command_line.options import read_options
+from asl_fast.data.custom.decision import Decision
+from asl_fast.data.datasets.catalogue import DATASETS, needs_its_data
+from asl_fast.data.features.manifest_file import find_manifest
+from asl_fast.training.config import TrainConfig
+from asl_fast.training.presets import SIZES, preset, with_variant
+from asl_fast.training.run_folder import RunFolder, RunFolderError, existing_runs, next_run
+from asl_fast.training.serialization import read_config
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of training: those of the configuration, and how to come by one.
+
+    Attributes:
+        config: The run.
+        preset: Size of the run: "full" as published (the default on real data), "reduced" for minutes on a CPU (the
+            default without), "smoke" for about a minute; or a file that --save-preset wrote.
+        variant: Loss: "asl", or what an ablation compares it with: "plain", "constant", "p", "q", "p+q".
+        resume: Continue the run in --output, or the newest one of this data set, from its last checkpoint.
+        overwrite: Start over in an --output that already holds a run.
+        manifest: How the features were extracted: a known name such as thumos14-i3d, or a JSON file with stride_frame,
+            window_frame, fps, ...; the benchmark's, or derived from your own data, unless given.
+        save_preset: Also write the configuration here, for --preset.
+        help_all: Show every option: those of data, model, loss, optimizer, inference and evaluation too.
+    """
+
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
+    preset: str | None = None
+    variant: str | None = None
+    resume: bool = False
+    overwrite: bool = False
+    manifest: str | None = None
+    save_preset: Path | None = None
+    help_all: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for.
+
+    Attributes:
+        config: The configuration, checked and with ``output`` set.
+        folder: The run folder.
+        resume: Whether to continue from its last checkpoint.
+        size: Name of the preset's size; None where the configuration comes from a file.
+        explanation: Lines that say what was derived from one's own data, and why.
+        save_preset: Where to write the configuration as a preset.
+    """
+
+    config: TrainConfig
+    folder: RunFolder
+    resume: bool
+    size: str | None
+    explanation: tuple[str, ...] = ()
+    save_preset: Path | None = None
+
+
+def parse(arguments: Sequence[str], *, about: str | None = None) -> Request:
+    """Read the command line of training.
+
+    Args:
+        arguments: Its words.
+        about: What ``--help`` says above the options.
+
+    Raises:
+        ValueError: For an unknown data set, preset, variant or value, with the nearest known one.
+        OSError: For a run folder that must not be used.
+        SystemExit: After help, or after an unknown option was named together with its nearest.
+    """
+    early = _first_look(arguments)
+    words = [*arguments, "--help"] if early.help_all else list(arguments)
+    saved, size, own = None, None, None
+    decisions: tuple[Decision, ...] = ()
+    named = early.dataset
+    if named is None and early.annotations is not None:
+        from asl_fast.training.own_preset import own_data_name
+
+        named = own_data_name(early.annotations, DATASETS)
+    folder = _resumed_folder(named, early.output) if early.resume and not early.help else None
+    if folder is not None and folder.holds_a_run:
+        saved = read_config(TrainConfig, folder.config)
+    if saved is not None and early.preset is None and early.dataset in (None, saved.dataset):
+        base = saved if early.variant is None else with_variant(saved, early.variant)
+    elif early.preset is not None and early.preset not in SIZES and Path(early.preset).suffix == ".json":
+        base = _preset_file(Path(early.preset), early.dataset, early.variant)
+    elif early.annotations is not None and named not in DATASETS:
+        from asl_fast.training.own_preset import open_configured, own_preset
+
+        size = early.preset or "full"
+        # Read twice: what was asked for decides what is derived, and may then override single fields of it.
+        asked = _options(words, TrainConfig(dataset=named), about, early)
+        own = open_configured(asked.config, asked.manifest)
+        base, decisions = own_preset(own, asked.config, size, early.variant)
+    else:
+        dataset = early.dataset or "multithumos"
+        size = early.preset or ("full" if early.data_root is not None or needs_its_data(dataset) else "reduced")
+        base = preset(dataset, size, early.variant)
+    options = _options(words, base, about, early)
+    config = options.config
+    if options.manifest is not None and own is None:
+        config = replace(config, data=replace(config.data, manifest=find_manifest(options.manifest)))
+    config.validate()
+    if folder is None:
+        folder = RunFolder(config.output) if config.output is not None else next_run(config.dataset)
+        if folder.holds_a_run and not options.overwrite:
+            raise RunFolderError(
+                f"{folder.path} already holds a run: --resume continues it, --overwrite replaces it, or choose another "
+                "--output"
+            )
+    config = replace(config, output=os.fspath(folder.path))
+    if saved is not None:
+        _check_unchanged(saved, config, folder)
+    explanation: tuple[str, ...] = ()
+    if own is not None:
+        from asl_fast.training.own_preset import explain
+
+        explanation = explain(own, config, decisions)
+    return Request(config, folder, options.resume, size, explanation, options.save_preset)
+
+
+def _first_look(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the options that decide which values the others have unless they are given."""
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("dataset", "data-root", "annotations", "output", "preset", "variant"):
+        early.add_argument(f"--{name}", f"--{name.replace('-', '_')}", default=None)
+    early.add_argument("--resume", action="store_true")
+    early.add_argument("--help-all", "--help_all", action="store_true")
+    early.add_argument("--help", "-h", action="store_true")
+    found, _ = early.parse_known_args(arguments)
+    found.help |= found.help_all
+    return found
+
+
+def _options(words: Sequence[str], base: TrainConfig, about: str | None, early: argparse.Namespace) -> Options:
+    hide_groups = early.help and not early.help_all
+    return read_options(Options, "train", about, words, default=Options(config=base), hide_groups=hide_groups)
+
+
+def _check_unchanged(saved: TrainConfig, config: TrainConfig, folder: RunFolder) -> None:
+    from asl_fast.training.checkpoint import CheckpointError, describe_differences
+
+    if differences := describe_differences(saved, config):
+        raise CheckpointError(f"{folder.path} was started with another configuration: {differences}")
+
+
+def _preset_file(path: Path, dataset: str | None, variant: str | None) -> TrainConfig:
+    if not path.exists():
+        raise FileNotFoundError(
+            f"preset {path} does not exist; --save-preset writes one, the others are {', '.join(SIZES)}"
+        )
+    config = replace(read_config(TrainConfig, path), output=None)
+    if dataset not in (None, config.dataset):
+        raise ValueError(f"preset {path} is for {config.dataset!r}, not for {dataset!r}; leave out --dataset")
+    return config if variant is None else with_variant(config, variant)
+
+
+def _resumed_folder(dataset: str | None, output: str | None) -> RunFolder:
+    if output is not None:
+        return RunFolder(output)
+    runs = existing_runs(dataset) if dataset is not None else []
+    if not runs:
+        what = f"no run of {dataset} under runs/" if dataset is not None else "no --output and no --dataset given"
+        raise FileNotFoundError(f"nothing to resume: {what}; name the run folder with --output")
+    return runs[-1]

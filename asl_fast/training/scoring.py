@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Detections of a whole split beside its ground truth, as the evaluation takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from asl_fast.data.annotations.video import Video
+from asl_fast.data.collate import Batch
+from asl_fast.data.dataset import DetectionDataset
+from asl_fast.evaluation.mean_ap import MeanAveragePrecision
+from asl_fast.evaluation.protocols import ProtocolResult
+from asl_fast.models.config import InferenceConfig
+from asl_fast.models.detector import ActionDetector
+from asl_fast.models.postprocess import Detections, detect
+from asl_fast.training.distributed import Processes
+from asl_fast.training.loader import inference_batches
+
+Columns = dict[str, NDArray[Any]]
+
+
+@torch.inference_mode()
+def detect_batch(
+    detector: ActionDetector, batch: Batch, config: InferenceConfig, *, autocast: bool
+) -> list[Detections]:
+    """Detect in every video of a batch.
+
+    Args:
+        detector: In evaluation mode.
+        batch: Videos, on any device.
+        config: Thresholds.
+        autocast: Run the detector in bfloat16.
+
+    Returns:
+        Per video its detections in seconds, by falling score, on the CPU.
+    """
+    device = next(detector.parameters()).device
+    with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+        output = detector(batch.features.to(device), batch.mask.to(device))
+    return detect(output, grids=batch.grids, durations_sec=batch.durations_sec, config=config)
+
+
+def prediction_columns(videos: Iterable[tuple[str, Detections]]) -> Columns:
+    """Put detections into columns ``video``, ``segments`` (N, 2) in seconds, ``labels`` and ``scores``."""
+    pairs = list(videos)
+    return {
+        "video": np.concatenate([np.empty(0, "<U1"), *(np.full(len(d.scores), name) for name, d in pairs)]),
+        "segments": np.concatenate([np.empty((0, 2)), *(d.segments.double().numpy() for _, d in pairs)]),
+        "labels": np.concatenate([np.empty(0, np.int64), *(d.labels.numpy() for _, d in pairs)]),
+        "scores": np.concatenate([np.empty(0), *(d.scores.double().numpy() for _, d in pairs)]),
+    }
+
+
+def ground_truth_columns(videos: Sequence[Video]) -> Columns:
+    """Put annotations into columns ``video``, ``segments`` (N, 2) in seconds, and ``labels``.
+
+    Segments that end before they start are left out: no detection can match them. All others stay as annotated, also
+    those outside the recording.
+    """
+    keep = [video.segments_sec[:, 1] >= video.segments_sec[:, 0] for video in videos]
+    return {
+        "video": np.concatenate([np.full(int(k.sum()), v.id) for v, k in zip(videos, keep, strict=True)]),
+        "segments": np.concatenate([v.segments_sec[k] for v, k in zip(videos, keep, strict=True)]),
+        "labels": np.concatenate([v.labels[k] for v, k in zip(videos, keep, strict=True)]),
+    }
+
+
+def predict(
+    detector: ActionDetector,
+    dataset: DetectionDataset,
+    inference: InferenceConfig,
+    *,
+    batch_size: int,
+    autocast: bool,
+    processes: Processes,
+) -> Columns:
+    """Detect in a whole split.
+
+    Args:
+        detector: Put into evaluation mode.
+        dataset: The split.
+        inference: Thresholds.
+        batch_size: Videos per batch and process.
+        autocast: Run the detector in bfloat16.
+        processes: They share the videos.
+
+    Returns:
+        Detections as `prediction_columns` puts them, in the order of the split's videos, the same on every process.
+    """
+    detector.eval()
+    found: dict[str, Detections] = {}
+    batches = inference_batches(
+        dataset,
+        batch_size,
+        length_multiple=detector.length_multiple,
+        rank=processes.rank,
+        world_size=processes.world_size,
+    )
+    for batch in batches:
+        found.update(zip(batch.video_ids, detect_batch(detector, batch, inference, autocast=autocast), strict=True))
+    merged = {name: each for part in processes.gather(found) for name, each in part.items()}
+    return prediction_columns((video.id, merged[video.id]) for video in dataset.videos)
+
+
+def summary(result: ProtocolResult) -> dict[str, float]:
+    """Sum a result up by name: ``average_map``, ``map@T`` per threshold, and the same from ``strict_`` thresholds."""
+    numbers: dict[str, float] = {}
+    for prefix, name in (("", "mAP"), ("strict_", "strict mAP")):
+        measure = result.measures.get(name)
+        if isinstance(measure, MeanAveragePrecision):
+            numbers[f"{prefix}average_map"] = measure.average_map
+            pairs = zip(measure.tiou_thresholds.tolist(), measure.map.tolist(), strict=True)
+            numbers |= {f"{prefix}map@{threshold:g}": value for threshold, value in pairs}
+    return numbers

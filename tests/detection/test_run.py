@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Detection in a set of recordings from Python: what cannot be used is left out or stops it, and what is written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asl_fast.detection.recordings import Recordings, open_recordings, read_durations
+from asl_fast.detection.run import detect_recordings, write_found
+from asl_fast.detection.trained import TrainedDetector, load_trained
+from asl_fast.evaluation.activitynet_json import read_detections
+from asl_fast.training.loop import train
+from asl_fast.training.run import describe_dataset
+from asl_fast.training.run_folder import RunFolder
+from tests.training.tiny import CPU, DIM, tiny_bundle, tiny_config
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedDetector:
+    folder, bundle = RunFolder(tmp_path_factory.mktemp("run")), tiny_bundle()
+    folder.create()
+    train(tiny_config(epochs=1), bundle, folder, CPU, dataset_record=describe_dataset(bundle))
+    return load_trained(folder.path)
+
+
+@pytest.fixture
+def recordings(trained: TrainedDetector, tmp_path: Path) -> Recordings:
+    """Three recordings of 30, 20 and 10 seconds; the second holds a number that is none."""
+    for index in range(3):
+        array = np.random.default_rng(index).standard_normal((30 - 10 * index, DIM)).astype(np.float32)
+        if index == 1:
+            array[4, 2] = np.nan
+        np.save(tmp_path / f"recording{index}.npy", array)
+    return open_recordings([tmp_path], trained.dataset)
+
+
+def test_an_unusable_recording_is_left_out_with_its_reason(trained: TrainedDetector, recordings: Recordings) -> None:
+    found = detect_recordings(trained, recordings, batch_size=2)
+    assert list(found.detections) == ["recording0", "recording2"]
+    assert found.durations_sec == {"recording0": 30.0, "recording2": 10.0}
+    assert list(found.skipped) == ["recording1"]
+    assert "recording1.npy: value nan at step 4, channel 2" in str(found.skipped["recording1"])
+    for name, detections in found.detections.items():
+        assert len(detections.scores) > 0 and (detections.scores.diff() <= 0).all()
+        assert detections.segments.min() >= 0 and detections.segments.max() <= found.durations_sec[name]
+
+
+def test_strict_stops_there(trained: TrainedDetector, recordings: Recordings) -> None:
+    with pytest.raises(ValueError, match=r"recording1\.npy: value nan"):
+        detect_recordings(trained, recordings, strict=True)
+
+
+def test_nothing_usable_is_an_error(trained: TrainedDetector, recordings: Recordings) -> None:
+    with pytest.raises(ValueError, match=r"recording1\.npy: value nan"):
+        detect_recordings(trained, Recordings(("recording1",), recordings.load))
+
+
+def test_what_is_written_can_be_read(trained: TrainedDetector, recordings: Recordings, tmp_path: Path) -> None:
+    found = detect_recordings(trained, recordings)
+    path = tmp_path / "found.json"
+    write_found(path, found, trained)
+    read = read_detections(path, strict=True)
+    assert set(read.videos) == set(found.detections)
+    np.testing.assert_array_equal(
+        [trained.class_names[label] for each in found.detections.values() for label in each.labels.tolist()],
+        read.columns["labels"],
+    )
+    source = json.loads(path.read_text())["external_data"]
+    assert source["checkpoint"] == str(trained.path) and source["synthetic"] is True
+
+
+def test_durations_are_numbers_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "durations.json"
+    path.write_text('{"a": 1.5, "b": "2"}')
+    assert read_durations(path) == {"a": 1.5, "b": 2.0}
+    path.write_text('{"a": "long"}')
+    with pytest.raises(ValueError, match=r"durations\.json, 'a': expected a number, found 'long'"):
+        read_durations(path)
+    path.write_text("[1]")
+    with pytest.raises(ValueError, match=r"must be JSON like"):
+        read_durations(path)
+    with pytest.raises(FileNotFoundError, match=r"durations\.json"):
+        read_durations(tmp_path / "other" / "durations.json")

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files are read with errors that name them, and written whole or not at all."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asl_fast.files import atomic_write, number, read_csv, read_json, read_text, write_json, write_text
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, OSError, RuntimeError])
+def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, interruption: type[BaseException]) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with pytest.raises(interruption), atomic_write(path) as file:
+        file.write(b"ne")
+        raise interruption
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_what_was_written_is_read_back(tmp_path: Path) -> None:
+    content = {"ä": [1, 2.5, None], "b": {}}
+    for indent in (None, 2):
+        write_json(tmp_path / "a.json", content, indent=indent)
+        assert read_json(tmp_path / "a.json") == content
+    write_text(tmp_path / "a.txt", "é\n")
+    assert read_text(tmp_path / "a.txt") == "é\n"
+    assert sorted(os.listdir(tmp_path)) == ["a.json", "a.txt"]
+    assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o666 & ~_umask()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_a_write_that_fails_names_its_target(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"^cannot write .*/no/a\.json: No such file or directory$"):
+        write_json(tmp_path / "no" / "a.json", {})
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match=r"^cannot write .*/folder: Is a directory; what it held before is intact$"):
+        write_text(tmp_path / "folder", "")
+    for wrong in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            write_json(tmp_path / "a.json", [wrong])
+    assert os.listdir(tmp_path) == ["folder"]
+
+
+def test_byte_order_marks_and_gzip(tmp_path: Path) -> None:
+    text = '\ufeff{"a": 1}'
+    (tmp_path / "a.json").write_text(text, encoding="utf-8")
+    (tmp_path / "b.json.gz").write_bytes(gzip.compress(text.encode()))
+    (tmp_path / "c.csv").write_text("\ufeffname,id\nx,1\n", encoding="utf-8")
+    assert read_json(tmp_path / "a.json") == read_json(tmp_path / "b.json.gz") == {"a": 1}
+    assert read_csv(tmp_path / "c.csv", ["name"]) == [{"name": "x", "id": "1"}]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"a": [1,', r"not valid JSON at line 1, column 10: .*; is the file complete\?"),
+        (b'{"a": {"b": 1, "c": 2, "b": 3}}', "key 'b' occurs twice in one object"),
+        (b"\xff\xfe\x00", "cannot be read .*; download it again"),
+        (b"", "not valid JSON"),
+    ],
+)
+def test_damaged_json_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"a\.json.*{message}"):
+        read_json(tmp_path / "a.json")
+    with pytest.raises(FileNotFoundError, match=r"b\.json does not exist"):
+        read_json(tmp_path / "b.json")
+    (tmp_path / "a.json.gz").write_bytes(gzip.compress(json.dumps(list(range(100))).encode())[:-12])
+    with pytest.raises(ValueError, match=r"a\.json\.gz cannot be read"):
+        read_json(tmp_path / "a.json.gz")
+
+
+def test_tables(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'id,words\r\n1,"two\r\nlines"\r\n2,"a, b"\r\n')
+    assert read_csv(path, ["id"]) == [{"id": "1", "words": "two\r\nlines"}, {"id": "2", "words": "a, b"}]
+    with pytest.raises(ValueError, match=r"a\.csv: no column 'key'; its columns are id, words"):
+        read_csv(path, ["id", "key"])
+    for row in ("1", "1,2,3"):
+        path.write_text(f"id,words\n{row}\n")
+        with pytest.raises(ValueError, match=r"a\.csv, line 2: expected 2 fields"):
+            read_csv(path, ["id"])
+
+
+@pytest.mark.parametrize(("value", "expected"), [(1, 1.0), (2.5, 2.5), (" 3e1 ", 30.0)])
+def test_numbers(value: Any, expected: float) -> None:
+    assert number(value, "here") == expected
+
+
+@pytest.mark.parametrize("value", [None, True, "x", "nan", float("inf"), [1], 10**400])
+def test_what_is_no_number(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"^here: expected a number, found "):
+        number(value, "here")

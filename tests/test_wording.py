@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Words for messages."""
+
+from __future__ import annotations
+
+from asl_fast.wording import closest, count, examples, nearest
+
+
+def test_the_nearest_name() -> None:
+    known = ["thumos14", "MultiTHUMOS", "hapt"]
+    assert nearest("thumos-14", known) == "did you mean 'thumos14'?"
+    assert nearest("multithumos", known) == "did you mean 'MultiTHUMOS'?"
+    assert nearest("xyz", iter(known)) == "known are thumos14, MultiTHUMOS, hapt"
+    assert closest("HAPT", known) == "hapt"
+    assert closest("xyz", known) is None
+    assert closest("x", []) is None
+
+
+def test_counts_and_examples() -> None:
+    assert [count(number, "video") for number in (0, 1, 2)] == ["0 videos", "1 video", "2 videos"]
+    assert count(3, "class", "classes") == "3 classes"
+    assert examples(["a", "b", "c"]) == "a, b, c"
+    assert examples(("a", "b", "c", "d", "e")) == "a, b, c and 2 more"
