@@ -11,7 +11,7 @@ from torch import Tensor
 
 from asl_fast.kernels.segment_batches import Batches, batches
 from asl_fast.ops import _buffers
-from asl_fast.ops._buffers import address, view
+from asl_fast.ops._buffers import view
 from asl_fast.reference import _outputs
 from asl_fast.reference.segment_iou import BackwardOperands, BackwardOutputs, Operands, Outputs
 
@@ -32,8 +32,8 @@ def _cpu_call(given: Operands, sides: _Expanded) -> dict[str, Any]:
     """What both functions of the C++ module take."""
     *leading, rows, _ = sides.a.shape
     return {
-        "a": address(sides.a),
-        "b": address(sides.b),
+        "a": sides.a.data_ptr(),
+        "b": sides.b.data_ptr(),
         "is_double": sides.a.dtype == torch.float64,
         "batch": math.prod(leading),
         "n": rows,
@@ -49,7 +49,7 @@ def cpu(given: Operands) -> Outputs:
     found = given.outputs()
     if found.iou.numel():
         sides = _expanded(given)
-        _buffers.cpu_module().segment_iou(out=address(found.iou), **_cpu_call(given, sides))
+        _buffers.cpu_module().segment_iou(out=found.iou.data_ptr(), **_cpu_call(given, sides))
     return found
 
 
@@ -61,9 +61,9 @@ def cpu_backward(given: BackwardOperands) -> BackwardOutputs:
     grad = given.grad.to(sides.a.dtype).contiguous()
     grad_a, grad_b = (_outputs.empty(side.shape, side.dtype, side.device) for side in sides)
     _buffers.cpu_module().segment_iou_backward(
-        grad=address(grad),
-        out_grad_a=address(grad_a),
-        out_grad_b=address(grad_b),
+        grad=grad.data_ptr(),
+        out_grad_a=grad_a.data_ptr(),
+        out_grad_b=grad_b.data_ptr(),
         **_cpu_call(given.forward, sides),
     )
     return given.summed(grad_a, grad_b)

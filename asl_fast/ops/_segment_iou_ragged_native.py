@@ -10,26 +10,30 @@ import torch
 from asl_fast.ops import _buffers
 from asl_fast.ops._buffers import address, view
 from asl_fast.reference import _outputs
+from asl_fast.reference._precision import compute_dtype
 from asl_fast.reference.segment_iou_ragged import BackwardOperands, BackwardOutputs, Operands, Outputs
 
 
-def _widened(given: Operands) -> Operands:
+def _widened(given: Operands | BackwardOperands, max_pairs: int) -> Operands:
     """Contiguous tensors, both sides in the dtype of the computation."""
-    return given._replace(
-        a=given.a.to(given.dtype).contiguous(),
-        b=given.b.to(given.dtype).contiguous(),
+    dtype = compute_dtype(given.a, given.b)
+    return Operands(
+        a=given.a.to(dtype).contiguous(),
+        b=given.b.to(dtype).contiguous(),
         a_video_offsets=given.a_video_offsets.contiguous(),
         b_video_offsets=given.b_video_offsets.contiguous(),
+        max_pairs=max_pairs,
+        distance=given.distance,
     )
 
 
 def _cpu_call(wide: Operands) -> dict[str, Any]:
     """What both functions of the C++ module take."""
     return {
-        "a": address(wide.a),
-        "b": address(wide.b),
-        "a_video_offsets": address(wide.a_video_offsets),
-        "b_video_offsets": address(wide.b_video_offsets),
+        "a": wide.a.data_ptr(),
+        "b": wide.b.data_ptr(),
+        "a_video_offsets": wide.a_video_offsets.data_ptr(),
+        "b_video_offsets": wide.b_video_offsets.data_ptr(),
         "videos": wide.videos,
         "is_double": wide.a.dtype == torch.float64,
         "distance": wide.distance,
@@ -39,11 +43,11 @@ def _cpu_call(wide: Operands) -> dict[str, Any]:
 
 def cpu(given: Operands) -> Outputs:
     """As many threads as ``torch.get_num_threads()``, over parts of the videos."""
-    found, wide = given.outputs(), _widened(given)
+    found, wide = given.outputs(), _widened(given, given.max_pairs)
     _buffers.cpu_module().segment_iou_ragged(
         max_pairs=given.max_pairs,
-        out_values=address(found.values),
-        out_pair_offsets=address(found.pair_offsets),
+        out_values=found.values.data_ptr(),
+        out_pair_offsets=found.pair_offsets.data_ptr(),
         **_cpu_call(wide),
     )
     return found
@@ -51,11 +55,12 @@ def cpu(given: Operands) -> Outputs:
 
 def cpu_backward(given: BackwardOperands) -> BackwardOutputs:
     """The order of every sum depends on the offsets alone."""
-    wide = _widened(given.forward)
+    wide = _widened(given, given.grad.shape[0])
     grad = given.grad.to(wide.a.dtype).contiguous()
-    grad_a, grad_b = (_outputs.empty(side.shape, side.dtype, side.device) for side in (wide.a, wide.b))
+    grad_a = _outputs.empty(wide.a.shape, wide.a.dtype, wide.a.device)
+    grad_b = _outputs.empty(wide.b.shape, wide.b.dtype, wide.b.device)
     _buffers.cpu_module().segment_iou_ragged_backward(
-        grad=address(grad), out_grad_a=address(grad_a), out_grad_b=address(grad_b), **_cpu_call(wide)
+        grad=grad.data_ptr(), out_grad_a=grad_a.data_ptr(), out_grad_b=grad_b.data_ptr(), **_cpu_call(wide)
     )
     return BackwardOutputs(grad_a=grad_a.to(given.a.dtype), grad_b=grad_b.to(given.b.dtype))
 

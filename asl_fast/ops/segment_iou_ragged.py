@@ -41,17 +41,17 @@ def _number_of_pairs(a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor)
     return sum(map(operator.mul, _counts("a", a, a_offsets), _counts("b", b, b_offsets)))
 
 
-def _check_values(given: Operands) -> None:
+def _check_values(given: Operands | BackwardOperands, max_pairs: int) -> None:
     pairs = _number_of_pairs(given.a, given.b, given.a_video_offsets, given.b_video_offsets)
-    if pairs > given.max_pairs:
-        raise ValueError(
-            f"segment_iou_ragged: max_pairs is {given.max_pairs}, but the videos have {pairs} pairs; raise it"
-        )
+    if pairs > max_pairs:
+        raise ValueError(f"segment_iou_ragged: max_pairs is {max_pairs}, but the videos have {pairs} pairs; raise it")
 
 
-_op = _library.define(Operands, "segment_iou_ragged", check_values=_check_values)
+_op = _library.define(Operands, "segment_iou_ragged", check_values=lambda given: _check_values(given, given.max_pairs))
 _op_backward = _library.define(
-    BackwardOperands, "segment_iou_ragged_backward", check_values=lambda given: _check_values(given.forward)
+    BackwardOperands,
+    "segment_iou_ragged_backward",
+    check_values=lambda given: _check_values(given, given.grad.shape[0]),
 )
 
 
