@@ -49,6 +49,7 @@ class Arguments:
         save_preset: Also write the training configuration that was derived from your own data here, for train --preset.
         headers_only: Do not read the features themselves: quick, but values that are not finite are not found.
         json: Also write the report here.
+        strict: Stop at the first annotation, video or feature file that cannot be used instead of counting it.
     """
 
     dataset: str | None = None
@@ -61,6 +62,7 @@ class Arguments:
     save_preset: Path | None = None
     headers_only: bool = False
     json: Path | None = None
+    strict: bool = False
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -96,6 +98,9 @@ def check(arguments: Arguments) -> tuple[DataReport, tuple[Decision, ...]]:
         config, source = _benchmark(arguments)
     model = config.model
     report = check_data(source, model.ranges_grid, first_level=model.first_level, verify=not arguments.headers_only)
+    if arguments.strict:
+        for reason in (*report.survey.missing.values(), *report.survey.unusable.values()):
+            raise ValueError(reason)
     return report, decisions
 
 
@@ -116,6 +121,7 @@ def _benchmark(arguments: Arguments) -> tuple[TrainConfig, DataSource]:
         annotations=arguments.annotations,
         features=arguments.features or None,
         manifest=arguments.manifest,
+        strict=arguments.strict,
         **{name: getattr(config.data, name) for name in get_dataset(arguments.dataset).settings},
     )
     return config, source
@@ -128,7 +134,9 @@ def _own_data(arguments: Arguments, annotations: str) -> tuple[TrainConfig, Data
         dataset=arguments.dataset or own_data_name(annotations, DATASETS),
         annotations=annotations,
         features=tuple(map(str, arguments.features)),
-        data=DataConfig(train_subset=arguments.train_subset, test_subset=arguments.test_subset),
+        data=DataConfig(
+            train_subset=arguments.train_subset, test_subset=arguments.test_subset, strict=arguments.strict
+        ),
     )
     own = open_configured(asked, arguments.manifest)
     config, decisions = own_preset(own, asked)

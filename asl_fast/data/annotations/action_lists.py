@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from asl_fast.data.annotations.entries import read_action_rows
-from asl_fast.data.annotations.problems import Problems
+from asl_fast.data.annotations.entries import Entry, read_action_rows
+from asl_fast.data.annotations.problems import AnnotationError, Problems
 from asl_fast.data.annotations.video import Annotations, Video
 from asl_fast.files import number, read_json, read_text
 
@@ -63,7 +63,7 @@ def read_action_lists(
         first_id: Id of the first class in the file; labels are counted from 0 afterwards.
         class_names: Names by label; None calls them by the file's ids.
         fps: Frame rate by video id; the files do not give it.
-        strict: Stop at the first bad video instead of skipping it with a counted warning.
+        strict: Stop at the first bad video or action instead of leaving it out with a counted warning.
 
     Raises:
         FileNotFoundError: When the file is not there.
@@ -81,34 +81,45 @@ def read_action_lists(
     for video_id, entry in content.items():
         try:
             videos[video_id] = _video(
-                video_id, entry, first_id, num_classes, fps and fps(video_id), f"{path}, video {video_id!r}"
+                video_id,
+                entry,
+                range(first_id, first_id + num_classes),
+                fps and fps(video_id),
+                f"{path}, video {video_id!r}",
+                problems.entry_of(video_id),
             )
         except ValueError as error:
             problems.skip(video_id, "bad annotation", error, path)
     problems.summarise()
     if not videos:
         raise ValueError(f"{path}: no usable video ({len(content)} in the file)")
-    return Annotations(name, names, videos, problems.skipped)
+    return Annotations(name, names, videos, problems.skipped, problems.left_out)
 
 
-def _video(video_id: str, entry: Any, first_id: int, num_classes: int, fps: float | None, where: str) -> Video:
+def _video(
+    video_id: str,
+    entry: Any,
+    ids: range,
+    fps: float | None,
+    where: str,
+    bad: Callable[[AnnotationError], object],
+) -> Video:
     if not isinstance(entry, dict):
         raise ValueError(f"{where}: expected {{'subset', 'duration', 'actions'}}, found {entry!r:.80}")
     for key, kind in (("subset", str), ("duration", (int, float))):
         if not isinstance(entry.get(key), kind):
             raise ValueError(f"{where}: {key!r} is missing or of the wrong kind, found {entry.get(key)!r:.80}")
-    actions = read_action_rows(entry.get("actions"), where)
-    for position, action in enumerate(actions):
-        if not first_id <= int(action.label) < first_id + num_classes:
-            raise ValueError(
-                f"{where}, action {position}: unknown class {action.label!r}; ids run from {first_id} to "
-                f"{first_id + num_classes - 1}"
-            )
+
+    def known(action: Entry) -> None:
+        if action.label not in ids:
+            raise ValueError(f"unknown class {action.label!r}; ids run from {ids[0]} to {ids[-1]}")
+
+    actions = read_action_rows(entry.get("actions"), where, bad=bad, accept=known)
     return Video(
         id=video_id,
         subset=entry["subset"],
         duration_sec=number(entry["duration"], f"{where}, 'duration'"),
         segments_sec=np.array([action[:2] for action in actions], np.float64).reshape(-1, 2),
-        labels=np.array([int(action.label) - first_id for action in actions], np.int64),
+        labels=np.array([ids.index(int(action.label)) for action in actions], np.int64),
         fps=fps,
     )

@@ -9,15 +9,21 @@ Training and ``check_data`` take `Annotations` from here; evaluation makes table
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from asl_fast.data.annotations.entries import Entry, ReversedSegments, is_class_id, read_action_rows, read_entries
+from asl_fast.data.annotations.entries import (
+    BadEntry,
+    Entry,
+    ReversedSegments,
+    is_class_id,
+    read_action_rows,
+    read_entries,
+)
 from asl_fast.data.annotations.problems import AnnotationError, Problems
 from asl_fast.data.annotations.video import Annotations, Video
 from asl_fast.files import number, read_json, write_json
@@ -90,13 +96,20 @@ def read_results(path: str | Path) -> dict[str, Any]:
     return results
 
 
-def read_listed_video(entry: object, where: str, *, reversed_segments: ReversedSegments = "keep") -> ListedVideo:
+def read_listed_video(
+    entry: object,
+    where: str,
+    *,
+    reversed_segments: ReversedSegments = "keep",
+    bad: BadEntry | None = None,
+    accept: Callable[[Entry], object] = lambda entry: None,
+) -> ListedVideo:
     """Read one video of `read_database`.
 
     Args:
         entry: Its value there.
         where: File and video, for messages.
-        reversed_segments: See `read_entries`.
+        reversed_segments, bad, accept: See `read_entries`.
 
     Raises:
         AnnotationError: Naming what cannot be used.
@@ -107,9 +120,10 @@ def read_listed_video(entry: object, where: str, *, reversed_segments: ReversedS
     if subset is not None and not isinstance(subset, str):
         raise AnnotationError(f"{where}: 'subset' must name its split, found {subset!r}")
     if "actions" in entry and "annotations" not in entry:
-        entries = read_action_rows(entry["actions"], where, reversed_segments=reversed_segments)
+        listed, read = entry["actions"], read_action_rows
     else:
-        entries = read_entries(entry.get("annotations"), where, reversed_segments=reversed_segments)
+        listed, read = entry.get("annotations"), read_entries
+    entries = read(listed, where, reversed_segments=reversed_segments, bad=bad, accept=accept)
     try:
         return ListedVideo(
             subset,
@@ -144,7 +158,7 @@ def read_activitynet_json(
         durations_sec: Length by video, for files without ``duration``.
         fps: Frame rate by video, for files without ``fps``.
         default_subset: Subset of videos without ``subset``; None makes that an error.
-        strict: Stop at the first bad video instead of skipping it with a counted warning.
+        strict: Stop at the first bad video or annotation instead of leaving it out with a counted warning.
 
     Raises:
         FileNotFoundError: When the file is not there.
@@ -157,11 +171,17 @@ def read_activitynet_json(
     ids: dict[str | int, int] = {index: index for index in range(len(names))}
     ids |= {label: index for index, label in enumerate(names)}
     problems = Problems(name, strict=strict)
+
+    def known(entry: Entry) -> None:
+        if entry.label not in ids:
+            first = ", ".join(map(repr, names[:3])) or "none"
+            raise ValueError(f"unknown class {entry.label!r}; known are {len(names)} classes, e.g. {first}")
+
     videos = {}
     for video_id, entry in database.items():
         where = f"{path}, video {video_id!r}"
         try:
-            listed = read_listed_video(entry, where)
+            listed = read_listed_video(entry, where, bad=problems.entry_of(video_id), accept=known)
             subset = listed.subset if listed.subset is not None else default_subset
             duration = listed.duration_sec if listed.duration_sec is not None else (durations_sec or {}).get(video_id)
             if duration is None:
@@ -173,7 +193,7 @@ def read_activitynet_json(
                 subset=subset,
                 duration_sec=duration,
                 segments_sec=np.array([each[:2] for each in listed.entries], np.float64).reshape(-1, 2),
-                labels=_labels(listed.entries, ids, where),
+                labels=np.array([ids[each.label] for each in listed.entries], np.int64),
                 fps=listed.fps if listed.fps is not None else (fps or {}).get(video_id),
                 extra={key: value for key, value in entry.items() if key not in _OWN_KEYS},
             )
@@ -182,7 +202,7 @@ def read_activitynet_json(
     problems.summarise()
     if not videos:
         raise AnnotationError(f"{path}: no usable video ({len(database)} in the file)")
-    return Annotations(name, names, videos, problems.skipped)
+    return Annotations(name, names, videos, problems.skipped, problems.left_out)
 
 
 def write_activitynet_json(annotations: Annotations, path: str | Path) -> None:
@@ -199,15 +219,6 @@ def write_activitynet_json(annotations: Annotations, path: str | Path) -> None:
         ]
         database[video.id] = entry
     write_json(path, {"version": annotations.name, "database": database})
-
-
-def _labels(entries: Sequence[Entry], ids: Mapping[str | int, int], where: str) -> NDArray[np.int64]:
-    for position, entry in enumerate(entries):
-        if entry.label not in ids:
-            names = [name for name in ids if isinstance(name, str)]
-            known = f"{len(names)} classes, e.g. {', '.join(map(repr, names[:3]))}"
-            raise AnnotationError(f"{where}, annotation {position}: unknown class {entry.label!r}; known are {known}")
-    return np.array([ids[entry.label] for entry in entries], np.int64)
 
 
 def _class_names(database: Mapping[str, Any], path: str | Path) -> tuple[str, ...]:

@@ -3,16 +3,24 @@
 
 Two layouts are in use: ``{"segment": [start, end], "label": name or id, "label_id"?, "score"?}`` of ActivityNet, and
 ``[class id, start, end]`` of MultiTHUMOS and Charades. Times are in seconds.
+
+One bad entry costs that entry, not its video: `read_each` says so for every format. A video of which no annotation at
+all can be used is left out, because nothing is known about what happens in it.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, TypeGuard
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, NamedTuple, TypeGuard, TypeVar
 
 from asl_fast.data.annotations.problems import AnnotationError
 from asl_fast.files import number
 
 ReversedSegments = Literal["keep", "error"]
+# Is told what is wrong with an entry that is left out; raises it where the first one is to stop everything.
+BadEntry = Callable[[AnnotationError], object]
+Item = TypeVar("Item")
+Row = TypeVar("Row")
 _INFINITY = float("inf")
 
 
@@ -39,8 +47,53 @@ def is_class_id(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
+def read_each(
+    items: Iterable[Item],
+    read: Callable[[Item], Row],
+    *,
+    place: Callable[[int], str] | None = None,
+    bad: BadEntry | None = None,
+    one_at_least: bool = True,
+) -> list[Row]:
+    """Read the entries of one video, without those that cannot be used.
+
+    Args:
+        items: The entries as the file has them.
+        read: Makes one of them; raises ValueError for one that cannot be used.
+        place: What is put before such a message, by position; None where it says so itself.
+        bad: Told of each entry that is left out; None raises at the first.
+        one_at_least: A video of which no entry can be used is of no use, as are annotations; without it there are then
+            simply none, as with detections.
+
+    Raises:
+        AnnotationError: For the first entry that cannot be used, without ``bad`` or when none can be used.
+    """
+    rows: list[Row] = []
+    errors: list[AnnotationError] = []
+    for position, item in enumerate(items):
+        try:
+            rows.append(read(item))
+        except ValueError as error:
+            named = AnnotationError(f"{place(position)}: {error}" if place is not None else str(error))
+            if bad is None:
+                raise named from None
+            errors.append(named)
+    if errors and not rows and one_at_least:
+        raise errors[0]
+    for named in errors:
+        assert bad is not None
+        bad(named)
+    return rows
+
+
 def read_entries(
-    listed: object, where: str, *, scores: bool = False, reversed_segments: ReversedSegments = "keep"
+    listed: object,
+    where: str,
+    *,
+    scores: bool = False,
+    reversed_segments: ReversedSegments = "keep",
+    bad: BadEntry | None = None,
+    accept: Callable[[Entry], object] = lambda entry: None,
 ) -> list[Entry]:
     """Read the annotations or detections of one video.
 
@@ -50,36 +103,47 @@ def read_entries(
         scores: Every entry needs a score, as detections do.
         reversed_segments: ``"keep"`` takes segments that end before they start as they are, ``"error"`` refuses them.
             Segments without length, and those that lie outside the video, are always taken as they are.
+        bad: As of `read_each`.
+        accept: Looks at an entry once it is read; raises ValueError where the format asks for more.
 
     Raises:
-        AnnotationError: Naming the first entry that cannot be used, and why.
+        AnnotationError: For something that is no list; as `read_each`.
     """
     key = "'results'" if scores else "'annotations'"
     if listed is None:
         return []
-    if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
+    noun = "detection" if scores else "annotation"
+    if not isinstance(listed, list):
         raise AnnotationError(f"{where}: {key} must be a list of objects, found {listed!r:.80}")
-    entries: list[Entry] = []
-    try:
-        for item in listed:
-            entries.append(_read_object(item, scores, reversed_segments))
-    except ValueError as error:
-        noun = "detection" if scores else "annotation"
-        raise AnnotationError(f"{where}, {noun} {len(entries)}: {error}") from None
-    return entries
+
+    def read(item: object) -> Entry:
+        if not isinstance(item, dict):
+            raise ValueError(f"{key} must be a list of objects, found {listed!r:.80}")
+        entry = _read_object(item, scores, reversed_segments)
+        accept(entry)
+        return entry
+
+    return read_each(listed, read, place=lambda i: f"{where}, {noun} {i}", bad=bad, one_at_least=not scores)
 
 
-def read_action_rows(listed: object, where: str, *, reversed_segments: ReversedSegments = "keep") -> list[Entry]:
+def read_action_rows(
+    listed: object,
+    where: str,
+    *,
+    reversed_segments: ReversedSegments = "keep",
+    bad: BadEntry | None = None,
+    accept: Callable[[Entry], object] = lambda entry: None,
+) -> list[Entry]:
     """Read the ``[class id, start, end]`` rows of one video; arguments and errors as of `read_entries`."""
     if not isinstance(listed, list):
         raise AnnotationError(f"{where}: 'actions' is missing or of the wrong kind, found {listed!r:.80}")
-    entries: list[Entry] = []
-    try:
-        for row in listed:
-            entries.append(_read_row(row, reversed_segments))
-    except ValueError as error:
-        raise AnnotationError(f"{where}, action {len(entries)}: {error}") from None
-    return entries
+
+    def read(row: object) -> Entry:
+        entry = _read_row(row, reversed_segments)
+        accept(entry)
+        return entry
+
+    return read_each(listed, read, place=lambda i: f"{where}, action {i}", bad=bad)
 
 
 def _read_object(item: dict[str, Any], scores: bool, reversed_segments: ReversedSegments) -> Entry:

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A video that cannot be used, and what to do about it: stop, or skip it and say so."""
+"""A video or an entry that cannot be used, and what to do about it: stop, or leave it out and say so."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -15,7 +16,7 @@ class AnnotationError(ValueError):
 
 
 class Problems:
-    """Collects what is wrong with single videos.
+    """Collects what is wrong with single videos, and with single entries of them.
 
     Args:
         what: Name of the data set, for messages.
@@ -28,6 +29,7 @@ class Problems:
         self.strict = strict
         self.shown = shown
         self.skipped: dict[str, str] = {}
+        self.left_out: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
 
     def skip(self, video_id: str, kind: str, error: Exception, source: str | Path | None = None) -> None:
@@ -41,6 +43,17 @@ class Problems:
             raise error
         self.skipped[video_id] = kind
         self._note(kind, f"skipping video {video_id!r}: {error}")
+
+    def entry_of(self, video_id: str) -> Callable[[AnnotationError], None]:
+        """Make what leaves out single annotations of a video: each is raised when strict, else counted and logged."""
+
+        def leave_out(error: AnnotationError) -> None:
+            if self.strict:
+                raise error
+            self.left_out[video_id] += 1
+            self._note("annotation that cannot be used", f"leaving out one annotation: {error}")
+
+        return leave_out
 
     def note(self, kind: str, error: Exception) -> None:
         """Note what is odd but usable: raise ``error`` when strict, otherwise count and log it."""

@@ -289,10 +289,16 @@ def hapt_bundle(
 
 
 def open_hapt(
-    data_root: str | Path, *, samples_per_step: int = 12, fold: int | None = None, num_folds: int = 5
+    data_root: str | Path,
+    *,
+    samples_per_step: int = 12,
+    fold: int | None = None,
+    num_folds: int = 5,
+    strict: bool = False,
 ) -> DataSource:
     """Open HAPT from its files, unchecked; see `read_hapt` and `hapt_bundle` for the arguments."""
-    bundle = hapt_bundle(read_hapt(data_root), samples_per_step=samples_per_step, fold=fold, num_folds=num_folds)
+    recordings = read_hapt(data_root, strict=strict)
+    bundle = hapt_bundle(recordings, samples_per_step=samples_per_step, fold=fold, num_folds=num_folds)
     store = bundle.train.store
     assert isinstance(store, InMemoryFeatureStore)
     layout = FeatureManifest(
