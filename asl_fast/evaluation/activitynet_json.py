@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from asl_fast.data.annotations.activitynet import read_database, read_listed_video, read_results
-from asl_fast.data.annotations.entries import BadEntry, Entry, ReversedSegments, read_entries
+from asl_fast.data.annotations.entries import LARGEST_ID, BadEntry, Entry, ReversedSegments, read_entries
 from asl_fast.data.annotations.problems import AnnotationError
 from asl_fast.evaluation.columns import Array, Table, read_columns
 from asl_fast.evaluation.conventions import DEFAULT
@@ -205,7 +205,7 @@ def _columns(path: Path, videos: Mapping[str, Sequence[Entry]], *, scores: bool)
         "segments": np.stack([np.array(start, dtype=np.float64), np.array(end, dtype=np.float64)], axis=1),
         "labels": np.array(label) if label else np.zeros(0, dtype=str),
     }
-    if identifier and None not in identifier:
+    if identifier and None not in identifier and max(identifier) <= LARGEST_ID:
         columns["label_ids"] = np.array(identifier, dtype=np.int64)
     if scores:
         columns["scores"] = np.array(score, dtype=np.float64)

@@ -111,7 +111,7 @@ GOOD = {"segment": [0.0, 1.0], "label": "x", "score": 0.5}
         ({"label": "x", "score": 0.5}, r"'segment' must be \[start, end\] in seconds, found None"),
         ({**GOOD, "label": None}, r"unknown class None; 'label' must be the name of a class, or its id"),
         ({**GOOD, "label": ["x"]}, r"unknown class \['x'\]; 'label' must be the name of a class, or its id"),
-        ({**GOOD, "label_id": "3"}, r"label_id of 'x' must be a whole number, found '3'"),
+        ({**GOOD, "label_id": "3.5"}, r"label_id of 'x' must be a whole number, found '3.5'"),
         ({**GOOD, "score": float("nan")}, r"detection 1: 'score': expected a number, found nan"),
         ({**GOOD, "score": None}, r"detection 1: 'score': expected a number, found None"),
         ("x", r"'results' must be a list of objects, found .* 'x'\]"),

@@ -16,13 +16,14 @@ from typing import Any
 
 import numpy as np
 
+from asl_fast.data.annotations.classes import Classes, number_classes
 from asl_fast.data.annotations.entries import (
     BadEntry,
     Entry,
     ReversedSegments,
-    is_class_id,
     read_action_rows,
     read_entries,
+    read_label,
 )
 from asl_fast.data.annotations.problems import AnnotationError, Problems
 from asl_fast.data.annotations.video import Annotations, Video
@@ -148,8 +149,8 @@ def read_activitynet_json(
     """Read an ActivityNet-style file.
 
     Class ids are, in this order: positions in ``class_names``; ``label_id`` where the file has it, or a ``label`` that
-    is an id itself; the alphabetical order of the labels that occur. An id without a name is called ``class_<id>``, one
-    that no label uses ``unused_<id>``.
+    is an id itself, as `number_classes` says; the alphabetical order of the labels that occur. An id without a name is
+    called ``class_<id>``, one that no label uses ``unused_<id>``.
 
     Args:
         path: The file, plain or ``.gz``.
@@ -167,9 +168,11 @@ def read_activitynet_json(
     """
     database = read_database(path)
     name = name or Path(path).name.split(".")[0]
-    names = tuple(class_names) if class_names is not None else _class_names(database, path)
-    ids: dict[str | int, int] = {index: index for index in range(len(names))}
-    ids |= {label: index for index, label in enumerate(names)}
+    if class_names is not None:
+        names = tuple(class_names)
+        ids: Mapping[str | int, int] = dict(zip((*range(len(names)), *names), [*range(len(names))] * 2, strict=True))
+    else:
+        names, ids = _classes(database, path)
     problems = Problems(name, strict=strict)
 
     def known(entry: Entry) -> None:
@@ -221,8 +224,8 @@ def write_activitynet_json(annotations: Annotations, path: str | Path) -> None:
     write_json(path, {"version": annotations.name, "database": database})
 
 
-def _class_names(database: Mapping[str, Any], path: str | Path) -> tuple[str, ...]:
-    """Names by id of all classes that occur, also in videos that are of no use: leaving one out must not change ids."""
+def _classes(database: Mapping[str, Any], path: str | Path) -> Classes:
+    """Classes that occur, also in videos that are of no use: leaving one out must not change ids."""
     by_label: dict[str, int | None] = {}
     by_id: dict[int, str] = {}
     bare_ids: set[int] = set()
@@ -230,23 +233,22 @@ def _class_names(database: Mapping[str, Any], path: str | Path) -> tuple[str, ..
         where = f"{path}, video {video_id!r}"
         found = entry.get("annotations") if isinstance(entry, dict) else None
         for instance in found if isinstance(found, list) else []:
-            # Entries that are no instance at all are reported with their video, later.
-            if not isinstance(instance, dict):
-                continue
-            label_id = instance.get("label_id")
-            label = instance.get("label", label_id)
-            if is_class_id(label):
+            try:
+                label, label_id = read_label(instance)
+            except (ValueError, AttributeError):
+                continue  # no instance at all, which is said when its video is read
+            if isinstance(label, int):
                 bare_ids.add(label)
-            if not isinstance(label, str) or (label_id is not None and not is_class_id(label_id)):
                 continue
-            if by_label.setdefault(label, label_id) != label_id:
-                raise AnnotationError(f"{where}: {label!r} has label_id {label_id}, elsewhere {by_label[label]}")
-            if label_id is not None and by_id.setdefault(label_id, label) != label:
+            known = by_label.setdefault(label, label_id)
+            if label_id is None:
+                continue
+            if known is None:
+                by_label[label] = label_id
+            elif known != label_id:
+                raise AnnotationError(f"{where}: {label!r} has label_id {label_id}, elsewhere {known}")
+            if by_id.setdefault(label_id, label) != label:
                 raise AnnotationError(f"{where}: label_id {label_id} is {label!r}, elsewhere {by_id[label_id]!r}")
-    if not by_id and not bare_ids:
-        return tuple(sorted(by_label))
-    if by_label and not by_id:
+    if by_label and bare_ids and not by_id:
         raise AnnotationError(f"{path}: labels are class names in some entries and integer ids in others")
-    last = max((*by_id, *bare_ids))
-    unnamed = (f"class_{index}" if index in bare_ids else f"unused_{index}" for index in range(last + 1))
-    return tuple(by_id.get(index, other) for index, other in enumerate(unnamed))
+    return number_classes(by_id, bare_ids, by_label.keys() - by_id.values(), str(path))

@@ -11,7 +11,7 @@ all can be used is left out, because nothing is known about what happens in it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, NamedTuple, TypeGuard, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from asl_fast.data.annotations.problems import AnnotationError
 from asl_fast.files import number
@@ -22,6 +22,9 @@ BadEntry = Callable[[AnnotationError], object]
 Item = TypeVar("Item")
 Row = TypeVar("Row")
 _INFINITY = float("inf")
+_DIGITS = 40
+LARGEST_ID = 2**63 - 1
+"""The largest id that stands for a class by itself: tables hold them in 64 bits."""
 
 
 class Entry(NamedTuple):
@@ -42,9 +45,12 @@ class Entry(NamedTuple):
     score: float = 0.0
 
 
-def is_class_id(value: object) -> TypeGuard[int]:
-    """Whether a value can be the id of a class: a whole number from 0 on."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+def class_id(value: object) -> int | None:
+    """Read the id of a class: a whole number from 0 on, also as ``2.0`` or ``"2"``; None for anything else."""
+    text = isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= _DIGITS
+    if text or (isinstance(value, float) and value.is_integer()):
+        value = int(value)  # type: ignore[call-overload]
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def read_each(
@@ -147,26 +153,46 @@ def read_action_rows(
 
 
 def _read_object(item: dict[str, Any], scores: bool, reversed_segments: ReversedSegments) -> Entry:
-    segment, label_id = item.get("segment"), item.get("label_id")
-    label = item.get("label", label_id)
-    if label_id is not None and not is_class_id(label_id):
-        raise ValueError(f"label_id of {label!r} must be a whole number, found {label_id!r}")
-    if not isinstance(label, str) and not is_class_id(label):
-        raise ValueError(f"unknown class {label!r}; 'label' must be the name of a class, or its id, a whole number")
+    segment = item.get("segment")
+    label, label_id = read_label(item)
     if not isinstance(segment, list) or len(segment) != 2:
         raise ValueError(f"'segment' must be [start, end] in seconds, found {segment!r}")
     start, end = _seconds(segment[0], segment[1], "'segment'", reversed_segments)
     return Entry(start, end, label, label_id, number(item.get("score"), "'score'") if scores else 0.0)
 
 
+def read_label(item: dict[str, Any]) -> tuple[str | int, int | None]:
+    """Read the class of an entry: its name, or its id where there is none; and its id where there is one.
+
+    Raises:
+        ValueError: When it has no class.
+    """
+    given = item.get("label_id")
+    # Spreadsheet programs write NaN where a number is missing.
+    label_id = None if given is None or given != given else class_id(given)
+    label = item.get("label")
+    if isinstance(label, str):
+        if label_id is None and given is not None and given == given:
+            raise ValueError(f"label_id of {label!r} must be a whole number, found {given!r:.80}")
+        return label, label_id
+    name = given if label is None and "label" not in item else label
+    found = class_id(name)
+    if found is None or found > LARGEST_ID:
+        raise ValueError(f"unknown class {name!r:.80}; 'label' must be the name of a class, or its id, a whole number")
+    if given is not None and label_id is None:
+        raise ValueError(f"label_id of {name!r:.80} must be a whole number, found {given!r:.80}")
+    return found, label_id
+
+
 def _read_row(row: object, reversed_segments: ReversedSegments) -> Entry:
     if not isinstance(row, list) or len(row) != 3:
         raise ValueError(f"expected [class, start, end], found {row!r}")
-    class_id = number(row[0], "class")
+    number(row[0], "class")
     start, end = _seconds(row[1], row[2], "[class, start, end]", reversed_segments)
-    if class_id != int(class_id) or class_id < 0:
+    found = class_id(row[0])
+    if found is None or found > LARGEST_ID:
         raise ValueError(f"unknown class {row[0]!r}; a class is given by its id, a whole number")
-    return Entry(start, end, int(class_id))
+    return Entry(start, end, found)
 
 
 def _seconds(start: object, end: object, key: str, reversed_segments: ReversedSegments) -> tuple[float, float]:
