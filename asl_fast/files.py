@@ -10,10 +10,19 @@ import gzip
 import io
 import json
 import os
+import stat
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
+
+MAX_UNPACKED = "ASL_FAST_MAX_UNPACKED_MB"
+"""Environment variable: see `check_unpacked`."""
+_MOST_RATIO = 20
+
+
+class TooLarge(ValueError):
+    """Content would take far more memory than its file explains."""
 
 
 @contextlib.contextmanager
@@ -53,6 +62,55 @@ def _sync_folder(path: Path) -> None:
             os.close(descriptor)
 
 
+def require_file(path: str | Path) -> None:
+    """Make sure that a path is a regular file, which can be read to its end: no pipe, device or folder.
+
+    Raises:
+        FileNotFoundError: When there is no such file.
+        ValueError: When it is something else.
+        OSError: When the system does not say.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        link = "is a link to a file that" if os.path.islink(path) else ""
+        raise FileNotFoundError(f"{path} {link} does not exist".replace("  ", " ")) from None
+    except ValueError as error:  # a name with a NUL
+        raise ValueError(f"{path!r}: no file can have this name ({error})") from None
+    except OSError as error:
+        raise type(error)(f"{path} cannot be read: {error.strerror}") from None
+    if not stat.S_ISREG(mode):
+        kind = "folder" if stat.S_ISDIR(mode) else "pipe" if stat.S_ISFIFO(mode) else "device or socket"
+        raise ValueError(f"{path} cannot be read: it is a {kind}, not a file")
+
+
+def check_unpacked(unpacked: int, stored: int, what: str) -> None:
+    """Refuse content that takes far more memory than is stored of it, before any is taken.
+
+    As much as ``ASL_FAST_MAX_UNPACKED_MB`` says is always allowed, 256 unless it is set, and so is 20 times what is
+    stored: no compression of features or annotations reaches that.
+
+    Args:
+        unpacked: Bytes in memory.
+        stored: Bytes on disk.
+        what: The content, for the message.
+
+    Raises:
+        TooLarge: When it is more.
+    """
+    given = os.environ.get(MAX_UNPACKED, "256")
+    try:
+        allowed = float(given) * 2**20
+    except ValueError:
+        raise ValueError(f"{MAX_UNPACKED} must be a number of megabytes, found {given!r}") from None
+    if not unpacked <= max(allowed, _MOST_RATIO * stored):
+        needed = -(-unpacked // 2**20)
+        raise TooLarge(
+            f"{what} would take {needed} MB unpacked, and {stored} bytes are stored of it; if that is right, set "
+            f"{MAX_UNPACKED}={needed}"
+        )
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write a UTF-8 file atomically.
 
@@ -87,13 +145,23 @@ def read_text(path: str | Path) -> str:
         ValueError: When it is damaged or not text.
     """
     path = Path(path)
+    require_file(path)
     try:
-        data = path.read_bytes()
-        return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} does not exist") from None
-    except (EOFError, UnicodeDecodeError, zlib.error, gzip.BadGzipFile, IsADirectoryError) as error:
+        return (_gunzipped(path) if path.suffix == ".gz" else path.read_bytes()).decode("utf-8-sig")
+    except PermissionError as error:
+        raise PermissionError(f"{path} cannot be read: {error.strerror}") from None
+    except (EOFError, UnicodeDecodeError, zlib.error, OSError) as error:
         raise ValueError(f"{path} cannot be read ({error}); download it again") from error
+
+
+def _gunzipped(path: Path) -> bytes:
+    stored, parts, size = path.stat().st_size, [], 0
+    with gzip.open(path) as file:
+        while part := file.read(2**22):
+            parts.append(part)
+            size += len(part)
+            check_unpacked(size, stored, f"{path}: what is unpacked so far")
+    return b"".join(parts)
 
 
 @contextlib.contextmanager

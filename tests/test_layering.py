@@ -48,6 +48,7 @@ INTERNAL: dict[str, set[str]] = {
     "data.source": {"data.annotations", "data.features", "data.dataset", "data.bundle"},
     "data.synthetic": {"wording", "data.annotations", "data.features", "data.dataset", "data.bundle"},
     "data.datasets": {
+        "files",
         "wording",
         "data.annotations",
         "data.grid",
