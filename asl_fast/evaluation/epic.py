@@ -6,7 +6,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ def read_epic_csv(
     missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
     if missing:
         raise AnnotationError(f"{path}: has no column {missing[0]!r}; found {list(reader.fieldnames or ())}")
-    for row in reader:
+    for row in _rows(reader, path):
         where = f"{path}: line {reader.line_num} (video {row['video_id']})"
         try:
             actions.append(read_epic_row(row, where, (NUM_VERBS, NUM_NOUNS), reversed_segments="error"))
@@ -73,6 +73,13 @@ def read_epic_csv(
         "verb": np.array([action.verb for action in actions], dtype=np.int64),
         "noun": np.array([action.noun for action in actions], dtype=np.int64),
     }
+
+
+def _rows(reader: csv.DictReader[str], path: Path) -> Iterator[dict[str, str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise AnnotationError(f"{path}: line {reader.line_num + 1}: {error}; is it a CSV file?") from None
 
 
 def read_epic_detections(
