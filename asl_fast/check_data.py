@@ -23,6 +23,7 @@ from asl_fast.files import write_json
 from asl_fast.training.config import DataConfig, TrainConfig
 from asl_fast.training.presets import preset
 from asl_fast.training.serialization import to_dict
+from asl_fast.wording import printable
 
 if TYPE_CHECKING:
     from asl_fast.data.custom.decision import Decision
@@ -78,8 +79,8 @@ def _check_and_print(chosen: Arguments) -> int:
         words = [asdict(decision) for decision in decisions]
         write_json(chosen.json, report.as_dict() | ({"decisions": words} if words else {}), indent=2)
     for decision in decisions:
-        print(decision)
-    print("\n" * bool(decisions) + report_text(report))
+        print(printable(str(decision)))
+    print("\n" * bool(decisions) + printable(report_text(report), keep="\n"))
     return report.status
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from asl_fast.command_line.errors import if_stopped, run_command
 from asl_fast.command_line.options import read_options
+from asl_fast.wording import printable
 
 if TYPE_CHECKING:
     from asl_fast.detection.run import Found
@@ -79,7 +80,7 @@ def _detect(chosen: Arguments) -> int:
     if found.skipped:
         first = next(iter(found.skipped.values()))
         count = f"{len(found.skipped)} of {len(recordings)} recordings are left out"
-        print(f"warning: {count}, the first: {first}; --strict stops there", file=sys.stderr)
+        print(f"warning: {count}, the first: {printable(str(first))}; --strict stops there", file=sys.stderr)
     return 0
 
 
@@ -99,10 +100,10 @@ def _report(found: Found, trained: TrainedDetector, output: Path) -> None:
     if trained.dataset["synthetic"]:
         print("the detector was trained on synthetic data: these are no detections of real actions")
     name, detections = next(iter(found.detections.items()))
-    print(f"the first in {name}:")
+    print(f"the first in {printable(name)}:")
     rows = zip(detections.segments[:5].tolist(), detections.labels.tolist(), detections.scores.tolist(), strict=False)
     for (start, end), label, score in rows:
-        print(f"  {start:8.2f} s to {end:8.2f} s  {score:.3f}  {trained.class_names[label]}")
+        print(f"  {start:8.2f} s to {end:8.2f} s  {score:.3f}  {printable(trained.class_names[label])}")
 
 
 if __name__ == "__main__":

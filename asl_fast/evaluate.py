@@ -34,6 +34,7 @@ from asl_fast.evaluation.protocols import (
 from asl_fast.evaluation.scoring_inputs import read_inputs
 from asl_fast.evaluation.table import analysis_table, class_csv, result_table
 from asl_fast.files import read_json, write_json, write_text
+from asl_fast.wording import printable
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _evaluate_and_print(chosen: Arguments) -> int:
     try:
-        print(evaluate(chosen))
+        print(printable(evaluate(chosen), keep="\n"))
     except TypeError as error:
         # Columns of the wrong type come from the user's files.
         raise CommandError(error) from error
@@ -182,11 +183,9 @@ def _run_protocol(path: Path) -> Protocol:
 
 def _warn(reasons: Collection[str], noun: str, consequence: str) -> None:
     if reasons:
+        first = printable(next(iter(reasons)))
         more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
-        print(
-            f"warning: {len(reasons)} {noun}s {consequence}: {next(iter(reasons))}{more}; --strict stops there",
-            file=sys.stderr,
-        )
+        print(f"warning: {len(reasons)} {noun}s {consequence}: {first}{more}; --strict stops there", file=sys.stderr)
 
 
 if __name__ == "__main__":

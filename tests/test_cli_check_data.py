@@ -231,3 +231,15 @@ def test_strict_stops_at_the_first_unusable_features(tmp_path: Path, capsys: pyt
     assert check(capsys, root)[0] == 1
     assert main(["--dataset", "thumos14", "--data-root", str(root), "--strict"]) == 2
     assert f"error: {file}" in capsys.readouterr().err
+
+
+def test_names_cannot_steer_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    root = thumos_folder(tmp_path / "data")
+    actions = [{"segment": [0, 20], "label": "VolleyballSpiking", "label_id": 19}]
+    video = {"subset": "Test\x1b[2J", "duration": 9.0, "fps": 25, "annotations": actions}
+    edit(root, lambda videos: videos.update({"\x1b[31mv": video, "\x1b[31mw": 7}))
+    status = main(["--dataset", "thumos14", "--data-root", str(root)])
+    captured = capsys.readouterr()
+    assert status in (1, 2) and "\x1b" not in captured.out + captured.err + caplog.text and "\\x1b" in captured.out

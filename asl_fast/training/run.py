@@ -33,6 +33,7 @@ from asl_fast.training.request import Request
 from asl_fast.training.run_folder import RunFolder
 from asl_fast.training.scoring import Columns, ground_truth_columns, summary
 from asl_fast.training.serialization import to_dict
+from asl_fast.wording import printable
 
 
 def run(request: Request, arguments: Sequence[str]) -> None:
@@ -179,7 +180,7 @@ def _git_revision() -> str | None:
 def _announce(request: Request, config: TrainConfig, bundle: DatasetBundle, processes: Processes) -> None:
     print(f"asl_fast: {config.dataset}: {'' if bundle.synthetic else 'real data: '}{bundle.description}")
     for line in request.explanation:
-        print(f"  {line}".rstrip())
+        print(printable(f"  {line}".rstrip()))
     print(
         f"  run folder {request.folder.path}, {len(bundle.train)} training and {len(bundle.test)} test videos, "
         f"{config.total_epochs} epochs on {processes.world_size} x {processes.device}, seed {config.seed}"

@@ -21,6 +21,7 @@ from asl_fast.data.annotations.entries import (
     BadEntry,
     Entry,
     ReversedSegments,
+    is_usable,
     read_action_rows,
     read_entries,
     read_label,
@@ -229,6 +230,7 @@ def _classes(database: Mapping[str, Any], path: str | Path) -> Classes:
     by_label: dict[str, int | None] = {}
     by_id: dict[int, str] = {}
     bare_ids: set[int] = set()
+    without_id: set[str] = set()
     for video_id, entry in database.items():
         where = f"{path}, video {video_id!r}"
         found = entry.get("annotations") if isinstance(entry, dict) else None
@@ -242,6 +244,8 @@ def _classes(database: Mapping[str, Any], path: str | Path) -> Classes:
                 continue
             known = by_label.setdefault(label, label_id)
             if label_id is None:
+                if is_usable(instance):
+                    without_id.add(label)
                 continue
             if known is None:
                 by_label[label] = label_id
@@ -251,4 +255,6 @@ def _classes(database: Mapping[str, Any], path: str | Path) -> Classes:
                 raise AnnotationError(f"{where}: label_id {label_id} is {label!r}, elsewhere {by_id[label_id]!r}")
     if by_label and bare_ids and not by_id:
         raise AnnotationError(f"{path}: labels are class names in some entries and integer ids in others")
-    return number_classes(by_id, bare_ids, by_label.keys() - by_id.values(), str(path))
+    if by_id or bare_ids:
+        return number_classes(by_id, bare_ids, without_id - set(by_id.values()), str(path))
+    return number_classes({}, (), by_label, str(path))

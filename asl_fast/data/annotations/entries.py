@@ -184,6 +184,15 @@ def read_label(item: dict[str, Any]) -> tuple[str | int, int | None]:
     return found, label_id
 
 
+def is_usable(item: dict[str, Any]) -> bool:
+    """Whether `read_entries` takes an annotation."""
+    try:
+        _read_object(item, False, "keep")
+    except ValueError:
+        return False
+    return True
+
+
 def _read_row(row: object, reversed_segments: ReversedSegments) -> Entry:
     if not isinstance(row, list) or len(row) != 3:
         raise ValueError(f"expected [class, start, end], found {row!r}")

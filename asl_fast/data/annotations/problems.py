@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from asl_fast.wording import printable
+
 logger = logging.getLogger(__name__)
 
 
@@ -64,12 +66,12 @@ class Problems:
     def _note(self, kind: str, message: str) -> None:
         self.counts[kind] += 1
         if self.counts[kind] <= self.shown:
-            logger.warning("%s: %s", self.what, message)
+            logger.warning("%s: %s", printable(self.what), printable(message))
 
     def summarise(self) -> dict[str, int]:
         """Log one line per kind that occurred and return the counts."""
         for kind, count in self.counts.items():
             logger.warning(
-                "%s: %d x %s%s", self.what, count, kind, "" if count <= self.shown else " (first ones above)"
+                "%s: %d x %s%s", printable(self.what), count, kind, "" if count <= self.shown else " (first ones above)"
             )
         return dict(self.counts)
