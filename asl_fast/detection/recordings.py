@@ -19,7 +19,7 @@ from asl_fast.data.features.array_files import EXTENSIONS, read_array
 from asl_fast.data.features.file_store import ConcatenatedFeatureStore, open_store
 from asl_fast.data.features.manifest import FeatureManifest
 from asl_fast.data.features.packed_store import is_packed
-from asl_fast.data.features.store import check_features
+from asl_fast.data.features.store import NamedFeatureStore, check_features
 from asl_fast.data.grid import FeatureGrid
 from asl_fast.data.transform import FeatureTransform
 from asl_fast.files import number, read_json
@@ -113,6 +113,9 @@ def _features(paths: Sequence[Path], dataset: Mapping[str, Any]) -> tuple[Sequen
     state = dataset["transform"]
     transform = None if state is None else FeatureTransform.from_state(state)
 
+    manifest = dataset["manifest"] or {}
+    transposed = manifest.get("layout") == "CT"
+
     def checked(array: Array, where: str) -> Array:
         if transform is not None and array.ndim == 2 and array.shape[1] == transform.num_channels:
             try:
@@ -122,16 +125,22 @@ def _features(paths: Sequence[Path], dataset: Mapping[str, Any]) -> tuple[Sequen
         check_features(array, dataset["feature_dim"], where)
         return array
 
-    prefix = (dataset["manifest"] or {}).get("prefix", "")
+    def read(path: Path) -> Array:
+        return np.ascontiguousarray(read_array(path).T) if transposed else read_array(path)
+
+    def opened(path: Path, **options: Any) -> NamedFeatureStore:
+        return open_store(path, **options, **({} if is_packed(path) else {"transposed": transposed}))
+
+    prefix = manifest.get("prefix", "")
     if len(paths) == 1 and paths[0].is_file() and paths[0].suffix.lower() not in (".h5", ".hdf5"):
         path = paths[0]
-        return (path.stem.removeprefix(prefix),), lambda name: checked(read_array(path), str(path))
+        return (path.stem.removeprefix(prefix),), lambda name: checked(read(path), str(path))
     if len(paths) == 1 and paths[0].is_dir() and not is_packed(paths[0]):
         files = {path.stem.removeprefix(prefix): path for path in _arrays_in(paths[0])}
-        return tuple(files), lambda name: checked(read_array(files[name]), str(files[name]))
-    stores = [open_store(path) for path in paths]
+        return tuple(files), lambda name: checked(read(files[name]), str(files[name]))
+    stores = [opened(path) for path in paths]
     if prefix and any(name.startswith(prefix) for name in stores[0].names):
-        stores = [open_store(path, prefix=prefix) for path in paths]
+        stores = [opened(path, prefix=prefix) for path in paths]
     joined = stores[0] if len(stores) == 1 else ConcatenatedFeatureStore(stores)
     names = [name for name in stores[0].video_ids if name in joined]
     where = ", ".join(map(str, paths))

@@ -183,10 +183,12 @@ def _choose_subset(path: Path, entries: Sequence[Mapping[str, Any]], subset: str
     counts = Counter(str(entry["subset"]) for entry in entries if "subset" in entry)
     listing = ", ".join(f"{name} ({count} videos)" for name, count in counts.most_common()) or "none"
     if subset is None:
-        used = {entry.get("subset") for entry in entries if entry.get("annotations") or entry.get("actions")}
+        # A subset that is no text is said with its video.
+        annotated = [entry.get("subset") for entry in entries if entry.get("annotations") or entry.get("actions")]
+        used = {found for found in annotated if found is None or isinstance(found, str)}
         if len(used) > 1:
             raise AnnotationError(f"{path}: has annotations in several subsets; choose one of: {listing}")
-        return None if len(counts) < 2 else str(next(iter(used)))
+        return None if len(counts) < 2 or not used else str(next(iter(used)))
     if subset in counts:
         return subset
     alike = [name for name in counts if name.lower() == subset.lower()]

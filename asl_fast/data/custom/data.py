@@ -9,7 +9,7 @@ extracted.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +86,12 @@ def open_own_data(
         raise ValueError(f"{name}: no features given; name their folder or .h5 file with --features")
     dim = sum(open_store(path).dim for path in paths)
     given = _given_manifest(manifest, paths[0], dim)
+    if given is not None and given.layout is not None:
+        dim = _store(paths, "", given.transposed).dim
+        given = _given_manifest(manifest, paths[0], dim)
+    transposed = None if given is None else given.transposed
     prefix = given.prefix if given is not None else common_prefix(read.videos, open_store(paths[0]).names)
-    store = _store(paths, prefix or "")
+    store = _store(paths, prefix or "", transposed)
     if given is not None and given.dim != store.dim:
         raise ValueError(
             f"{name}: features in {', '.join(map(str, paths))} have width {store.dim}, but manifest "
@@ -105,6 +109,8 @@ def open_own_data(
         layout, timing = derive_manifest(present, steps, name=name, dim=store.dim, prefix=prefix or "")
     else:
         layout, timing = given, (Decision("stride", given.timing_words(), f"manifest {given.name!r} says so"),)
+    if layout.layout is None and any(getattr(open_store(path), "transposed", False) for path in paths):
+        layout = replace(layout, layout="CT")
     learning, scored, named, split_reason = split(read, [v for v in present if v.id in steps], rule or SplitRule())
     decisions = [
         class_reason,
@@ -112,7 +118,8 @@ def open_own_data(
         Decision(
             "features",
             f"width {store.dim}, {len(present)} of {len(read.videos)} videos have them",
-            f"files are named {layout.prefix!r} + video" if layout.prefix else "files are named as the videos",
+            (f"files are named {layout.prefix!r} + video" if layout.prefix else "files are named as the videos")
+            + _one_shape(steps, store.dim, layout),
         ),
         *timing,
     ]
@@ -171,8 +178,17 @@ def _given_manifest(manifest: str | FeatureManifest | None, folder: Path, dim: i
     return read_manifest(beside, dim) if beside.is_file() else None
 
 
-def _store(paths: Sequence[Path], prefix: str) -> NamedFeatureStore:
-    stores = [open_store(path, prefix=prefix) for path in paths]
+def _one_shape(steps: dict[str, int], dim: int, layout: FeatureManifest) -> str:
+    """Say so where all arrays have one shape, which cannot tell time from channels."""
+    if len(steps) < 3 or len(set(steps.values())) > 1 or layout.layout is not None:
+        return ""
+    shape = (next(iter(steps.values())), dim)
+    return f'; all arrays are (time, channels) = {shape}; "layout": "CT" in the manifest if it is the other way round'
+
+
+def _store(paths: Sequence[Path], prefix: str, transposed: bool | None) -> NamedFeatureStore:
+    layout = {} if transposed is None else {"transposed": transposed}
+    stores = [open_store(path, prefix=prefix, **({} if is_packed(path) else layout)) for path in paths]
     return stores[0] if len(stores) == 1 else ConcatenatedFeatureStore(stores)
 
 

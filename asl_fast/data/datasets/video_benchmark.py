@@ -123,7 +123,11 @@ def _features(
     name: str, paths: Sequence[Path], manifest: str | FeatureManifest | None, options: dict[str, Any]
 ) -> tuple[FeatureManifest, NamedFeatureStore]:
     if isinstance(manifest, str) and manifest.endswith(".json"):
-        manifest = read_manifest(manifest, sum(open_store(path, **options).dim for path in paths))
+        file = manifest
+        manifest = read_manifest(file, sum(open_store(path, **options).dim for path in paths))
+        if manifest.layout is not None and not is_packed(paths[0]):
+            options.setdefault("transposed", manifest.transposed)
+            manifest = read_manifest(file, sum(open_store(path, **options).dim for path in paths))
     known = [manifest] if manifest is not None else list(VIDEO_BENCHMARKS[name].manifests)
     candidates = [entry if isinstance(entry, FeatureManifest) else combined_manifest(entry) for entry in known]
     options.setdefault("prefix", candidates[0].prefix)

@@ -60,6 +60,26 @@ def read_shape(path: Path, key: str | None = None) -> tuple[int, ...]:
     return read_array(path, key).shape
 
 
+_REMEDIES = {
+    ".pkl": "pickles can run any code and are not read: save their arrays with numpy.save",
+    ".pickle": "pickles can run any code and are not read: save their arrays with numpy.save",
+    ".csv": "convert them: numpy.save(name, numpy.loadtxt(name, delimiter=',', skiprows=1))",
+    ".mat": "convert them: numpy.save(name, scipy.io.loadmat(name)[key])",
+}
+
+
+def nothing_to_read(folder: Path) -> str:
+    """Say that a folder holds no feature file, what it holds instead and what to do about it."""
+    entries = sorted(folder.iterdir())
+    message = f"feature folder {folder} holds no {', '.join(EXTENSIONS)} file"
+    for suffix, remedy in _REMEDIES.items():
+        number = sum(entry.suffix.lower() == suffix for entry in entries)
+        if number:
+            return f"{message}, but {number} {suffix} files; {remedy}"
+    inside = [entry.name for entry in entries if entry.is_dir()]
+    return f"{message}; its files lie in {', '.join(map(repr, inside[:4]))}: name these folders" if inside else message
+
+
 def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Shape without dimensions of size one, from the right, until two are left.
 

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asl_fast.data.features.array_entries import Unusable
-from asl_fast.data.features.array_files import EXTENSIONS, read_array, read_shape, squeezed
+from asl_fast.data.features.array_files import EXTENSIONS, nothing_to_read, read_array, read_shape, squeezed
 from asl_fast.data.features.hdf5_files import checked_array, hdf5_array, hdf5_entry, open_hdf5
 from asl_fast.data.features.packed_store import PackedFeatureStore, is_packed
 from asl_fast.data.features.store import NamedFeatureStore, check_features, check_shape
+from asl_fast.data.features.tensor_files import TENSORS
 from asl_fast.files import TooLarge
+
+logger = logging.getLogger(__name__)
+# Arrays that are looked at to find out how they lie; tensors have no header, so that each is read whole.
+_COMPARED, _COMPARED_TENSORS = 32, 4
+# Folders whose layout was said: one command opens a store several times.
+_SAID: set[str] = set()
 
 
 class FolderFeatureStore:
@@ -28,7 +38,7 @@ class FolderFeatureStore:
         suffix: Text after it.
         extension: One of ``array_files.EXTENSIONS``; None takes the one that occurs in the folder.
         key: Entry of files that hold several arrays.
-        transposed: The files hold (D, T).
+        transposed: The files hold (D, T); None finds out, see `is_transposed`.
 
     Raises:
         FileNotFoundError: When the folder is not there or holds no feature file.
@@ -44,20 +54,20 @@ class FolderFeatureStore:
         suffix: str = "",
         extension: str | None = None,
         key: str | None = None,
-        transposed: bool = False,
+        transposed: bool | None = None,
     ) -> None:
         self.folder = Path(folder)
         self.prefix = prefix
         self.suffix = suffix
         self.key = key
-        self.transposed = transposed
+        self._transposed = transposed
         if not self.folder.is_dir():
             raise FileNotFoundError(f"feature folder {self.folder} does not exist")
         # What is named like a feature file and is none, such as a pipe, is a matter of its own video.
         named = (file for file in self.folder.iterdir() if file.suffix.lower() in EXTENSIONS)
         files = sorted(file for file in named if not file.is_dir())
         if not files:
-            raise FileNotFoundError(f"feature folder {self.folder} holds no {', '.join(EXTENSIONS)} file")
+            raise FileNotFoundError(nothing_to_read(self.folder))
         found = sorted({file.suffix for file in files})
         if extension is None and len(found) > 1:
             raise ValueError(
@@ -66,6 +76,15 @@ class FolderFeatureStore:
         self.extension = found[0] if extension is None else extension
         self._stems = {file.name.removesuffix(self.extension) for file in files if file.name.endswith(self.extension)}
         self._dim = dim
+
+    @property
+    def transposed(self) -> bool:
+        """Whether the files hold (D, T)."""
+        if self._transposed is None:
+            stems = sorted(self._stems)[: _COMPARED if self.extension.lower() not in TENSORS else _COMPARED_TENSORS]
+            shapes = (partial(read_shape, self.folder / (stem + self.extension), self.key) for stem in stems)
+            self._transposed = is_transposed(_readable(shapes), f"feature folder {self.folder}")
+        return self._transposed
 
     @property
     def dim(self) -> int:
@@ -144,7 +163,7 @@ class Hdf5FeatureStore:
         prefix: Text before the video id in the entry's name.
         suffix: Text after it.
         key: Name of the data set inside a video's group.
-        transposed: The entries are (D, T).
+        transposed: The entries are (D, T); None finds out, see `is_transposed`.
     """
 
     def __init__(
@@ -155,13 +174,13 @@ class Hdf5FeatureStore:
         prefix: str = "",
         suffix: str = "",
         key: str | None = None,
-        transposed: bool = False,
+        transposed: bool | None = None,
     ) -> None:
         self.path = Path(path)
         self.prefix = prefix
         self.suffix = suffix
         self.key = key
-        self.transposed = transposed
+        self._transposed = transposed
         # Opened anew by each process: an HDF5 handle does not survive a fork.
         with open_hdf5(self.path) as file:
             try:
@@ -171,6 +190,16 @@ class Hdf5FeatureStore:
         if not self._names:
             raise ValueError(f"{self.path} holds no entries")
         self._dim = dim
+
+    @property
+    def transposed(self) -> bool:
+        """Whether the entries are (D, T)."""
+        if self._transposed is None:
+            with open_hdf5(self.path) as file:
+                names = sorted(self._names)[:_COMPARED]
+                shapes = (partial(lambda name: squeezed(tuple(self._entry(file, name).shape)), name) for name in names)
+                self._transposed = is_transposed(_readable(shapes), str(self.path))
+        return self._transposed
 
     @property
     def dim(self) -> int:
@@ -312,6 +341,34 @@ class ConcatenatedFeatureStore:
                 "they were not extracted with the same stride"
             )
         return min(steps)
+
+
+def is_transposed(shapes: Iterable[tuple[int, ...]], where: str) -> bool:
+    """Find out whether arrays are (D, T): they then have as many rows each, and numbers of columns that differ.
+
+    Args:
+        shapes: Of several videos, without dimensions of size one.
+        where: The folder or file, for the line that says so.
+    """
+    known = [shape for shape in shapes if len(shape) == 2]
+    rows, columns = {shape[0] for shape in known}, {shape[1] for shape in known}
+    found = len(rows) == 1 and len(columns) > 1
+    if found and where not in _SAID:
+        _SAID.add(where)
+        logger.warning(
+            '%s: all arrays have %d rows and differ in their columns, so they are read as (channels, time); "layout": '
+            '"TC" in the manifest would read them as (time, channels)',
+            where,
+            next(iter(rows)),
+        )
+    return found
+
+
+def _readable(shapes: Iterable[Callable[[], tuple[int, ...]]]) -> Iterator[tuple[int, ...]]:
+    """The shapes of those that can be read."""
+    for read in shapes:
+        with contextlib.suppress(ValueError, OSError):
+            yield read()
 
 
 def open_store(path: str | Path, **options: Any) -> FolderFeatureStore | Hdf5FeatureStore | PackedFeatureStore:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,8 @@ class FeatureManifest:
         offset_frame: Frame that index 0 stands for; None means half a window.
         resize: Interpolate every video to this many feature vectors, as is usual on ActivityNet.
         prefix: Text before the video id in file names.
+        layout: ``"TC"`` for arrays of (time, channels), ``"CT"`` for (channels, time); None finds out, see
+            `file_store.is_transposed`.
 
     Raises:
         ValueError: For a size that is not positive.
@@ -39,12 +41,24 @@ class FeatureManifest:
     offset_frame: float | None = None
     resize: int | None = None
     prefix: str = ""
+    # Says how files are read, not what the features are.
+    layout: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         for key in ("dim", "stride_frame", "window_frame", "fps", "resize"):
             value = getattr(self, key)
             if value is not None and not value > 0:
                 raise ValueError(f"feature manifest {self.name!r}: {key} must be positive, got {value!r}")
+        if self.layout not in (None, "TC", "CT"):
+            raise ValueError(
+                f"feature manifest {self.name!r}: layout must be TC (time, channels) or CT (channels, time), got "
+                f"{self.layout!r}"
+            )
+
+    @property
+    def transposed(self) -> bool | None:
+        """Whether arrays are (channels, time); None where that is to be found out."""
+        return None if self.layout is None else self.layout == "CT"
 
     @property
     def is_in_seconds(self) -> bool:

@@ -13,7 +13,7 @@ from asl_fast.wording import nearest
 
 MANIFEST_NAME = "manifest.json"
 _FIELDS = tuple(entry.name for entry in dataclasses.fields(FeatureManifest))
-_TEXTS = ("name", "prefix")
+_TEXTS = ("name", "prefix", "layout")
 _WHOLE = ("dim", "resize")
 
 
@@ -55,7 +55,7 @@ def parse_manifest(content: object, path: str, dim: int | None = None) -> Featur
         raise ValueError(f"{path}: no 'dim'; give the width of the features")
     values: dict[str, Any] = {"name": Path(path).stem, "dim": dim}
     for key, value in content.items():
-        if key in _TEXTS:
+        if key in _TEXTS and not (key == "layout" and value is None):
             if not isinstance(value, str):
                 raise ValueError(f"{path}: {key!r} must be text, found {value!r}")
             values[key] = value

@@ -210,7 +210,7 @@ def _read_index(path: Path) -> Mapping[str, Any]:
         raise ValueError(f"{path}: not the index of a packed store, its 'format' is not {FORMAT!r}")
     if index.get("version") != VERSION:
         raise ValueError(f"{path}: version {index.get('version')!r}, this asl_fast reads {VERSION}; {_REPAIR}")
-    if index.get("dtype") not in DTYPES:
+    if not isinstance(index.get("dtype"), str) or index["dtype"] not in DTYPES:
         raise ValueError(f"{path}: 'dtype' must be {' or '.join(DTYPES)}, found {index.get('dtype')!r}; {_REPAIR}")
     if not _is_count(index.get("dim")) or index["dim"] < 1:
         raise ValueError(f"{path}: 'dim' must be a positive whole number, found {index.get('dim')!r}; {_REPAIR}")

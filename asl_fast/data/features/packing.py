@@ -9,7 +9,7 @@ import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -95,7 +95,8 @@ def pack_features(
         "version": VERSION,
         "dtype": dtype,
         "dim": store.dim,
-        "manifest": None if manifest is None else asdict(manifest),
+        # What is packed is (T, D), however it lay in the files.
+        "manifest": None if manifest is None else asdict(replace(manifest, layout=None)),
         "source": source,
     }
     partial = output.with_name(f".{output.name}.partial")
