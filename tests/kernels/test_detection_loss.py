@@ -24,7 +24,7 @@ from asl_fast.reference import detection_loss as reference
 from asl_fast.reference import detection_loss_backward as reference_backward
 from asl_fast.reference.gaussians import gaussian_tables
 from tests.detection_scene import INIT, MU_SCALE, SIGMA_SCALES, Scene, scene
-from tests.kernels.examples import DETECTION_SETTINGS
+from tests.kernels.examples.detection_loss import DETECTION_SETTINGS
 from tests.kernels.fences import fenced
 from tests.losses.scene import asl_loss, batch
 
