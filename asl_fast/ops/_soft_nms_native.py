@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from asl_fast.kernels.candidate_order import ordered
+from asl_fast.kernels.soft_nms_order import ordered
 from asl_fast.ops import _buffers
 from asl_fast.ops._buffers import address
 from asl_fast.reference import _outputs
