@@ -40,7 +40,7 @@ Field<Struct, Type> field(const char* name, Type Struct::* place) {
 
 /// A value of Python as a field holds it; an enumeration is a number there.
 template <class Type>
-Type cast(pybind11::handle value) {
+Type from_python(pybind11::handle value) {
     if constexpr (std::is_enum_v<Type>)
         return static_cast<Type>(value.cast<std::underlying_type_t<Type>>());
     else
@@ -58,7 +58,7 @@ void bind_struct(pybind11::module_& m, const char* name, const char* doc, Field<
                 const pybind11::handle value = PyDict_GetItemWithError(given.ptr(), one.key);
                 if (!value) throw pybind11::type_error(name + " lacks " + one.name);
                 using Type = std::decay_t<decltype(made.*(one.place))>;
-                made.*(one.place) = cast<Type>(value);
+                made.*(one.place) = from_python<Type>(value);
             };
             (set(fields), ...);
             if (given.size() != sizeof...(fields)) throw pybind11::type_error(name + " has no such field");
