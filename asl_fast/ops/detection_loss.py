@@ -16,7 +16,7 @@ from asl_fast.reference import detection_loss as reference
 from asl_fast.reference import detection_loss_backward as reference_backward
 from asl_fast.reference.detection_loss import Operands, Outputs
 from asl_fast.reference.detection_loss_backward import BackwardOperands, BackwardOutputs
-from asl_fast.reference.gaussians import GaussianForm
+from asl_fast.reference.detection_loss_gaussians import GaussianForm
 
 BRANCHES = ("cls", "loc")
 
