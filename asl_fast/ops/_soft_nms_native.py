@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from operator import attrgetter
 from types import ModuleType
 from typing import Any
 
@@ -17,12 +19,14 @@ from asl_fast.reference.soft_nms import METHODS, Operands, Outputs
 # How many videos there are only the device knows: enough blocks to fill it.
 MOST_BLOCKS = 1024
 NUMBERS = _buffers.numbers(Operands)
+numbers_of = attrgetter(*NUMBERS)
 
 
-def _options(module: ModuleType, given: Operands) -> Any:
-    """What the op takes beside tensors, as either module takes it."""
-    numbers = {name: getattr(given, name) for name in NUMBERS}
-    return module.NmsOptions(**{**numbers, "method": METHODS.index(given.method)})
+@lru_cache(maxsize=64)
+def _options(module: ModuleType, *numbers: Any) -> Any:
+    """What the op takes beside tensors, as either module takes it; a program's calls hardly differ in it."""
+    named = dict(zip(NUMBERS, numbers, strict=True))
+    return module.NmsOptions(**{**named, "method": METHODS.index(named["method"])})
 
 
 def cpu(given: Operands) -> Outputs:
@@ -36,7 +40,7 @@ def cpu(given: Operands) -> Outputs:
         labels=address(labels),
         video_index=address(video_index),
         count=scores.shape[0],
-        options=_options(module, given),
+        options=_options(module, *numbers_of(given)),
         out_indices=address(found.indices),
         out_segments=address(found.segments),
         out_scores=address(found.scores),
@@ -55,7 +59,7 @@ def cuda(given: Operands) -> Outputs:
         found.num_kept.zero_()
         return found
     module, stream = _buffers.cuda_module(), _buffers.stream(given.scores)
-    options = _options(module, given)
+    options = _options(module, *numbers_of(given))
     with _buffers.on_device_of(given.scores):
         candidates = ordered(given.segments.float(), given.scores.float(), given.labels, given.video_index)
         videos = len(candidates.starts) - 1
