@@ -280,16 +280,16 @@ def soft_nms(given: Operands) -> Outputs:
             num_warps=4,
             enable_fp_fusion=False,
         )
-        _collect(candidates, positions, decayed_scores, counts, given.voting_threshold, found)
+        _collect(given, candidates, positions, decayed_scores, counts, found)
     return found
 
 
 def _collect(
+    given: Operands,
     candidates: Ordered,
     positions: Tensor,
     decayed_scores: Tensor,
     counts: Tensor,
-    voting_threshold: float,
     found: Outputs,
 ) -> None:
     """Write the padded result of what was selected."""
@@ -302,7 +302,7 @@ def _collect(
     place = torch.where(there, candidates.starts[video] + row - (ends - counts)[video], 0)
     chosen = torch.where(there, positions[place].long(), 0)
     found.segments.copy_(torch.where(there[:, None], candidates.segments[chosen], 0.0))
-    if voting_threshold > 0:
+    if given.voting_threshold > 0:
         soft_nms_vote_kernel[(min(rows, MOST_PROGRAMS),)](
             candidates.segments,
             candidates.scores,
@@ -312,7 +312,7 @@ def _collect(
             chosen,
             found.num_kept,
             found.segments,
-            voting_threshold,
+            given.voting_threshold,
             HAS_LABELS=candidates.labels is not None,
             BLOCK=BLOCK_VOTES,
             num_warps=4,

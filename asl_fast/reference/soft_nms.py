@@ -117,7 +117,7 @@ def _video(given: Operands, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     if given.voting_threshold > 0:
         for group in groups:
             of_group = torch.isin(kept, group)
-            moved[of_group] = _vote(moved[of_group], given.segments[group], given.scores[group], given.voting_threshold)
+            moved[of_group] = _vote(moved[of_group], given.segments[group], given.scores[group], given)
     return kept, moved, decayed
 
 
@@ -165,12 +165,12 @@ def _decay(iou: Tensor, rule: Operands) -> tuple[Tensor, Tensor]:
     return exponent.double().exp().to(iou.dtype), torch.zeros_like(over)
 
 
-def _vote(kept: Tensor, segments: Tensor, scores: Tensor, threshold: float) -> Tensor:
+def _vote(kept: Tensor, segments: Tensor, scores: Tensor, rule: Operands) -> Tensor:
     """(K, 2): each kept segment moved to the mean of the (N, 2) that overlap it, weighted by score * IoU."""
     inter = torch.minimum(kept[:, None, 1], segments[:, 1]) - torch.maximum(kept[:, None, 0], segments[:, 0])
     lengths = (kept[:, 1] - kept[:, 0])[:, None] + (segments[:, 1] - segments[:, 0])
     iou = torch.where(inter > 0, inter / (lengths - inter), 0.0)
-    counts = (iou >= threshold) & (inter > 0) & (scores > 0)
+    counts = (iou >= rule.voting_threshold) & (inter > 0) & (scores > 0)
     weights = torch.where(counts, scores * iou, 0.0).double()
     total = weights.sum(dim=1, keepdim=True)
     mean = ((weights @ segments.double()) / total).to(kept.dtype)
