@@ -279,7 +279,7 @@ def _restore(state: TrainingState, folder: RunFolder, config: TrainConfig, proce
         CheckpointError: When it cannot be read or was written for another configuration.
         ValueError: When another number of processes wrote it.
     """
-    content = load_checkpoint(folder.last, processes.device)
+    content = load_checkpoint(folder.last)
     check_same_config(content, config, folder.last)
     if len(content["rng"]) != processes.world_size:
         raise ValueError(

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from asl_fast.training.checkpoint import (
     save_checkpoint,
     set_rng_state,
 )
+from asl_fast.training.content import digest
 from asl_fast.training.metrics_log import MetricsLog, read_metrics
 from asl_fast.training.run_folder import RunFolder, RunFolderError
 from asl_fast.training.serialization import to_dict
@@ -48,6 +50,103 @@ def test_truncated_checkpoint_is_named(tmp_path: Path, kept: float) -> None:
     path.write_bytes(data[: int(kept * len(data)) if isinstance(kept, float) else kept])
     with pytest.raises(CheckpointError, match=r"last\.pt .* is truncated or not a checkpoint"):
         load_checkpoint(path)
+
+
+def a_checkpoint() -> dict[str, Any]:
+    """Tensors of several kinds and sizes, one of them over several pages, and values beside them."""
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "detector": {"weight": torch.randn(64, 40, generator=generator), "bias": torch.zeros(5)},
+        "optimizer": {"state": {0: {"step": torch.tensor(7.0), "exp_avg": torch.randn(9, generator=generator)}}},
+        "rng": [rng_state()],
+        "config": {"seed": 3, "lr": 1e-3, "data_root": None, "compile": False},
+        "epoch": 4,
+    }
+
+
+def assert_refused_or_harmless(path: Path, content: dict[str, Any]) -> bool:
+    """The file is refused by name, or gives what was written; True where it is refused."""
+    try:
+        found = load_checkpoint(path)
+    except CheckpointError as error:
+        assert str(error).startswith(str(path))
+        return True
+    assert digest(found) == digest({"format": 1, **content})
+    return False
+
+
+@pytest.mark.parametrize("with_digest", [True, False])
+def test_flipped_bits_are_refused_or_harmless(tmp_path: Path, with_digest: bool) -> None:
+    path, content = tmp_path / "last.pt", a_checkpoint()
+    if with_digest:
+        save_checkpoint(path, content)
+    else:
+        torch.save({"format": 1, **content}, path)
+    assert not assert_refused_or_harmless(path, content)
+    whole = path.read_bytes()
+    generator = random.Random(1)
+    refused = 0
+    for _ in range(200):
+        damaged = bytearray(whole)
+        place = generator.randrange(len(whole))
+        damaged[place] ^= 1 << generator.randrange(8)
+        path.write_bytes(damaged)
+        refused += assert_refused_or_harmless(path, content)
+    # What is not refused lies between the records of the archive.
+    assert refused > 150
+
+
+def test_zeroed_pages_are_refused(tmp_path: Path) -> None:
+    path, content = tmp_path / "last.pt", a_checkpoint()
+    save_checkpoint(path, content)
+    whole = path.read_bytes()
+    for page in range(len(whole) // 4096):
+        damaged = bytearray(whole)
+        damaged[4096 * page : 4096 * (page + 1)] = bytes(4096)
+        path.write_bytes(damaged)
+        assert assert_refused_or_harmless(path, content), page
+
+
+def test_what_was_changed_and_saved_again_is_refused(tmp_path: Path) -> None:
+    """The archive is in order then, but not the content."""
+    path, content = tmp_path / "last.pt", a_checkpoint()
+    save_checkpoint(path, content)
+    saved = torch.load(path, weights_only=True)
+    saved["detector"]["weight"][3, 4] += 1
+    torch.save(saved, path)
+    with pytest.raises(CheckpointError, match=r"last\.pt is damaged: its content has another digest"):
+        load_checkpoint(path)
+
+
+def test_a_tensor_that_promises_more_than_the_file_holds_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    torch.save({"format": 1, "detector": {"weight": torch.zeros(1).expand(1 << 20, 1 << 14)}}, path)
+    with pytest.raises(CheckpointError, match=r"detector\.weight has shape \(1048576, 16384\), more than the file"):
+        load_checkpoint(path)
+
+
+def test_the_digest_tells_contents_apart() -> None:
+    contents: list[Any] = [
+        {"a": torch.zeros(2)},
+        {"a": torch.zeros(2, 1)},
+        {"a": torch.zeros(2, dtype=torch.float64)},
+        {"b": torch.zeros(2)},
+        {"a": torch.tensor([0.0, -0.0])},
+        {"a": [torch.zeros(2)]},
+        {"a": None},
+        {"a": 1},
+        {"a": 1.0},
+        {"a": True},
+        {"a": "1"},
+        {1: "a"},
+        {"1": "a"},
+        {"a": {}},
+        {"a": []},
+    ]
+    assert len({digest(content) for content in contents}) == len(contents)
+    assert digest({"a": torch.arange(6).reshape(2, 3).T}) == digest({"a": torch.tensor([[0, 3], [1, 4], [2, 5]])})
+    with pytest.raises(TypeError, match=r"a\[1\] is a set"):
+        digest({"a": [1, set()]})
 
 
 def test_other_files_are_no_checkpoints(tmp_path: Path) -> None:
