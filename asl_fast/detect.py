@@ -98,7 +98,14 @@ def _report(found: Found, trained: TrainedDetector, output: Path) -> None:
     print(f"{count} detections in {len(found.detections)} recordings ({seconds:.0f} s), written to {output}")
     if trained.dataset["synthetic"]:
         print("the detector was trained on synthetic data: these are no detections of real actions")
-    name, detections = next(iter(found.detections.items()))
+    if not count:
+        print(
+            f"warning: no detection in any recording: nothing scores {trained.config.inference.min_score} or more; is "
+            "the detector trained, and are these features like those it was trained on?",
+            file=sys.stderr,
+        )
+        return
+    name, detections = next((name, each) for name, each in found.detections.items() if len(each.scores))
     print(f"the first in {name}:")
     rows = zip(detections.segments[:5].tolist(), detections.labels.tolist(), detections.scores.tolist(), strict=False)
     for (start, end), label, score in rows:

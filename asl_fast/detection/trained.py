@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,11 +14,11 @@ from asl_fast.data.collate import collate
 from asl_fast.data.dataset import Sample
 from asl_fast.models.detector import ActionDetector
 from asl_fast.models.postprocess import Detections
-from asl_fast.training.checkpoint import load_checkpoint
+from asl_fast.training.checkpoint import check_finite, load_checkpoint
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.distributed import uses_bf16
 from asl_fast.training.run_folder import RunFolder
-from asl_fast.training.scoring import detect_batch
+from asl_fast.training.scoring import NonFiniteOutputError, detect_batch
 from asl_fast.training.serialization import from_dict
 
 
@@ -45,21 +45,48 @@ class TrainedDetector:
         """Class names by label."""
         return tuple(self.dataset["class_names"])
 
-    def detect(self, samples: Iterable[Sample], *, batch_size: int = 4) -> Iterator[tuple[Sample, Detections]]:
-        """Detect in every sample, in order, in seconds; batches are padded to their longest sample."""
+    def detect(
+        self,
+        samples: Iterable[Sample],
+        *,
+        batch_size: int = 4,
+        on_failure: Callable[[Sample, NonFiniteOutputError], None] | None = None,
+    ) -> Iterator[tuple[Sample, Detections]]:
+        """Detect in every sample, in order, in seconds; batches are padded to their longest sample.
+
+        Args:
+            samples: Recordings.
+            batch_size: Samples per batch.
+            on_failure: Called for a sample for which the network gives NaN or infinity, which is then left out; None
+                raises the error.
+
+        Raises:
+            NonFiniteOutputError: Naming such a sample.
+        """
         waiting: list[Sample] = []
         for sample in samples:
             waiting.append(sample)
             if len(waiting) == batch_size:
-                yield from self._detect(waiting)
+                yield from self._detect(waiting, on_failure)
                 waiting = []
         if waiting:
-            yield from self._detect(waiting)
+            yield from self._detect(waiting, on_failure)
 
-    def _detect(self, samples: list[Sample]) -> Iterator[tuple[Sample, Detections]]:
+    def _detect(
+        self, samples: list[Sample], on_failure: Callable[[Sample, NonFiniteOutputError], None] | None
+    ) -> Iterator[tuple[Sample, Detections]]:
         batch = collate(samples, pad_multiple=self.detector.length_multiple)
         autocast = uses_bf16(self.config.precision, next(self.detector.parameters()).device)
-        found = detect_batch(self.detector, batch, self.config.inference, autocast=autocast)
+        try:
+            found = detect_batch(self.detector, batch, self.config.inference, autocast=autocast)
+        except NonFiniteOutputError as error:
+            if on_failure is None:
+                raise
+            on_failure(samples[error.index], error)
+            # The others of the batch once more without the one that failed, until none does.
+            if rest := [*samples[: error.index], *samples[error.index + 1 :]]:
+                yield from self._detect(rest, on_failure)
+            return
         yield from zip(samples, found, strict=True)
 
 
@@ -86,6 +113,7 @@ def load_trained(
         folder = RunFolder(run)
         path = folder.last if checkpoint == "last" else folder.best
     content = load_checkpoint(path)
+    check_finite(content, ["average"], path)
     config = from_dict(TrainConfig, content["config"], str(path))
     detector = ActionDetector(config.model)
     detector.load_state_dict(content["average"]["module"])

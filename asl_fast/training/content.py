@@ -34,7 +34,8 @@ def walk(content: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 def digest(content: Any) -> str:
     """Compute a digest over every tensor (place, dtype, shape, check sum of its bytes) and every plain value.
 
-    It is made to find damage, fast enough to be taken of every checkpoint; it is no signature. The same content gives the same digest on every device and after every way of saving it.
+    It is made to find damage, fast enough to be taken of every checkpoint; it is no signature. The same content gives
+    the same digest on every device and after every way of saving it.
 
     Raises:
         TypeError: Naming the place of a value that is neither a dense tensor nor plain.

@@ -14,6 +14,7 @@ from asl_fast.data.bundle import DatasetBundle
 from asl_fast.evaluation.protocols import ProtocolResult, evaluate_protocol, run_protocol
 from asl_fast.losses import RaggedTargets
 from asl_fast.training.checkpoint import (
+    check_finite,
     check_same_config,
     load_checkpoint,
     rng_state,
@@ -22,6 +23,7 @@ from asl_fast.training.checkpoint import (
     set_rng_state,
 )
 from asl_fast.training.config import TrainConfig
+from asl_fast.training.content import first_non_finite
 from asl_fast.training.distributed import Processes, uses_bf16
 from asl_fast.training.loader import TrainLoader
 from asl_fast.training.metrics_log import MetricsLog, epoch_line, epoch_record, evaluation_record, progress_bar
@@ -257,7 +259,16 @@ def _save(
     """Write the checkpoints of an epoch, the best one first.
 
     A run that is killed in between repeats the epoch and writes the same best one again.
+
+    Raises:
+        NonFiniteLossError: When the last step of the epoch made a weight NaN or infinite; nothing is written then.
     """
+    for part, module in state.modules.items():
+        if found := first_non_finite(module.state_dict(), part):
+            raise NonFiniteLossError(
+                f"training diverged in epoch {state.epoch}: {found}. The checkpoint of the epoch before is kept. Try a "
+                "lower --optimizer.lr, a longer --warmup-epochs, or --precision fp32"
+            )
     improved = False
     if scores is not None and (state.best_map is None or scores.average_map > state.best_map):
         improved = True
@@ -281,6 +292,7 @@ def _restore(state: TrainingState, folder: RunFolder, config: TrainConfig, proce
     """
     content = load_checkpoint(folder.last)
     check_same_config(content, config, folder.last)
+    check_finite(content, state.modules, folder.last)
     if len(content["rng"]) != processes.world_size:
         raise ValueError(
             f"{folder.last} was written by {len(content['rng'])} processes and is resumed by {processes.world_size}; "

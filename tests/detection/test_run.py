@@ -8,14 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from asl_fast.detection.recordings import Recordings, open_recordings, read_durations
 from asl_fast.detection.run import detect_recordings, write_found
 from asl_fast.detection.trained import TrainedDetector, load_trained
 from asl_fast.evaluation.activitynet_json import read_detections
+from asl_fast.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from asl_fast.training.loop import train
 from asl_fast.training.run import describe_dataset
 from asl_fast.training.run_folder import RunFolder
+from asl_fast.training.scoring import NonFiniteOutputError
 from tests.training.tiny import CPU, DIM, tiny_bundle, tiny_config
 
 
@@ -85,3 +88,37 @@ def test_durations_are_numbers_by_name(tmp_path: Path) -> None:
         read_durations(path)
     with pytest.raises(FileNotFoundError, match=r"durations\.json"):
         read_durations(tmp_path / "other" / "durations.json")
+
+
+def test_a_recording_that_the_network_cannot_take_costs_itself_alone(
+    trained: TrainedDetector, recordings: Recordings, tmp_path: Path
+) -> None:
+    """Its values pass as numbers, but their squares do not fit into float32."""
+    array = np.random.default_rng(9).standard_normal((20, DIM)).astype(np.float32) * 1e30
+    array[:, 0] = 3e38
+    np.save(tmp_path / "huge.npy", array)
+    opened = open_recordings([tmp_path], trained.dataset)
+    names = ("huge", "recording0", "recording2")
+    sample = opened.load("huge")
+    with pytest.raises(NonFiniteOutputError, match=r"huge: the network gives NaN or infinity .* reach 3e\+38"):
+        list(trained.detect([sample]))
+    expected = detect_recordings(trained, Recordings(names[1:], opened.load), batch_size=2)
+    found = detect_recordings(trained, Recordings(names, opened.load), batch_size=3)
+    assert list(found.skipped) == ["huge"] and list(found.detections) == list(names[1:])
+    for name in names[1:]:
+        assert torch.equal(found.detections[name].segments, expected.detections[name].segments)
+    with pytest.raises(NonFiniteOutputError, match="huge"):
+        detect_recordings(trained, Recordings(names, opened.load), strict=True)
+    with pytest.raises(NonFiniteOutputError, match="huge"):
+        detect_recordings(trained, Recordings(("huge",), opened.load))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_named(trained: TrainedDetector, tmp_path: Path, value: float) -> None:
+    content = load_checkpoint(trained.path)
+    name = next(name for name in content["average"]["module"] if name.endswith("weight"))
+    content["average"]["module"][name].flatten()[2] = value
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, content)
+    with pytest.raises(CheckpointError, match=rf"last\.pt: average\.module\.{name}\[.*\] is {value}"):
+        load_trained(path)

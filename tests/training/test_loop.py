@@ -15,13 +15,15 @@ import torch
 from asl_fast.data.bundle import DatasetBundle
 from asl_fast.evaluation.protocols import evaluate_protocol, run_protocol
 from asl_fast.models.postprocess import Detections
-from asl_fast.training.checkpoint import CheckpointError, load_checkpoint
+from asl_fast.training import loop
+from asl_fast.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from asl_fast.training.config import EvaluationConfig, OptimizerConfig, TrainConfig
 from asl_fast.training.loop import NonFiniteLossError, Result, train
 from asl_fast.training.metrics_log import read_metrics
 from asl_fast.training.presets import with_variant
 from asl_fast.training.run_folder import RunFolder
 from asl_fast.training.scoring import ground_truth_columns, predict, prediction_columns
+from asl_fast.training.state import TrainingState
 from tests.training.tiny import CPU, tiny_bundle, tiny_config
 
 
@@ -118,6 +120,38 @@ def test_divergence_is_named_and_keeps_the_last_good_epoch(tmp_path: Path) -> No
     with pytest.raises(NonFiniteLossError, match=r"diverged at step \d+ in epoch \d+: .*total.*--optimizer.lr"):
         run(tiny_config(optimizer=OptimizerConfig(lr=1e38, clip_norm=0)), tmp_path)
     assert (tmp_path / "checkpoints" / "last.pt").read_bytes() == good
+
+
+def test_a_weight_that_becomes_infinite_in_the_last_step_is_not_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The losses of the epoch are all finite then."""
+    run(tiny_config(epochs=1), tmp_path)
+    good = (tmp_path / "checkpoints" / "last.pt").read_bytes()
+    step = loop.train_on_batch
+
+    def last_step_fails(state: TrainingState, *args: Any) -> dict[str, torch.Tensor]:
+        losses = step(state, *args)
+        if state.step == 3:
+            state.parameters[0].data[0] = float("inf")
+        return losses
+
+    monkeypatch.setattr(loop, "train_on_batch", last_step_fails)
+    with pytest.raises(NonFiniteLossError, match=r"diverged in epoch 1: detector\..* is inf"):
+        run(tiny_config(epochs=1), tmp_path)
+    assert (tmp_path / "checkpoints" / "last.pt").read_bytes() == good
+
+
+@pytest.mark.parametrize("part", ["detector", "loss", "average"])
+def test_resuming_from_weights_that_are_no_numbers_is_refused(tmp_path: Path, part: str) -> None:
+    run(tiny_config(), tmp_path)
+    path = tmp_path / "checkpoints" / "last.pt"
+    content = load_checkpoint(path)
+    weights = content[part]["module"] if part == "average" else content[part]
+    next(value for value in weights.values() if value.is_floating_point()).fill_(float("nan"))
+    save_checkpoint(path, content)
+    with pytest.raises(CheckpointError, match=rf"last\.pt: {part}\..* is nan"):
+        run(tiny_config(), tmp_path, resume=True)
 
 
 def test_bfloat16_trains_with_float32_losses(tmp_path: Path) -> None:
