@@ -162,9 +162,21 @@ def check_same_config(content: Mapping[str, Any], config: TrainConfig, path: Pat
     Raises:
         CheckpointError: Naming the fields in which the two configurations differ.
     """
-    saved = from_dict(TrainConfig, content["config"], str(path))
+    saved = saved_config(content, path)
     if differences := describe_differences(saved, config):
         raise CheckpointError(f"{path} was trained with another configuration: {differences}")
+
+
+def saved_config(content: Mapping[str, Any], path: Path) -> TrainConfig:
+    """Read the configuration in a checkpoint.
+
+    Raises:
+        CheckpointError: Naming what is missing or wrong in it.
+    """
+    try:
+        return from_dict(TrainConfig, content["config"], str(path))
+    except ValueError as error:
+        raise CheckpointError(str(error)) from None
 
 
 def describe_differences(saved: TrainConfig, config: TrainConfig) -> str:

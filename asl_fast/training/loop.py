@@ -14,6 +14,7 @@ from asl_fast.data.bundle import DatasetBundle
 from asl_fast.evaluation.protocols import ProtocolResult, evaluate_protocol, run_protocol
 from asl_fast.losses import RaggedTargets
 from asl_fast.training.checkpoint import (
+    CheckpointError,
     check_finite,
     check_same_config,
     load_checkpoint,
@@ -28,6 +29,7 @@ from asl_fast.training.distributed import Processes, uses_bf16
 from asl_fast.training.loader import TrainLoader
 from asl_fast.training.metrics_log import MetricsLog, epoch_line, epoch_record, evaluation_record, progress_bar
 from asl_fast.training.optimizer import WarmupCosine
+from asl_fast.training.restoring import KINDS, check_keys, check_optimizer, check_weights
 from asl_fast.training.run_folder import RunFolder
 from asl_fast.training.scoring import Columns, ground_truth_columns, predict
 from asl_fast.training.serialization import to_dict
@@ -287,16 +289,27 @@ def _restore(state: TrainingState, folder: RunFolder, config: TrainConfig, proce
     """Continue where the last checkpoint was written.
 
     Raises:
-        CheckpointError: When it cannot be read or was written for another configuration.
+        CheckpointError: When it cannot be read, does not fit, or was written for another configuration.
         ValueError: When another number of processes wrote it.
     """
-    content = load_checkpoint(folder.last)
-    check_same_config(content, config, folder.last)
-    check_finite(content, state.modules, folder.last)
+    path = folder.last
+    content = load_checkpoint(path)
+    check_keys(content, tuple(KINDS), path)
+    check_same_config(content, config, path)
     if len(content["rng"]) != processes.world_size:
         raise ValueError(
-            f"{folder.last} was written by {len(content['rng'])} processes and is resumed by {processes.world_size}; "
+            f"{path} was written by {len(content['rng'])} processes and is resumed by {processes.world_size}; "
             "start as many as before"
         )
-    state.load_state_dict(content)
-    set_rng_state(content["rng"][processes.rank])
+    average = content["average"]
+    for part, module in state.modules.items():
+        weights = average.get("module") if part == "average" else content[part]
+        check_weights(weights, module.state_dict(), part, path)
+    check_optimizer(content["optimizer"], state.optimizer, path)
+    check_finite(content, state.modules, path)
+    try:
+        state.load_state_dict(content)
+        set_rng_state(content["rng"][processes.rank])
+    except (KeyError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
+        # What is left: counters of the average, options of the optimiser, states of random generators.
+        raise CheckpointError(f"{path} does not fit: {error!r:.160}; train again") from None

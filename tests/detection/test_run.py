@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -122,3 +124,30 @@ def test_weights_that_are_no_numbers_are_named(trained: TrainedDetector, tmp_pat
     save_checkpoint(path, content)
     with pytest.raises(CheckpointError, match=rf"last\.pt: average\.module\.{name}\[.*\] is {value}"):
         load_trained(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.pop("average"), "lacks 'average'"),
+        (lambda c: c.update(epoch=None), "'epoch' is None"),
+        (lambda c: c["average"]["module"].popitem(), r"lacks average\.regression_head"),
+        (lambda c: c["config"]["model"].update(width=32), r"average\..* has shape .*, but its configuration makes it"),
+        (lambda c: c["config"]["model"].update(width=2**24), r"but its configuration makes it"),
+        (lambda c: c["config"]["model"].update(num_heads=3), r"model\.width 16 is not a multiple"),
+        (lambda c: c["dataset"].pop("grid"), r"lacks 'dataset\.grid'"),
+        (lambda c: c["dataset"]["class_names"].pop(), r"'dataset\.class_names' says 1, but its detector has 2"),
+        (lambda c: c["dataset"]["grid"].update(fps=0.0), r"'dataset' cannot be used: .*fps must be positive"),
+        (lambda c: c["dataset"]["grid"].update(rate=1.0), r"'dataset' cannot be used: .*rate"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_says_where(
+    trained: TrainedDetector, tmp_path: Path, change: Callable[[dict[str, Any]], Any], message: str
+) -> None:
+    content = load_checkpoint(trained.path)
+    change(content)
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, content)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_trained(path)
+    assert str(path) in str(caught.value)

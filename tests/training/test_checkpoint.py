@@ -265,6 +265,17 @@ def test_metrics_of_a_killed_epoch_are_written_once(tmp_path: Path) -> None:
     assert [(record["epoch"], record["total"]) for record in read_metrics(path)] == [(0, 1.0), (1, 3.0)]
 
 
+@pytest.mark.parametrize("line", ["{'kind'", "[1]", '{"kind": "step"}', '{"epoch": "0"}', "\\xff"])
+def test_an_edited_metrics_file_is_named(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "metrics.jsonl"
+    MetricsLog(path).append([{"kind": "step", "epoch": 0, "step": 0}])
+    good = path.read_bytes()
+    path.write_bytes(good + line.encode() + b"\n" + good)
+    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 2: no record of this run; remove the line"):
+        MetricsLog(path, first_epoch=1)
+    assert path.read_bytes().startswith(good)
+
+
 def test_a_missing_tensorboard_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ValueError, match=r"pip install 'asl-fast\[tensorboard\]'"):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,40 @@ def test_resuming_from_weights_that_are_no_numbers_is_refused(tmp_path: Path, pa
     save_checkpoint(path, content)
     with pytest.raises(CheckpointError, match=rf"last\.pt: {part}\..* is nan"):
         run(tiny_config(), tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.pop("optimizer"), "lacks 'optimizer'"),
+        (lambda c: c.update(epoch=-1), "'epoch' is -1"),
+        (lambda c: c.update(step="many"), "'step' is 'many'"),
+        (lambda c: c["config"]["model"].pop("width"), r"missing model\.width"),
+        (lambda c: c["detector"].popitem(), r"lacks detector\..*; does its configuration belong"),
+        (lambda c: c["loss"].update(extra=torch.zeros(1)), r"loss\.extra is unknown"),
+        (lambda c: c["average"].pop("module"), "average holds NoneType, not weights"),
+        (lambda c: c["average"].pop("num_updates"), "does not fit: KeyError"),
+        (lambda c: c["optimizer"]["param_groups"].pop(), r"optimizer has groups of .* parameters, expected"),
+        (
+            lambda c: c["optimizer"]["state"][0].update(exp_avg=torch.zeros(1)),
+            r"optimizer\.state\[0\]\.exp_avg has shape",
+        ),
+        (lambda c: c["optimizer"]["state"][0].pop("step"), r"lacks optimizer\.state\[0\]\.step"),
+        (lambda c: c["rng"][0].pop("numpy"), "does not fit: KeyError"),
+        (lambda c: c["rng"][0].update(torch=torch.zeros(3)), "does not fit: "),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_says_where(
+    tmp_path: Path, change: Callable[[dict[str, Any]], Any], message: str
+) -> None:
+    run(tiny_config(epochs=0), tmp_path)
+    path = tmp_path / "checkpoints" / "last.pt"
+    content = load_checkpoint(path)
+    change(content)
+    save_checkpoint(path, content)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        run(tiny_config(epochs=0), tmp_path, resume=True)
+    assert str(path) in str(caught.value)
 
 
 def test_bfloat16_trains_with_float32_losses(tmp_path: Path) -> None:
