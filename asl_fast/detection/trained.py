@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from asl_fast.models.postprocess import Detections
 from asl_fast.training.checkpoint import CheckpointError, check_finite, load_checkpoint, saved_config
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.distributed import uses_bf16
+from asl_fast.training.ranges import check_ranges
 from asl_fast.training.restoring import check_keys, check_weights
 from asl_fast.training.run_folder import RunFolder
 from asl_fast.training.scoring import NonFiniteOutputError, detect_batch
@@ -48,6 +49,21 @@ class TrainedDetector:
     def class_names(self) -> tuple[str, ...]:
         """Class names by label."""
         return tuple(self.dataset["class_names"])
+
+    def with_post_processing(self, **changes: Any) -> TrainedDetector:
+        """Return the same detector with other post-processing.
+
+        Args:
+            **changes: Fields of `asl_fast.models.config.InferenceConfig`.
+
+        Raises:
+            ValueError: Naming the field, the value found and what is allowed.
+        """
+        if not changes:
+            return self
+        config = replace(self.config, inference=replace(self.config.inference, **changes))
+        check_ranges(config)
+        return replace(self, config=config)
 
     def detect(
         self,

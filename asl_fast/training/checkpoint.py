@@ -32,11 +32,13 @@ MAY_CHANGE = frozenset(
         "log_every",
         "tensorboard",
         "data.num_workers",
-        "evaluation.every",
-        "evaluation.batch_size",
     }
 )
-"""Fields that a resumed run may set anew: where and how fast, not what is computed."""
+"""Fields that a resumed run may set anew, as all of inference and evaluation: where and how fast, not what is trained.
+More epochs extend the run."""
+
+SCORED_BY = ("inference.", "evaluation.tiou_thresholds", "evaluation.convention")
+"""Beginnings of the fields that decide the score by which the best checkpoint is chosen."""
 
 
 class CheckpointError(ValueError):
@@ -182,10 +184,22 @@ def saved_config(content: Mapping[str, Any], path: Path) -> TrainConfig:
 def describe_differences(saved: TrainConfig, config: TrainConfig) -> str:
     """Say ``model.width 128 there, 256 now; ...`` for the fields that differ and that a resumed run may not change."""
     there, now = flatten(saved), flatten(config)
-    names = [name for name in differing(saved, config) if name not in MAY_CHANGE]
+    names = [name for name in differing(saved, config) if not _may_change(name, there, now)]
     # 0 asks for what the data set has, which the saved configuration knows already.
     names = [name for name in names if name not in ("model.feature_dim", "model.num_classes") or now[name]]
     return "; ".join(f"{name} {there.get(name, 'absent')} there, {now.get(name, 'absent')} now" for name in names)
+
+
+def _may_change(name: str, there: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    extended = name == "epochs" and now[name] > there[name]
+    return extended or name in MAY_CHANGE or name.startswith(("inference.", "evaluation."))
+
+
+def scoring_changes(saved: TrainConfig, config: TrainConfig) -> list[str]:
+    """Say ``inference.min_score 0.001 there, 0.01 now`` for each field by which the two runs score differently."""
+    there, now = flatten(saved), flatten(config)
+    names = [name for name in differing(saved, config) if name.startswith(SCORED_BY)]
+    return [f"{name} {there[name]} there, {now[name]} now" for name in names]
 
 
 def rng_state() -> dict[str, Any]:

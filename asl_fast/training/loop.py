@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,8 @@ from asl_fast.training.checkpoint import (
     load_checkpoint,
     rng_state,
     save_checkpoint,
+    saved_config,
+    scoring_changes,
     seed_everything,
     set_rng_state,
 )
@@ -313,3 +316,20 @@ def _restore(state: TrainingState, folder: RunFolder, config: TrainConfig, proce
     except (KeyError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
         # What is left: counters of the average, options of the optimiser, states of random generators.
         raise CheckpointError(f"{path} does not fit: {error!r:.160}; train again") from None
+    for line in _resumed_differently(state, saved_config(content, path), config):
+        if processes.is_main:
+            print(f"  {line}")
+
+
+def _resumed_differently(state: TrainingState, saved: TrainConfig, config: TrainConfig) -> Iterator[str]:
+    """Say what goes on in another way than it began, where epochs are left; forget a best score of other rules."""
+    if state.epoch >= config.total_epochs:
+        return
+    if config.total_epochs > saved.total_epochs:
+        yield (
+            f"the run is extended from {saved.total_epochs} to {config.total_epochs} epochs: from epoch "
+            f"{state.epoch + 1} on the learning rate follows the longer cosine"
+        )
+    if changes := scoring_changes(saved, config):
+        state.best_map, state.best_epoch = None, None
+        yield f"scored by other rules from here on ({'; '.join(changes)}), so the best checkpoint is chosen anew"

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 
+from asl_fast.models.config import InferenceConfig
 from asl_fast.training.checkpoint import (
     CheckpointError,
     check_same_config,
@@ -26,6 +27,7 @@ from asl_fast.training.checkpoint import (
     save_checkpoint,
     set_rng_state,
 )
+from asl_fast.training.config import EvaluationConfig
 from asl_fast.training.content import digest
 from asl_fast.training.metrics_log import MetricsLog, read_metrics
 from asl_fast.training.run_folder import RunFolder, RunFolderError
@@ -181,8 +183,12 @@ def test_another_configuration_is_named_field_by_field() -> None:
     content = {"config": to_dict(config)}
     check_same_config(content, config, Path("last.pt"))
     check_same_config(content, replace(config, device="cuda", threads=4, output="elsewhere"), Path("last.pt"))
-    other = replace(config, epochs=9, model=replace(config.model, width=32))
-    with pytest.raises(CheckpointError, match=r"last.pt .*: epochs 2 there, 9 now; model.width 16 there, 32 now"):
+    elsewhere = replace(
+        config, inference=InferenceConfig(min_score=0.2), evaluation=EvaluationConfig(every=1), epochs=9
+    )
+    check_same_config(content, elsewhere, Path("last.pt"))
+    other = replace(config, epochs=1, model=replace(config.model, width=32))
+    with pytest.raises(CheckpointError, match=r"last.pt .*: epochs 2 there, 1 now; model.width 16 there, 32 now"):
         check_same_config(content, other, Path("last.pt"))
 
 

@@ -15,6 +15,7 @@ import torch
 
 from asl_fast.data.bundle import DatasetBundle
 from asl_fast.evaluation.protocols import evaluate_protocol, run_protocol
+from asl_fast.models.config import InferenceConfig
 from asl_fast.models.postprocess import Detections
 from asl_fast.training import loop
 from asl_fast.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
@@ -111,8 +112,42 @@ def test_resuming_a_finished_run_only_scores_it(tmp_path: Path) -> None:
 
 def test_resuming_with_another_configuration_is_refused(tmp_path: Path) -> None:
     run(tiny_config(), tmp_path)
-    with pytest.raises(CheckpointError, match="epochs 2 there, 5 now"):
-        run(tiny_config(epochs=5), tmp_path, resume=True)
+    with pytest.raises(CheckpointError, match="epochs 2 there, 1 now; batch_size 2 there, 3 now"):
+        run(tiny_config(epochs=1, batch_size=3), tmp_path, resume=True)
+
+
+def test_a_finished_run_can_be_extended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(tiny_config(), tmp_path)
+    before = read_metrics(tmp_path / "metrics.jsonl")
+    result = run(tiny_config(epochs=4), tmp_path, resume=True)
+    assert (
+        "extended from 3 to 5 epochs: from epoch 4 on the learning rate follows the longer" in capsys.readouterr().out
+    )
+    after = read_metrics(tmp_path / "metrics.jsonl")
+    assert (result.state.epoch, after[: len(before)]) == (5, before)
+    rates = [record["lr"] for record in after if record["kind"] == "step"]
+    # The warm-up has 3 steps, the cosine 12 from there.
+    assert rates[9:] == pytest.approx([1e-8 + (1e-3 - 1e-8) * (1 + np.cos(np.pi * k / 12)) / 2 for k in range(6, 12)])
+    with pytest.raises(CheckpointError, match="epochs 4 there, 2 now"):
+        run(tiny_config(), tmp_path, resume=True)
+
+
+def test_another_way_of_scoring_may_be_chosen_on_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tiny_config(evaluation=EvaluationConfig(every=1))
+    run(config, tmp_path)
+    other = replace(
+        config, inference=InferenceConfig(min_score=0.2), evaluation=EvaluationConfig(tiou_thresholds=(0.9,))
+    )
+    rescored = run(other, tmp_path, resume=True)
+    # The best of each class in each video stays.
+    assert len(rescored.predictions["scores"]) == 6
+    assert "scored by other rules" not in capsys.readouterr().out
+    extended = run(replace(other, epochs=3), tmp_path, resume=True)
+    said = (
+        "scored by other rules from here on (inference.min_score 0.001 there, 0.2 now; evaluation.tiou_thresholds (0.3"
+    )
+    assert said in capsys.readouterr().out
+    assert extended.state.best_epoch == 4
 
 
 def test_divergence_is_named_and_keeps_the_last_good_epoch(tmp_path: Path) -> None:
