@@ -16,6 +16,7 @@ from torch import Tensor
 from asl_fast.files import atomic_write
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.content import digest, first_non_finite, walk
+from asl_fast.training.fingerprint import differences
 from asl_fast.training.serialization import differing, flatten, from_dict
 
 FORMAT = 1
@@ -167,6 +168,30 @@ def check_same_config(content: Mapping[str, Any], config: TrainConfig, path: Pat
     saved = saved_config(content, path)
     if differences := describe_differences(saved, config):
         raise CheckpointError(f"{path} was trained with another configuration: {differences}")
+
+
+def check_same_data(saved: Mapping[str, Any], record: Mapping[str, Any], path: Path) -> bool:
+    """Check that a run goes on with the data it began with.
+
+    Args:
+        saved: What the run says of its data set, see `asl_fast.training.run.describe_dataset`.
+        record: The same of the data set that is there now.
+        path: Where ``saved`` lies, for the message.
+
+    Returns:
+        False where one of the two has no fingerprint, so that nothing could be compared.
+
+    Raises:
+        CheckpointError: Naming in what the data sets differ.
+    """
+    before, now = saved.get("fingerprint"), record.get("fingerprint")
+    if not isinstance(before, Mapping) or not isinstance(now, Mapping):
+        return False
+    if found := differences(before, now):
+        raise CheckpointError(
+            f"{path} was trained on other data: {'; '.join(found)}; restore them, or start anew with another --output"
+        )
+    return True
 
 
 def saved_config(content: Mapping[str, Any], path: Path) -> TrainConfig:

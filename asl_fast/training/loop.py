@@ -18,6 +18,7 @@ from asl_fast.training.checkpoint import (
     CheckpointError,
     check_finite,
     check_same_config,
+    check_same_data,
     load_checkpoint,
     rng_state,
     save_checkpoint,
@@ -88,7 +89,7 @@ def train(
     seed_everything(config.seed + 1000003 * processes.rank)
     folder.check_space(state.num_bytes())
     if processes.from_main(resume and folder.last.exists()):
-        _restore(state, folder, config, processes)
+        _restore(state, folder, config, processes, dataset_record)
 
     loader = TrainLoader(
         bundle.train,
@@ -288,17 +289,24 @@ def _save(
     processes.gather(None)
 
 
-def _restore(state: TrainingState, folder: RunFolder, config: TrainConfig, processes: Processes) -> None:
+def _restore(
+    state: TrainingState,
+    folder: RunFolder,
+    config: TrainConfig,
+    processes: Processes,
+    dataset_record: dict[str, Any],
+) -> None:
     """Continue where the last checkpoint was written.
 
     Raises:
-        CheckpointError: When it cannot be read, does not fit, or was written for another configuration.
+        CheckpointError: When it cannot be read, does not fit, or was written for another configuration or other data.
         ValueError: When another number of processes wrote it.
     """
     path = folder.last
     content = load_checkpoint(path)
     check_keys(content, tuple(KINDS), path)
     check_same_config(content, config, path)
+    check_same_data(content["dataset"], dataset_record, path)
     if len(content["rng"]) != processes.world_size:
         raise ValueError(
             f"{path} was written by {len(content['rng'])} processes and is resumed by {processes.world_size}; "

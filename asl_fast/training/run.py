@@ -24,9 +24,11 @@ from asl_fast.data.load import load_dataset
 from asl_fast.environment import describe
 from asl_fast.evaluation.activitynet_json import write_detections, write_ground_truth
 from asl_fast.evaluation.table import result_table
-from asl_fast.files import write_json
+from asl_fast.files import read_json, write_json
+from asl_fast.training.checkpoint import check_same_data
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.distributed import Processes, start_processes
+from asl_fast.training.fingerprint import fingerprint
 from asl_fast.training.loop import Result, train
 from asl_fast.training.own_preset import open_configured
 from asl_fast.training.request import Request
@@ -57,10 +59,12 @@ def run(request: Request, arguments: Sequence[str]) -> None:
         bundle = load(request.config)
         config = request.config.with_dataset(feature_dim=bundle.feature_dim, num_classes=bundle.num_classes)
         config.model.validate()
-        record = describe_dataset(bundle)
+        record = processes.from_main(describe_dataset(bundle) if processes.is_main else {})
         if request.save_preset is not None and processes.is_main:
             write_json(request.save_preset, to_dict(dataclasses.replace(request.config, output=None)), indent=2)
         if processes.is_main:
+            if request.resume:
+                _check_same_data(folder, record)
             _open_folder(folder, config, record, arguments, processes)
             _announce(request, config, bundle, processes)
         result = train(config, bundle, folder, processes, dataset_record=record, resume=request.resume)
@@ -139,7 +143,26 @@ def describe_dataset(bundle: DatasetBundle) -> dict[str, Any]:
         "metadata": dict(bundle.metadata),
         "train_videos": len(bundle.train),
         "test_videos": len(bundle.test),
+        "fingerprint": fingerprint(bundle),
     }
+
+
+def _check_same_data(folder: RunFolder, record: dict[str, Any]) -> None:
+    """Check that a resumed run goes on with the data it began with, before anything is written.
+
+    Raises:
+        CheckpointError: Naming in what the data sets differ.
+        ValueError: Naming the file that says what the run began with, where that cannot be read.
+    """
+    if not folder.dataset.exists():
+        return
+    saved = read_json(folder.dataset)
+    if not isinstance(saved, dict):
+        raise ValueError(f"{folder.dataset} must hold keys and values, found {saved!r:.60}; remove the file")
+    if not check_same_data(saved, record, folder.path):
+        print(
+            f"  {folder.path} has no fingerprint of its data (an older version wrote it): they are taken to be the same"
+        )
 
 
 def _open_folder(
