@@ -33,6 +33,7 @@ from asl_fast.training.distributed import Processes, uses_bf16
 from asl_fast.training.loader import TrainLoader
 from asl_fast.training.metrics_log import MetricsLog, epoch_line, epoch_record, evaluation_record, progress_bar
 from asl_fast.training.optimizer import WarmupCosine
+from asl_fast.training.replace_run import drop_replaced
 from asl_fast.training.restoring import KINDS, check_keys, check_optimizer, check_weights
 from asl_fast.training.run_folder import RunFolder
 from asl_fast.training.scoring import Columns, ground_truth_columns, predict
@@ -281,10 +282,12 @@ def _save(
         state.best_map, state.best_epoch = scores.average_map, state.epoch
     rng = processes.gather(rng_state())
     if processes.is_main:
+        folder.remove_results()
         content = state.state_dict() | {"config": to_dict(config), "dataset": dataset_record, "rng": rng}
         if improved:
             save_checkpoint(folder.best, content)
         save_checkpoint(folder.last, content)
+        drop_replaced(folder)
     # No process goes on before the files are there.
     processes.gather(None)
 

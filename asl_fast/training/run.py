@@ -31,8 +31,10 @@ from asl_fast.training.distributed import Processes, start_processes
 from asl_fast.training.fingerprint import fingerprint
 from asl_fast.training.loop import Result, train
 from asl_fast.training.own_preset import open_configured
+from asl_fast.training.replace_run import replace_run, waiting_run
 from asl_fast.training.request import Request
-from asl_fast.training.run_folder import RunFolder
+from asl_fast.training.run_folder import RunFolder, already_holds_a_run
+from asl_fast.training.run_lock import RunLock
 from asl_fast.training.scoring import Columns, ground_truth_columns, summary
 from asl_fast.training.serialization import to_dict
 
@@ -49,6 +51,7 @@ def run(request: Request, arguments: Sequence[str]) -> None:
         NonFiniteLossError: Where training failed.
         Stopped: After Ctrl-C, with how to go on.
     """
+    lock: RunLock | None = None
     try:
         config = request.config
         if config.threads:
@@ -63,9 +66,8 @@ def run(request: Request, arguments: Sequence[str]) -> None:
         if request.save_preset is not None and processes.is_main:
             write_json(request.save_preset, to_dict(dataclasses.replace(request.config, output=None)), indent=2)
         if processes.is_main:
-            if request.resume:
-                _check_same_data(folder, record)
-            _open_folder(folder, config, record, arguments, processes)
+            lock = _claim(request, record)
+            _describe_run(folder, config, record, arguments, processes)
             _announce(request, config, bundle, processes)
         result = train(config, bundle, folder, processes, dataset_record=record, resume=request.resume)
         if processes.is_main:
@@ -74,6 +76,9 @@ def run(request: Request, arguments: Sequence[str]) -> None:
         processes.close()
     except KeyboardInterrupt:
         raise Stopped(*_how_to_go_on(request.folder)) from None
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 def _how_to_go_on(folder: RunFolder) -> list[str]:
@@ -165,10 +170,34 @@ def _check_same_data(folder: RunFolder, record: dict[str, Any]) -> None:
         )
 
 
-def _open_folder(
+def _claim(request: Request, record: dict[str, Any]) -> RunLock:
+    """Take the run folder for this process alone, as it shall be when training begins.
+
+    Raises:
+        RunFolderError: When another process writes there, or the folder holds a run that must not be replaced.
+        CheckpointError: When a resumed run began with other data.
+    """
+    folder = request.folder
+    folder.make()
+    lock = RunLock(folder.path)
+    try:
+        if request.resume:
+            _check_same_data(folder, record)
+        elif request.overwrite:
+            lock = replace_run(folder, lock)
+        elif folder.holds_a_run:
+            # Another process was faster.
+            raise already_holds_a_run(folder)
+        folder.create()
+    except BaseException:
+        lock.release()
+        raise
+    return lock
+
+
+def _describe_run(
     folder: RunFolder, config: TrainConfig, record: dict[str, Any], arguments: Sequence[str], processes: Processes
 ) -> None:
-    folder.create()
     environment = describe() | {
         "git": _git_revision(),
         "command": [*program("train").split(), *arguments],
@@ -207,6 +236,8 @@ def _announce(request: Request, config: TrainConfig, bundle: DatasetBundle, proc
         f"  run folder {request.folder.path}, {len(bundle.train)} training and {len(bundle.test)} test videos, "
         f"{config.total_epochs} epochs on {processes.world_size} x {processes.device}, seed {config.seed}"
     )
+    if folder := waiting_run(request.folder):
+        print(f"  the run before is kept in {folder} until the first epoch of this one is saved")
     left_out = Counter(bundle.metadata.get("skipped", {}).values())
     if left_out:
         kinds = ", ".join(f"{count} x {kind}" for kind, count in left_out.items())
