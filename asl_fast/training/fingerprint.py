@@ -93,7 +93,7 @@ def _chosen(lengths: Sequence[int], dim: int, synthetic: bool) -> list[int]:
     """Choose the videos whose features are looked at: all, or evenly spread ones."""
     share = min(1.0, FEATURE_BYTES / max(1, 4 * dim * sum(lengths)))
     number = min(len(lengths), _SYNTHETIC_VIDEOS) if synthetic else max(1, int(share * len(lengths)))
-    return np.linspace(0, len(lengths) - 1, number).astype(int).tolist()
+    return [int(index) for index in np.linspace(0, len(lengths) - 1, number)]
 
 
 def _digest(parts: Iterable[bytes]) -> str:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from asl_fast.evaluation.protocols import ProtocolResult
-from asl_fast.files import atomic_write
+from asl_fast.files import atomic_write, remedy
 from asl_fast.training.scoring import summary
 
 T = TypeVar("T")
@@ -64,7 +64,7 @@ class MetricsLog:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise type(error)(f"cannot write {self.path}: {error.strerror or error}") from None
+            raise type(error)(f"cannot write {self.path}: {error.strerror or error}{remedy(error)}") from None
         if self._writer is not None:
             for record in records:
                 for name, value in record.items():

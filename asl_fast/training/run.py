@@ -4,17 +4,18 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
 import subprocess
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from asl_fast.command_line.errors import Stopped
+from asl_fast.command_line.errors import CommandError, Stopped
 from asl_fast.command_line.program import program
 from asl_fast.data.augment import SensorAugmentation
 from asl_fast.data.bundle import DatasetBundle
@@ -27,7 +28,7 @@ from asl_fast.evaluation.table import result_table
 from asl_fast.files import read_json, write_json
 from asl_fast.training.checkpoint import check_same_data
 from asl_fast.training.config import TrainConfig
-from asl_fast.training.distributed import Processes, start_processes
+from asl_fast.training.distributed import Processes, lost_peer, start_processes
 from asl_fast.training.fingerprint import fingerprint
 from asl_fast.training.loop import Result, train
 from asl_fast.training.own_preset import open_configured
@@ -50,6 +51,7 @@ def run(request: Request, arguments: Sequence[str]) -> None:
         ValueError, OSError, ImportError: For a request that cannot be carried out.
         NonFiniteLossError: Where training failed.
         Stopped: After Ctrl-C, with how to go on.
+        CommandError: When another process of the same run died, with how to go on.
     """
     lock: RunLock | None = None
     try:
@@ -67,8 +69,11 @@ def run(request: Request, arguments: Sequence[str]) -> None:
             write_json(request.save_preset, to_dict(dataclasses.replace(request.config, output=None)), indent=2)
         if processes.is_main:
             lock = _claim(request, record)
-            _describe_run(folder, config, record, arguments, processes)
-            _announce(request, config, bundle, processes)
+            changes = _describe_run(folder, config, record, arguments, processes)
+            _announce(request, config, bundle, processes, changes)
+        if config.compile:
+            # Of this run alone, and gone with its folder.
+            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.fspath(folder.compiled.resolve()))
         result = train(config, bundle, folder, processes, dataset_record=record, resume=request.resume)
         if processes.is_main:
             write_results(folder, config, bundle, result)
@@ -76,6 +81,11 @@ def run(request: Request, arguments: Sequence[str]) -> None:
         processes.close()
     except KeyboardInterrupt:
         raise Stopped(*_how_to_go_on(request.folder)) from None
+    except RuntimeError as error:
+        if not lost_peer(error):
+            raise
+        message = "another process of this run ended, so this one cannot go on"
+        raise CommandError("; ".join([message, *_how_to_go_on(request.folder)]), status=1) from None
     finally:
         if lock is not None:
             lock.release()
@@ -85,9 +95,17 @@ def _how_to_go_on(folder: RunFolder) -> list[str]:
     """Return what Ctrl-C leaves of a run, and the command that takes it up; nothing before the folder was made."""
     if not folder.holds_a_run:
         return []
-    resume = shlex.join([*program("train").split(), "--resume", "--output", str(folder.path)])
+    resume = shlex.join([*_launcher(), "--resume", "--output", str(folder.path)])
     kept = "finished epochs are kept" if folder.last.exists() else "no epoch was finished"
     return [f"{kept}; continue with: {resume}"]
+
+
+def _launcher() -> list[str]:
+    """Return the words by which this run was started."""
+    number = int(os.environ.get("WORLD_SIZE", "1"))
+    if number == 1:
+        return program("train").split()
+    return ["torchrun", "--nproc-per-node", str(number), "-m", "asl_fast.train"]
 
 
 def load(config: TrainConfig) -> DatasetBundle:
@@ -197,7 +215,8 @@ def _claim(request: Request, record: dict[str, Any]) -> RunLock:
 
 def _describe_run(
     folder: RunFolder, config: TrainConfig, record: dict[str, Any], arguments: Sequence[str], processes: Processes
-) -> None:
+) -> list[str]:
+    """Write what the run is into its folder; return lines on what differs from how it began."""
     environment = describe() | {
         "git": _git_revision(),
         "command": [*program("train").split(), *arguments],
@@ -207,9 +226,45 @@ def _describe_run(
         "processes": processes.world_size,
         "threads": torch.get_num_threads(),
     }
+    environment["inference_batch_size"] = config.evaluation.batch_size
+    began = _read_environment(folder)
     write_json(folder.environment, environment, indent=2)
     write_json(folder.dataset, record, indent=2)
     write_json(folder.config, to_dict(config), indent=2)
+    return list(_other_bits(began, environment))
+
+
+def _read_environment(folder: RunFolder) -> dict[str, Any]:
+    """Read what a run was computed with; nothing where it begins, or where that cannot be read."""
+    try:
+        found = read_json(folder.environment)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _other_bits(began: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Say which parts of an environment differ such that numbers are rounded otherwise."""
+
+    def look_up(environment: Mapping[str, Any], path: str) -> Any:
+        value: Any = environment
+        for key in path.split("."):
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return value
+
+    for name, path in (
+        ("threads", "threads"),
+        ("device", "device"),
+        ("torch", "versions.torch"),
+        ("compiled CPU operators", "native.available"),
+        ("videos per batch in inference", "inference_batch_size"),
+    ):
+        before, after = look_up(began, path), look_up(now, path)
+        if before is not None and before != after:
+            yield (
+                f"{name}: {before} before, {after} now; sums are rounded otherwise, so the result is not bit-identical "
+                "to a run left alone"
+            )
 
 
 def _git_revision() -> str | None:
@@ -222,13 +277,17 @@ def _git_revision() -> str | None:
             text=True,
             timeout=10,
             check=True,
+            # Asking must not take the lock of the index, which the owner of the checkout may need.
+            env=os.environ | {"GIT_OPTIONAL_LOCKS": "0"},
         )
     except (OSError, subprocess.SubprocessError):
         return None
     return found.stdout.strip() or None
 
 
-def _announce(request: Request, config: TrainConfig, bundle: DatasetBundle, processes: Processes) -> None:
+def _announce(
+    request: Request, config: TrainConfig, bundle: DatasetBundle, processes: Processes, changes: Sequence[str]
+) -> None:
     print(f"asl_fast: {config.dataset}: {'' if bundle.synthetic else 'real data: '}{bundle.description}")
     for line in request.explanation:
         print(f"  {line}".rstrip())
@@ -253,6 +312,8 @@ def _announce(request: Request, config: TrainConfig, bundle: DatasetBundle, proc
         print(
             f"  resuming from {request.folder.last}" if found else "  nothing to resume from yet, starting at epoch 1"
         )
+        for line in changes if found else ():
+            print(f"  {line}")
 
 
 def write_results(folder: RunFolder, config: TrainConfig, bundle: DatasetBundle, result: Result) -> None:

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 from pathlib import Path
 
-from asl_fast.files import atomic_write
+from asl_fast.files import atomic_write, remedy
 
 RUNS = Path("runs")
 
@@ -33,6 +34,7 @@ class RunFolder:
         ground_truth: What they are scored against.
         evaluation: Their scores in full.
         summary: Their scores and the run in a few numbers.
+        compiled: What torch.compile keeps between the starts of this run.
         checkpoints: Folder of the checkpoints.
         last: Checkpoint of the last epoch.
         best: Checkpoint of the epoch that scored best on the test split.
@@ -49,6 +51,7 @@ class RunFolder:
         self.ground_truth = self.path / "ground_truth.json"
         self.evaluation = self.path / "evaluation.json"
         self.summary = self.path / "summary.json"
+        self.compiled = self.path / "compiled"
         self.checkpoints = self.path / "checkpoints"
         self.last = self.checkpoints / "last.pt"
         self.best = self.checkpoints / "best.pt"
@@ -76,7 +79,10 @@ class RunFolder:
             OSError: Naming the file that cannot be removed.
         """
         for path in (self.summary, self.evaluation, self.detections, self.ground_truth):
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise type(error)(f"cannot remove {path}: {error.strerror}{remedy(error)}") from None
 
     def make(self) -> None:
         """Make the folder.
@@ -101,7 +107,8 @@ class RunFolder:
         self.make()
         # What a killed process left half written would take up space that `check_space` counts on.
         for partial in self.checkpoints.glob(".*.tmp"):
-            partial.unlink()
+            with contextlib.suppress(OSError):
+                partial.unlink()
         with atomic_write(self.checkpoints / ".probe") as file:
             file.write(b"x" * 4096)
         (self.checkpoints / ".probe").unlink()
