@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from asl_fast.command_line.errors import if_stopped, run_command
 from asl_fast.command_line.options import read_options
+from asl_fast.wording import printable
 
 if TYPE_CHECKING:
     from asl_fast.detection.run import Found
@@ -114,7 +115,7 @@ def _detect(chosen: Arguments) -> int:
     if found.skipped:
         first = next(iter(found.skipped.values()))
         count = f"{len(found.skipped)} of {len(recordings)} recordings are left out"
-        print(f"warning: {count}, the first: {first}; --strict stops there", file=sys.stderr)
+        print(f"warning: {count}, the first: {printable(str(first))}; --strict stops there", file=sys.stderr)
     return 0
 
 
@@ -141,10 +142,10 @@ def _report(found: Found, trained: TrainedDetector, output: Path) -> None:
         )
         return
     name, detections = next((name, each) for name, each in found.detections.items() if len(each.scores))
-    print(f"the first in {name}:")
+    print(f"the first in {printable(name)}:")
     rows = zip(detections.segments[:5].tolist(), detections.labels.tolist(), detections.scores.tolist(), strict=False)
     for (start, end), label, score in rows:
-        print(f"  {start:8.2f} s to {end:8.2f} s  {score:.3f}  {trained.class_names[label]}")
+        print(f"  {start:8.2f} s to {end:8.2f} s  {score:.3f}  {printable(trained.class_names[label])}")
 
 
 if __name__ == "__main__":

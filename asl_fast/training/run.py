@@ -38,6 +38,7 @@ from asl_fast.training.run_folder import RunFolder, already_holds_a_run
 from asl_fast.training.run_lock import RunLock
 from asl_fast.training.scoring import Columns, ground_truth_columns, summary
 from asl_fast.training.serialization import to_dict
+from asl_fast.wording import printable
 
 
 def run(request: Request, arguments: Sequence[str]) -> None:
@@ -290,7 +291,7 @@ def _announce(
 ) -> None:
     print(f"asl_fast: {config.dataset}: {'' if bundle.synthetic else 'real data: '}{bundle.description}")
     for line in request.explanation:
-        print(f"  {line}".rstrip())
+        print(printable(f"  {line}".rstrip()))
     print(
         f"  run folder {request.folder.path}, {len(bundle.train)} training and {len(bundle.test)} test videos, "
         f"{config.total_epochs} epochs on {processes.world_size} x {processes.device}, seed {config.seed}"
