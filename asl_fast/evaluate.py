@@ -25,6 +25,7 @@ from asl_fast.evaluation.mean_ap import MeanAveragePrecision
 from asl_fast.evaluation.protocols import (
     Measure,
     Protocol,
+    ProtocolResult,
     evaluate_protocol,
     get_protocol,
     run_protocol,
@@ -107,6 +108,8 @@ def evaluate(arguments: Arguments) -> str:
         strict=arguments.strict,
         warn=_warn,
     )
+    for line in inputs.differences:
+        print(f"warning: {line}", file=sys.stderr)
     protocol = replace(protocol, excluded_videos=(*protocol.excluded_videos, *inputs.excluded))
     if inputs.nouns is None:
         result = evaluate_protocol(protocol, inputs.annotations, inputs.detections, videos=inputs.videos)
@@ -114,10 +117,12 @@ def evaluate(arguments: Arguments) -> str:
         result = evaluate_verbs_and_nouns(
             inputs.annotations, inputs.detections, inputs.nouns, convention=protocol.convention
         )
+    _check_something_scored(result, predictions_path)
     record = result.as_dict() | {
         "ground_truth": str(ground_truth_path),
         "predictions": str(predictions_path),
         "skipped": inputs.skipped,
+        "differences": list(inputs.differences),
     }
     text = result_table(result, per_class=arguments.per_class)
     if arguments.analyse:
@@ -133,6 +138,16 @@ def evaluate(arguments: Arguments) -> str:
         assert isinstance(main_measure, MeanAveragePrecision)
         write_text(arguments.csv, class_csv(main_measure))
     return text
+
+
+def _check_something_scored(result: ProtocolResult, predictions: Path) -> None:
+    counts = [each for each in result.measures.values() if isinstance(each, MeanAveragePrecision)]
+    if not any(each.num_predictions for each in counts):
+        raise ValueError(
+            f"{predictions}: none of its detections is scored; {result.num_excluded_predictions} lie in videos that "
+            f"protocol {result.protocol.name!r} leaves out, {counts[0].num_ignored_predictions} are of classes without "
+            "annotation"
+        )
 
 
 def parse_thresholds(text: str) -> tuple[float, ...]:
