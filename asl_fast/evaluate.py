@@ -50,7 +50,8 @@ class Arguments:
             given.
         protocol: A benchmark's rules: thumos14, multithumos, charades, ego4d-mq, epic100-verb, activitynet13, ...
         convention: Where evaluators differ: default, published, activitynet, epic, ego4d, actionformer, opentad,
-            opentad-epic.
+            opentad-epic. By the first two, equal scores rank by video name, then by earlier start, then by earlier end,
+            so that the order of a file does not matter; by the others as the public evaluator's sort leaves them.
         per_class: Also print every class.
         strict: Stop at the first unusable entry of a file instead of skipping its video with a warning.
         analyse: Also say what kinds of mistakes cost how much, and which annotations are found (tIoU 0.5).
