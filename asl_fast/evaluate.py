@@ -45,7 +45,8 @@ class Arguments:
         run: A run folder of train; its evaluation.json is written anew.
         ground_truth: Ground truth as ActivityNet-style JSON, or the CSV of EPIC-KITCHENS-100.
         predictions: Detections as ActivityNet-style JSON.
-        tiou: Thresholds: first:last:step as 0.3:0.7:0.1, or a list as 0.3,0.5,0.7.
+        tiou: Thresholds: first:last:step as 0.3:0.7:0.1, or a list as 0.3,0.5,0.7; the decimal numbers, where public
+            evaluators, and --protocol like them, have 0.30000000000000004 for the third of 0.1:0.5:0.1.
         subset: The subset of the ground truth to score; the protocol's, or the only one that has annotations, unless
             given.
         protocol: A benchmark's rules: thumos14, multithumos, charades, ego4d-mq, epic100-verb, activitynet13, ...
