@@ -12,7 +12,7 @@ Examples:
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from asl_fast.evaluation.mean_ap import MeanAveragePrecision
 from asl_fast.evaluation.protocols import (
     Measure,
     Protocol,
+    ProtocolResult,
     evaluate_protocol,
     get_protocol,
     run_protocol,
@@ -34,6 +35,7 @@ from asl_fast.evaluation.protocols import (
 from asl_fast.evaluation.scoring_inputs import read_inputs
 from asl_fast.evaluation.table import analysis_table, class_csv, result_table
 from asl_fast.files import read_json, write_json, write_text
+from asl_fast.wording import printable
 
 
 @dataclass(frozen=True)
@@ -44,14 +46,16 @@ class Arguments:
         run: A run folder of train; its evaluation.json is written anew.
         ground_truth: Ground truth as ActivityNet-style JSON, or the CSV of EPIC-KITCHENS-100.
         predictions: Detections as ActivityNet-style JSON.
-        tiou: Thresholds: first:last:step as 0.3:0.7:0.1, or a list as 0.3,0.5,0.7.
+        tiou: Thresholds: first:last:step as 0.3:0.7:0.1, or a list as 0.3,0.5,0.7; the decimal numbers, where public
+            evaluators, and --protocol like them, have 0.30000000000000004 for the third of 0.1:0.5:0.1.
         subset: The subset of the ground truth to score; the protocol's, or the only one that has annotations, unless
             given.
         protocol: A benchmark's rules: thumos14, multithumos, charades, ego4d-mq, epic100-verb, activitynet13, ...
         convention: Where evaluators differ: default, published, activitynet, epic, ego4d, actionformer, opentad,
-            opentad-epic.
+            opentad-epic. By the first two, equal scores rank by video name, then by earlier start, then by earlier end,
+            so that the order of a file does not matter; by the others as the public evaluator's sort leaves them.
         per_class: Also print every class.
-        strict: Stop at the first unusable entry of a file instead of skipping its video with a warning.
+        strict: Stop at the first unusable entry of a file instead of leaving it out with a warning.
         analyse: Also say what kinds of mistakes cost how much, and which annotations are found (tIoU 0.5).
         nouns: With --protocol epic100: noun detections; --predictions then holds verbs, and actions are made of both.
         json: Also write the result here.
@@ -80,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _evaluate_and_print(chosen: Arguments) -> int:
     try:
-        print(evaluate(chosen))
+        print(printable(evaluate(chosen), keep="\n"))
     except TypeError as error:
         # Columns of the wrong type come from the user's files.
         raise CommandError(error) from error
@@ -107,6 +111,8 @@ def evaluate(arguments: Arguments) -> str:
         strict=arguments.strict,
         warn=_warn,
     )
+    for line in inputs.differences:
+        print(f"warning: {line}", file=sys.stderr)
     protocol = replace(protocol, excluded_videos=(*protocol.excluded_videos, *inputs.excluded))
     if inputs.nouns is None:
         result = evaluate_protocol(protocol, inputs.annotations, inputs.detections, videos=inputs.videos)
@@ -114,10 +120,13 @@ def evaluate(arguments: Arguments) -> str:
         result = evaluate_verbs_and_nouns(
             inputs.annotations, inputs.detections, inputs.nouns, convention=protocol.convention
         )
+    _check_something_scored(result, predictions_path)
     record = result.as_dict() | {
         "ground_truth": str(ground_truth_path),
         "predictions": str(predictions_path),
         "skipped": inputs.skipped,
+        "left_out": inputs.left_out,
+        "differences": list(inputs.differences),
     }
     text = result_table(result, per_class=arguments.per_class)
     if arguments.analyse:
@@ -133,6 +142,16 @@ def evaluate(arguments: Arguments) -> str:
         assert isinstance(main_measure, MeanAveragePrecision)
         write_text(arguments.csv, class_csv(main_measure))
     return text
+
+
+def _check_something_scored(result: ProtocolResult, predictions: Path) -> None:
+    counts = [each for each in result.measures.values() if isinstance(each, MeanAveragePrecision)]
+    if not any(each.num_predictions for each in counts):
+        raise ValueError(
+            f"{predictions}: none of its detections is scored; {result.num_excluded_predictions} lie in videos that "
+            f"protocol {result.protocol.name!r} leaves out, {counts[0].num_ignored_predictions} are of classes without "
+            "annotation"
+        )
 
 
 def parse_thresholds(text: str) -> tuple[float, ...]:
@@ -179,14 +198,11 @@ def _run_protocol(path: Path) -> Protocol:
         raise ValueError(f"{path}: has no usable 'dataset' and 'evaluation.tiou_thresholds' ({error!r})") from error
 
 
-def _warn(skipped: Mapping[str, str], consequence: str) -> None:
-    if skipped:
-        first = next(iter(skipped.values()))
-        more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
-        print(
-            f"warning: {len(skipped)} videos {consequence}: {first}{more}; --strict stops there",
-            file=sys.stderr,
-        )
+def _warn(reasons: Collection[str], noun: str, consequence: str) -> None:
+    if reasons:
+        first = printable(next(iter(reasons)))
+        more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+        print(f"warning: {len(reasons)} {noun}s {consequence}: {first}{more}; --strict stops there", file=sys.stderr)
 
 
 if __name__ == "__main__":

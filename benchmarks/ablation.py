@@ -47,7 +47,8 @@ class Ablation:
         variants: rows of the table.
         output: folder of the runs.
         results: folder that table.md and results.json are written to; None makes one under benchmarks/results.
-        readme: file whose section between ``<!-- ablation DATASET -->`` and ``<!-- end -->`` is replaced by the table.
+        document: file whose section between ``<!-- ablation DATASET -->`` and ``<!-- end -->`` is replaced by the
+            table; the project's own is docs/results.md.
         jobs: runs at a time; each uses ``threads`` CPU threads.
         threads: CPU threads of one run; 0 leaves torch's choice.
         options: further flags for every training run, after ``--``.
@@ -59,7 +60,7 @@ class Ablation:
     variants: tuple[str, ...] = tuple(ROWS)
     output: Path = Path("runs/ablation")
     results: Path | None = None
-    readme: Path | None = None
+    document: Path | None = None
     jobs: int = 1
     threads: int = 0
     options: tuple[str, ...] = ()
@@ -90,8 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(report, indent=1) + "\n")
     (folder / "table.md").write_text(table)
-    if ablation.readme is not None:
-        replace_section(ablation.readme, f"ablation {ablation.dataset}", table)
+    if ablation.document is not None:
+        replace_section(ablation.document, f"ablation {ablation.dataset}", table)
     print(f"{table}\nwritten to {folder}")
     return 0
 

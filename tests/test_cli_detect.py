@@ -148,6 +148,40 @@ def test_frame_rate_and_durations(run: RunFolder, features: Path, tmp_path: Path
     assert cut.columns["segments"][cut.columns["video"] == "video7"].max() > 20.0
 
 
+def test_post_processing_can_be_chosen(
+    run: RunFolder, features: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def found(*words: str) -> SegmentFile:
+        return detect(run, tmp_path / "out.json", "--features", str(features), *words)
+
+    usual = found()
+    scores = usual.columns["scores"]
+    limit = float(np.sort(scores)[len(scores) // 2])
+    # Each group keeps its best even below, as soft-NMS does.
+    assert len(found("--min-score", str(limit)).columns["scores"]) < len(scores)
+    assert (found("--score-threshold", str(limit)).columns["scores"].max()) == scores.max()
+    few = found("--max-segments", "2")
+    assert [int((few.columns["video"] == video).sum()) for video in few.videos] == [2, 2, 2]
+    assert_same(found("--nms-sigma", "0.5", "--nms", "gaussian", "--class-agnostic", "no"), usual)
+    assert found("--nms-sigma", "0.05").columns["scores"].sum() < scores.sum()
+    assert len(found("--nms", "hard").columns["scores"]) < len(scores)
+    voted, plain = found("--voting-threshold", "0.5"), found("--voting-threshold", "off")
+    assert_same(plain, usual)
+    assert not np.allclose(voted.columns["segments"], usual.columns["segments"])
+    capsys.readouterr()
+    good = ("--run", str(run.path), "--output", str(tmp_path / "none.json"), "--features", str(features))
+    for words, message in (
+        (("--voting-threshold", "7"), "inference.voting_threshold must lie in [0, 1], found 7.0"),
+        (("--nms-sigma", "0"), "inference.nms_sigma must be positive"),
+        (("--min-score", "-1"), "inference.min_score must lie in [0, 1), found -1.0"),
+        (("--max-segments", "-1"), "inference.max_segments must be at least 0"),
+        (("--candidates-per-level", "0"), "inference.candidates_per_level must be at least 1"),
+    ):
+        assert message in failure(capsys, *good, *words)
+    assert main([*good, "--score-threshold", "0.999"]) == 0
+    assert "warning: no detection in any recording" in capsys.readouterr().err
+
+
 def test_best_checkpoint_and_checkpoint_file(run: RunFolder, features: Path, tmp_path: Path) -> None:
     for run_path, words in ((run.path, ("--checkpoint", "best")), (run.best, ())):
         words = ("--run", str(run_path), "--features", str(features), "--output", str(tmp_path / "o.json"), *words)

@@ -75,6 +75,8 @@ class DataSource:
         counts = problems.summarise()
         if self.annotations.skipped:
             counts["video with unusable annotations"] = len(self.annotations.skipped)
+        if self.annotations.left_out:
+            counts["annotation that cannot be used"] = sum(self.annotations.left_out.values())
         skipped = {**self.annotations.skipped, **problems.skipped}
         train, test = ([video for video in split if video.id in kept] for split in (self.train, self.test))
         training = DetectionDataset(

@@ -3,19 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from asl_fast.evaluation.activitynet_json import read_detections, read_ground_truth
+from asl_fast.evaluation.agreement import check_usable, check_videos, common_labels, differences
 from asl_fast.evaluation.epic import class_ids, read_epic_csv, read_epic_detections
 from asl_fast.evaluation.protocols import Protocol
 
-# Takes video -> why it is not used (may be empty), and what that means for the scores.
-Warn = Callable[[Mapping[str, str], str], None]
+# Takes why each is not used (may be empty), what they are ("video", "annotation"), and what that means for the scores.
+Warn = Callable[[Collection[str], str, str], None]
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class ScoringInputs:
         nouns: Columns of the detections of nouns.
         excluded: Videos whose ground truth cannot be used.
         skipped: "ground_truth" or "predictions" -> video -> why it is not used.
+        left_out: The same names -> what is wrong with each unusable entry of other videos.
+        differences: What only one side has and how it is scored, in words.
     """
 
     annotations: dict[str, Any]
@@ -39,6 +43,8 @@ class ScoringInputs:
     nouns: dict[str, Any] | None = None
     excluded: tuple[str, ...] = ()
     skipped: dict[str, dict[str, str]] = field(default_factory=dict)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+    differences: tuple[str, ...] = ()
 
 
 def read_inputs(
@@ -59,11 +65,12 @@ def read_inputs(
         predictions: ActivityNet-style JSON, or the challenge's own for the actions of EPIC-KITCHENS-100.
         nouns: Detections of nouns; ``predictions`` are then those of verbs.
         subset: Of a JSON file of ground truth; None takes the only one that has annotations.
-        strict: Raise at the first unusable entry instead of leaving its video out.
-        warn: Told which videos are not used, with the reason, and what that means for the scores.
+        strict: Raise at the first unusable entry instead of leaving it out.
+        warn: Told which videos and entries are not used, with the reason, and what that means for the scores.
 
     Raises:
-        OSError, ValueError: Naming the file, and the video, key or line that cannot be used.
+        OSError, ValueError: Naming the file, and the video, key or line that cannot be used; also when nothing of the
+            predictions can be used, or no video or no label of theirs is one of the ground truth.
     """
     if ground_truth.suffix == ".csv":
         return _read_epic(protocol, ground_truth, predictions, nouns, strict, warn)
@@ -76,18 +83,21 @@ def _read_json(
     reversed_segments = protocol.convention.reversed_segments
     truth = read_ground_truth(ground_truth, subset=subset, strict=strict, reversed_segments=reversed_segments)
     found = read_detections(predictions, strict=strict, reversed_segments=reversed_segments)
-    warn(truth.skipped, "left out on both sides")
-    warn(found.skipped, "counted as without detections")
+    _tell(warn, truth.skipped, truth.left_out, found.skipped, found.left_out)
     annotations, detections = dict(truth.columns), dict(found.columns)
-    integer_ids = detections["labels"].dtype.kind in "iu"
-    if len(detections["labels"]) and integer_ids and annotations["labels"].dtype.kind == "U":
-        if "label_ids" not in annotations:
-            raise ValueError(f"{predictions}: labels are integer ids, but {ground_truth} has only names, no label_id")
-        annotations["labels"] = annotations["label_ids"]
-    _check_videos(detections["video"].tolist(), predictions, truth.videos, ground_truth)
-    skipped = {"ground_truth": truth.skipped, "predictions": found.skipped}
+    check_usable(annotations, ground_truth, truth.skipped, "annotation", len(truth.videos))
+    check_usable(detections, predictions, found.skipped, "detection", len(found.videos))
+    check_videos(detections["video"], predictions, truth.videos, ground_truth)
+    annotations["labels"], detections["labels"] = common_labels(annotations, detections, ground_truth, predictions)
     return ScoringInputs(
-        annotations, detections, truth.videos, truth.durations_sec, excluded=tuple(truth.skipped), skipped=skipped
+        annotations,
+        detections,
+        truth.videos,
+        truth.durations_sec,
+        excluded=tuple(truth.skipped),
+        skipped={"ground_truth": truth.skipped, "predictions": found.skipped},
+        left_out={"ground_truth": list(truth.left_out), "predictions": list(found.left_out)},
+        differences=tuple(differences(protocol, annotations, detections, truth.videos, truth.skipped)),
     )
 
 
@@ -95,15 +105,19 @@ def _read_epic(
     protocol: Protocol, ground_truth: Path, predictions: Path, nouns: Path | None, strict: bool, warn: Warn
 ) -> ScoringInputs:
     skipped: dict[str, dict[str, str]] = {"ground_truth": {}, "predictions": {}}
-    truth = read_epic_csv(ground_truth, skipped=None if strict else skipped["ground_truth"])
-    warn(skipped["ground_truth"], "left out on both sides")
+    entries: dict[str, list[str]] = {"ground_truth": [], "predictions": []}
+    truth = read_epic_csv(
+        ground_truth, skipped=None if strict else skipped["ground_truth"], left_out=entries["ground_truth"]
+    )
+    _tell(warn, skipped["ground_truth"], entries["ground_truth"])
     videos = sorted(set(truth["video"].tolist()))
-    left_out: dict[str, Any] = {"excluded": tuple(skipped["ground_truth"]), "skipped": skipped}
+    left_out: dict[str, Any] = {"excluded": tuple(skipped["ground_truth"]), "skipped": skipped, "left_out": entries}
 
     def labelled(path: Path, task: str) -> dict[str, Any]:
         found = read_detections(path, strict=strict)
-        warn(found.skipped, "counted as without detections")
+        _tell(warn, {}, (), found.skipped, found.left_out)
         skipped["predictions"] |= found.skipped
+        entries["predictions"] += found.left_out
         columns = _without(found.columns, skipped["ground_truth"])
         return {**columns, "labels": class_ids(columns["labels"], ground_truth.parent, task)}
 
@@ -118,22 +132,40 @@ def _read_epic(
             {**truth, "labels": truth["verb"]}, labelled(predictions, "verb"), videos, nouns=noun_columns, **left_out
         )
     else:
-        found = read_epic_detections(predictions, skipped=None if strict else skipped["predictions"])
-        warn(skipped["predictions"], "counted as without detections")
+        found = read_epic_detections(
+            predictions, skipped=None if strict else skipped["predictions"], left_out=entries["predictions"]
+        )
+        _tell(warn, {}, (), skipped["predictions"], entries["predictions"])
         found = _without(found, skipped["ground_truth"])
         inputs = ScoringInputs(
             {**truth, "labels": truth["verb"]}, {**found, "labels": found["verb"]}, videos, **left_out
         )
-    _check_videos(inputs.detections["video"].tolist(), predictions, videos, ground_truth)
-    return inputs
+    _check_epic(inputs, predictions, nouns, ground_truth)
+    lines = differences(protocol, inputs.annotations, inputs.detections, videos, skipped["ground_truth"])
+    return replace(inputs, differences=tuple(lines))
 
 
-def _check_videos(predicted: Sequence[str], predictions: Path, videos: Sequence[str], ground_truth: Path) -> None:
-    if predicted and not set(predicted) & set(videos):
-        raise ValueError(
-            f"{predictions}: none of its {len(set(predicted))} videos is in {ground_truth}; for example "
-            f"{min(predicted)!r} there and {min(videos, default='nothing')!r} here"
-        )
+def _tell(
+    warn: Warn,
+    unused: Mapping[str, str],
+    annotations: Collection[str],
+    empty: Mapping[str, str] = MappingProxyType({}),
+    detections: Collection[str] = (),
+) -> None:
+    warn(unused.values(), "video", "left out on both sides")
+    warn(annotations, "annotation", "left out")
+    warn(empty.values(), "video", "counted as without detections")
+    warn(detections, "detection", "left out")
+
+
+def _check_epic(inputs: ScoringInputs, predictions: Path, nouns: Path | None, ground_truth: Path) -> None:
+    skipped, listed = inputs.skipped, len(inputs.videos)
+    check_usable(inputs.annotations, ground_truth, skipped["ground_truth"], "annotation", listed)
+    for columns, path in ((inputs.detections, predictions), (inputs.nouns, nouns)):
+        if columns is not None and path is not None:
+            check_usable(columns, path, skipped["predictions"], "detection", len(set(columns["video"].tolist())))
+            check_videos(columns["video"], path, inputs.videos, ground_truth)
+    common_labels(inputs.annotations, inputs.detections, ground_truth, predictions)
 
 
 def _without(columns: dict[str, Any], videos: Iterable[str]) -> dict[str, Any]:

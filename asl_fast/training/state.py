@@ -88,6 +88,11 @@ class TrainingState:
         self.best_map: float | None = None
         self.best_epoch: int | None = None
 
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """What holds weights, by the name under which a checkpoint files it."""
+        return {"detector": self.detector, "loss": self.loss, "average": self.average.module}
+
     def state_dict(self) -> dict[str, Any]:
         """Give all of it as tensors and plain values."""
         return {

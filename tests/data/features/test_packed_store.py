@@ -82,7 +82,7 @@ def test_float16_rounds_and_says_by_how_much(tmp_path: Path) -> None:
     assert done.num_bytes == sum(array.size for array in FEATURES.values()) * 2 == (done.path / DATA).stat().st_size
 
 
-@pytest.mark.parametrize("value", [65505.0, -7e4, 3e38])
+@pytest.mark.parametrize("value", [65505.0, -7e4, 3e17])
 def test_values_beyond_float16_are_refused(tmp_path: Path, value: float) -> None:
     array = np.zeros((3, 2), np.float32)
     array[1, 1] = value
