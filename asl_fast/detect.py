@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from asl_fast.detection.trained import TrainedDetector
 
 
+_NOTES_SHOWN = 5
+
+
 @dataclass(frozen=True)
 class Arguments:
     """Which detector looks at which recordings.
@@ -36,7 +39,8 @@ class Arguments:
         batch_size: Recordings per batch.
         checkpoint: Which checkpoint of the run folder: of the last epoch, or of the one that scored best.
         device: "auto", "cpu", "cuda" or "cuda:N"; "auto" takes a GPU where there is one.
-        fps: Frames per second of the recordings; as in training unless given.
+        fps: Frames per second of the recordings: one number, or a JSON {"name": number} or CSV file of them. Unless
+            given, as in training, where each recording is known or all had one rate.
         strict: Stop at a recording that cannot be used instead of leaving it out.
         durations: Lengths of the recordings as JSON {"name": seconds}; from the number of features unless given.
         score_threshold: Candidates must score more; this and what follows is as in training unless given.
@@ -58,7 +62,7 @@ class Arguments:
     batch_size: int = 4
     checkpoint: Literal["last", "best"] = "last"
     device: str = "auto"
-    fps: float | None = None
+    fps: str | None = None
     strict: bool = False
     durations: Path | None = None
     score_threshold: float | None = None
@@ -99,18 +103,24 @@ def _detect(chosen: Arguments) -> int:
             raise ValueError("--features needs at least one file or folder")
         _check_output(chosen.output)
 
+        from asl_fast.detection.rates import read_rates
         from asl_fast.detection.recordings import open_recordings, read_durations
         from asl_fast.detection.run import detect_recordings, write_found
         from asl_fast.detection.trained import load_trained
         from asl_fast.training.distributed import start_processes
 
+        fps = None if chosen.fps is None else read_rates(chosen.fps)
         device = start_processes(chosen.device).device
         trained = load_trained(chosen.run, checkpoint=chosen.checkpoint, device=device)
         trained = trained.with_post_processing(**chosen.post_processing())
         durations_sec = None if chosen.durations is None else read_durations(chosen.durations)
-        recordings = open_recordings(chosen.features, trained.dataset, fps=chosen.fps, durations_sec=durations_sec)
+        recordings = open_recordings(chosen.features, trained.dataset, fps=fps, durations_sec=durations_sec)
         found = detect_recordings(trained, recordings, batch_size=chosen.batch_size, strict=chosen.strict)
     write_found(chosen.output, found, trained)
+    for note in recordings.notes[:_NOTES_SHOWN]:
+        print(f"warning: {note}", file=sys.stderr)
+    if more := recordings.notes[_NOTES_SHOWN:]:
+        print(f"warning: {len(more)} more of these", file=sys.stderr)
     _report(found, trained, chosen.output)
     if found.skipped:
         first = next(iter(found.skipped.values()))

@@ -162,6 +162,7 @@ def describe_dataset(bundle: DatasetBundle) -> dict[str, Any]:
         "class_names": list(bundle.class_names),
         "feature_dim": bundle.feature_dim,
         "grid": dataclasses.asdict(bundle.grid),
+        "frame_rates": {} if getattr(layout, "fps", None) is not None else _frame_rates(bundle),
         "manifest": None if isinstance(layout, FeatureGrid) else dataclasses.asdict(layout),  # type: ignore[call-overload]
         "transform": None if bundle.transform is None else bundle.transform.state(),
         "metadata": dict(bundle.metadata),
@@ -169,6 +170,11 @@ def describe_dataset(bundle: DatasetBundle) -> dict[str, Any]:
         "test_videos": len(bundle.test),
         "fingerprint": fingerprint(bundle),
     }
+
+
+def _frame_rates(bundle: DatasetBundle) -> dict[str, float]:
+    """Frames per second by video, where the annotations say so."""
+    return {video.id: video.fps for part in (bundle.train, bundle.test) for video in part.videos if video.fps}
 
 
 def _check_same_data(folder: RunFolder, record: dict[str, Any]) -> None:
