@@ -161,7 +161,7 @@ def draw(recording: Recording, learned: Sensitivities | None, source: str, min_s
     curve_rows = -(-len(shown) // CURVES_PER_ROW)
     timeline_height, curve_height = 0.95 + 0.31 * len(recording.rows), 1.0 * curve_rows + (0.6 if curve_rows else 0)
     figure = Figure(figsize=(8.2, timeline_height + curve_height), layout="constrained")
-    figure.get_layout_engine().set(hspace=0.02)
+    figure.get_layout_engine().set(hspace=0.02, h_pad=0.06)
     panels = figure.subfigures(2, 1, height_ratios=(timeline_height, curve_height)) if curve_rows else [figure]
     axes = panels[0].subplots()
     draw_recording(axes, recording)
@@ -195,7 +195,9 @@ def draw_recording(axes: Axes, recording: Recording) -> None:
         axes.broken_barh(_spans(row.truth_sec), (index - 0.33, 0.3), facecolor=INK, linewidth=0, zorder=2)
         # The score mixes the colour with white; with opacity, overlapping detections would look surer than they are.
         colours = [_blend(DETECTED, score) for score in row.scores]
-        axes.broken_barh(_spans(row.found_sec), (index + 0.03, 0.3), facecolors=colours, linewidth=0, zorder=3)
+        axes.broken_barh(
+            _spans(row.found_sec), (index + 0.03, 0.3), facecolors=colours, edgecolor="white", linewidth=0.5, zorder=3
+        )
     axes.set_yticks(range(len(recording.rows)), [row.name for row in recording.rows])
     axes.set_ylim(len(recording.rows) - 0.5, -0.5)
     axes.set_xlim(0, recording.duration_sec)
