@@ -100,6 +100,10 @@ class FolderFeatureStore:
         """File that holds a video's features, whether or not it exists."""
         return self.folder / f"{self.prefix}{video_id}{self.suffix}{self.extension}"
 
+    def source_files(self, video_id: str) -> tuple[Path, ...]:
+        """Files that a video's features are read from."""
+        return (self.path(video_id),)
+
     def load(self, video_id: str) -> NDArray[np.float32]:
         """Features (T, dim) float32.
 
@@ -199,6 +203,10 @@ class Hdf5FeatureStore:
         fits = (name for name in self._names if name.startswith(self.prefix) and name.endswith(self.suffix))
         return tuple(sorted(name[len(self.prefix) : len(name) - len(self.suffix)] for name in fits))
 
+    def source_files(self, video_id: str) -> tuple[Path, ...]:
+        """Files that a video's features are read from."""
+        return (self.path,)
+
     def load(self, video_id: str) -> NDArray[np.float32]:
         """Features (T, dim) float32; raises as `FolderFeatureStore.load`."""
         name = self._name(video_id)
@@ -277,6 +285,11 @@ class ConcatenatedFeatureStore:
     def video_ids(self) -> tuple[str, ...]:
         """Ids of the videos that every extractor has."""
         return tuple(sorted(set.intersection(*(set(store.video_ids) for store in self.stores))))
+
+    def source_files(self, video_id: str) -> tuple[Path, ...]:
+        """Files that a video's features are read from, as far as the extractors' stores say."""
+        known = [getattr(store, "source_files", None) for store in self.stores]
+        return tuple(path for files in known if files is not None for path in files(video_id))
 
     def load(self, video_id: str) -> NDArray[np.float32]:
         """Features (T, dim) float32; raises ValueError when the extractors disagree on the length."""
