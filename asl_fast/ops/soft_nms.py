@@ -13,6 +13,8 @@ from asl_fast.ops import _checks, _dispatch, _library
 from asl_fast.reference import soft_nms as reference
 from asl_fast.reference.soft_nms import METHODS, Operands, Outputs
 
+_FAR = 16.0  # times the range of a video's times
+
 
 class SoftNMSResult(NamedTuple):
     """M detections that remain, by video and then by falling score; at equal scores the lower index comes first.
@@ -73,7 +75,8 @@ def soft_nms(
     al., ECCV 2022, whose IoU adds 1e-6 to both lengths). With ``labels`` each class of a video is treated on its own,
     without them a video's segments all compete. Segments without length, or reversed, overlap nothing.
 
-    Computes in float32 whatever the input, and carries no gradient.
+    Computes in float32 whatever the input, and carries no gradient. Times in float64 of a video that begins far from
+    zero for its length, such as Unix seconds, are shifted to zero before: they give what the shifted times give.
 
     Args:
         segments: (N, 2) start and end, any unit, floating point.
@@ -105,8 +108,10 @@ def soft_nms(
     """
     _check(segments, scores, labels, video_index)
     _check_options(method, sigma, iou_threshold, min_score, voting_threshold)
+    shift = _shift(segments.detach(), video_index)
+    near = segments.detach() if shift is None else segments.detach() - shift
     given = Operands(
-        segments=segments.detach().float(),
+        segments=near.float(),
         scores=scores.detach().float(),
         labels=labels.long() if labels is not None else None,
         video_index=video_index.long() if video_index is not None else None,
@@ -121,15 +126,41 @@ def soft_nms(
     padded = Outputs(*_op(*given))
     kept = int(padded.num_kept)
     indices = padded.indices[:kept].clone()  # not a view that holds the padding in memory
+    moved = padded.segments[:kept].to(segments.dtype, copy=True)
     return SoftNMSResult(
-        segments=padded.segments[:kept].to(segments.dtype, copy=True)
-        if voting_threshold
-        else segments.detach()[indices],
+        segments=segments.detach()[indices]
+        if not voting_threshold
+        else moved
+        if shift is None
+        else moved + shift[indices],
         scores=padded.scores[:kept].to(scores.dtype, copy=True),
         labels=labels[indices] if labels is not None else None,
         indices=indices,
         video_index=video_index[indices] if video_index is not None else None,
     )
+
+
+def _shift(segments: Tensor, video_index: Tensor | None) -> Tensor | None:
+    """(N, 1) whole number to subtract from float64 times of each candidate, so that float32 can hold them; or None.
+
+    A video is shifted where its times lie further from zero than `_FAR` times their range: nearer ones lose no more
+    than the last few bits, and keep the bits that they have always had.
+    """
+    if segments.dtype != torch.float64 or not len(segments):
+        return None
+    if video_index is None:
+        video, count = torch.zeros(len(segments), dtype=torch.int64, device=segments.device), 1
+    else:
+        names, video = torch.unique(video_index, return_inverse=True)
+        count = len(names)
+    low, high = segments.amin(1), segments.amax(1)
+    start = torch.full((count,), math.inf, dtype=torch.float64, device=segments.device)
+    end = -start
+    start = start.scatter_reduce(0, video, low, "amin")
+    end = end.scatter_reduce(0, video, high, "amax")
+    far = torch.minimum(start.abs(), end.abs()) > _FAR * (end - start)
+    shift = torch.where(far, start.floor(), torch.zeros_like(start))
+    return shift[video][:, None] if bool(far.any()) else None
 
 
 def _check(segments: Tensor, scores: Tensor, labels: Tensor | None, video_index: Tensor | None) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from asl_fast import backend
 from asl_fast.losses import ASLLoss
 from asl_fast.losses.inputs import join_outputs
-from tests.losses.scene import CLASSES, DIM, KEYS, PLAIN, asl_loss, batch
+from tests.losses.scene import CLASSES, DIM, KEYS, PLAIN, Batch, asl_loss, batch
 
 SWITCHES: list[dict[str, Any]] = [
     {},
@@ -290,3 +291,31 @@ def test_parameters_that_must_not_decay_are_the_trained_gaussians(options: dict[
     trained = set(loss.gaussians.parameters()) if expected and loss.gaussians is not None else set()
     assert set(loss.no_weight_decay_parameters()) == trained
     assert bool(trained) == expected
+
+
+@pytest.mark.parametrize("use_reentrant", [False, True])
+@pytest.mark.parametrize("options", [{}, PLAIN], ids=["asl", "plain"])
+def test_checkpointing_moves_the_normalizer_once_and_leaves_the_gradient(
+    options: dict[str, Any], use_reentrant: bool
+) -> None:
+    """Recomputing a pass is no step of training: two steps end as they do without it."""
+
+    def steps(checkpointed: bool) -> tuple[list[float], list[Tensor]]:
+        loss, normalizers, gradients = asl_loss(**options), [], []
+        for seed in (0, 1):
+            data = batch(seed, grad=True)
+
+            def run(logits: Tensor, data: Batch = data) -> Tensor:
+                return loss([logits, *data.logits[1:]], *data[1:])["total"]
+
+            first = data.logits[0]
+            total = checkpoint(run, first, use_reentrant=use_reentrant) if checkpointed else run(first)
+            total.backward()
+            normalizers.append(float(loss.loss_normalizer))
+            gradients.append(data.logits[0].grad)
+        return normalizers, gradients
+
+    (normal, expected), (moved, found) = steps(False), steps(True)
+    assert moved == normal
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
