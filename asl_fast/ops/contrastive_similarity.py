@@ -18,9 +18,9 @@ _BACKWARD = "contrastive_similarity_loss_backward"
 
 def _check_values(given: Operands) -> None:
     count, classes = given.segments.shape[0], given.mu.shape[0]
-    offsets: list[int] = given.video_offsets.tolist()
-    if offsets[0] != 0 or offsets[-1] != count or offsets != sorted(offsets):
-        raise ValueError(f"{_NAME}: targets.offsets must rise from 0 to {count}, got {offsets}")
+    bounds: list[int] = given.video_offsets.tolist()
+    if bounds[0] != 0 or bounds[-1] != count or bounds != sorted(bounds):
+        raise ValueError(f"{_NAME}: targets.video_offsets must rise from 0 to {count}, got {bounds}")
     if count:
         lowest, highest = map(int, torch.aminmax(given.labels))
         if lowest < 0 or highest >= classes:

@@ -211,8 +211,8 @@ def detection_loss(
 
     Raises:
         TypeError: a tensor of the wrong kind.
-        ValueError: shapes that do not belong together, two devices, an unknown branch; labels or offsets of targets
-            out of range (CPU tensors only).
+        ValueError: shapes that do not belong together, two devices, an unknown branch; labels or video offsets of
+            targets out of range (CPU tensors only).
     """
     op = "detection_loss"
     segments, labels, video_offsets = targets
@@ -230,7 +230,7 @@ def detection_loss(
         "mask": (mask, (videos, count)),
         "points": (points, (count, 4)),
         "targets.segments": (segments, (labels.shape[0] if labels.dim() else 0, 2)),
-        "targets.offsets": (video_offsets, (videos + 1,)),
+        "targets.video_offsets": (video_offsets, (videos + 1,)),
         "predicted_quality": (predicted_quality, (videos, count, len(branches))),
         "gaussians.mu": (raw_mu, (classes, 3)),
         "gaussians.sigma": (raw_sigma, (classes, 3)),
@@ -241,7 +241,7 @@ def detection_loss(
             raise ValueError(f"{op}: {name} must be {shape} to fit logits and labels, got {tuple(tensor.shape)}")
     if mask.dtype != torch.bool:
         raise TypeError(f"{op}: mask must be bool, got {mask.dtype}")
-    for name, tensor in (("labels", labels), ("offsets", video_offsets)):
+    for name, tensor in (("labels", labels), ("video_offsets", video_offsets)):
         if tensor.dtype != torch.int64:
             raise TypeError(f"{op}: targets.{name} must be int64, got {tensor.dtype}")
     _checks.same_device(op, **floating, mask=mask, labels=labels, video_offsets=video_offsets)

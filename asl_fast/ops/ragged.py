@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ground truth of a batch: any number of segments per video, flat with offsets."""
+"""Ground truth of a batch: any number of segments per video, one video after the other."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch import Tensor
 
 
 class RaggedTargets(NamedTuple):
-    """Ground truth of B videos, G segments in all; video b owns rows ``offsets[b]:offsets[b + 1]``.
+    """Ground truth of B videos, G segments in all; video b owns rows ``video_offsets[b]:video_offsets[b + 1]``.
 
     Attributes:
         segments: (G, 2) float32, start and end in feature-grid units.
         labels: (G,) int64 in [0, num_classes).
-        offsets: (B + 1,) int64, from 0 to G, non-decreasing.
+        video_offsets: (B + 1,) int64, from 0 to G, non-decreasing.
     """
 
     segments: Tensor
     labels: Tensor
-    offsets: Tensor
+    video_offsets: Tensor
 
     @classmethod
     def from_list(
@@ -58,7 +58,7 @@ class RaggedTargets(NamedTuple):
     @property
     def batch_size(self) -> int:
         """Number of videos B."""
-        return self.offsets.shape[0] - 1
+        return self.video_offsets.shape[0] - 1
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> RaggedTargets:
         """The same targets on another device."""
@@ -66,5 +66,5 @@ class RaggedTargets(NamedTuple):
 
     def video_index(self) -> Tensor:
         """(G,) int64: the video of every segment, without a device synchronisation."""
-        rows = torch.arange(self.segments.shape[0], device=self.offsets.device)
-        return torch.searchsorted(self.offsets[1:].contiguous(), rows, right=True)
+        rows = torch.arange(self.segments.shape[0], device=self.video_offsets.device)
+        return torch.searchsorted(self.video_offsets[1:].contiguous(), rows, right=True)

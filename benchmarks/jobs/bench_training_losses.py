@@ -142,7 +142,7 @@ def theirs(
     detector = actionformer.labeller(loss.num_classes)
     # Momentum 1 keeps the normaliser where it is, as evaluation mode does in ours.
     detector.loss_normalizer, detector.loss_normalizer_momentum = float(loss.loss_normalizer), 1.0
-    bounds = list(pairwise(targets.offsets.tolist()))
+    bounds = list(pairwise(targets.video_offsets.tolist()))
     segments, labels = ([column[first:last] for first, last in bounds] for column in (targets.segments, targets.labels))
     per_level = list(torch.split(points, [level.shape[1] for level in features]))
     assigned = detector.label_points(per_level, segments, labels)

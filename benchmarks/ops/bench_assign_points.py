@@ -22,7 +22,7 @@ FULLEST = (1_235, 622)  # instances of the two fullest videos of MultiTHUMOS
 
 def eager(points: Tensor, targets: RaggedTargets, classes: int) -> Result:
     """Every point against every instance of its video, video by video, as detection code usually does it."""
-    bounds = targets.offsets.tolist()
+    bounds = targets.video_offsets.tolist()
     results = []
     for first, last in pairwise(bounds):
         segments, labels = targets.segments[first:last], targets.labels[first:last]
@@ -59,7 +59,7 @@ def reference(points: Tensor, targets: RaggedTargets, classes: int) -> Result:
 
 def theirs(points: Tensor, targets: RaggedTargets, classes: int) -> Result:
     """ActionFormer's own."""
-    bounds = list(pairwise(targets.offsets.tolist()))
+    bounds = list(pairwise(targets.video_offsets.tolist()))
     labels, offsets = actionformer.labeller(classes).label_points(
         [points],
         [targets.segments[first:last] for first, last in bounds],

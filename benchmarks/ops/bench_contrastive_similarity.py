@@ -24,7 +24,7 @@ def eager(features: Tensor, mask: Tensor, targets: RaggedTargets, mu: Tensor, si
         mask=mask,
         segments=targets.segments,
         labels=targets.labels,
-        video_offsets=targets.offsets,
+        video_offsets=targets.video_offsets,
         mu=mu,
         sigma=sigma,
         base=None,

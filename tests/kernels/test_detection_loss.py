@@ -74,7 +74,7 @@ def operands(data: Scene, dtype: torch.dtype, **changed: Any) -> reference.Opera
         points=data.points,
         segments=data.targets.segments,
         labels=data.targets.labels,
-        video_offsets=data.targets.offsets,
+        video_offsets=data.targets.video_offsets,
         raw_mu=data.raw_mu.detach(),
         raw_sigma=data.raw_sigma.detach(),
         normalizer=torch.tensor(90.0),

@@ -228,7 +228,7 @@ def test_likelihood_fits_the_gaussians_alone() -> None:
 
 def test_list_of_targets_and_joined_points_are_the_same() -> None:
     data, loss = batch(), asl_loss().eval()
-    bounds = data.targets.offsets.tolist()
+    bounds = data.targets.video_offsets.tolist()
     pairs = [(data.targets.segments[a:b], data.targets.labels[a:b]) for a, b in pairwise(bounds)]
     wanted, out = loss(*data), loss(*data[:4], torch.cat(data.points), pairs)
     assert {name: value.item() for name, value in out.items()} == {name: value.item() for name, value in wanted.items()}
