@@ -16,10 +16,10 @@ _COLUMNS = ("class", "start", "end")
 
 
 def recovery(run: str | Path) -> dict[str, float] | None:
-    """Correlation over classes of what the Gaussians learned with what was planted.
+    """Correlate over classes what the Gaussians learned with what was planted.
 
     Args:
-        run: folder of a run.
+        run: Folder of a run.
 
     Returns:
         ``mu_class``, ``mu_start``, ``mu_end`` and ``sigma_class``, ``sigma_start``, ``sigma_end`` (of log sigma):

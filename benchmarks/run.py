@@ -34,7 +34,7 @@ FULL_SCALES = ("real", "large")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measures, prints and writes; returns the exit status: 0, or 2 for a request that cannot be carried out."""
+    """Measure, print and write; return the exit status: 0, or 2 for a request that cannot be carried out."""
     found = discover()
     parser = _parser(list(found))
     asked = parser.parse_args(arguments)
@@ -132,7 +132,7 @@ def _problem(asked: argparse.Namespace, names: Sequence[str]) -> str | None:
 
 
 def _not_ours(device: str) -> str | None:
-    """Why a time measured here would be one of the reference, set up as another side, and not of compiled code."""
+    """Say why a time measured here would be one of the reference, set up as another side, and not of compiled code."""
     slow = ops.slow_ops(device)
     if not slow:
         return None

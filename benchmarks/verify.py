@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python benchmarks/verify.py OLD.json NEW.json``: did anything become slower?
+"""``python benchmarks/verify.py OLD.json NEW.json``: what became slower.
 
 A time alone compares two moments of a machine. Each case was measured in turn with other ways to do the same work, so
 what is compared is how many times longer those take: OLD says 5.0x eager, NEW says 4.0x, then the case takes 1.25 times
@@ -34,10 +34,10 @@ class Change(NamedTuple):
 
 
 def compare(old: Record, new: Record) -> list[Change]:
-    """The cases that both files have, worst first.
+    """List the cases that both files have, worst first.
 
     Raises:
-        ResultError: the files are of two devices, clocks or forced backends, or have no case in common.
+        ResultError: The files are of two devices, clocks or forced backends, or have no case in common.
     """
     for what in ("device", "clock", "forced_backend"):
         before, after = old.get(what), new.get(what)
@@ -68,7 +68,7 @@ def _change(key: Key, old: Record, new: Record, drift: float) -> Change:
 
 
 def _drift(pairs: Sequence[tuple[Record, Record]]) -> float:
-    """How many times as long the baselines take in the new file; 1 where there is none."""
+    """Return how many times as long the baselines take in the new file; 1 where there is none."""
     moved = [
         _times(new)[name]["median_sec"] / values["median_sec"]
         for old, new in pairs
@@ -79,7 +79,7 @@ def _drift(pairs: Sequence[tuple[Record, Record]]) -> float:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Prints the comparison; 0 where all is well, 1 for a regression, 2 for files that cannot be compared."""
+    """Print the comparison; return 0 where all is well, 1 for a regression, 2 for files that cannot be compared."""
     parser = argparse.ArgumentParser(prog="python benchmarks/verify.py", description=__doc__.partition("\n")[0])
     parser.add_argument("old", type=Path)
     parser.add_argument("new", type=Path)

@@ -96,7 +96,7 @@ def detection_loss_fwd_kernel(
     BLOCK_TABLE: tl.constexpr,
     BLOCK_PROGRAMS: tl.constexpr,
 ):
-    """Program: BLOCK_POINTS points of one video."""
+    """Compute BLOCK_POINTS points of one video in each program."""
     program, programs = tl.program_id(0), tl.num_programs(0)
     blocks = tl.maximum(tl.cdiv(num_points, BLOCK_POINTS), 1)
     video = (program // blocks).to(tl.int64)
@@ -226,7 +226,7 @@ def detection_loss_fwd_kernel(
 
 
 def detection_loss(given: Operands) -> Outputs:
-    """One launch."""
+    """Compute in one launch."""
     found = given.outputs()
     dtype, device = found.total.dtype, found.total.device
     compute = _launch.triton_type(dtype)

@@ -31,14 +31,14 @@ MOST_PROGRAMS = 2048  # how many videos and rows there are only the device knows
 
 @triton.jit
 def key_of(score, row, min_score):
-    """(score, lower row first) as an integer; 0 below min_score and for NaN."""
+    """Pack (score, lower row first) into an integer; 0 below min_score and for NaN."""
     bits = (score + 0.0).to(tl.int32, bitcast=True).to(tl.int64)
     return tl.where(score >= min_score, (bits << 32) | (0xFFFFFFFF - row), 0)
 
 
 @triton.jit
 def overlap(start, end, other_start, other_end):
-    """Length of what two segments share; 0 for those that are reversed, without length or NaN."""
+    """Return the length that two segments share; 0 for those that are reversed, without length or NaN."""
     shares = (end > start) & (other_end > other_start) & (start < other_end) & (end > other_start)
     inter = tl.where(end < other_end, end, other_end) - tl.where(start > other_start, start, other_start)
     return tl.where(shares, inter, 0.0)
@@ -46,7 +46,7 @@ def overlap(start, end, other_start, other_end):
 
 @triton.jit
 def decayed(score, start, end, other_start, other_end, sigma, iou_threshold, min_score, METHOD: tl.constexpr):
-    """Scores after a selected segment; -1 once suppressed or below min_score."""
+    """Return the scores after a selected segment; -1 once suppressed or below min_score."""
     inter = overlap(start, end, other_start, other_end)
     area, other_area = (end - start) + 1e-6, (other_end - other_start) + 1e-6
     touches = inter > 0
@@ -64,7 +64,7 @@ def decayed(score, start, end, other_start, other_end, sigma, iou_threshold, min
 
 @triton.jit
 def other_class(own, labels_ptr, position, HAS_LABELS: tl.constexpr):
-    """Whether candidates of the classes ``own`` are of another than that at ``position``; without labels all are 0."""
+    """Return whether the classes ``own`` differ from that of the candidate at ``position``; never without labels."""
     other = 0
     if HAS_LABELS:
         other = tl.load(labels_ptr + position)
@@ -97,7 +97,7 @@ def soft_nms_select_kernel(
     CHUNK: tl.constexpr,
     BLOCK_CHUNKS: tl.constexpr,
 ):
-    """Program: every tl.num_programs(0)-th video, the videos' candidates being first, ..., first + size - 1."""
+    """Select in every tl.num_programs(0)-th video, whose candidates are first, ..., first + size - 1."""
     video = tl.program_id(0).to(tl.int64)
     first = tl.load(starts_ptr + video)
     lane = tl.arange(0, CHUNK).to(tl.int64)
@@ -206,7 +206,7 @@ def soft_nms_vote_kernel(
     HAS_LABELS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Program: every tl.num_programs(0)-th row; the mean of what overlaps it, weighted by score * IoU."""
+    """Move every tl.num_programs(0)-th row to the mean of what overlaps it, weighted by score * IoU."""
     total = tl.load(total_ptr)
     lane = tl.arange(0, BLOCK).to(tl.int64)
     for row in range(tl.program_id(0), total, tl.num_programs(0)):

@@ -250,7 +250,8 @@ class ClassGaussians(nn.Module):
             labels: (...) int64 in [0, C), class of each point's instance.
 
         Returns:
-            p_cls, p_start, p_end, each (...), in the dtype of ``distance``; p_loc of the paper is p_start + p_end.
+            Three tensors (...) in the dtype of ``distance``: p_cls, p_start and p_end; the paper's p_loc is the sum of
+            the last two.
         """
         index = labels.reshape(-1)
         mu = self.mu.to(distance.dtype).index_select(0, index).view(*labels.shape, 3)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""asl_fast::soft_nms by the compiled modules."""
+"""Run asl_fast::soft_nms by the compiled modules."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def assign_points(
     center_sampling_radius: float | None = 1.5,
     tie_tolerance: float = 1e-3,
 ) -> PointAssignment:
-    """Assigns every point to the shortest instance that claims it: ActionFormer's rule (Zhang et al., ECCV 2022, 3.3).
+    """Assign every point to the shortest instance that claims it: ActionFormer's rule (Zhang et al., ECCV 2022, 3.3).
 
     An instance claims a point that lies strictly inside of it, less than ``center_sampling_radius`` strides from its
     centre, and whose larger distance to the two boundaries is in the closed regression range of the point's level. All
@@ -91,17 +91,17 @@ def assign_points(
 
     Args:
         points: (P, 4) floating point, all levels concatenated: time, range low, range high (grid), stride.
-        targets: ground truth of B videos; segments in grid units.
+        targets: Ground truth of B videos; segments in grid units.
         num_classes: C.
-        center_sampling_radius: in strides; None lets the whole instance claim.
-        tie_tolerance: in grid units.
+        center_sampling_radius: In strides; None lets the whole instance claim.
+        tie_tolerance: In grid units.
 
     Returns:
         A :class:`PointAssignment`, float32 (float64 if points or segments are). It carries no gradient.
 
     Raises:
-        TypeError: segments or points not floating point, labels or video offsets not integer.
-        ValueError: wrong shape, two devices, radius or tolerance out of range; labels or video offsets out of range
+        TypeError: Segments or points not floating point, labels or video offsets not integer.
+        ValueError: Wrong shape, two devices, radius or tolerance out of range; labels or video offsets out of range
             (CPU tensors only).
     """
     op = "assign_points"

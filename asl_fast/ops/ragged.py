@@ -27,14 +27,14 @@ class RaggedTargets(NamedTuple):
     def from_list(
         cls, videos: Sequence[tuple[Tensor, Tensor]], device: torch.device | str | None = None
     ) -> RaggedTargets:
-        """Joins one (segments (G_b, 2), labels (G_b,)) pair per video; a video without instances has G_b = 0.
+        """Join one (segments (G_b, 2), labels (G_b,)) pair per video; a video without instances has G_b = 0.
 
         Args:
-            videos: one pair per video; segments in grid units, converted to float32 unless float64; labels to int64.
-            device: where the result lies; by default with the first segments.
+            videos: One pair per video; segments in grid units, converted to float32 unless float64; labels to int64.
+            device: Where the result lies; by default with the first segments.
 
         Raises:
-            ValueError: no video at all, segments not (G_b, 2), or labels of another length.
+            ValueError: No video at all, segments not (G_b, 2), or labels of another length.
         """
         if not videos:
             raise ValueError("RaggedTargets.from_list: an empty list has no batch size; give one pair per video")
@@ -61,10 +61,10 @@ class RaggedTargets(NamedTuple):
         return self.video_offsets.shape[0] - 1
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> RaggedTargets:
-        """The same targets on another device."""
+        """Return the same targets on another device."""
         return RaggedTargets(*(tensor.to(device, non_blocking=non_blocking) for tensor in self))
 
     def video_index(self) -> Tensor:
-        """(G,) int64: the video of every segment, without a device synchronisation."""
+        """Return (G,) int64, the video of every segment, without a device synchronisation."""
         rows = torch.arange(self.segments.shape[0], device=self.video_offsets.device)
         return torch.searchsorted(self.video_offsets[1:].contiguous(), rows, right=True)

@@ -92,7 +92,7 @@ _dispatch.register(_BACKWARD, "triton", "asl_fast.kernels.segment_iou_ragged:seg
 def segment_iou_ragged(
     a: Tensor, b: Tensor, a_video_offsets: Tensor, b_video_offsets: Tensor, *, max_pairs: int | None = None
 ) -> RaggedPairs:
-    """Temporal intersection over union of all pairs of segments of the same video, for a batch of unequal videos.
+    """Compute the temporal IoU of all pairs of segments of the same video, for a batch of unequal videos.
 
     As :func:`segment_iou` of each video's rows of ``a`` and ``b``: the same values, edge cases and gradients. Videos
     are flat, one after the other, and may be empty: ``a_video_offsets`` [0, 3, 3] are two videos, the second empty.
@@ -103,7 +103,7 @@ def segment_iou_ragged(
         a_video_offsets: (B + 1,) int64, rising from 0 to N; video v owns rows
             ``a_video_offsets[v]:a_video_offsets[v + 1]`` of ``a``.
         b_video_offsets: (B + 1,) int64, likewise of ``b``.
-        max_pairs: length of the result, at least the number of pairs, the sum of n_v * m_v. None counts them, on a CPU
+        max_pairs: Length of the result, at least the number of pairs, the sum of n_v * m_v. None counts them, on a CPU
             only and not under ``torch.compile``: on a GPU it would wait for the device. Where the counts are on the
             host, when the batch is put together, sum them there; N times the most segments that a video has in ``b`` is
             an upper bound.
@@ -113,8 +113,8 @@ def segment_iou_ragged(
         ``max_pairs`` are dropped and get no gradient; ``pair_offsets`` still count them.
 
     Raises:
-        TypeError: segments not floating point, offsets not int64, ``max_pairs`` a tensor.
-        ValueError: wrong shape, two devices, no ``max_pairs`` on a GPU, a negative one; offsets that do not rise from 0
+        TypeError: Segments not floating point, offsets not int64, ``max_pairs`` a tensor.
+        ValueError: Wrong shape, two devices, no ``max_pairs`` on a GPU, a negative one; offsets that do not rise from 0
             to the number of segments, more pairs than ``max_pairs`` (CPU tensors only).
     """
     return _call("segment_iou_ragged", a, b, a_video_offsets, b_video_offsets, max_pairs, False)
@@ -123,7 +123,7 @@ def segment_iou_ragged(
 def segment_diou_ragged(
     a: Tensor, b: Tensor, a_video_offsets: Tensor, b_video_offsets: Tensor, *, max_pairs: int | None = None
 ) -> RaggedPairs:
-    """Temporal distance IoU of all pairs of segments of the same video.
+    """Compute the temporal distance IoU of all pairs of segments of the same video.
 
     As :func:`segment_diou` of each video's rows of ``a`` and ``b``; arguments, result and errors are those of
     :func:`segment_iou_ragged`, values in [-1, 1].

@@ -75,7 +75,7 @@ class Operands(NamedTuple):
 
 
 def assign_points(given: Operands) -> Outputs:
-    """Each point meets every segment of the whole batch once; minima are then taken per video."""
+    """Compare each point with every segment of the batch once, then take minima per video."""
     found = given.outputs()
     dtype = found.distance.dtype
     points, segments = given.points.to(dtype), given.segments.to(dtype)
@@ -112,7 +112,7 @@ def assign_points(given: Operands) -> Outputs:
 
 
 def _claimed_lengths(points: Tensor, segments: Tensor, radius: float | None) -> Tensor:
-    """(P, G) length of the segment where it claims the point, infinity elsewhere."""
+    """Return (P, G), the length of the segment where it claims the point, infinity elsewhere."""
     time, low, high, stride = points.unsqueeze(-1).unbind(1)
     start, end = segments.unbind(-1)
     left, right = time - start, end - time

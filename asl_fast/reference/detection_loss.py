@@ -49,7 +49,7 @@ class OfPoints(NamedTuple):
     Attributes:
         focal: Focal loss, summed over classes.
         diou: DIoU loss.
-        distance: d(x), signed distance to the instance's centre in lengths of the instance.
+        distance: Signed distance d(x) to the instance's centre in lengths of the instance.
     """
 
     focal: Tensor
@@ -61,11 +61,11 @@ class Outputs(NamedTuple):
     """The losses, what other losses take of the Gaussians, and what the backward pass needs; scalars unless said.
 
     Attributes:
-        total: cls + location weight * loc + sensitivity.
+        total: Sum cls + location weight * loc + sensitivity.
         cls: Classification loss.
         loc: Localisation loss.
         sensitivity: Loss of the instance-level evaluator.
-        num_positives: int64.
+        num_positives: Number of positives, int64.
         normalizer: The updated one, in the dtype it was given in.
         mu: (C, 3) centres of the Gaussians; (0,) without them.
         sigma: (C, 3) widths, likewise.
@@ -199,7 +199,7 @@ REFERENCE = Parts(assign_points.assign_points, sensitivity_focal_loss.sensitivit
 
 
 def detection_loss(given: Operands) -> Outputs:
-    """All of it in plain PyTorch, with static shapes."""
+    """Compute all of it in plain PyTorch, with static shapes."""
     return compose(REFERENCE, given)
 
 
@@ -338,18 +338,18 @@ def compose(parts: Parts, given: Operands) -> Outputs:
 
 
 def _sum(p: Tensor | None, q: Tensor | None) -> Tensor:
-    """h before normalisation, (N,), of a branch that has at least one of the two."""
+    """Return h before normalisation, (N,), of a branch that has at least one of the two."""
     assert p is not None or q is not None, "a sensitive branch has a Gaussian or an evaluator"
     return q if p is None else p if q is None else p + q  # type: ignore[return-value]
 
 
 def _class_probability(logits: Tensor, label: Tensor) -> Tensor:
-    """What the evaluator is to say of the classification, (N,): sigmoid of the logit of the class."""
+    """Return the evaluator's target for the classification, (N,): sigmoid of the logit of the class."""
     return torch.sigmoid(logits.gather(-1, label.unsqueeze(-1)).squeeze(-1).to(compute_dtype(logits)))
 
 
 def _overlap(pred: Tensor, target: Tensor) -> Tensor:
-    """What the evaluator is to say of the localisation, (N,): temporal IoU of offsets (N, 2)."""
+    """Return the evaluator's target for the localisation, (N,): temporal IoU of offsets (N, 2)."""
     intersection = torch.minimum(pred, target).sum(-1).clamp(min=0)
     union = torch.maximum(pred, target).sum(-1)
     return intersection / union.clamp(min=torch.finfo(union.dtype).eps)

@@ -69,7 +69,7 @@ class BackwardOperands(NamedTuple):
 
 
 def detection_loss_backward(given: BackwardOperands) -> BackwardOutputs:
-    """With static shapes."""
+    """Compute all gradients with static shapes."""
     return compose_backward(Rows, given)
 
 
@@ -106,7 +106,7 @@ def compose_backward(make_rows: Callable[[Tensor], Rows], given: BackwardOperand
 def _to_raw(
     given: BackwardOperands, factors: Factors, rows: Rows, positive_cls: Tensor, positive_loc: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of the raw parameters, (C, 3) each, from h and from those who take mu and sigma."""
+    """Return the gradients of the raw parameters, (C, 3) each, from h and from those who take mu and sigma."""
     assert given.raw_mu is not None and given.raw_sigma is not None
     mu, sigma = gaussian_tables(given.raw_mu, given.raw_sigma, given.gaussian_form, given.factors.dtype)
     by_mu, by_sigma = torch.zeros_like(mu), torch.zeros_like(sigma)

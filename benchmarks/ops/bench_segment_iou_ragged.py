@@ -42,7 +42,7 @@ class Videos(NamedTuple):
 
 
 def cases(device: str) -> list[Case]:
-    """Both measures, with and without gradients of both sides."""
+    """Declare both measures, with and without gradients of both sides."""
     return [
         _case(device, shape, distance, backward)
         for shape in SHAPES
@@ -116,7 +116,7 @@ def _case(
 
 
 def _segments(counts: Sequence[int], seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(N, 2) of all videos, (B + 1,) offsets, and (B, longest, 2).
+    """Draw (N, 2) of all videos, (B + 1,) offsets, and (B, longest, 2).
 
     The two sides lie on grids that never meet: of segments that only touch, PyTorch's clamp has the other derivative.
     """
@@ -128,12 +128,12 @@ def _segments(counts: Sequence[int], seed: int) -> tuple[Tensor, Tensor, Tensor]
 
 
 def _first(counts: Sequence[int], longest: int) -> Tensor:
-    """(B, longest) whether a place is one of the first of its video."""
+    """Return (B, longest), whether a place is one of the first of its video."""
     return torch.arange(longest) < torch.tensor(counts)[:, None]
 
 
 def _unpadded(padded: Result, n: Sequence[int], m: Sequence[int]) -> Result:
-    """What is not padding, video after video."""
+    """Return what is not padding, video after video."""
 
     def rows(side: Tensor | None, counts: Sequence[int]) -> Tensor | None:
         return None if side is None else torch.cat([x[:count] for x, count in zip(side, counts, strict=True)])

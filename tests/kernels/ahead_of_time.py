@@ -63,7 +63,7 @@ def local_memory(cubin: bytes) -> int | None:
 
 
 def compilations(name: str, call: Callable[[], Any]) -> Iterator[dict[str, Any]]:
-    """What every target makes of the kernels that ``call`` launches."""
+    """Return what every target makes of the kernels that ``call`` launches."""
     original = JITFunction.run
     for device, (label, target) in enumerate(TARGETS.items()):
         compiled: list[tuple[str, Any]] = []
@@ -89,7 +89,7 @@ def compilations(name: str, call: Callable[[], Any]) -> Iterator[dict[str, Any]]
 
 
 def chosen(which: str) -> list[Call]:
-    """The calls that ``which`` selects."""
+    """Return the calls that ``which`` selects."""
     if share := re.fullmatch(r"(\d+)/(\d+)", which):
         return CALLS[int(share[1]) - 1 :: int(share[2])]
     return [call for call in CALLS if which in call[0]]

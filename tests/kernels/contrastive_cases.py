@@ -46,7 +46,7 @@ def scene(counts: tuple[int, ...], channels: int, dtype: torch.dtype = torch.flo
 
 
 def each_tensor(change: Callable[[Tensor], Tensor], given: Values) -> Values:
-    """The same with every tensor changed."""
+    """Change every tensor of the operands."""
     return given._make(change(x) if isinstance(x, Tensor) else x for x in given)
 
 

@@ -29,7 +29,7 @@ def _segments(generator: torch.Generator, count: int, longest: float = 40.0) -> 
 
 
 def _points() -> Tensor:
-    """(P, 4): time, regression range, stride of two pyramid levels."""
+    """Return (P, 4): time, regression range, stride of two pyramid levels."""
     levels = []
     for stride, low, high in ((1.0, 0.0, 16.0), (2.0, 8.0, 1e4)):
         time = torch.arange(0, POINTS, stride)
@@ -262,7 +262,7 @@ EXAMPLES: dict[str, Callable[[torch.Generator], Arguments]] = {
 
 
 def arguments(op: str, device: torch.device | str = "cpu", seed: int = 0) -> Arguments:
-    """The operands of one call of ``op`` on ``device``; the same values on every device."""
+    """Return the operands of one call of ``op`` on ``device``; the same values on every device."""
 
     def placed(value: Any) -> Any:
         if not isinstance(value, Tensor):

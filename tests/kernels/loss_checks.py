@@ -25,7 +25,7 @@ def focal_operands(
     label_smoothing: float = 0.0,
     reduction: str = "none",
 ) -> Focal:
-    """A call of the focal loss that needs the gradients of the logits, and of the weights where there are any."""
+    """Make a call of the focal loss that needs the gradients of the logits, and of the weights where there are any."""
     return Focal(
         logits=logits,
         targets=targets,
@@ -41,18 +41,18 @@ def focal_operands(
 
 
 def widened(given: Focal) -> Focal:
-    """The same call in float64."""
+    """Make the same call in float64."""
     return Focal(*(x.double() if isinstance(x, Tensor) and x.is_floating_point() else x for x in given))
 
 
 def misaligned(tensor: Tensor) -> Tensor:
-    """The same values, contiguous, one element behind the beginning of an allocation."""
+    """Copy the values, contiguous, one element behind the beginning of an allocation."""
     room = torch.empty(tensor.numel() + 1, dtype=tensor.dtype, device=tensor.device)
     return room[1:].view(tensor.shape).copy_(tensor)
 
 
 def strided(tensor: Tensor) -> Tensor:
-    """The same values, no two of them side by side."""
+    """Copy the values, no two of them side by side."""
     return torch.stack((tensor, tensor), -1)[..., 0]
 
 
@@ -91,7 +91,7 @@ def a_row_without_a_value_stays_alone(op: str, value: float, device: torch.devic
 
 
 def autograd_takes_the_derivatives(op: str, device: torch.device) -> None:
-    """The op under a factor, against the reference."""
+    """Compare the op under a factor with the reference."""
 
     def gradients(name: str) -> list[Tensor]:
         given = examples.arguments(op, device)
@@ -104,7 +104,7 @@ def autograd_takes_the_derivatives(op: str, device: torch.device) -> None:
 
 
 def tensors_on_the_cpu_take_another_implementation(op: str) -> None:
-    """The CUDA implementation is there, and never chosen for them."""
+    """Assert that the CUDA implementation is there, and never chosen for these operands."""
     assert "cuda" in _dispatch.implementations(op)
     assert _dispatch.choose(op, "cpu").implementation in ("cpu", "reference")
     assert _dispatch.choose(op, "cpu", "cuda").implementation is None

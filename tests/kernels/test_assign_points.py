@@ -20,7 +20,7 @@ from tests.kernels.fences import fenced
 
 
 def pyramid(length: int) -> Tensor:
-    """(P, 4) points of three levels."""
+    """Return (P, 4) points of three levels."""
     levels = []
     for level, (low, high) in enumerate(((0.0, 8.0), (4.0, 16.0), (8.0, 10000.0))):
         time = torch.arange(0, length, 2**level, dtype=torch.float32)

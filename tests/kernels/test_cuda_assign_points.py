@@ -18,13 +18,13 @@ from tests.kernels import cuda_on_host
 
 
 def assign(device: torch.device, operands: Operands) -> Outputs:
-    """What the CUDA implementation makes of CPU tensors, on the CPU again."""
+    """Return what the CUDA implementation makes of CPU tensors, on the CPU again."""
     placed = Operands(*(x.to(device) if isinstance(x, Tensor) else x for x in operands))
     return Outputs(*(x.cpu() for x in _assign_points_native.cuda(placed)))
 
 
 def pyramid(length: int) -> Tensor:
-    """(P, 4) points of three levels."""
+    """Return (P, 4) points of three levels."""
     levels = []
     for level, (low, high) in enumerate(((0.0, 8.0), (4.0, 16.0), (8.0, 10000.0))):
         time = torch.arange(0, length, 2**level, dtype=torch.float32)

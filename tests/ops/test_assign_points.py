@@ -25,7 +25,7 @@ RADIUS = {"r1.5": 1.5, "r2.5": 2.5, "none": None}
 
 
 def pyramid(length: int = 64, ranges: tuple[float, ...] = (0, 4, 8, 16, 32, 10000)) -> Tensor:
-    """(P, 4): time, range low, range high, stride of a pyramid with one level per range."""
+    """Return (P, 4): time, range low, range high, stride of a pyramid with one level per range."""
     levels = []
     for level, (low, high) in enumerate(pairwise(ranges)):
         time = torch.arange(0, length, 2**level, dtype=torch.float32)
@@ -46,7 +46,7 @@ def random_targets(counts: list[int], classes: int, seed: int = 0, length: float
 def definition(
     points: list[list[float]], segments: list[list[float]], labels: list[int], radius: float | None, tolerance: float
 ) -> list[tuple[set[int], int]]:
-    """The rule in Python numbers: classes and instance (-1) of every point of one video."""
+    """Apply the rule in Python numbers: classes and instance (-1) of every point of one video."""
     result = []
     for time, low, high, stride in points:
         claims = []
@@ -85,7 +85,7 @@ def test_equals_actionformer_on_real_annotations_as_one_ragged_batch(dataset: st
 
 
 def check_consistency(points: Tensor, targets: RaggedTargets, found: PointAssignment) -> None:
-    """What must hold between the parts of any result."""
+    """Assert what must hold between the parts of any result."""
     positive = found.positive
     assert torch.equal(positive, found.instance >= 0)
     assert torch.equal(positive, found.class_targets.any(-1))

@@ -32,7 +32,7 @@ def implementation(request: pytest.FixtureRequest) -> Iterator[str]:
 def definition(
     features: Tensor, lengths: list[int], targets: RaggedTargets, mu: Tensor, sigma: Tensor, delta: float, tau: float
 ) -> Tensor:
-    """method: four steps, one instance and one frame at a time."""
+    """Take the method's four steps, one instance and one frame at a time."""
 
     def p(kind: int, label: int, distance: float) -> Tensor:
         return torch.exp(-((distance - mu[label, kind]) ** 2) / (2 * sigma[label, kind] ** 2))

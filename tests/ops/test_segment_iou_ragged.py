@@ -33,7 +33,7 @@ def offsets_of(counts: Sequence[int]) -> Tensor:
 def batch(
     counts: Sequence[tuple[int, int]] = COUNTS, dtype: torch.dtype = torch.float64, seed: int = 0
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """a, b, a_video_offsets, b_video_offsets of videos with so many segments."""
+    """Draw a, b, a_video_offsets, b_video_offsets of videos with so many segments."""
     a_video_offsets, b_video_offsets = (offsets_of([count[side] for count in counts]) for side in (0, 1))
     a = random_segments(int(a_video_offsets[-1]), seed=seed, dtype=dtype)
     return a, random_segments(int(b_video_offsets[-1]), seed=seed + 1, dtype=dtype), a_video_offsets, b_video_offsets

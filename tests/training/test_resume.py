@@ -122,7 +122,6 @@ def test_whatever_the_moment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, straight: tuple[Path, Result], moment: str
 ) -> None:
     """The process ends in the fourth epoch: in a step, before either checkpoint, or before the log."""
-
     owner, name, fatal = {
         "step": (loop, "ragged_targets", 11),
         "best.pt": (loop, "save_checkpoint", 1),
