@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from asl_fast import RaggedTargets
-from asl_fast.ops.detection_loss import BRANCHES, DetectionLoss, RawGaussians, detection_loss
+from asl_fast.ops.detection_loss import BRANCHES, DetectionLoss, detection_loss
+from asl_fast.ops.gaussians import RawGaussians
 from tests.loss_equations import Expected, expected_losses
 
 INIT, MU_SCALE, SIGMA_SCALES = (0.0, -0.5, 0.5), 0.4, (1.4, 0.9)

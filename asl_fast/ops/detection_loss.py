@@ -11,41 +11,14 @@ from torch import Tensor
 
 from asl_fast.ops import _checks, _dispatch, _library
 from asl_fast.ops.assign_points import check_targets
+from asl_fast.ops.gaussians import RawGaussians
 from asl_fast.ops.ragged import RaggedTargets
 from asl_fast.reference import detection_loss as reference
 from asl_fast.reference import detection_loss_backward as reference_backward
 from asl_fast.reference.detection_loss import Operands, Outputs
 from asl_fast.reference.detection_loss_backward import BackwardOperands, BackwardOutputs
-from asl_fast.reference.gaussians import GaussianForm
 
 BRANCHES = ("cls", "loc")
-
-
-class RawGaussians(NamedTuple):
-    """Unconstrained parameters of the class Gaussians, and how they become mu and sigma.
-
-        mu = mu_init + s atan(raw / s), sigma = sigma_init exp(s atan(raw / s)),  s the scale on the side of raw
-
-    Attributes:
-        mu: (C, 3) raw centres [cls, start, end].
-        sigma: (C, 3) raw widths.
-        mu_init: Three centres at raw = 0, in instance lengths.
-        mu_scale: Scale s of mu on both sides.
-        sigma_init: Width at raw = 0.
-        sigma_scales: Scales s of sigma where raw < 0 and where raw > 0.
-    """
-
-    mu: Tensor
-    sigma: Tensor
-    mu_init: tuple[float, float, float]
-    mu_scale: float
-    sigma_init: float
-    sigma_scales: tuple[float, float]
-
-    def form(self) -> GaussianForm:
-        """Return the numbers in the order in which the op takes them."""
-        below, above = self.sigma_scales
-        return GaussianForm(*self.mu_init, self.mu_scale, self.sigma_init, below, above)
 
 
 class DetectionLoss(NamedTuple):

@@ -16,6 +16,7 @@ from asl_fast.reference import _outputs, assign_points, diou_loss, sensitivity_f
 from asl_fast.reference._precision import compute_dtype, unit_gradient_dtype
 from asl_fast.reference._rows import Rows
 from asl_fast.reference.gaussians import gaussian, gaussian_tables
+from asl_fast.reference.quality import class_probability, offset_iou
 
 LEAST_LOCATION_LOSS = 0.01  # in the automatic location weight
 LEAST_UNION = 1e-8  # of the DIoU loss, in strides
@@ -224,7 +225,7 @@ def compose(parts: Parts, given: Operands) -> Outputs:
         mu, sigma = gaussian_tables(given.raw_mu, given.raw_sigma, given.gaussian_form, dtype)
         segments_finest = given.segments / given.points[0, 3]
         if given.class_level:
-            p = gaussian(distance, mu.index_select(0, label), sigma.index_select(0, label))
+            p = gaussian(distance.unsqueeze(-1), mu.index_select(0, label), sigma.index_select(0, label))
             p_cls, p_start, p_end = p.unbind(-1)
             p_loc = p_start + p_end
     predicted_quality = None if quality is None else rows.take(quality).to(dtype)
@@ -274,9 +275,9 @@ def compose(parts: Parts, given: Operands) -> Outputs:
     if predicted_quality is not None:
         target_quality = torch.empty_like(predicted_quality)
         if given.cls_column >= 0:
-            target_quality[:, given.cls_column] = _class_probability(rows.take(logits), label).to(dtype)
+            target_quality[:, given.cls_column] = class_probability(rows.take(logits), label).to(dtype)
         if given.loc_column >= 0:
-            target_quality[:, given.loc_column] = _overlap(pred, target)
+            target_quality[:, given.loc_column] = offset_iou(pred, target)
         difference = rows.keep(predicted_quality - target_quality)
         error = difference.square().sum()
         if given.need_predicted_quality:
@@ -341,15 +342,3 @@ def _sum(p: Tensor | None, q: Tensor | None) -> Tensor:
     """Return h before normalisation, (N,), of a branch that has at least one of the two."""
     assert p is not None or q is not None, "a sensitive branch has a Gaussian or an evaluator"
     return q if p is None else p if q is None else p + q  # type: ignore[return-value]
-
-
-def _class_probability(logits: Tensor, label: Tensor) -> Tensor:
-    """Return the evaluator's target for the classification, (N,): sigmoid of the logit of the class."""
-    return torch.sigmoid(logits.gather(-1, label.unsqueeze(-1)).squeeze(-1).to(compute_dtype(logits)))
-
-
-def _overlap(pred: Tensor, target: Tensor) -> Tensor:
-    """Return the evaluator's target for the localisation, (N,): temporal IoU of offsets (N, 2)."""
-    intersection = torch.minimum(pred, target).sum(-1).clamp(min=0)
-    union = torch.maximum(pred, target).sum(-1)
-    return intersection / union.clamp(min=torch.finfo(union.dtype).eps)

@@ -118,9 +118,10 @@ def _to_raw(
         to_h_cls = to_h_cls if given.cls_learns else torch.zeros_like(to_h_cls)
         to_h_loc = to_h_loc if given.loc_learns else torch.zeros_like(to_h_loc)
         centre, width = mu.index_select(0, index), sigma.index_select(0, index)
-        p = gaussian(losses.distance, centre, width)
+        distance = losses.distance.unsqueeze(-1)
+        p = gaussian(distance, centre, width)
         to_p = rows.keep(torch.stack([to_h_cls, to_h_loc, to_h_loc], -1) * p)
-        apart = (losses.distance.unsqueeze(-1) - centre) / width
+        apart = (distance - centre) / width
         to_centre = to_p * apart / width
         by_mu.index_add_(0, index, to_centre)
         by_sigma.index_add_(0, index, to_centre * apart)

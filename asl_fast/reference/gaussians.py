@@ -51,6 +51,15 @@ def _sigma_scale(raw_sigma: Tensor, shape: GaussianForm, dtype: torch.dtype) -> 
     return above.masked_fill(raw_sigma < 0, shape.sigma_scale_below)
 
 
-def gaussian(away: Tensor, mu: Tensor, sigma: Tensor) -> Tensor:
-    """Return (N, 3) sensitivities of points at signed distances (N,), of Gaussians (N, 3)."""
-    return torch.exp(-0.5 * ((away.unsqueeze(-1) - mu) / sigma) ** 2)
+def gaussian(distance: Tensor, mu: Tensor, sigma: Tensor) -> Tensor:
+    """Return exp(-(d - mu)² / (2 sigma²)), the sensitivity of a point at distance d from the centre of its instance.
+
+    Args:
+        distance: (...) d, signed, in instance lengths: within [-0.5, 0.5] inside the instance.
+        mu: Broadcastable to ``distance``, in instance lengths.
+        sigma: Broadcastable to ``distance``, in instance lengths, positive.
+
+    Returns:
+        (...), in (0, 1].
+    """
+    return torch.exp(-0.5 * ((distance - mu) / sigma) ** 2)

@@ -153,7 +153,7 @@ def golden(name: str, most: int = 3) -> Iterator[Arguments]:
 
 
 def compare_not_finite(run: Run) -> None:
-    """Assert that a NaN score is never kept, a NaN segment overlaps nothing and has no vote, infinity is the largest."""
+    """Assert that a NaN score is never kept, a NaN segment overlaps nothing and has no vote, infinity is largest."""
     nan, inf = math.nan, math.inf
     segments = torch.tensor([[0.0, 10], [nan, 9], [1.0, nan], [0.0, 8], [nan, nan], [40.0, 50.0]])
     scores = torch.tensor([0.9, 0.8, 0.7, nan, 0.6, inf])
