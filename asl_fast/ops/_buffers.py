@@ -25,6 +25,13 @@ def cpu_module() -> ModuleType:
     return module
 
 
+def cuda_module() -> ModuleType:
+    """Return the CUDA module, which the dispatch table has found to be there."""
+    module = native.cuda_module()
+    assert module is not None
+    return module
+
+
 def address(tensor: Tensor | None) -> int:
     """Return the address of a contiguous tensor; 0 for None and for one without elements."""
     return 0 if tensor is None or not tensor.numel() else tensor.data_ptr()
@@ -33,18 +40,6 @@ def address(tensor: Tensor | None) -> int:
 def view(tensor: Tensor | None) -> tuple[int, int]:
     """Return address and dtype code of a contiguous floating-point tensor; address as :func:`address` gives it."""
     return (0, 0) if tensor is None else (tensor.data_ptr() if tensor.numel() else 0, DTYPES[tensor.dtype])
-
-
-def cuda_module() -> ModuleType:
-    """Return the CUDA module, which the dispatch table has found to be there."""
-    module = native.cuda_module()
-    assert module is not None
-    return module
-
-
-def contiguous(tensor: Tensor | None) -> Tensor | None:
-    """Return the tensor without gaps, or None; the caller keeps it alive during a call."""
-    return None if tensor is None else tensor.contiguous()
 
 
 def contiguous_operands(given: Operands) -> Operands:

@@ -129,11 +129,6 @@ def why_slow(op: str, device: str, forced: str | None = None) -> str | None:
     return choice.reason if choice.implementation == "reference" else None
 
 
-def has_kernel(op: str, device: str) -> bool:
-    """Tell whether more than the reference runs ``op`` on tensors of ``device``."""
-    return choose(op, device, forced_backend()).implementation not in (None, "reference")
-
-
 def backends() -> dict[tuple[str, str], Choice]:
     """Return what every op runs on every device type present: ``{(op, "cpu" or "cuda"): Choice(...)}``.
 

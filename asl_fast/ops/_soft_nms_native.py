@@ -18,14 +18,13 @@ MOST_BLOCKS = 1024
 def cpu(given: Operands) -> Outputs:
     """Select video by video, with as many threads as ``torch.get_num_threads()``."""
     found = given.outputs()
-    segments, scores = given.segments.float().contiguous(), given.scores.float().contiguous()
-    labels, video_index = _buffers.contiguous(given.labels), _buffers.contiguous(given.video_index)
+    given = _buffers.contiguous_operands(given._replace(segments=given.segments.float(), scores=given.scores.float()))
     kept = _buffers.cpu_module().soft_nms(
-        segments=address(segments),
-        scores=address(scores),
-        labels=address(labels),
-        video_index=address(video_index),
-        count=scores.shape[0],
+        segments=address(given.segments),
+        scores=address(given.scores),
+        labels=address(given.labels),
+        video_index=address(given.video_index),
+        count=given.scores.shape[0],
         method=METHODS.index(given.method),
         sigma=given.sigma,
         iou_threshold=given.iou_threshold,

@@ -25,7 +25,6 @@ from asl_fast.reference import detection_loss as detection_reference
 from asl_fast.reference import detection_loss_backward as detection_backward_reference
 from asl_fast.reference.assign_points import Operands as AssignPoints
 from asl_fast.reference.contrastive_similarity import Operands as Contrastive
-from asl_fast.reference.diou_loss import Operands as DIoU
 from asl_fast.reference.local_attention import BackwardOperands as AttentionBackward
 from asl_fast.reference.local_attention import Operands as Attention
 from asl_fast.reference.segment_iou import BackwardOperands as IoUBackward
@@ -35,7 +34,7 @@ from asl_fast.reference.segment_iou_ragged import Operands as RaggedIoU
 from asl_fast.reference.soft_nms import METHODS
 from asl_fast.reference.soft_nms import Operands as SoftNMS
 from tests.kernels.examples import DETECTION_SETTINGS
-from tests.kernels.loss_checks import focal_operands
+from tests.kernels.loss_checks import diou_operands, focal_operands
 
 Call = tuple[str, Callable[..., Any], tuple[Any, ...]]
 
@@ -79,6 +78,7 @@ def _of(dtype: torch.dtype, rows: int = ROWS, classes: int = CLASSES) -> list[Ca
     dense = focal_operands(logits, logits, logits, gamma=1.5)
     pairs, points = torch.ones(rows, 2, dtype=dtype), torch.ones(rows, 4, dtype=dtype)
     bounds = torch.tensor([0, rows])
+    diou = diou_operands(pairs, pairs, weights, reduction="mean")
     assignment = AssignPoints(
         points=points,
         segments=pairs,
@@ -92,7 +92,7 @@ def _of(dtype: torch.dtype, rows: int = ROWS, classes: int = CLASSES) -> list[Ca
     calls: list[Call] = [
         (f"focal-mean-sparse-{name}", focal, (sparse,)),
         (f"focal-none-dense-{name}", focal, (dense,)),
-        (f"diou-mean-{name}", diou_loss.diou_loss, (DIoU(pairs, pairs, weights, "mean", 1e-8, True, True, True),)),
+        (f"diou-mean-{name}", diou_loss.diou_loss, (diou,)),
         (f"assign-{name}", assign_points.assign_points, (assignment,)),
     ]
     calls += _iou(dtype, name, rows)
@@ -140,7 +140,7 @@ def _attention(dtype: torch.dtype, name: str, rows: int) -> list[Call]:
 
 
 def _detection(dtype: torch.dtype, rows: int, classes: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Operands of the forward and of the backward pass, for ActionFormer's loss and with all of ASL."""
+    """Make operands of the forward and of the backward pass, for ActionFormer's loss and with all of ASL."""
     pairs, raw = torch.ones(2, rows, 2, dtype=dtype), torch.zeros(classes, 3)
     asl = detection_reference.Operands(
         logits=torch.zeros(2, rows, classes, dtype=dtype),
@@ -211,12 +211,24 @@ def _detection(dtype: torch.dtype, rows: int, classes: int) -> tuple[dict[str, A
 
 
 def _soft_nms() -> list[Call]:
-    """Every method, with and without labels, one video and many."""
+    """Call every method, with and without labels, one video and many."""
     segments, scores, ids = torch.ones(ROWS, 2), torch.ones(ROWS), torch.zeros(ROWS, dtype=torch.int64)
     calls: list[Call] = []
     for method, (labels, videos) in enumerate(((None, ids), (ids, None), (ids, ids))):
-        rule = (METHODS[method], 0.5, 0.1, 1e-3, 200, 0.7, method != 1)
-        calls.append((f"soft-nms-{method}", soft_nms.soft_nms, (SoftNMS(segments, scores, labels, videos, *rule),)))
+        given = SoftNMS(
+            segments=segments,
+            scores=scores,
+            labels=labels,
+            video_index=videos,
+            method=METHODS[method],
+            sigma=0.5,
+            iou_threshold=0.1,
+            min_score=1e-3,
+            max_segments=200,
+            voting_threshold=0.7,
+            keep_best=method != 1,
+        )
+        calls.append((f"soft-nms-{method}", soft_nms.soft_nms, (given,)))
     return calls
 
 

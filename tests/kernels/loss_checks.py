@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,8 +12,11 @@ from torch import Tensor
 from asl_fast.backend import backend
 from asl_fast.ops import _dispatch
 from asl_fast.reference import _outputs
+from asl_fast.reference.diou_loss import Operands as DIoU
 from asl_fast.reference.sensitivity_focal_loss import Operands as Focal
 from tests.kernels import examples
+
+Given = TypeVar("Given", Focal, DIoU)
 
 
 def focal_operands(
@@ -40,9 +45,32 @@ def focal_operands(
     )
 
 
-def widened(given: Focal) -> Focal:
+def diou_operands(
+    pred: Tensor,
+    target: Tensor,
+    weights: Tensor | None = None,
+    *,
+    reduction: str = "none",
+    need_pred: bool = True,
+    need_target: bool = True,
+    need_weights: bool = True,
+) -> DIoU:
+    """Make a call of the DIoU loss; without weights no gradient of them is needed."""
+    return DIoU(
+        pred=pred,
+        target=target,
+        weights=weights,
+        reduction=reduction,
+        eps=1e-8,
+        need_pred=need_pred,
+        need_target=need_target,
+        need_weights=need_weights and weights is not None,
+    )
+
+
+def widened(given: Given) -> Given:
     """Make the same call in float64."""
-    return Focal(*(x.double() if isinstance(x, Tensor) and x.is_floating_point() else x for x in given))
+    return given._make(x.double() if isinstance(x, Tensor) and x.is_floating_point() else x for x in given)
 
 
 def misaligned(tensor: Tensor) -> Tensor:
