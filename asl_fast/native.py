@@ -18,7 +18,7 @@ Kind = Literal["cpu", "cuda"]
 MODULES: dict[Kind, str] = {"cpu": "_native", "cuda": "_native_cuda"}
 PACKAGE = Path(__file__).resolve().parent
 
-# Measured as processor time of one thread, the reference against C++, at the sizes of the public benchmarks.
+# Measured in processor time of one thread, the reference against C++, at the sizes of the public benchmarks.
 SLOWER = "about 10 times slower (losses, segment IoU), up to 1,000 times (soft-NMS of many classes)"
 
 
@@ -46,7 +46,7 @@ def _load(kind: Kind) -> tuple[ModuleType | None, str | None]:
         module = import_module(f"asl_fast.{name}")
     except ImportError as error:
         return None, _reason(name, str(error))
-    # An editable installation of another checkout answers for what is missing here; its code need not fit this one's.
+    # Python may have found the module of another checkout, installed as editable, whose code need not fit this one.
     built_in = Path(str(module.__file__)).resolve().parent
     return (module, None) if built_in == PACKAGE else (None, _reason(name, f"found in {built_in}"))
 

@@ -84,19 +84,21 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("old", type=Path)
     parser.add_argument("new", type=Path)
     parser.add_argument("--threshold", type=float, default=1.25, help="a case may take so many times as long (1.25)")
-    asked = parser.parse_args(arguments)
-    if asked.threshold < 1:
-        parser.error(f"--threshold must be at least 1, got {asked.threshold}")
+    options = parser.parse_args(arguments)
+    if options.threshold < 1:
+        parser.error(f"--threshold must be at least 1, got {options.threshold}")
     try:
-        changes = compare(record.read(asked.old), record.read(asked.new))
+        changes = compare(record.read(options.old), record.read(options.new))
     except record.ResultError as error:
         print(f"benchmarks/verify.py: {error}", file=sys.stderr)
         return 2
-    slower = [change for change in changes if change.factor > asked.threshold]
+    slower = [change for change in changes if change.factor > options.threshold]
     for change in changes:
-        mark = "SLOWER" if change.factor > asked.threshold else "faster" if change.factor < 1 / asked.threshold else ""
+        mark = (
+            "SLOWER" if change.factor > options.threshold else "faster" if change.factor < 1 / options.threshold else ""
+        )
         print(f"{change.factor:6.2f}x  {mark:<6}  {': '.join(change.key)}  (by {change.by})")
-    print(f"{len(changes)} cases, {len(slower)} take more than {asked.threshold:g} times as long")
+    print(f"{len(changes)} cases, {len(slower)} take more than {options.threshold:g} times as long")
     return 1 if slower else 0
 
 

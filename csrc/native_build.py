@@ -50,7 +50,7 @@ class Module:
         file: What they become.
         compile: Command per suffix of a source.
         link: Command.
-        report: What the build record says of it.
+        report: Its entry in the build record.
     """
 
     name: str
@@ -78,12 +78,14 @@ def find_cxx() -> str:
     """Return the path of the C++ compiler: ``CXX``, else g++, c++ or clang++ on the path."""
     if os.name == "nt":
         raise NotBuilt("the native module is not built on Windows; use Linux, macOS or WSL to have it")
-    wanted = os.environ.get("CXX", "").split()[:1] or ["g++", "c++", "clang++"]
-    for name in wanted:
+    candidates = os.environ.get("CXX", "").split()[:1] or ["g++", "c++", "clang++"]
+    for name in candidates:
         found = shutil.which(name)
         if found:
             return found
-    raise NotBuilt(f"no C++ compiler found (tried {', '.join(wanted)}); install one, for example g++, and reinstall")
+    raise NotBuilt(
+        f"no C++ compiler found (tried {', '.join(candidates)}); install one, for example g++, and reinstall"
+    )
 
 
 def find_nvcc() -> str:
@@ -130,9 +132,9 @@ def cuda_module() -> Module:
     nvcc, cxx = find_nvcc(), find_cxx()
     if sys.platform == "darwin":
         raise NotBuilt("CUDA is not available on macOS")
-    asked = [part.strip() for part in os.environ.get("ASL_FAST_CUDA_ARCHS", "").split(",") if part.strip()]
+    requested = [part.strip() for part in os.environ.get("ASL_FAST_CUDA_ARCHS", "").split(",") if part.strip()]
     listed = subprocess.run([nvcc, "--list-gpu-arch"], capture_output=True, text=True, check=False).stdout.split()
-    archs = asked or [arch for arch in CUDA_ARCHS if f"compute_{arch}" in listed]
+    archs = requested or [arch for arch in CUDA_ARCHS if f"compute_{arch}" in listed]
     if not archs:
         raise NotBuilt(f"{nvcc} knows none of sm_{', sm_'.join(CUDA_ARCHS)}; install CUDA 11.8 or newer")
     targets = " ".join(f"-gencode arch=compute_{arch},code=sm_{arch}" for arch in archs)
@@ -280,7 +282,7 @@ def build(work: Path, packages: Iterable[Path], *, strict: bool = False) -> list
         The files written.
 
     Raises:
-        SystemExit: A module that the environment or ``strict`` asks for was not built.
+        SystemExit: A module that the environment or ``strict`` requires was not built.
     """
     packages = list(packages)
     report: dict[str, object] = {"python": sys.version.split()[0], "platform": sysconfig.get_platform()}

@@ -60,7 +60,7 @@ def shortest_claim(
         length = claimed_lengths(time, low, high, stride, segments_ptr, index, last, RADIUS, COMPUTE)
         best = tl.min(length, 1)
         earliest = tl.min(tl.where(length == best[:, None], index[None, :], last), 1)
-        better = best < shortest  # an equal one of a later tile is not the first
+        better = best < shortest  # the first of equal ones stays
         chosen = tl.where(better, earliest, chosen)
         shortest = tl.where(better, best, shortest)
     return shortest, chosen
@@ -129,7 +129,7 @@ def assign_points_kernel(
         length = claimed_lengths(time, low, high, stride, segments_ptr, index, last, RADIUS, COMPUTE)
         tied = (length <= limit[:, None]) & (length < float("inf"))
         label = tl.load(labels_ptr + index, mask=index < last, other=0)
-        known = ((label >= 0) & (label < num_classes))[None, :]  # on a GPU nobody has looked at the labels
+        known = ((label >= 0) & (label < num_classes))[None, :]  # labels are not checked on a GPU
         tl.store(class_targets_ptr + out[:, None] * num_classes + label[None, :], one, mask=tied & known)
 
 

@@ -60,7 +60,7 @@ def pool_kernel(
     hull_first, hull_last = instance_frames(
         segments_ptr, labels_ptr, mu_ptr, ranges_ptr, g, video, last_frame, DELTA, COMPUTE
     )
-    tl.debug_barrier()  # every thread reads what one has stored
+    tl.debug_barrier()  # all threads read what one has stored
     d = tl.arange(0, BLOCK_D)
     f_cls = tl.zeros((BLOCK_D,), COMPUTE)
     f_loc = tl.zeros((BLOCK_D,), COMPUTE)

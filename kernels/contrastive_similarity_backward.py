@@ -260,7 +260,7 @@ def input_gradient_kernel(
 
 
 def contrastive_similarity_loss_backward(given: BackwardOperands) -> BackwardOutputs:
-    """Compute in two launches, or in one where nobody needs a gradient."""
+    """Compute in two launches, or in one where no input needs a gradient."""
     found = given.outputs()
     features, dtype = given.features, given.vectors.dtype
     (batch, frames, channels), count = features.shape, given.segments.shape[0]
@@ -280,7 +280,7 @@ def contrastive_similarity_loss_backward(given: BackwardOperands) -> BackwardOut
     of_video = triton.cdiv(frames, 2 * block_t) * triton.cdiv(channels, block_d)
     frame_tiles = batch * of_video if given.need_features else 0
     programs = frame_tiles + (3 * mu.shape[0] if given.need_gaussians else 0)
-    # Left to itself the compiler aims at more programs side by side and spills a few registers for them.
+    # By default the compiler makes room for more programs at a time and spills a few registers for that.
     registers = _launch.register_limit(128 if compute == tl.float32 else 255)
     with _launch.on_device_of(features):
         vector_gradient_kernel[tiles](

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from asl_fast.reference.soft_nms import Operands, Outputs
 
 CHUNK, BLOCK_CHUNKS, BLOCK_VOTES = 128, 256, 256
-MOST_PROGRAMS = 2048  # how many videos and rows there are only the device knows
+MOST_PROGRAMS = 2048  # only the device knows the number of videos and rows
 
 
 @triton.jit
@@ -57,7 +57,7 @@ def decayed(score, start, end, other_start, other_end, sigma, iou_threshold, min
         after = tl.where(iou >= iou_threshold, score * (1.0 - iou), score)
     else:
         exponent = tl.div_rn(-(iou * iou), tl.zeros_like(iou) + sigma)
-        # In double and rounded once, as every implementation does.
+        # In float64 and rounded once, as in every implementation.
         after = score * tl.exp(exponent.to(tl.float64)).to(tl.float32)
     return tl.where(touches, tl.where(after >= min_score, after, -1.0), score)
 
@@ -158,7 +158,7 @@ def soft_nms_select_kernel(
                         own = tl.load(labels_ptr + position, mask=inside, other=0)
                         after = tl.where(own == tl.load(labels_ptr + selected), after, score)
                     score = tl.where(score >= 0, after, score)
-            tl.debug_barrier()  # all have read what is written now
+            tl.debug_barrier()  # all threads have read what is overwritten now
             tl.store(seen_ptr + first + chunk, tl.where(fresh, seen, kept.to(tl.int32)))
             tl.store(current_ptr + position, score, mask=inside & (top > 0))
             keys = tl.where(inside, key_of(score, row, min_score), 0)
@@ -253,7 +253,7 @@ def soft_nms(given: Operands) -> Outputs:
         videos = len(candidates.starts) - 1
         positions = _launch.empty((count,), torch.int32, device)
         decayed_scores = _launch.empty((count,), torch.float32, device)
-        counts = _launch.empty((videos,), torch.int64, device).zero_()  # most of what may be a video is none
+        counts = _launch.empty((videos,), torch.int64, device).zero_()  # fewer videos than places, mostly
         soft_nms_select_kernel[(min(videos, MOST_PROGRAMS),)](
             candidates.segments,
             candidates.scores,

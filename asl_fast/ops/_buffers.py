@@ -45,7 +45,7 @@ def view(tensor: Tensor | None) -> tuple[int, int]:
 def contiguous_operands(given: Operands) -> Operands:
     """Return the same operands with every tensor contiguous; the caller keeps them alive during a call."""
     if not any([isinstance(value, Tensor) and not value.is_contiguous() for value in given]):
-        return given  # as nearly always, in a third of the time
+        return given  # the usual case, found in a third of the time
     return type(given)(*[value.contiguous() if isinstance(value, Tensor) else value for value in given])
 
 

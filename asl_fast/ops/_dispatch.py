@@ -27,7 +27,7 @@ DEFAULT_ORDER: Mapping[str, tuple[str, ...]] = {
     "cuda": ("triton", "cuda", "reference"),
 }
 
-# op -> device type -> order, where a benchmark says other than the default.
+# Op -> device type -> order, where a benchmark speaks against the default.
 PREFERENCES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     # Expected, not measured yet (benchmarks/gpu.sh measures it): a selection is a chain of small dependent steps, which
     # the warps of a CUDA block take side by side and a Triton program one after the other.
@@ -142,7 +142,7 @@ def backends() -> dict[tuple[str, str], Choice]:
 def slow_ops(device: str) -> dict[str, str]:
     """List the ops that run the reference on ``device`` although they have something faster: ``{op: why}``.
 
-    Takes a forced backend into account: what was asked for is not slow.
+    Takes a forced backend into account: what was forced is not slow.
     """
     forced = forced_backend()
     reasons = {op: why_slow(op, device, forced) for op in sorted(_implementations)}
@@ -167,8 +167,8 @@ def load(op: str, name: str) -> Function:
 def _resolve(op: str, device: str, forced: str | None) -> Function:
     choice = choose(op, device, forced)
     if choice.implementation is None:
-        asked = f"the forced backend {forced!r}" if forced else "any implementation"
-        raise RuntimeError(f"asl_fast::{op} cannot run {asked} on {device} tensors: {choice.reason}")
+        tried = f"the forced backend {forced!r}" if forced else "any implementation"
+        raise RuntimeError(f"asl_fast::{op} cannot run {tried} on {device} tensors: {choice.reason}")
     native.warn_slow_path_once(op, device, why_slow(op, device, forced))
     function = _resolved[op, device, forced] = load(op, choice.implementation)
     return function

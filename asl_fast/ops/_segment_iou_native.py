@@ -72,7 +72,7 @@ def cpu_backward(given: BackwardOperands) -> BackwardOutputs:
 def _cuda_call(given: Operands, sides: Batches) -> Any:
     """Return what both launchers of the CUDA module take."""
     rows, columns, entries = given.a.shape[-2], given.b.shape[-2], sides.entries
-    if given.aligned:  # rows of all entries in one run
+    if given.aligned:  # all entries are one run of rows
         rows, columns, entries = entries * rows, entries * rows, 1
     return _buffers.cuda_module().SegmentPairs(
         a=view(sides.a),

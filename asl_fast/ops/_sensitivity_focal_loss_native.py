@@ -14,9 +14,9 @@ from asl_fast.reference import _outputs
 from asl_fast.reference._precision import unit_gradient_dtype
 from asl_fast.reference.sensitivity_focal_loss import Operands, Outputs
 
-WIDEST_ROW = 4096  # classes whose losses a block keeps in shared memory to sum them
+WIDEST_ROW = 4096  # most classes of a row whose losses a block can sum in shared memory
 BLOCKS = 2048  # enough to fill a device a few times; each walks over its share
-COUNTED_ROWS = 1 << 15  # of a mask that each block counts for itself: 32 KiB from the cache take less than a launch
+COUNTED_ROWS = 1 << 15  # a mask of at most so many is counted by every block: reading 32 KiB takes less than a launch
 
 
 def _compact(given: Operands) -> Operands:

@@ -11,7 +11,7 @@ from asl_fast.ops._buffers import address
 from asl_fast.reference import _outputs
 from asl_fast.reference.soft_nms import METHODS, Operands, Outputs
 
-# How many videos there are only the device knows: enough blocks to fill it.
+# Only the device knows the number of videos, so there are enough blocks to fill it.
 MOST_BLOCKS = 1024
 
 
@@ -55,7 +55,7 @@ def cuda(given: Operands) -> Outputs:
         videos = len(candidates.starts) - 1
         positions = _outputs.empty((count,), torch.int32, device)
         selected_scores = _outputs.empty((count,), torch.float32, device)
-        counts = _outputs.empty((videos,), torch.int64, device).zero_()  # most of what may be a video is none
+        counts = _outputs.empty((videos,), torch.int64, device).zero_()  # fewer videos than places, mostly
         current = _outputs.empty((count,), torch.float32, device)
         best = _outputs.empty((count,), torch.int64, device)
         seen = _outputs.empty((count,), torch.int32, device)

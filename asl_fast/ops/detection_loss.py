@@ -65,13 +65,13 @@ def _constant(given: Operands) -> tuple[str, ...]:
 
 
 def _gradients(given: Operands, found: Outputs, grads: Outputs, needed: Operands) -> dict[str, Tensor]:
-    for asked, computed in (
+    for requested, computed in (
         (needed.logits, given.need_logits),
         (needed.offsets, given.need_offsets),
         (needed.predicted_quality, given.need_predicted_quality),
         (needed.raw_mu or needed.raw_sigma, given.need_gaussians),
     ):
-        if asked:
+        if requested:
             _library.require_unit_gradient("detection_loss", computed)
     operands = BackwardOperands(
         grad_total=grads.total,

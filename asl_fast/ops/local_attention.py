@@ -31,9 +31,9 @@ _op_backward = _library.define(BackwardOperands, "local_attention_backward")
 
 
 def _gradients(given: Operands, found: Outputs, grads: Outputs, needed: Operands) -> dict[str, Tensor]:
-    asked = BackwardOperands(grad=grads.out, out=found.out, lse=found.lse, **given._asdict())
-    of = BackwardOutputs(*_op_backward(*asked))
-    return {"q": of.grad_q, "k": of.grad_k, "v": of.grad_v, "bias": of.grad_bias}
+    operands = BackwardOperands(grad=grads.out, out=found.out, lse=found.lse, **given._asdict())
+    results = BackwardOutputs(*_op_backward(*operands))
+    return {"q": results.grad_q, "k": results.grad_k, "v": results.grad_v, "bias": results.grad_bias}
 
 
 _library.differentiable(

@@ -14,9 +14,9 @@ _op_backward = _library.define(BackwardOperands, "segment_iou_backward")
 
 
 def _gradients(given: Operands, found: Outputs, grads: Outputs, needed: Operands) -> dict[str, Tensor]:
-    asked = BackwardOperands(grad=grads.iou, **given._asdict())
-    of = BackwardOutputs(*_op_backward(*asked))
-    return {"a": of.grad_a, "b": of.grad_b}
+    operands = BackwardOperands(grad=grads.iou, **given._asdict())
+    results = BackwardOutputs(*_op_backward(*operands))
+    return {"a": results.grad_a, "b": results.grad_b}
 
 
 _library.differentiable(Operands, "segment_iou", _gradients, keep_operands=("a", "b"))

@@ -56,7 +56,7 @@ _op_backward = _library.define(
 
 
 def _gradients(given: Operands, found: Outputs, grads: Outputs, needed: Operands) -> dict[str, Tensor]:
-    asked = BackwardOperands(
+    operands = BackwardOperands(
         grad=grads.values,
         a=given.a,
         b=given.b,
@@ -65,8 +65,8 @@ def _gradients(given: Operands, found: Outputs, grads: Outputs, needed: Operands
         pair_offsets=found.pair_offsets,
         distance=given.distance,
     )
-    of = BackwardOutputs(*_op_backward(*asked))
-    return {"a": of.grad_a, "b": of.grad_b}
+    results = BackwardOutputs(*_op_backward(*operands))
+    return {"a": results.grad_a, "b": results.grad_b}
 
 
 _library.differentiable(

@@ -29,7 +29,7 @@ def _gradients(given: Operands, found: Outputs, grads: Outputs, needed: Operands
         results["logits"] = found.grad_logits * grads.loss
     if needed.weights:
         _library.require_unit_gradient("sensitivity_focal_loss", given.need_weights)
-        results["weights"] = found.grad_weights * grads.loss  # of every element where nothing was reduced
+        results["weights"] = found.grad_weights * grads.loss  # of every element unless reduced
     return results
 
 

@@ -18,7 +18,7 @@ class SoftNMSResult(NamedTuple):
     """M detections that remain, by video and then by falling score; at equal scores the lower index comes first.
 
     Attributes:
-        segments: (M, 2) start and end in the unit of the input, moved by voting if asked for.
+        segments: (M, 2) start and end in the unit of the input, moved if there is voting.
         scores: (M,) decayed.
         labels: (M,) or None where none were given.
         indices: (M,) int64 rows of the input.

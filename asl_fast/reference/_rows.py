@@ -10,7 +10,7 @@ from torch import Tensor
 class Rows:
     """The points that count as positive, as rows of flat tensors.
 
-    Every point is a row, with what background says replaced: all shapes are known before the values are. Where reading
+    Every point is a row, and rows of background hold a constant, so that no shape depends on values. Where reading
     a value costs nothing, on a CPU, :class:`PositiveRows` holds the positive points alone, which are few.
 
     Args:

@@ -92,14 +92,14 @@ def assign_points(given: Operands) -> Outputs:
             shape = (lengths.shape[0], num_videos)
             by_video = video.expand_as(lengths)
             shortest = lengths.new_full(shape, torch.inf).scatter_reduce_(1, by_video, lengths, "amin")
-            of_mine = shortest.gather(1, by_video)
+            of_own_video = shortest.gather(1, by_video)
             claimed = lengths < torch.inf
-            tied = claimed & (lengths <= of_mine + given.tie_tolerance)
+            tied = claimed & (lengths <= of_own_video + given.tie_tolerance)
             class_targets[block].scatter_reduce_(
                 1, (video * num_classes + given.labels).expand_as(lengths), tied.to(dtype), "amax"
             )
             # The first of the shortest, in annotation order.
-            candidate = torch.where(claimed & (lengths == of_mine), index, segments.shape[0])
+            candidate = torch.where(claimed & (lengths == of_own_video), index, segments.shape[0])
             chosen = torch.full(shape, segments.shape[0], device=points.device).scatter_reduce_(
                 1, by_video, candidate, "amin"
             )

@@ -142,7 +142,7 @@ class BackwardOperands(NamedTuple):
     Attributes:
         grad_total: () or None: nothing arrives there.
         grad_loss: () or None; not both are None.
-        need_features: Whether anyone asks for the gradient of the features.
+        need_features: Whether the gradient of the features is needed.
         need_gaussians: Likewise of mu or sigma.
     """
 

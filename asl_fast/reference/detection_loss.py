@@ -18,8 +18,8 @@ from asl_fast.reference._rows import Rows
 from asl_fast.reference.gaussians import gaussian, gaussian_tables
 from asl_fast.reference.quality import class_probability, offset_iou
 
-LEAST_LOCATION_LOSS = 0.01  # in the automatic location weight
-LEAST_UNION = 1e-8  # of the DIoU loss, in strides
+LEAST_LOCATION_LOSS = 0.01  # lower bound in the automatic location weight
+LEAST_UNION = 1e-8  # lower bound of the union in the DIoU loss, in strides
 
 
 class Factors(NamedTuple):
@@ -59,7 +59,7 @@ class OfPoints(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """The losses, what other losses take of the Gaussians, and what the backward pass needs; scalars unless said.
+    """The losses, the Gaussians for other losses, and what the backward pass needs; scalars unless a shape is given.
 
     Attributes:
         total: Sum cls + location weight * loc + sensitivity.
@@ -100,7 +100,7 @@ class Operands(NamedTuple):
     """What the op takes; :func:`asl_fast.ops.detection_loss` explains the tensors and numbers.
 
     Attributes:
-        predicted_quality: (B, P, 1 or 2) what the instance-level evaluator says, or None.
+        predicted_quality: (B, P, 1 or 2) predictions of the instance-level evaluator, or None.
         raw_mu: (C, 3) unbounded parameter of the Gaussians' centres, or None; likewise raw_sigma of their widths.
         gaussian_form: The numbers of :class:`asl_fast.reference.gaussians.GaussianForm`; empty without Gaussians.
         class_level: Whether the Gaussians are part of h.
@@ -108,7 +108,7 @@ class Operands(NamedTuple):
         cls_column: Column of ``predicted_quality`` for the classification, -1 for none; likewise loc.
         cls_constant: Weight of positives in the classification loss where it is not sensitive; likewise loc.
         normalize: Whether h is scaled to mean 1 over the positives.
-        need_logits: Whether anyone asks for the gradient of the logits; likewise the others.
+        need_logits: Whether the gradient of the logits is needed; likewise the others.
     """
 
     logits: Tensor
@@ -214,7 +214,7 @@ def compose(parts: Parts, given: Operands) -> Outputs:
     rows = parts.rows(positive)
     with_background = torch.cat([labels, labels.new_zeros(1)])
     label = with_background.index_select(0, rows.keep(rows.take(assigned.instance), labels.shape[0]))
-    # Background rows get offsets (1, 1) and weight 0: what the head says there costs nothing and has no gradient.
+    # Background rows get offsets (1, 1) and weight 0, so that predictions there cost nothing and get no gradient.
     target = rows.keep(rows.take(assigned.offsets), 1).to(dtype)
     pred = rows.keep(rows.take(given.offsets), 1).to(dtype)
     distance = rows.keep(rows.take(assigned.distance)).to(dtype)
@@ -236,7 +236,7 @@ def compose(parts: Parts, given: Operands) -> Outputs:
     h_cls = rows.keep(_sum(p_cls, q_cls) if given.cls_sensitive else torch.full_like(distance, given.cls_constant))
     h_loc = rows.keep(_sum(p_loc, q_loc) if given.loc_sensitive else torch.full_like(distance, given.loc_constant))
 
-    # The loss of each row is wanted where it does not only enter the sum.
+    # The loss of each row is needed by the mean over h and by the Gaussians, not by the sum.
     cls_by_mean, loc_by_mean = given.normalize and given.cls_sensitive, given.normalize and given.loc_sensitive
     cls_apart, loc_apart = cls_by_mean or given.need_gaussians, loc_by_mean or given.need_gaussians
     weighs = cls_apart or given.cls_sensitive or given.cls_constant != 1
@@ -288,7 +288,7 @@ def compose(parts: Parts, given: Operands) -> Outputs:
     share = updated.to(dtype).reciprocal()
     scale_cls, scale_loc, mean_cls, mean_loc = share, share, torch.zeros_like(share), torch.zeros_like(share)
     if cls_by_mean:
-        # The sum that the kernel returned is of h as it is.
+        # The kernel has weighted with h before its scaling.
         of_positives = (h_cls * rows.take(focal_of_points)).sum()
         divisor = h_cls.sum().clamp(min=torch.finfo(dtype).tiny)
         scale_cls, mean_cls = count / divisor * share, of_positives / divisor

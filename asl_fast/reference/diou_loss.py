@@ -53,7 +53,7 @@ class Operands(NamedTuple):
         pred: (N, 2) offsets.
         target: (N, 2) offsets.
         weights: (N,) or None: 1.
-        need_pred: Whether anyone asks for the derivative by pred; likewise the others.
+        need_pred: Whether the derivative by pred is needed; likewise the others.
     """
 
     pred: Tensor

@@ -56,7 +56,7 @@ class Operands(NamedTuple):
         targets: (..., C) floating point, or (...,) integer class ids.
         weights: (...,), (..., C) or None: 1.
         mask: (...,) bool or None: everything counts.
-        need_logits: Whether anyone asks for the derivative by logits; likewise the weights.
+        need_logits: Whether the derivative by logits is needed; likewise the weights.
     """
 
     logits: Tensor

@@ -16,7 +16,7 @@ from asl_fast.reference import _outputs
 Method = Literal["hard", "linear", "gaussian"]
 METHODS: tuple[Method, ...] = ("hard", "linear", "gaussian")  # position = the number in compiled code
 
-AREA_MARGIN = 1e-6  # ActionFormer's: two identical segments stay just below IoU 1
+AREA_MARGIN = 1e-6  # as in ActionFormer: two identical segments stay just below IoU 1
 
 
 class Outputs(NamedTuple):
@@ -24,7 +24,7 @@ class Outputs(NamedTuple):
 
     Attributes:
         indices: (R,) int64 rows of the input, -1 in the padding; equal scores by row.
-        segments: (R, 2) float32, moved by voting if asked for; 0 in the padding.
+        segments: (R, 2) float32, moved if there is voting; 0 in the padding.
         scores: (R,) float32, decayed; 0 in the padding.
         num_kept: () int64, how many are kept.
     """
@@ -128,12 +128,12 @@ def _select(segments: Tensor, scores: Tensor, rule: Operands) -> tuple[Tensor, T
         alive = torch.nonzero(~scores.isnan())[:, 0]
         alive = alive[scores[alive].argmax()[None]] if len(alive) else alive
     chosen: list[Tensor] = []
-    at: list[Tensor] = []
+    scores_then: list[Tensor] = []
     current = scores[alive]
     while len(alive) and (rule.limit is None or len(chosen) < rule.limit):
-        best = current.argmax()  # the first of equals
+        best = current.argmax()  # the first of equal ones
         chosen.append(alive[best])
-        at.append(current[best])
+        scores_then.append(current[best])
         iou = _iou(segments[alive[best]], segments[alive])
         decay, suppressed = _decay(iou, rule)
         current = current * decay
@@ -142,7 +142,7 @@ def _select(segments: Tensor, scores: Tensor, rule: Operands) -> tuple[Tensor, T
         alive, current = alive[remains], current[remains]
     if not chosen:
         return alive[:0], scores[:0]
-    return torch.stack(chosen), torch.stack(at)
+    return torch.stack(chosen), torch.stack(scores_then)
 
 
 def _iou(one: Tensor, others: Tensor) -> Tensor:
