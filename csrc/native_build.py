@@ -7,8 +7,8 @@ Both modules are optional. What was built, with which compiler, and why somethin
 Environment: ``CXX`` and ``NVCC`` name the compilers; ``ASL_FAST_NATIVE`` and ``ASL_FAST_CUDA`` are 0 (do not build) or
 1 (an error unless built); ``ASL_FAST_CUDA_ARCHS`` replaces the list of architectures, for example ``"80,90"``;
 ``ASL_FAST_SANITIZE=1`` puts the address and undefined-behaviour sanitizers into the C++ module (make sanitize);
-``MAX_JOBS`` limits how many compilers run at once. Run as a program it builds and runs the C++ tests. The kernels for
-the CPU (``cuda_on_host``) are built by the tests that use them.
+``MAX_JOBS`` limits how many compilers run at once. Run as a program it builds and runs the C++ tests, and builds the
+CUDA kernels for the CPU (``cuda_on_host``), which the tests that use them would otherwise do.
 """
 
 from __future__ import annotations
@@ -323,6 +323,9 @@ def build(work: Path, packages: Iterable[Path], *, strict: bool = False) -> list
 
 if __name__ == "__main__":
     try:
-        sys.exit(run_cpp_tests(ROOT / "build" / "cpp_tests"))
+        status = run_cpp_tests(ROOT / "build" / "cpp_tests")
+        if sys.platform == "linux":
+            build_cuda_on_host(cuda_on_host_module())
+        sys.exit(status)
     except NotBuilt as reason:
         sys.exit(f"C++ tests: {reason}")

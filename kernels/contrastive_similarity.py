@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 
 from . import _launch
-from ._contrastive_frames import frame_weights, instance_frames
+from ._contrastive_similarity_frames import frame_weights, instance_frames
 from .launch_counter import counter
 
 if TYPE_CHECKING:

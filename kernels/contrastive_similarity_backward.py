@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 
 from . import _launch
-from ._contrastive_frames import frame_shares, frame_weights, gaussian
+from ._contrastive_similarity_frames import frame_shares, frame_weights, gaussian
 from .contrastive_similarity import similarity_tile, tile_options, vector_labels
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ import triton
 import triton.language as tl
 
 from . import _launch
-from ._detection_results import finalise, write_tables
+from ._detection_loss_results import finalise, write_tables
+from ._detection_loss_sensitivity import profile
 from ._maths import load_pairs, store_pairs
-from ._sensitivity import profile
 from .assign_points import claimed_lengths, shortest_claim
 from .diou_loss import diou, one_side
 from .launch_counter import counter

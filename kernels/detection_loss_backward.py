@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 
 from . import _launch
-from ._sensitivity import gaussian_at
+from ._detection_loss_sensitivity import gaussian_at
 
 if TYPE_CHECKING:
     from asl_fast.reference.detection_loss_backward import BackwardOperands, BackwardOutputs

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from . import _launch
 from ._maths import load_pairs, maximum, minimum, share, store_pairs
-from .segment_batches import Batches, batches
+from .segment_iou_batches import Batches, batches
 
 if TYPE_CHECKING:
     from asl_fast.reference.segment_iou import BackwardOperands, BackwardOutputs, Operands, Outputs

@@ -20,7 +20,7 @@ import triton.language as tl
 from torch import Tensor
 
 from . import _launch
-from .candidate_order import Ordered, ordered
+from .soft_nms_order import Ordered, ordered
 
 if TYPE_CHECKING:
     from asl_fast.reference.soft_nms import Operands, Outputs

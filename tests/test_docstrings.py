@@ -30,8 +30,12 @@ def entries(docstring: str) -> Iterator[str]:
 
 
 def is_sentence(text: str) -> bool:
-    """Tell whether a text begins with a capital letter, or with what has none, and ends with a full stop."""
-    return not text[:1].islower() and re.search(r"[.!?]\)?$", text) is not None
+    """Tell whether a text begins with a capital letter and ends with a full stop.
+
+    What has no capital may begin it too, and so may a name that is written otherwise, as mAP and float32 are.
+    """
+    lower = re.match(r"[a-z]+(?=[ ,.;:]|$)", text)
+    return lower is None and re.search(r"[.!?]\)?$", text) is not None
 
 
 def wrong_entries(path: Path) -> list[str]:
@@ -48,6 +52,7 @@ def test_entries_of_sections_are_sentences() -> None:
 
 
 def test_a_wrong_entry_is_seen() -> None:
-    docstring = "Do it.\n\nArgs:\n    one: Right,\n        on two lines.\n    two: wrong.\n    three: No stop\n\nReturns:\n    x: y"
+    right = "    one: Right,\n        on two lines.\n    two: mAP of all.\n    three: (N,) values.\n"
+    docstring = f"Do it.\n\nArgs:\n{right}    four: wrong.\n    five: No stop\n\nReturns:\n    x: y"
     assert [text for text in entries(docstring) if not is_sentence(text)] == ["wrong.", "No stop"]
     assert next(entries(docstring)) == "Right, on two lines."

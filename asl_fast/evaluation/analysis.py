@@ -95,9 +95,11 @@ def analyse(
     """Diagnoses a detector.
 
     Args:
-        ground_truth, predictions, convention: As for :func:`mean_average_precision`.
+        ground_truth: As for :func:`mean_average_precision`.
+        predictions: Likewise.
         tiou: The threshold at which a prediction is right.
         durations_sec: Seconds of each video; adds the characteristic coverage.
+        convention: As for :func:`mean_average_precision`.
         multiples: Kinds are counted among the best G, 2G, ..., multiples * G predictions.
         num_buckets: Ranges per characteristic, with about equally many annotations each.
     """

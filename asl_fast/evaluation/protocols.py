@@ -220,8 +220,9 @@ def evaluate_protocol(
 
     Args:
         protocol: A protocol or the name of one.
-        ground_truth, predictions: Columns as :func:`mean_average_precision` takes them, of the subset to score; for
-            "epic100" with integer columns ``verb`` and ``noun``.
+        ground_truth: Columns as :func:`mean_average_precision` takes them, of the subset to score; for "epic100" with
+            integer columns ``verb`` and ``noun``.
+        predictions: Likewise.
         videos: All videos of the subset, with or without annotations; by default those that have one.
         convention: Replaces the protocol's own.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import torch
 from torch import Tensor
@@ -47,6 +47,12 @@ def contiguous_operands(given: Operands) -> Operands:
     if not any([isinstance(value, Tensor) and not value.is_contiguous() for value in given]):
         return given  # the usual case, found in a third of the time
     return type(given)(*[value.contiguous() if isinstance(value, Tensor) else value for value in given])
+
+
+def numbers(operands: type[Any]) -> tuple[str, ...]:
+    """Names of the operands that are not tensors, which a struct of the compiled modules takes together."""
+    types = get_type_hints(operands)
+    return tuple(field for field in operands._fields if types[field] not in (Tensor, Tensor | None))
 
 
 def on_device_of(tensor: Tensor) -> AbstractContextManager[object]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from asl_fast.ops import _assign_points_native, _diou_loss_native, _sensitivity_focal_loss_native
-from asl_fast.reference._rows import PositiveRows
+from asl_fast.reference._detection_loss_rows import PositiveRows
 from asl_fast.reference.detection_loss import Operands, Outputs, Parts, compose
 from asl_fast.reference.detection_loss_backward import BackwardOperands, BackwardOutputs, compose_backward
 

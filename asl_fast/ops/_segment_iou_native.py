@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from asl_fast.kernels.segment_batches import Batches, batches
+from asl_fast.kernels.segment_iou_batches import Batches, batches
 from asl_fast.ops import _buffers
 from asl_fast.ops._buffers import view
 from asl_fast.reference import _outputs

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+from typing import Any
+
 import torch
 
-from asl_fast.kernels.candidate_order import ordered
+from asl_fast.kernels.soft_nms_order import ordered
 from asl_fast.ops import _buffers
 from asl_fast.ops._buffers import address
 from asl_fast.reference import _outputs
@@ -13,25 +16,26 @@ from asl_fast.reference.soft_nms import METHODS, Operands, Outputs
 
 # Only the device knows the number of videos, so there are enough blocks to fill it.
 MOST_BLOCKS = 1024
+NUMBERS = _buffers.numbers(Operands)
+
+
+def _options(module: ModuleType, given: Operands) -> Any:
+    """Return what the op takes beside tensors, as either module takes it."""
+    numbers = {name: getattr(given, name) for name in NUMBERS}
+    return module.NmsOptions(**{**numbers, "method": METHODS.index(given.method)})
 
 
 def cpu(given: Operands) -> Outputs:
     """Select video by video, with as many threads as ``torch.get_num_threads()``."""
-    found = given.outputs()
+    found, module = given.outputs(), _buffers.cpu_module()
     given = _buffers.contiguous_operands(given._replace(segments=given.segments.float(), scores=given.scores.float()))
-    kept = _buffers.cpu_module().soft_nms(
+    kept = module.soft_nms(
         segments=address(given.segments),
         scores=address(given.scores),
         labels=address(given.labels),
         video_index=address(given.video_index),
         count=given.scores.shape[0],
-        method=METHODS.index(given.method),
-        sigma=given.sigma,
-        iou_threshold=given.iou_threshold,
-        min_score=given.min_score,
-        max_segments=given.max_segments,
-        voting_threshold=given.voting_threshold,
-        keep_best=given.keep_best,
+        options=_options(module, given),
         out_indices=address(found.indices),
         out_segments=address(found.segments),
         out_scores=address(found.scores),
@@ -50,6 +54,7 @@ def cuda(given: Operands) -> Outputs:
         found.num_kept.zero_()
         return found
     module, stream = _buffers.cuda_module(), _buffers.stream(given.scores)
+    options = _options(module, given)
     with _buffers.on_device_of(given.scores):
         candidates = ordered(given.segments.float(), given.scores.float(), given.labels, given.video_index)
         videos = len(candidates.starts) - 1
@@ -76,12 +81,7 @@ def cuda(given: Operands) -> Outputs:
             current=address(current),
             best=address(best),
             seen=address(seen),
-            method=METHODS.index(given.method),
-            sigma=given.sigma,
-            iou_threshold=given.iou_threshold,
-            min_score=given.min_score,
-            max_segments=given.max_segments,
-            keep_best=given.keep_best,
+            options=options,
             blocks=min(videos, MOST_BLOCKS),
             stream=stream,
         )
@@ -89,7 +89,7 @@ def cuda(given: Operands) -> Outputs:
         module.soft_nms_collect(
             buffers=buffers,
             ends=address(ends),
-            voting_threshold=given.voting_threshold,
+            options=options,
             rows=found.indices.shape[0],
             out_indices=address(found.indices),
             out_segments=address(found.segments),

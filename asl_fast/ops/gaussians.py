@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from asl_fast.reference.gaussians import GaussianForm, gaussian, gaussian_tables
+from asl_fast.reference.detection_loss_gaussians import GaussianForm, gaussian, gaussian_tables
 
 
 class RawGaussians(NamedTuple):

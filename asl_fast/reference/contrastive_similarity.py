@@ -11,8 +11,14 @@ import torch
 from torch import Tensor
 
 from asl_fast.reference import _outputs
-from asl_fast.reference._contrastive_frames import Pooling, frame_ranges, pooling, spread
-from asl_fast.reference._info_nce import info_nce, log_sums, similarities, unit_vectors, vector_labels
+from asl_fast.reference._contrastive_similarity_frames import Pooling, frame_ranges, pooling, spread
+from asl_fast.reference._contrastive_similarity_info_nce import (
+    info_nce,
+    log_sums,
+    similarities,
+    unit_vectors,
+    vector_labels,
+)
 from asl_fast.reference._precision import compute_dtype
 
 # Elements of one (instances x frames) or (anchors x keys) block.

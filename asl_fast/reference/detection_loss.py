@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from asl_fast.reference import _outputs, assign_points, diou_loss, sensitivity_focal_loss
+from asl_fast.reference._detection_loss_rows import Rows
 from asl_fast.reference._precision import compute_dtype, unit_gradient_dtype
-from asl_fast.reference._rows import Rows
-from asl_fast.reference.gaussians import gaussian, gaussian_tables
+from asl_fast.reference.detection_loss_gaussians import gaussian, gaussian_tables
 from asl_fast.reference.quality import class_probability, offset_iou
 
 LEAST_LOCATION_LOSS = 0.01  # lower bound in the automatic location weight
@@ -102,7 +102,7 @@ class Operands(NamedTuple):
     Attributes:
         predicted_quality: (B, P, 1 or 2) predictions of the instance-level evaluator, or None.
         raw_mu: (C, 3) unbounded parameter of the Gaussians' centres, or None; likewise raw_sigma of their widths.
-        gaussian_form: The numbers of :class:`asl_fast.reference.gaussians.GaussianForm`; empty without Gaussians.
+        gaussian_form: The numbers of a :class:`~asl_fast.reference.detection_loss_gaussians.GaussianForm`, or empty.
         class_level: Whether the Gaussians are part of h.
         cls_sensitive: Whether positives are weighted by h in the classification loss; likewise loc.
         cls_column: Column of ``predicted_quality`` for the classification, -1 for none; likewise loc.

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from asl_fast.reference import _outputs
-from asl_fast.reference._rows import Rows
+from asl_fast.reference._detection_loss_rows import Rows
 from asl_fast.reference.detection_loss import Factors, OfPoints
-from asl_fast.reference.gaussians import gaussian, gaussian_slopes, gaussian_tables
+from asl_fast.reference.detection_loss_gaussians import gaussian, gaussian_slopes, gaussian_tables
 
 
 class BackwardOutputs(NamedTuple):

@@ -84,13 +84,13 @@ def strided(tensor: Tensor) -> Tensor:
     return torch.stack((tensor, tensor), -1)[..., 0]
 
 
-def outputs(op: str, given: examples.Arguments) -> list[Tensor]:
+def outputs(op: str, given: examples.Operands) -> list[Tensor]:
     """Of the CUDA implementation: the loss and all derivatives."""
     with torch.no_grad():
         return list(_dispatch.load(op, "cuda")(given))
 
 
-def layouts_give_the_same_bits(op: str, given: examples.Arguments) -> None:
+def layouts_give_the_same_bits(op: str, given: examples.Operands) -> None:
     """Each tensor in turn strided and at an odd address, then all outputs at odd addresses."""
     expected = outputs(op, given)
     for changed, value in enumerate(given):

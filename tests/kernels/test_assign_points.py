@@ -16,7 +16,7 @@ pytest.importorskip("triton")
 from asl_fast.kernels import assign_points as kernels
 
 from asl_fast.reference import assign_points as reference
-from tests.kernels.assign_cases import drawn, drawn_pairs, problem, pyramid
+from tests.kernels.assign_points_cases import drawn, drawn_pairs, problem, pyramid
 from tests.kernels.fences import fenced
 
 

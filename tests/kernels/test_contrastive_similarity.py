@@ -12,8 +12,8 @@ pytest.importorskip("triton")
 
 from asl_fast.kernels import contrastive_similarity, contrastive_similarity_backward
 
-from tests.kernels import contrastive_cases as cases
-from tests.kernels.contrastive_cases import Passes, SharedTests, compare, scene
+from tests.kernels import contrastive_similarity_cases as cases
+from tests.kernels.contrastive_similarity_cases import Passes, SharedTests, compare, scene
 from tests.kernels.fences import fenced
 
 

@@ -15,7 +15,7 @@ from asl_fast.ops import _assign_points_native
 from asl_fast.reference.assign_points import Operands, Outputs
 from asl_fast.reference.assign_points import assign_points as reference
 from tests.kernels import cuda_on_host
-from tests.kernels.assign_cases import drawn, drawn_pairs, problem, pyramid
+from tests.kernels.assign_points_cases import drawn, drawn_pairs, problem, pyramid
 
 
 def assign(device: torch.device, operands: Operands) -> Outputs:

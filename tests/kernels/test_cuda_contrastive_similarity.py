@@ -14,9 +14,9 @@ from asl_fast.backend import backend
 from asl_fast.ops import _contrastive_similarity_native, _dispatch
 from asl_fast.ops.contrastive_similarity import add_contrastive_similarity_loss
 from asl_fast.ops.ragged import RaggedTargets
-from tests.kernels import contrastive_cases as cases
+from tests.kernels import contrastive_similarity_cases as cases
 from tests.kernels import cuda_on_host, fences
-from tests.kernels.contrastive_cases import Passes, SharedTests, compare, each_tensor, scene
+from tests.kernels.contrastive_similarity_cases import Passes, SharedTests, compare, each_tensor, scene
 
 
 @pytest.fixture

@@ -22,9 +22,9 @@ from asl_fast.backend import backend as forced
 from asl_fast.ops.detection_loss import detection_loss
 from asl_fast.reference import detection_loss as reference
 from asl_fast.reference import detection_loss_backward as reference_backward
-from asl_fast.reference.gaussians import gaussian_tables
+from asl_fast.reference.detection_loss_gaussians import gaussian_tables
 from tests.detection_scene import INIT, MU_SCALE, SIGMA_SCALES, Scene, scene
-from tests.kernels.examples import DETECTION_SETTINGS
+from tests.kernels.examples.detection_loss import DETECTION_SETTINGS
 from tests.kernels.fences import fenced
 from tests.losses.scene import asl_loss, batch
 

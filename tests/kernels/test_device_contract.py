@@ -93,7 +93,7 @@ def _tuple(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, (tuple, list)) else (value,)
 
 
-def value_and_grads(op: str, given: examples.Arguments) -> list[Tensor]:
+def value_and_grads(op: str, given: examples.Operands) -> list[Tensor]:
     """Results of the op, then gradients of a weighted sum of the first where it has any."""
     results = _tuple(getattr(torch.ops.asl_fast, op).default(*given))
     leaves = [x for x in given if isinstance(x, Tensor) and x.requires_grad]

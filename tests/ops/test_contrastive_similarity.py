@@ -14,7 +14,7 @@ from torch import Tensor
 from asl_fast import backend
 from asl_fast.ops.contrastive_similarity import add_contrastive_similarity_loss, contrastive_similarity_loss
 from asl_fast.ops.ragged import RaggedTargets
-from asl_fast.reference import _info_nce
+from asl_fast.reference import _contrastive_similarity_info_nce
 from asl_fast.reference import contrastive_similarity as reference
 from tests.ops import checks
 
@@ -281,7 +281,7 @@ def test_anchor_without_positive_is_skipped() -> None:
     # The two features of an instance are of one class, so only info_nce itself can meet such an anchor.
     vectors = torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     background = torch.randn(1, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    loss = _info_nce.info_nce(torch.cat([vectors, background]), torch.tensor([0, 0, 1, -1]), 0.5)
+    loss = _contrastive_similarity_info_nce.info_nce(torch.cat([vectors, background]), torch.tensor([0, 0, 1, -1]), 0.5)
     unit = torch.nn.functional.normalize(torch.cat([vectors, background]), dim=-1)
     sim = torch.exp(unit @ unit.T / 0.5)
     wanted = -(torch.log(sim[0, 1] / sim[0, 1:].sum()) + torch.log(sim[1, 0] / (sim[1].sum() - sim[1, 1]))) / 2

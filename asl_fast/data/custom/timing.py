@@ -51,7 +51,9 @@ def derive_manifest(
     Args:
         videos: Videos with features.
         steps: Feature vectors by video.
-        name, dim, prefix: Of the manifest.
+        name: Name of the manifest.
+        dim: Its channels.
+        prefix: What its file names begin with.
 
     Raises:
         ValueError: When there is no video.

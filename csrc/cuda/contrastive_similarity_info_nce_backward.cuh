@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "cuda/info_nce.cuh"
+#include "cuda/contrastive_similarity_info_nce.cuh"
 
 namespace asl::cuda {
 

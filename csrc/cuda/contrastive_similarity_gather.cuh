@@ -8,7 +8,7 @@
 
 #include <cstdint>
 
-#include "cuda/contrastive_pool.cuh"
+#include "cuda/contrastive_similarity_pool.cuh"
 
 namespace asl::cuda {
 

@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "common/elementary.h"
+#include "cpu/contrastive_similarity_tiles.h"
 #include "cpu/parallel.h"
 #include "cpu/simd.h"
-#include "cpu/tiles.h"
 
 namespace asl {
 

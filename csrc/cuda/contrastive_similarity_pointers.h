@@ -2,8 +2,8 @@
 // The buffers of a call of the contrastive loss as typed pointers, for both of its launchers.
 #pragma once
 
-#include "common/contrastive_buffers.h"
-#include "cuda/contrastive_pool.cuh"
+#include "common/contrastive_similarity_buffers.h"
+#include "cuda/contrastive_similarity_pool.cuh"
 
 namespace asl::cuda {
 

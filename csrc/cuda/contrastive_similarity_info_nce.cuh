@@ -10,7 +10,7 @@
 #include <limits>
 
 #include "common/elementary.h"
-#include "cuda/contrastive_pool.cuh"
+#include "cuda/contrastive_similarity_pool.cuh"
 
 namespace asl::cuda {
 

@@ -4,7 +4,7 @@
 import triton
 import triton.language as tl
 
-from ._sensitivity import gaussian_at
+from ._detection_loss_sensitivity import gaussian_at
 
 
 @triton.jit

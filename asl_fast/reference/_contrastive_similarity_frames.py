@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which frames an instance looks at, and how they enter its three vectors; kernels/_contrastive_frames.py likewise."""
+"""Which frames an instance looks at, and how they enter its three vectors.
+
+kernels/_contrastive_similarity_frames.py does likewise.
+"""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "bindings.h"
-#include "common/contrastive_buffers.h"
+#include "common/contrastive_similarity_buffers.h"
 
 namespace asl {
 
