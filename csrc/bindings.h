@@ -14,7 +14,7 @@ namespace asl {
 
 using Bind = void (*)(pybind11::module_&);
 
-/// What the files of this module want bound; each module has its own list.
+/// The functions that bind the operators of this module; each module has its own list.
 std::vector<Bind>& bindings();
 
 /// A file that binds an operator holds one: `const Binding binding([](py::module_& m) { m.def(...); });`

@@ -12,7 +12,7 @@ import triton.language as tl
 
 @triton.jit
 def store_range(ptr, first, last, valid):
-    """A range that is empty or of no valid instance is 0, -1; returns both ends."""
+    """Return both ends of a range; 0 and -1 where it is empty or of no valid instance."""
     some = valid & (first <= last)
     first = tl.where(some, first, 0.0).to(tl.int32)
     last = tl.where(some, last, -1.0).to(tl.int32)
@@ -25,7 +25,7 @@ def store_range(ptr, first, last, valid):
 def instance_frames(
     segments_ptr, labels_ptr, mu_ptr, ranges_ptr, g, video, last_frame, DELTA: tl.constexpr, COMPUTE: tl.constexpr
 ):
-    """Stores the row of instance ``g`` and returns first and last frame of all its ranges.
+    """Store the row of instance ``g`` and return first and last frame of all its ranges.
 
     A Gaussian over the frames of an instance is largest at the frame nearest to its mean; the earlier one on a tie.
     """
@@ -70,7 +70,7 @@ def instance_frames(
 
 @triton.jit
 def load_range(row):
-    """Both ends, and how many frames."""
+    """Return both ends, and how many frames."""
     first = tl.load(row)
     last = tl.load(row + 1)
     return first, last, tl.maximum(last - first + 1, 0)
@@ -78,13 +78,13 @@ def load_range(row):
 
 @triton.jit
 def share_of(within, size, COMPUTE: tl.constexpr):
-    """1 / size where ``within``, else 0."""
+    """Return 1 / size where ``within``, else 0."""
     return tl.where(within, 1.0 / tl.maximum(size, 1).to(COMPUTE), 0.0)
 
 
 @triton.jit
 def union_of(row, t):
-    """Whether ``t`` lies in one of two ranges, and how many frames do."""
+    """Return whether ``t`` lies in one of two ranges, and how many frames do."""
     first_a, last_a, size_a = load_range(row)
     first_b, last_b, size_b = load_range(row + 2)
     both = tl.maximum(tl.minimum(last_a, last_b) - tl.maximum(first_a, first_b) + 1, 0)
@@ -94,7 +94,7 @@ def union_of(row, t):
 
 @triton.jit
 def frame_shares(ranges_ptr, g, t, COMPUTE: tl.constexpr):
-    """1 / (number of frames) on the frames of R_cls, R_loc and the background, else 0; g and t of any shapes."""
+    """Return 1 / (number of frames) on the frames of R_cls, R_loc and the background, else 0; g, t of any shapes."""
     row = ranges_ptr + g * 12
     first, last, size = load_range(row)
     in_cls = (t >= first) & (t <= last)
@@ -105,7 +105,7 @@ def frame_shares(ranges_ptr, g, t, COMPUTE: tl.constexpr):
 
 @triton.jit
 def gaussian(segments_ptr, labels_ptr, mu_ptr, sigma_ptr, g, t, kind, COMPUTE: tl.constexpr):
-    """p and z = (d - mu) / sigma; frames outside of an instance shorter than a step are its boundary."""
+    """Return p and z = (d - mu) / sigma; frames outside of an instance shorter than a step are its boundary."""
     SMALLEST: tl.constexpr = 2.220446049250313e-16 if COMPUTE.primitive_bitwidth == 64 else 1.1920929e-7
     start = tl.load(segments_ptr + 2 * g).to(COMPUTE)
     end = tl.load(segments_ptr + 2 * g + 1).to(COMPUTE)
@@ -120,7 +120,7 @@ def gaussian(segments_ptr, labels_ptr, mu_ptr, sigma_ptr, g, t, kind, COMPUTE: t
 def frame_weights(
     segments_ptr, labels_ptr, mu_ptr, sigma_ptr, ranges_ptr, g, t, COMPUTE: tl.constexpr
 ):  # fmt: skip
-    """What frame t weighs in f_cls, f_loc and f_bg of instance g."""
+    """Return what frame t weighs in f_cls, f_loc and f_bg of instance g."""
     share_cls, share_loc, share_bg = frame_shares(ranges_ptr, g, t, COMPUTE)
     p_cls, _ = gaussian(segments_ptr, labels_ptr, mu_ptr, sigma_ptr, g, t, 0, COMPUTE)
     p_start, _ = gaussian(segments_ptr, labels_ptr, mu_ptr, sigma_ptr, g, t, 1, COMPUTE)

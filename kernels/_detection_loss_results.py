@@ -13,7 +13,7 @@ def finalise(
     factors_ptr, CLS_SCALED: tl.constexpr, LOC_SCALED: tl.constexpr, MOMENTUM: tl.constexpr,
     LOCATION_WEIGHT: tl.constexpr, TINY: tl.constexpr, COMPUTE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Adds up the programs' sums and writes losses, normaliser and factors; read past the cache of this processor."""
+    """Add up the programs' sums and write losses, normaliser and factors; read past the cache of this processor."""
     lane = tl.arange(0, BLOCK)
     count = tl.zeros((BLOCK,), COMPUTE)
     h_cls, h_loc, cls, loc, background, error = count, count, count, count, count, count
@@ -64,7 +64,7 @@ def write_tables(
     raw_mu_ptr, raw_sigma_ptr, mu_ptr, sigma_ptr, segments_ptr, points_ptr, segments_finest_ptr, num_classes,
     num_segments, FORM: tl.constexpr, ASSIGN: tl.constexpr, COMPUTE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """mu and sigma of every class, and the segments in frames of the first point's level; the programs share them."""
+    """Write mu and sigma of every class, and segments in frames of the first point's level, divided among programs."""
     first, step = tl.program_id(0) * BLOCK, tl.num_programs(0) * BLOCK
     for at in range(first, num_classes, step):
         row = at + tl.arange(0, BLOCK)

@@ -14,7 +14,7 @@ from ._maths import arc_tangent
 def gaussian_at(
     raw_mu_ptr, raw_sigma_ptr, label, known, COLUMN: tl.constexpr, FORM: tl.constexpr, COMPUTE: tl.constexpr
 ):  # fmt: skip
-    """mu and sigma of a class (column 0 cls, 1 start, 2 end), and their slopes in the raw parameters."""
+    """Return mu and sigma of a class (column 0 cls, 1 start, 2 end), and their slopes in the raw parameters."""
     WIDE: tl.constexpr = tl.float64 == COMPUTE
     raw = tl.load(raw_mu_ptr + label * 3 + COLUMN, mask=known, other=0.0).to(COMPUTE) / FORM[3]
     mu = FORM[COLUMN] + FORM[3] * arc_tangent(raw, WIDE)
@@ -30,7 +30,7 @@ def gaussian_at(
 def profile(
     distance, raw_mu_ptr, raw_sigma_ptr, label, known, COLUMN: tl.constexpr, FORM: tl.constexpr, COMPUTE: tl.constexpr
 ):  # fmt: skip
-    """exp(-(d - mu)² / (2 sigma²)) at the class of each point."""
+    """Return exp(-(d - mu)² / (2 sigma²)) at the class of each point."""
     mu, sigma, _, _ = gaussian_at(raw_mu_ptr, raw_sigma_ptr, label, known, COLUMN, FORM, COMPUTE)
     away = (distance - mu) / sigma
     return tl.exp(-0.5 * away * away)

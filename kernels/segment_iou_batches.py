@@ -31,7 +31,7 @@ class Batches(NamedTuple):
 
 
 def batches(given: Operands) -> Batches:
-    """Both sides; aligned rows are never shared."""
+    """Return both sides; aligned rows are never shared."""
     leading, share_one = given.leading, not given.aligned
     (a, a_batch), (b, b_batch) = (_batched(side, leading, share_one) for side in (given.a, given.b))
     return Batches(a=a, b=b, a_batch=a_batch, b_batch=b_batch, entries=math.prod(leading))

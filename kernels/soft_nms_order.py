@@ -30,7 +30,7 @@ class Ordered(NamedTuple):
 
 
 def ordered(segments: Tensor, scores: Tensor, labels: Tensor | None, video_index: Tensor | None) -> Ordered:
-    """Sorts by score, then by video, both stable."""
+    """Sort by score, then by video, both stable."""
     count = len(scores)
     # Adding 0 makes -0 a 0, which it has to tie with.
     falling = torch.nan_to_num(scores, nan=-math.inf, posinf=math.inf, neginf=-math.inf) + 0.0

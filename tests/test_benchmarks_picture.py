@@ -23,7 +23,7 @@ def segments(*pairs: tuple[float, float]) -> np.ndarray:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """The folder of a run with two test recordings: in "short" one class occurs, in "long" two."""
+    """Make the folder of a run with two test recordings: in "short" one class occurs, in "long" two."""
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir()
     write_ground_truth(

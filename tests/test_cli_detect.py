@@ -30,7 +30,7 @@ def bundle() -> DatasetBundle:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, bundle: DatasetBundle) -> RunFolder:
-    """A run on the tiny data set, with the files that training leaves."""
+    """Make a run on the tiny data set, with the files that training leaves."""
     folder = RunFolder(tmp_path_factory.mktemp("run"))
     folder.create()
     config = tiny_config()
@@ -41,7 +41,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, bundle: DatasetBundle) -> RunF
 
 @pytest.fixture
 def features(tmp_path: Path, bundle: DatasetBundle) -> Path:
-    """The test videos' features, one .npy each."""
+    """Write the test videos' features, one .npy each."""
     folder = tmp_path / "features"
     folder.mkdir()
     for video in bundle.test.videos:
@@ -50,13 +50,13 @@ def features(tmp_path: Path, bundle: DatasetBundle) -> Path:
 
 
 def detect(run: RunFolder, output: Path, *words: str) -> SegmentFile:
-    """Detections that the command writes."""
+    """Read the detections that the command writes."""
     assert main(["--run", str(run.path), "--output", str(output), *words]) == 0
     return read_detections(output, strict=True)
 
 
 def failure(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """The one line that a refused command prints."""
+    """Return the one line that a refused command prints."""
     try:
         status = main(words)
     except SystemExit as stop:
@@ -69,7 +69,7 @@ def failure(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 
 def assert_same(found: SegmentFile, expected: SegmentFile) -> None:
-    """Same detections; scores within the rounding that another padding brings."""
+    """Expect the same detections; scores within the rounding that another padding brings."""
     for name in ("video", "labels"):
         np.testing.assert_array_equal(found.columns[name], expected.columns[name])
     np.testing.assert_allclose(found.columns["scores"], expected.columns["scores"], rtol=1e-4, atol=1e-6)

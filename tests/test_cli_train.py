@@ -26,7 +26,7 @@ TINY_TWIN = ["--dataset", "thumos14", "--synthetic-scale", "0.02", *TINY_OPTIONS
 
 
 def failure(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """The one line that a refused command prints."""
+    """Return the one line that a refused command prints."""
     status = main(words)
     out, err = capsys.readouterr()
     assert status == 2, out

@@ -36,7 +36,7 @@ OPS = sorted(_library.OPERANDS)
 
 
 def base_of(op: str) -> str:
-    """The name that all files of an op carry: that of the module of its operands."""
+    """Return the name that all files of an op carry: that of the module of its operands."""
     return _library.OPERANDS[op].__module__.rpartition(".")[2].removesuffix("_backward")
 
 
@@ -100,13 +100,13 @@ def sources() -> tuple[Path, ...]:
 
 
 def base_in(path: Path) -> str | None:
-    """The base name that a file's name has, the longest that fits."""
+    """Find the base name that a file's name has, the longest that fits."""
     fitting = [base for base in BASES if re.search(rf"(?:^|_){base}(?:_|$)", path.stem)]
     return max(fitting, key=len, default=None)
 
 
 def uses(path: Path) -> set[Path]:
-    """The files that a source includes or imports."""
+    """List the files that a source includes or imports."""
     text = path.read_text()
     if path.suffix != ".py":
         return {ROOT / "csrc" / name for name in re.findall(r'#include "([^"]+)"', text)}

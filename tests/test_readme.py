@@ -18,7 +18,7 @@ DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/results.md", "tests/golden/RE
 
 
 def blocks(document: str, language: str) -> list[str]:
-    """The code blocks of one language in a document."""
+    """Return the code blocks of one language in a document."""
     return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / document).read_text(), flags=re.MULTILINE | re.DOTALL)
 
 

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def install_block() -> str:
-    """The first shell block under README's heading Install."""
+    """Return the first shell block under README's heading Install."""
     section = (ROOT / "README.md").read_text().partition("\n## Install\n")[2].partition("\n## ")[0]
     block = re.search(r"```bash\n(.*?)```", section, flags=re.DOTALL)
     assert block is not None, "README.md has no shell block under ## Install"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""asl_fast::soft_nms by the compiled modules."""
+"""Run asl_fast::soft_nms by the compiled modules."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from asl_fast.ops._buffers import address
 from asl_fast.reference import _outputs
 from asl_fast.reference.soft_nms import METHODS, Operands, Outputs
 
-# How many videos there are only the device knows: enough blocks to fill it.
+# Only the device knows the number of videos, so there are enough blocks to fill it.
 MOST_BLOCKS = 1024
 NUMBERS = _buffers.numbers(Operands)
 numbers_of = attrgetter(*NUMBERS)
@@ -24,7 +24,7 @@ numbers_of = attrgetter(*NUMBERS)
 
 @lru_cache(maxsize=64)
 def _options(module: ModuleType, *numbers: Any) -> Any:
-    """What the op takes beside tensors, as either module takes it; a program's calls hardly differ in it."""
+    """Return what the op takes beside tensors, as either module takes it; a program's calls hardly differ in it."""
     named = dict(zip(NUMBERS, numbers, strict=True))
     return module.NmsOptions(**{**named, "method": METHODS.index(named["method"])})
 
@@ -32,14 +32,13 @@ def _options(module: ModuleType, *numbers: Any) -> Any:
 def cpu(given: Operands) -> Outputs:
     """Select video by video, with as many threads as ``torch.get_num_threads()``."""
     found, module = given.outputs(), _buffers.cpu_module()
-    segments, scores = given.segments.float().contiguous(), given.scores.float().contiguous()
-    labels, video_index = _buffers.contiguous(given.labels), _buffers.contiguous(given.video_index)
+    given = _buffers.contiguous_operands(given._replace(segments=given.segments.float(), scores=given.scores.float()))
     kept = module.soft_nms(
-        segments=address(segments),
-        scores=address(scores),
-        labels=address(labels),
-        video_index=address(video_index),
-        count=scores.shape[0],
+        segments=address(given.segments),
+        scores=address(given.scores),
+        labels=address(given.labels),
+        video_index=address(given.video_index),
+        count=given.scores.shape[0],
         options=_options(module, *numbers_of(given)),
         out_indices=address(found.indices),
         out_segments=address(found.segments),
@@ -65,7 +64,7 @@ def cuda(given: Operands) -> Outputs:
         videos = len(candidates.starts) - 1
         positions = _outputs.empty((count,), torch.int32, device)
         selected_scores = _outputs.empty((count,), torch.float32, device)
-        counts = _outputs.empty((videos,), torch.int64, device).zero_()  # most of what may be a video is none
+        counts = _outputs.empty((videos,), torch.int64, device).zero_()  # fewer videos than places, mostly
         current = _outputs.empty((count,), torch.float32, device)
         best = _outputs.empty((count,), torch.int64, device)
         seen = _outputs.empty((count,), torch.int32, device)

@@ -41,7 +41,7 @@ class FrameRanges(NamedTuple):
 def frame_ranges(
     mask: Tensor, segments: Tensor, labels: Tensor, video_offsets: Tensor, mu: Tensor, delta: float
 ) -> FrameRanges:
-    """Steps 1 and 2: the most sensitive frames, ranges of delta * N_f around them, and the context on both sides.
+    """Find the most sensitive frames, ranges of delta * N_f around them, and the context on both sides.
 
     A Gaussian over the frames of an instance is largest at the frame nearest to its mean; the earlier one on a tie.
     """
@@ -93,7 +93,7 @@ class Pooling(NamedTuple):
 
 
 def pooling(sensitive: Tensor, background: Tensor, segments: Tensor, mu: Tensor, sigma: Tensor, frames: int) -> Pooling:
-    """Step 2 in weights; mu and sigma are (g, 3), the instances' own."""
+    """Weigh the frames of these ranges; mu and sigma are (g, 3), the instances' own."""
     time = torch.arange(frames, device=segments.device)
     centre, length = segments.mean(-1), (segments[:, 1] - segments[:, 0]).clamp(min=torch.finfo(segments.dtype).eps)
     # Frames outside the instance occur only where it is shorter than a grid step: they count as its boundary.

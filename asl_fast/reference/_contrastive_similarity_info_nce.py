@@ -32,7 +32,7 @@ def similarities(
         row_label: (R,) class, or -2 for an anchor that takes no part.
         keys: (K, D) unit vectors.
         key_label: (K,) as ``vector_labels`` gives them.
-        temperature: tau.
+        temperature: Divisor of the similarities, tau.
 
     Returns:
         (R, K) twice.

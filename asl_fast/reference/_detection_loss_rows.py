@@ -10,7 +10,7 @@ from torch import Tensor
 class Rows:
     """The points that count as positive, as rows of flat tensors.
 
-    Every point is a row, with what background says replaced: all shapes are known before the values are. Where reading
+    Every point is a row, and rows of background hold a constant, so that no shape depends on values. Where reading
     a value costs nothing, on a CPU, :class:`PositiveRows` holds the positive points alone, which are few.
 
     Args:
@@ -22,19 +22,19 @@ class Rows:
         self.positive = positive.flatten()
 
     def take(self, values: Tensor) -> Tensor:
-        """(N, ...) rows of (B, P, ...)."""
+        """Return rows (N, ...) of (B, P, ...)."""
         return values.flatten(0, 1)
 
     def keep(self, values: Tensor, otherwise: float = 0) -> Tensor:
-        """(N, ...) with ``otherwise`` in rows of background."""
+        """Return rows (N, ...) with ``otherwise`` in those of background."""
         return torch.where(_over(self.positive, values), values, otherwise)
 
     def spread(self, values: Tensor, otherwise: float = 0) -> Tensor:
-        """(B, P, ...) with rows (N, ...) on the positive points and ``otherwise`` on background."""
+        """Return (B, P, ...) with rows (N, ...) on the positive points and ``otherwise`` on background."""
         return self.keep(values, otherwise).view(*self.shape, *values.shape[1:])
 
     def scale(self, values: Tensor, positive: Tensor, background: Tensor) -> Tensor:
-        """(B, P, ...) times one factor () on positive points and another on background."""
+        """Multiply (B, P, ...) by one factor () on positive points and another on background."""
         factor = torch.where(self.positive, positive, background).view(self.shape)
         return values * _over(factor, values)
 
@@ -63,5 +63,5 @@ class PositiveRows(Rows):
 
 
 def _over(per_row: Tensor, values: Tensor) -> Tensor:
-    """``per_row`` with as many dimensions as ``values``."""
+    """View ``per_row`` with as many dimensions as ``values``."""
     return per_row.view(*per_row.shape, *(1,) * (values.dim() - per_row.dim()))

@@ -28,7 +28,7 @@ class GaussianForm(NamedTuple):
 def gaussian_tables(
     raw_mu: Tensor, raw_sigma: Tensor, form: Sequence[float], dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """mu = init + s atan(raw / s) and sigma = init exp(s atan(raw / s)), (C, 3)."""
+    """Return mu = init + s atan(raw / s) and sigma = init exp(s atan(raw / s)), (C, 3)."""
     shape = GaussianForm(*form)
     mu = torch.atan(raw_mu.to(dtype) / shape.mu_scale) * shape.mu_scale
     # Added as numbers: a tensor made from a list would be copied to the device, and waited for.
@@ -39,7 +39,7 @@ def gaussian_tables(
 
 
 def gaussian_slopes(raw_mu: Tensor, raw_sigma: Tensor, sigma: Tensor, form: Sequence[float]) -> tuple[Tensor, Tensor]:
-    """d mu / d raw_mu and d sigma / d raw_sigma of :func:`gaussian_tables`, (C, 3)."""
+    """Return d mu / d raw_mu and d sigma / d raw_sigma of :func:`gaussian_tables`, (C, 3)."""
     shape, dtype = GaussianForm(*form), sigma.dtype
     scale = _sigma_scale(raw_sigma, shape, dtype)
     slope_mu = 1 / (1 + (raw_mu.to(dtype) / shape.mu_scale) ** 2)
@@ -51,6 +51,15 @@ def _sigma_scale(raw_sigma: Tensor, shape: GaussianForm, dtype: torch.dtype) -> 
     return above.masked_fill(raw_sigma < 0, shape.sigma_scale_below)
 
 
-def gaussian(away: Tensor, mu: Tensor, sigma: Tensor) -> Tensor:
-    """(N, 3) sensitivities of points at signed distances (N,), of Gaussians (N, 3)."""
-    return torch.exp(-0.5 * ((away.unsqueeze(-1) - mu) / sigma) ** 2)
+def gaussian(distance: Tensor, mu: Tensor, sigma: Tensor) -> Tensor:
+    """Return exp(-(d - mu)² / (2 sigma²)), the sensitivity of a point at distance d from the centre of its instance.
+
+    Args:
+        distance: (...) d, signed, in instance lengths: within [-0.5, 0.5] inside the instance.
+        mu: Broadcastable to ``distance``, in instance lengths.
+        sigma: Broadcastable to ``distance``, in instance lengths, positive.
+
+    Returns:
+        (...), in (0, 1].
+    """
+    return torch.exp(-0.5 * ((distance - mu) / sigma) ** 2)

@@ -55,7 +55,7 @@ class TrainingStep(nn.Module):
 
 def ragged_targets(batch: Batch) -> RaggedTargets:
     """Give the ground truth of a batch as the loss takes it."""
-    return RaggedTargets(batch.segments, batch.labels, batch.segment_offsets)
+    return RaggedTargets(batch.segments, batch.labels, batch.video_offsets)
 
 
 class TrainingState:

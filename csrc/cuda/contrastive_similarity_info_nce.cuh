@@ -47,7 +47,7 @@ struct Lines {
     static constexpr std::int64_t kMost = 1 << 20;  // more than a tile has, less than an int holds
 };
 
-/// What a thread carries from global memory into the panels: one channel of every 16th row and key.
+/// What a thread copies from global memory into the panels: one channel of every 16th row and key.
 template <class Real>
 struct Carried {
     static constexpr int kApart = kContrastiveThreads / kStep;

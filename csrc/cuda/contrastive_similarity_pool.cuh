@@ -90,7 +90,7 @@ __global__ void __launch_bounds__(kContrastiveThreads)
             for (int i = 0; i < frames; ++i, x += in.channels) {
                 const Pack<Real, 4> weight = weights[i];
                 for (int k = 0; k < kChannels; ++k) {
-                    // What the mask leaves out may be NaN.
+                    // Masked frames may be NaN.
                     const bool there = first_channel + k * kContrastiveThreads < in.channels && weight.values[3] > 0;
                     const Real value = there ? as<Real>(x[k * kContrastiveThreads]) : Real(0);
                     for (int kind = 0; kind < 3; ++kind) sums[kind][k] += weight.values[kind] * value;

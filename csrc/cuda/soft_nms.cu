@@ -16,7 +16,7 @@
 namespace asl::cuda {
 namespace {
 
-constexpr std::int64_t kVoteBlocks = 2048;  // fill the device; how many rows there are only it knows
+constexpr std::int64_t kVoteBlocks = 2048;  // fill the device, which alone knows the number of rows
 
 template <class T>
 T* pointer(std::uintptr_t address) {

@@ -76,7 +76,7 @@ class Launch(NamedTuple):
         return str(self.kernel.fn.__name__)
 
     def features(self) -> frozenset[tuple[Any, ...]]:
-        """What the compiler gets to know of each argument and option."""
+        """Return what the compiler gets to know of each argument and option."""
         named = dict(zip(self.kernel.arg_names, self.arguments, strict=False)) | self.options
         constants = {parameter.name for parameter in self.kernel.params if parameter.is_constexpr}
         fixed = constants | set(self.options) - set(self.kernel.arg_names)
@@ -113,7 +113,7 @@ def launches(target: str, calls: Iterable[tuple[str, Callable[..., Any], tuple[A
 
 
 def plan(which: str) -> list[Launch]:
-    """The launches to compile: of each target the distinct ones of every kernel, or those that cover them."""
+    """Plan the launches to compile: of each target the distinct ones of every kernel, or those that cover them."""
     chosen: list[Launch] = []
     for target in TARGETS:
         kernels: dict[str, dict[frozenset[tuple[Any, ...]], Launch]] = {}
@@ -136,7 +136,7 @@ def local_memory(cubin: bytes) -> int | None:
 
 
 def compilations(chosen: Iterable[Launch]) -> Iterator[dict[str, Any]]:
-    """What the compiler makes of each launch."""
+    """Yield what the compiler makes of each launch."""
     for launch in chosen:
         driver.set_active(Elsewhere(launch.target))
         compiled = launch.kernel.run(*launch.arguments, grid=launch.grid, warmup=True, **launch.options)

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scenes of the contrastive loss and what every kernel of it is asked on them."""
+"""Scenes of the contrastive loss and the tests that every kernel of it answers on them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import NamedTuple, TypeVar
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -46,7 +48,7 @@ def scene(counts: tuple[int, ...], channels: int, dtype: torch.dtype = torch.flo
 
 
 def each_tensor(change: Callable[[Tensor], Tensor], given: Values) -> Values:
-    """The same with every tensor changed."""
+    """Change every tensor of the operands."""
     return given._make(change(x) if isinstance(x, Tensor) else x for x in given)
 
 
@@ -90,37 +92,61 @@ def compare(passes: Passes, given: Operands) -> BackwardOutputs:
     return grads
 
 
-def check_masked_frames_may_hold_anything(passes: Passes) -> None:
-    given = scene((5, 8), 9, seed=2)
-    grads = compare(passes, given._replace(features=torch.where(given.mask[..., None], given.features, torch.nan)))
-    assert torch.count_nonzero(grads.grad_features[~given.mask]) == 0
-
-
-def check_vectors_of_length_zero(passes: Passes) -> None:
-    given = scene((5, 8), 9, seed=3)
-    given.features[0, 5:25] = 0
-    assert all(bool(x.isfinite().all()) for x in compare(passes, given))
-
-
-def check_gradients_that_are_not_needed(passes: Passes) -> None:
-    """They are empty, the others have the bits they have when all are needed; an absent gradient counts as 0."""
-    given = each_tensor(lambda x: x.to(passes.device), scene((5, 6), 8))
-    found = passes.forward(given)
-    torch.testing.assert_close(found.total, given.weight * found.loss)
-    through_total = given.backward(found, grad_total=found.loss, grad_loss=None)
-    whole = passes.backward(through_total)
-    features = passes.backward(through_total._replace(need_gaussians=False))
-    gaussians = passes.backward(through_total._replace(need_features=False))
-    assert [x.shape for x in (features.grad_mu, features.grad_sigma, gaussians.grad_features)] == [(0,)] * 3
-    assert torch.equal(features.grad_features, whole.grad_features)
-    assert torch.equal(gaussians.grad_mu, whole.grad_mu) and torch.equal(gaussians.grad_sigma, whole.grad_sigma)
-    alone = passes.backward(given.backward(found, grad_total=None, grad_loss=found.loss))
-    for one, other in zip(alone, whole, strict=True):
-        torch.testing.assert_close(one * given.weight, other)
-
-
 def run(passes: Passes, count: int) -> list[Tensor]:
     """Results and gradients of two videos of ``count`` instances."""
     given = each_tensor(lambda x: x.to(passes.device), scene((count, count), 6))
     found = passes.forward(given)
     return [*found, *passes.backward(given.backward(found, grad_total=found.total, grad_loss=None))]
+
+
+def check_buffers_grow_linearly(passes: Passes, fence: Callable[[], AbstractContextManager[list[Tensor]]]) -> None:
+    """Assert that memory is linear in the number of instances."""
+    sizes = []
+    for count in (2, 4, 8):
+        with fence() as buffers:
+            run(passes, count)
+        sizes.append(sum(buffer.numel() for buffer in buffers))
+    assert sizes[2] - sizes[1] <= 2.2 * (sizes[1] - sizes[0])
+
+
+class SharedTests:
+    """Tests of any implementation; a test module hands its launchers to them in the fixture ``passes``."""
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+    def test_equals_the_reference(self, passes: Passes, dtype: torch.dtype) -> None:
+        compare(passes, scene((5, 0, 8), 40, dtype))
+
+    @pytest.mark.parametrize("delta", [0.0, 0.45])
+    @pytest.mark.parametrize("temperature", [0.01, 1.0])
+    def test_ranges_and_temperatures(self, passes: Passes, delta: float, temperature: float) -> None:
+        compare(passes, scene((6, 7), 5, seed=1)._replace(temperature=temperature, delta=delta))
+
+    @pytest.mark.parametrize("count", [0, 1])
+    def test_few_instances(self, passes: Passes, count: int) -> None:
+        compare(passes, scene((0, count), 20, seed=4))
+
+    def test_masked_frames_may_hold_anything(self, passes: Passes) -> None:
+        given = scene((5, 8), 9, seed=2)
+        grads = compare(passes, given._replace(features=torch.where(given.mask[..., None], given.features, torch.nan)))
+        assert torch.count_nonzero(grads.grad_features[~given.mask]) == 0
+
+    def test_vectors_of_length_zero(self, passes: Passes) -> None:
+        given = scene((5, 8), 9, seed=3)
+        given.features[0, 5:25] = 0
+        assert all(bool(x.isfinite().all()) for x in compare(passes, given))
+
+    def test_gradients_that_are_not_needed(self, passes: Passes) -> None:
+        """They are empty, the others have the bits they have when all are needed; an absent gradient counts as 0."""
+        given = each_tensor(lambda x: x.to(passes.device), scene((5, 6), 8))
+        found = passes.forward(given)
+        torch.testing.assert_close(found.total, given.weight * found.loss)
+        through_total = given.backward(found, grad_total=found.loss, grad_loss=None)
+        whole = passes.backward(through_total)
+        features = passes.backward(through_total._replace(need_gaussians=False))
+        gaussians = passes.backward(through_total._replace(need_features=False))
+        assert [x.shape for x in (features.grad_mu, features.grad_sigma, gaussians.grad_features)] == [(0,)] * 3
+        assert torch.equal(features.grad_features, whole.grad_features)
+        assert torch.equal(gaussians.grad_mu, whole.grad_mu) and torch.equal(gaussians.grad_sigma, whole.grad_sigma)
+        alone = passes.backward(given.backward(found, grad_total=None, grad_loss=found.loss))
+        for one, other in zip(alone, whole, strict=True):
+            torch.testing.assert_close(one * given.weight, other)

@@ -10,7 +10,7 @@ Features = frozenset[tuple[Any, ...]]
 
 
 def covering(candidates: Iterable[Features]) -> list[Features]:
-    """Some of ``candidates`` that hold every feature of any of them, each time the one that adds most."""
+    """Choose ``candidates`` that hold every feature of any of them, each time the one that adds most."""
     left, chosen = list(candidates), []
     missing = frozenset[tuple[Any, ...]]().union(*left)
     while missing:

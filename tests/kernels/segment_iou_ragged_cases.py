@@ -51,15 +51,15 @@ def segments(count: int, seed: int, dtype: torch.dtype = torch.float32) -> Tenso
 def batch(
     counts: Counts = COUNTS, distance: bool = True, dtype: torch.dtype = torch.float32, spare: int = 7, seed: int = 0
 ) -> Operands:
-    """``spare`` places more than there are pairs, or so many fewer."""
-    a_offsets, b_offsets = (torch.tensor([0, *(n[side] for n in counts)]).cumsum(0) for side in (0, 1))
-    a, b = segments(int(a_offsets[-1]), seed, dtype), segments(int(b_offsets[-1]), seed + 1, dtype)
+    """Make videos with ``spare`` places more than there are pairs, or so many fewer."""
+    a_video_offsets, b_video_offsets = (torch.tensor([0, *(n[side] for n in counts)]).cumsum(0) for side in (0, 1))
+    a, b = segments(int(a_video_offsets[-1]), seed, dtype), segments(int(b_video_offsets[-1]), seed + 1, dtype)
     pairs = sum(n * m for n, m in counts)
     return Operands(
         a=a,
         b=b,
-        a_video_offsets=a_offsets,
-        b_video_offsets=b_offsets,
+        a_video_offsets=a_video_offsets,
+        b_video_offsets=b_video_offsets,
         max_pairs=max(pairs + spare, 0),
         distance=distance,
     )

@@ -22,7 +22,7 @@ Run = Callable[..., Padded]
 
 
 def runner(function: Run, device: torch.device) -> Run:
-    """``function`` for CPU tensors, computed on ``device``, with CPU results."""
+    """Make ``function`` take CPU tensors, computed on ``device``, with CPU results."""
 
     def run(given: Operands) -> Padded:
         found = function(Operands(*(x.to(device) if isinstance(x, Tensor) else x for x in given)))
@@ -115,7 +115,7 @@ CASES = [
 
 
 def compare(arguments: Arguments, run: Run) -> None:
-    """The same rows, scores and padding, bit for bit; voted segments up to the order in which float64 is summed."""
+    """Assert the same rows, scores and padding, bit for bit; voted segments up to the order of float64 sums."""
     expected = _dispatch.load("soft_nms", "reference")(arguments)
     found = run(arguments)
     for one, other in zip(found, expected, strict=True):
@@ -130,7 +130,7 @@ GOLDEN = ("soft_nms_n64", "soft_nms_n500", "soft_nms_edge", "batched_nms_c20_n30
 
 
 def golden(name: str, most: int = 3) -> Iterator[Arguments]:
-    """Some configurations of the golden files that tests/ops/test_soft_nms.py compares with ActionFormer's results."""
+    """Read some configurations of golden files that tests/ops/test_soft_nms.py compares with ActionFormer's results."""
     data = golden_arrays(name)
     configs = json.loads(str(data["configs"]))
     for config in configs[:: -(-len(configs) // most)]:
@@ -153,7 +153,7 @@ def golden(name: str, most: int = 3) -> Iterator[Arguments]:
 
 
 def compare_not_finite(run: Run) -> None:
-    """A NaN score is never kept; a NaN segment overlaps nothing and votes for nothing; infinity is the largest."""
+    """Assert that a NaN score is never kept, a NaN segment overlaps nothing and has no vote, infinity is largest."""
     nan, inf = math.nan, math.inf
     segments = torch.tensor([[0.0, 10], [nan, 9], [1.0, nan], [0.0, 8], [nan, nan], [40.0, 50.0]])
     scores = torch.tensor([0.9, 0.8, 0.7, nan, 0.6, inf])

@@ -80,7 +80,7 @@ def test_a_read_is_noticed() -> None:
 
 @pytest.fixture(params=KERNELS if torch.cuda.is_available() else [], ids="-".join)
 def on_gpu(request: pytest.FixtureRequest) -> Iterator[str]:
-    """An op whose implementation on the GPU is forced to one of its kernels."""
+    """Return an op whose implementation on the GPU is forced to one of its kernels."""
     op, name = request.param
     choice = _dispatch.choose(op, "cuda", name)
     if choice.implementation is None:

@@ -32,14 +32,14 @@ def implementation(request: pytest.FixtureRequest) -> Iterator[str]:
 def definition(
     features: Tensor, lengths: list[int], targets: RaggedTargets, mu: Tensor, sigma: Tensor, delta: float, tau: float
 ) -> Tensor:
-    """method: four steps, one instance and one frame at a time."""
+    """Take the method's four steps, one instance and one frame at a time."""
 
     def p(kind: int, label: int, distance: float) -> Tensor:
         return torch.exp(-((distance - mu[label, kind]) ** 2) / (2 * sigma[label, kind] ** 2))
 
     anchors, backgrounds = [], []
     for video, count in enumerate(lengths):
-        for g in range(int(targets.offsets[video]), int(targets.offsets[video + 1])):
+        for g in range(int(targets.video_offsets[video]), int(targets.video_offsets[video + 1])):
             start, end = targets.segments[g].tolist()
             label, centre, length = int(targets.labels[g]), (start + end) / 2, end - start
             inside = [t for t in range(count) if start <= t <= end]
@@ -100,7 +100,7 @@ def operands(
         mask=mask,
         segments=targets.segments,
         labels=targets.labels,
-        video_offsets=targets.offsets,
+        video_offsets=targets.video_offsets,
         mu=mu,
         sigma=sigma,
         base=base,
@@ -341,7 +341,9 @@ def test_bad_arguments() -> None:
     with pytest.raises(ValueError, match=r"labels must lie in \[0, 3\], got 1 to 4"):
         contrastive_similarity_loss(features, mask, targets._replace(labels=targets.labels + 1), mu, sigma)
     with pytest.raises(ValueError, match=r"offsets must rise from 0 to 8, got \[0, 5, 5, 7\]"):
-        contrastive_similarity_loss(features, mask, targets._replace(offsets=torch.tensor([0, 5, 5, 7])), mu, sigma)
+        contrastive_similarity_loss(
+            features, mask, targets._replace(video_offsets=torch.tensor([0, 5, 5, 7])), mu, sigma
+        )
     with pytest.raises(TypeError, match="int64"):
         add_contrastive_similarity_loss(torch.tensor(1), 0.3, features, mask, targets, mu, sigma)
     with pytest.raises(ValueError, match=r"base must be a scalar, got \(1,\)"):

@@ -67,7 +67,7 @@ def a_checkpoint() -> dict[str, Any]:
 
 
 def assert_refused_or_harmless(path: Path, content: dict[str, Any]) -> bool:
-    """The file is refused by name, or gives what was written; True where it is refused."""
+    """Check that the file is refused by name, or gives what was written; True where it is refused."""
     try:
         found = load_checkpoint(path)
     except CheckpointError as error:

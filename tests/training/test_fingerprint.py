@@ -34,7 +34,7 @@ def changed(
     features: Callable[[str, np.ndarray], np.ndarray] = lambda name, array: array,
     names: tuple[str, ...] = ("class 0", "class 1"),
 ) -> DatasetBundle:
-    """The tiny data set with other training videos, features or names of classes."""
+    """Make the tiny data set with other training videos, features or names of classes."""
     bundle = replace(tiny_bundle(), synthetic=False)
     train = videos(list(bundle.train.videos))
     store = InMemoryFeatureStore(
@@ -50,12 +50,12 @@ def changed(
 
 
 def moved(videos: list[Video]) -> list[Video]:
-    """The same videos, one boundary moved by a millisecond."""
+    """Return the same videos, one boundary moved by a millisecond."""
     return [*videos[:-1], replace(videos[-1], segments_sec=videos[-1].segments_sec + [[0, 0], [0, 1e-3]])]
 
 
 def nudged(name: str, array: np.ndarray) -> np.ndarray:
-    """The same features, one value of the last test video another."""
+    """Return the same features, one value of the last test video another."""
     array = array.copy()
     array[-1, -1] += name == "video8"
     return array

@@ -39,14 +39,14 @@ time.sleep(600)
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    """A finished run of seed 1."""
+    """Make a finished run of seed 1."""
     folder = RunFolder(tmp_path / "run")
     assert main([*WORDS, "--seed", "1", "--output", str(folder.path)]) == 0
     return folder
 
 
 def seed_of(folder: Path) -> int | None:
-    """The seed of the whole run in a folder, None where there is none."""
+    """Return the seed of the whole run in a folder, None where there is none."""
     found = RunFolder(folder)
     if not found.holds_a_run:
         return None
@@ -138,7 +138,7 @@ def test_results_of_fewer_epochs_are_not_taken_for_those_of_more(
 
 @pytest.fixture
 def holder(run: RunFolder) -> Iterator[subprocess.Popen[str]]:
-    """A process that holds the lock of the run."""
+    """Start a process that holds the lock of the run."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(run.path)], env=environment, stdout=subprocess.PIPE, text=True

@@ -31,7 +31,7 @@ EXAMPLES: dict[str, Callable[[torch.Generator], Operands]] = {
 
 
 def arguments(op: str, device: torch.device | str = "cpu", seed: int = 0) -> Operands:
-    """The operands of one call of ``op`` on ``device``; the same values on every device."""
+    """Return the operands of one call of ``op`` on ``device``; the same values on every device."""
 
     def placed(value: Any) -> Any:
         if not isinstance(value, Tensor):

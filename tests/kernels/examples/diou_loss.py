@@ -10,7 +10,7 @@ from tests.kernels.examples._scene import POINTS, Call, Size
 
 
 def diou(generator: torch.Generator) -> Operands:
-    """Weighted mean; nobody asks for the gradient of the target."""
+    """Weighted mean; the target needs no gradient."""
     pred, target = (torch.rand(POINTS, 2, generator=generator) * 9 for _ in range(2))
     return Operands(
         pred=pred.requires_grad_(),
@@ -28,7 +28,16 @@ EXAMPLES = {"diou_loss": diou}
 
 
 def calls(size: Size) -> list[Call]:
-    """With all that is optional."""
+    """Give all that is optional."""
     pairs, weights = torch.ones(size.rows, 2, dtype=size.dtype), torch.ones(size.rows, dtype=size.dtype)
-    given = Operands(pairs, pairs, weights, "mean", 1e-8, need_pred=True, need_target=True, need_weights=True)
+    given = Operands(
+        pred=pairs,
+        target=pairs,
+        weights=weights,
+        reduction="mean",
+        eps=1e-8,
+        need_pred=True,
+        need_target=True,
+        need_weights=True,
+    )
     return [Call(f"diou-mean-{size.name}", "diou_loss", given)]

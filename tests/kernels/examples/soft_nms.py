@@ -23,7 +23,14 @@ def nms(generator: torch.Generator) -> Operands:
     count = 90
     boundaries, scores = segments(generator, count), torch.rand(count, generator=generator)
     labels, video = (torch.randint(0, high, (count,), generator=generator) for high in (3, 2))
-    return Operands(boundaries, scores, labels, video.sort().values, method="gaussian", **OPTIONS)
+    return Operands(
+        segments=boundaries,
+        scores=scores,
+        labels=labels,
+        video_index=video.sort().values,
+        method="gaussian",
+        **OPTIONS,
+    )
 
 
 EXAMPLES = {"soft_nms": nms}
@@ -36,6 +43,13 @@ def calls(size: Size) -> list[Call]:
     ids = torch.zeros(size.rows, dtype=torch.int64)
     found = []
     for number, (labels, videos) in enumerate(((None, ids), (ids, None), (ids, ids))):
-        given = Operands(torch.ones(size.rows, 2), torch.ones(size.rows), labels, videos, METHODS[number], **OPTIONS)
+        given = Operands(
+            segments=torch.ones(size.rows, 2),
+            scores=torch.ones(size.rows),
+            labels=labels,
+            video_index=videos,
+            method=METHODS[number],
+            **OPTIONS,
+        )
         found.append(Call(f"soft-nms-{number}", "soft_nms", given._replace(max_segments=200, keep_best=number != 1)))
     return found
