@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from asl_fast.command_line.errors import if_stopped, run_command
 from asl_fast.command_line.options import read_options
@@ -22,6 +22,9 @@ from asl_fast.wording import printable
 if TYPE_CHECKING:
     from asl_fast.detection.run import Found
     from asl_fast.detection.trained import TrainedDetector
+
+
+_NOTES_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,21 @@ class Arguments:
         batch_size: Recordings per batch.
         checkpoint: Which checkpoint of the run folder: of the last epoch, or of the one that scored best.
         device: "auto", "cpu", "cuda" or "cuda:N"; "auto" takes a GPU where there is one.
-        fps: Frames per second of the recordings; as in training unless given.
+        fps: Frames per second of the recordings: one number, or a JSON {"name": number} or CSV file of them. Unless
+            given, as in training, where each recording is known or all had one rate.
         strict: Stop at a recording that cannot be used instead of leaving it out.
         durations: Lengths of the recordings as JSON {"name": seconds}; from the number of features unless given.
+        score_threshold: Candidates must score more; this and what follows is as in training unless given.
+        candidates_per_level: Best-scoring (point, class) pairs kept per recording and level.
+        min_length_grid: Candidates must be longer, in grid steps.
+        nms: How overlapping detections are suppressed.
+        nms_sigma: Width of the Gaussian decay.
+        nms_iou_threshold: tIoU from which "linear" decays and "hard" removes.
+        min_score: Detections whose decayed score falls below are dropped, except the best of each class;
+            --score-threshold drops that one too.
+        max_segments: Detections kept per recording.
+        class_agnostic: Whether to suppress across classes.
+        voting_threshold: Average boundaries over candidates of at least this tIoU; "off" does not.
     """
 
     run: Path
@@ -47,9 +62,32 @@ class Arguments:
     batch_size: int = 4
     checkpoint: Literal["last", "best"] = "last"
     device: str = "auto"
-    fps: float | None = None
+    fps: str | None = None
     strict: bool = False
     durations: Path | None = None
+    score_threshold: float | None = None
+    candidates_per_level: int | None = None
+    min_length_grid: float | None = None
+    nms: Literal["as-trained", "gaussian", "linear", "hard", "none"] = "as-trained"
+    nms_sigma: float | None = None
+    nms_iou_threshold: float | None = None
+    min_score: float | None = None
+    max_segments: int | None = None
+    class_agnostic: Literal["as-trained", "yes", "no"] = "as-trained"
+    voting_threshold: float | Literal["off"] | None = None
+
+    def post_processing(self) -> dict[str, Any]:
+        """Return what replaces the run's post-processing, by the names of `asl_fast.models.config.InferenceConfig`."""
+        numbers = ("score_threshold", "candidates_per_level", "min_length_grid", "nms_sigma", "nms_iou_threshold")
+        chosen = {name: getattr(self, name) for name in (*numbers, "min_score", "max_segments")}
+        found = {name: value for name, value in chosen.items() if value is not None}
+        if self.nms != "as-trained":
+            found["nms"] = self.nms
+        if self.class_agnostic != "as-trained":
+            found["class_agnostic"] = self.class_agnostic == "yes"
+        if self.voting_threshold is not None:
+            found["voting_threshold"] = None if self.voting_threshold == "off" else self.voting_threshold
+        return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,17 +103,24 @@ def _detect(chosen: Arguments) -> int:
             raise ValueError("--features needs at least one file or folder")
         _check_output(chosen.output)
 
+        from asl_fast.detection.rates import read_rates
         from asl_fast.detection.recordings import open_recordings, read_durations
         from asl_fast.detection.run import detect_recordings, write_found
         from asl_fast.detection.trained import load_trained
         from asl_fast.training.distributed import start_processes
 
+        fps = None if chosen.fps is None else read_rates(chosen.fps)
         device = start_processes(chosen.device).device
         trained = load_trained(chosen.run, checkpoint=chosen.checkpoint, device=device)
+        trained = trained.with_post_processing(**chosen.post_processing())
         durations_sec = None if chosen.durations is None else read_durations(chosen.durations)
-        recordings = open_recordings(chosen.features, trained.dataset, fps=chosen.fps, durations_sec=durations_sec)
+        recordings = open_recordings(chosen.features, trained.dataset, fps=fps, durations_sec=durations_sec)
         found = detect_recordings(trained, recordings, batch_size=chosen.batch_size, strict=chosen.strict)
     write_found(chosen.output, found, trained)
+    for note in recordings.notes[:_NOTES_SHOWN]:
+        print(f"warning: {note}", file=sys.stderr)
+    if more := recordings.notes[_NOTES_SHOWN:]:
+        print(f"warning: {len(more)} more of these", file=sys.stderr)
     _report(found, trained, chosen.output)
     if found.skipped:
         first = next(iter(found.skipped.values()))
@@ -99,7 +144,14 @@ def _report(found: Found, trained: TrainedDetector, output: Path) -> None:
     print(f"{count} detections in {len(found.detections)} recordings ({seconds:.0f} s), written to {output}")
     if trained.dataset["synthetic"]:
         print("the detector was trained on synthetic data: these are no detections of real actions")
-    name, detections = next(iter(found.detections.items()))
+    if not count:
+        print(
+            f"warning: no detection in any recording: nothing scores {trained.config.inference.min_score} or more; is "
+            "the detector trained, and are these features like those it was trained on?",
+            file=sys.stderr,
+        )
+        return
+    name, detections = next((name, each) for name, each in found.detections.items() if len(each.scores))
     print(f"the first in {printable(name)}:")
     rows = zip(detections.segments[:5].tolist(), detections.labels.tolist(), detections.scores.tolist(), strict=False)
     for (start, end), label, score in rows:

@@ -25,6 +25,7 @@ from asl_fast.evaluation.mean_ap import MeanAveragePrecision
 from asl_fast.evaluation.protocols import (
     Measure,
     Protocol,
+    ProtocolResult,
     evaluate_protocol,
     get_protocol,
     run_protocol,
@@ -45,12 +46,14 @@ class Arguments:
         run: A run folder of train; its evaluation.json is written anew.
         ground_truth: Ground truth as ActivityNet-style JSON, or the CSV of EPIC-KITCHENS-100.
         predictions: Detections as ActivityNet-style JSON.
-        tiou: Thresholds: first:last:step as 0.3:0.7:0.1, or a list as 0.3,0.5,0.7.
+        tiou: Thresholds: first:last:step as 0.3:0.7:0.1, or a list as 0.3,0.5,0.7; the decimal numbers, where public
+            evaluators, and --protocol like them, have 0.30000000000000004 for the third of 0.1:0.5:0.1.
         subset: The subset of the ground truth to score; the protocol's, or the only one that has annotations, unless
             given.
         protocol: A benchmark's rules: thumos14, multithumos, charades, ego4d-mq, epic100-verb, activitynet13, ...
         convention: Where evaluators differ: default, published, activitynet, epic, ego4d, actionformer, opentad,
-            opentad-epic.
+            opentad-epic. By the first two, equal scores rank by video name, then by earlier start, then by earlier end,
+            so that the order of a file does not matter; by the others as the public evaluator's sort leaves them.
         per_class: Also print every class.
         strict: Stop at the first unusable entry of a file instead of leaving it out with a warning.
         analyse: Also say what kinds of mistakes cost how much, and which annotations are found (tIoU 0.5).
@@ -108,6 +111,8 @@ def evaluate(arguments: Arguments) -> str:
         strict=arguments.strict,
         warn=_warn,
     )
+    for line in inputs.differences:
+        print(f"warning: {line}", file=sys.stderr)
     protocol = replace(protocol, excluded_videos=(*protocol.excluded_videos, *inputs.excluded))
     if inputs.nouns is None:
         result = evaluate_protocol(protocol, inputs.annotations, inputs.detections, videos=inputs.videos)
@@ -115,11 +120,13 @@ def evaluate(arguments: Arguments) -> str:
         result = evaluate_verbs_and_nouns(
             inputs.annotations, inputs.detections, inputs.nouns, convention=protocol.convention
         )
+    _check_something_scored(result, predictions_path)
     record = result.as_dict() | {
         "ground_truth": str(ground_truth_path),
         "predictions": str(predictions_path),
         "skipped": inputs.skipped,
         "left_out": inputs.left_out,
+        "differences": list(inputs.differences),
     }
     text = result_table(result, per_class=arguments.per_class)
     if arguments.analyse:
@@ -135,6 +142,16 @@ def evaluate(arguments: Arguments) -> str:
         assert isinstance(main_measure, MeanAveragePrecision)
         write_text(arguments.csv, class_csv(main_measure))
     return text
+
+
+def _check_something_scored(result: ProtocolResult, predictions: Path) -> None:
+    counts = [each for each in result.measures.values() if isinstance(each, MeanAveragePrecision)]
+    if not any(each.num_predictions for each in counts):
+        raise ValueError(
+            f"{predictions}: none of its detections is scored; {result.num_excluded_predictions} lie in videos that "
+            f"protocol {result.protocol.name!r} leaves out, {counts[0].num_ignored_predictions} are of classes without "
+            "annotation"
+        )
 
 
 def parse_thresholds(text: str) -> tuple[float, ...]:

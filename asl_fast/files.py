@@ -6,6 +6,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import csv
+import errno
 import gc
 import gzip
 import io
@@ -48,10 +49,19 @@ def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
         _sync_folder(path.parent)
     except OSError as error:
         kept = "; what it held before is intact" if path.exists() else ""
-        raise type(error)(f"cannot write {path}: {error.strerror or error}{kept}") from None
+        raise type(error)(f"cannot write {path}: {error.strerror or error}{kept}{remedy(error)}") from None
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def remedy(error: OSError) -> str:
+    """Say, after a semicolon, what to do about a file that cannot be written; nothing where the cause says it."""
+    if error.errno in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)):
+        return "; free some space or choose another folder"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "; choose a folder that can be written"
+    return ""
 
 
 def _sync_folder(path: Path) -> None:

@@ -19,14 +19,14 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Write out what would steer a terminal instead of being shown: ``\\x1b`` for an escape character.
+    r"""Write out what would steer a terminal instead of being shown: ``\x1b`` for an escape character.
 
     Names in files are anybody's text. Control characters, marks that reverse the direction of writing, line separators
     and halves of surrogate pairs are written as Python writes them; all other text stays.
 
     Args:
         text: What is to be shown.
-        keep: Characters that stay although they are such: ``"\\n"`` for text of several lines.
+        keep: Characters that stay although they are such: ``"\n"`` for text of several lines.
     """
     if text.isprintable():
         return text

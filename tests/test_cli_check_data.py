@@ -23,7 +23,7 @@ def check(capsys: pytest.CaptureFixture[str], root: Path, *words: str, dataset: 
 
 
 def problems(out: str) -> list[str]:
-    """Reports' problems, each as one line."""
+    """List the problems of reports, each as one line."""
     blocks = out.split("PROBLEM  ")[1:]
     return [" ".join(block.split("\nnote ")[0].split()) for block in blocks]
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -112,6 +113,25 @@ def test_numbers(value: Any, expected: float) -> None:
 def test_what_is_no_number(value: Any) -> None:
     with pytest.raises(ValueError, match=r"^here: expected a number, found "):
         number(value, "here")
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [(errno.ENOSPC, "; free some space"), (errno.EROFS, "; choose a folder that can be written"), (errno.ENOENT, "")],
+)
+def test_a_file_that_cannot_be_written_comes_with_a_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, advice: str
+) -> None:
+    def failing(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", failing)
+    path = tmp_path / "file.txt"
+    with pytest.raises(OSError) as caught:
+        write_text(path, "x")
+    assert str(caught.value).startswith(f"cannot write {path}: {os.strerror(number)}{advice}")
+    assert bool(advice) == (";" in str(caught.value))
+    assert os.listdir(tmp_path) == []
 
 
 def test_text_that_needs_a_pair_of_escapes(tmp_path: Path) -> None:

@@ -68,7 +68,9 @@ def open_source(
     Args:
         name: One of ``DATASETS``.
         data_root: Where its files lie.
-        annotations, features, manifest: Of a data set with feature files, see `load_video_benchmark`.
+        annotations: Of a data set with feature files, see `load_video_benchmark`.
+        features: Likewise.
+        manifest: Likewise.
         strict: Stop at the first annotation or recording that cannot be used.
         settings: Those that its entry names.
 

@@ -58,7 +58,8 @@ class DataSource:
         """Make the data set ready for training, without the videos whose features cannot be used.
 
         Args:
-            max_length, truncation_threshold: Of the training crops, see `DetectionDataset`.
+            max_length: Longest training crop, see `DetectionDataset`.
+            truncation_threshold: Likewise of the training crops.
             verify: Read every feature file once, so that damaged ones are found before training begins.
             seed: Seed of the training crops.
             strict: Stop at the first unusable video instead of skipping it with a counted warning.

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,9 @@ from asl_fast.data.features.packed_store import is_packed
 from asl_fast.data.features.store import NamedFeatureStore, check_features
 from asl_fast.data.grid import FeatureGrid
 from asl_fast.data.transform import FeatureTransform
+from asl_fast.detection.rates import Rates, check_rates, known_rates, measured_rate
 from asl_fast.files import number, read_json
+from asl_fast.wording import examples
 
 Array = NDArray[np.float32]
 
@@ -34,10 +36,12 @@ class Recordings:
     Attributes:
         names: Names of the recordings, sorted.
         load: Reads a recording by name into a sample, whose segments and labels are empty.
+        notes: What was assumed, or does not fit together, in words; more come with what is loaded.
     """
 
     names: tuple[str, ...]
     load: Callable[[str], Sample]
+    notes: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -47,7 +51,7 @@ def open_recordings(
     paths: Sequence[Path],
     dataset: Mapping[str, Any],
     *,
-    fps: float | None = None,
+    fps: Rates | None = None,
     durations_sec: Mapping[str, float] | None = None,
 ) -> Recordings:
     """Find the recordings at the given paths.
@@ -57,12 +61,15 @@ def open_recordings(
             several paths are extractors to be put side by side, in training order. Runs on raw signals (hapt) also take
             the recordings as downloaded: their folder, the zip, or one ``acc_*.txt``.
         dataset: What the run knows of its data set.
-        fps: Frames per second of the recordings; None means those of the training data.
+        fps: Frames per second of the recordings, of all or by name. Otherwise a recording that training knew has the
+            rate that it had there; any other one that of the training videos if it was the same for all, or the one
+            that its length in ``durations_sec`` shows.
         durations_sec: Lengths by name; None derives them from the number of feature vectors.
 
     Raises:
         FileNotFoundError: When a path does not exist or holds nothing to read.
-        ValueError: Naming the file, for features that the detector cannot take.
+        ValueError: Naming the file, for features that the detector cannot take; naming recordings whose frame rate is
+            not known.
     """
     for path in paths:
         if not path.exists():
@@ -73,8 +80,26 @@ def open_recordings(
     names, read = arrays
     if not names:
         raise FileNotFoundError(f"{', '.join(map(str, paths))}: no recording found")
-    prepare = _preparation(dataset, fps, durations_sec or {})
-    return Recordings(tuple(sorted(names)), lambda name: prepare(name, read(name)))
+    names, durations, notes = tuple(sorted(names)), durations_sec or {}, list[str]()
+    rates = known_rates(names, dataset, fps)
+    manifest = None if dataset["manifest"] is None else FeatureManifest(**dataset["manifest"])
+    if manifest is None:
+        prepare = _on_a_grid(FeatureGrid(**dataset["grid"]), rates, durations, notes)
+    else:
+        timed = manifest.stride_frame is not None
+        if timed and manifest.fps is None:
+            check_rates(names, rates, dataset, durations)
+            if fps is None and "frame_rates" not in dataset:
+                notes.append(
+                    f"the run does not say which frame rates its videos had; {dataset['grid']['fps']:g} is assumed for "
+                    "all recordings, --fps gives others"
+                )
+        elif fps is not None and (not timed or manifest.is_in_seconds):
+            notes.append("--fps changes nothing: this run's features are counted in seconds or spread over a recording")
+        prepare = _by_manifest(manifest, rates, fps, durations, notes)
+    if isinstance(fps, Mapping) and (without := [name for name in names if name not in fps]):
+        notes.append(f"--fps has no rate for {examples(without)}: as in training")
+    return Recordings(names, lambda name: prepare(name, read(name)), notes)
 
 
 def read_durations(path: Path) -> dict[str, float]:
@@ -151,31 +176,64 @@ def _arrays_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS)
 
 
-def _preparation(
-    dataset: Mapping[str, Any], fps: float | None, durations_sec: Mapping[str, float]
+def _on_a_grid(
+    typical: FeatureGrid, rates: Mapping[str, float], durations_sec: Mapping[str, float], notes: list[str]
 ) -> Callable[[str, Array], Sample]:
-    """Make what turns a (T, D) array into a sample with its grid and duration."""
-    typical = FeatureGrid(**dataset["grid"])
-    manifest = None if dataset["manifest"] is None else FeatureManifest(**dataset["manifest"])
+    """Make what turns a (T, D) array into a sample, where all training videos lay on one grid."""
+
+    def prepare(name: str, features: Array) -> Sample:
+        grid = replace(typical, fps=rates.get(name, typical.fps))
+        return _sample(name, features, grid, grid.covered_sec(len(features)), durations_sec.get(name), notes)
+
+    return prepare
+
+
+def _by_manifest(
+    manifest: FeatureManifest,
+    rates: Mapping[str, float],
+    given: Rates | None,
+    durations_sec: Mapping[str, float],
+    notes: list[str],
+) -> Callable[[str, Array], Sample]:
+    """Make what turns a (T, D) array into a sample, by a manifest and each recording's own rate."""
+    timed = manifest.stride_frame is not None
+    if timed and manifest.fps is not None and not manifest.is_in_seconds and given is not None:
+        fallback = manifest.fps
+        own = replace(manifest, fps=None)  # features of recordings at another rate than those of training
+    else:
+        fallback, own = None, manifest
 
     def prepare(name: str, features: Array) -> Sample:
         duration = durations_sec.get(name)
-        if manifest is None:
-            grid = typical if fps is None else replace(typical, fps=fps)
-            covered = grid.covered_sec(len(features))
-        else:
-            if manifest.stride_frame is None and duration is None:
-                raise ValueError(f"{name}: these features have no fixed stride, so its length is needed: --durations")
-            video = Video(name, "", duration or 1.0, np.empty((0, 2)), np.empty(0, np.int64), fps or typical.fps)
-            covered = manifest.extracted_grid(video, len(features)).covered_sec(len(features))
-            features, grid = manifest.prepare(video, features)
-        return Sample(
-            video_id=name,
-            features=torch.tensor(features, dtype=torch.float32),
-            segments=torch.empty(0, 2),
-            labels=torch.empty(0, dtype=torch.int64),
-            duration_sec=covered if duration is None else duration,
-            grid=grid,
-        )
+        if not timed and duration is None:
+            raise ValueError(f"{name}: these features have no fixed stride, so its length is needed: --durations")
+        rate = rates.get(name)
+        if fallback is not None and isinstance(given, Mapping) and name not in given:
+            rate = fallback
+        if rate is None and timed and own.fps is None:
+            assert duration is not None, "checked before anything was read"
+            rate = measured_rate(len(features), duration, own)
+        video = Video(name, "", duration or 1.0, np.empty((0, 2)), np.empty(0, np.int64), rate)
+        covered = own.extracted_grid(video, len(features)).covered_sec(len(features))
+        features, grid = own.prepare(video, features)
+        return _sample(name, features, grid, covered, duration, notes)
 
     return prepare
+
+
+def _sample(
+    name: str, features: Array, grid: FeatureGrid, covered_sec: float, duration_sec: float | None, notes: list[str]
+) -> Sample:
+    if duration_sec is not None and abs(covered_sec - duration_sec) > max(3.0, 0.1 * duration_sec):
+        notes.append(
+            f"{name}: its features cover {covered_sec:.1f} s at {grid.fps:g} frames per second, but --durations says "
+            f"{duration_sec:.1f} s; is its rate {grid.fps * covered_sec / duration_sec:.3g}? --fps sets it"
+        )
+    return Sample(
+        video_id=name,
+        features=torch.tensor(features, dtype=torch.float32),
+        segments=torch.empty(0, 2),
+        labels=torch.empty(0, dtype=torch.int64),
+        duration_sec=covered_sec if duration_sec is None else duration_sec,
+        grid=grid,
+    )

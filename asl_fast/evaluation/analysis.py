@@ -19,9 +19,10 @@ from asl_fast.evaluation.matching import candidate_pairs, match_segments, tempor
 from asl_fast.evaluation.problem import IntArray, Problem, build_problem
 
 KINDS = ("true positive", "double detection", "wrong label", "localization", "confusion", "background")
-"""double detection: right class, IoU >= threshold with an annotation that a better prediction took; wrong label:
-IoU >= threshold with another class; localization: right class, IoU >= 0.1; confusion: another class, IoU >= 0.1;
-background: everything else."""
+"""What a prediction is that found no annotation is decided by the annotation of its video that it overlaps most, of any
+class (at equal IoU one of its own class): double detection: its own class, IoU >= threshold (a better prediction took
+that one); wrong label: another class, IoU >= threshold; localization: its own class, IoU >= 0.1; confusion: another
+class, IoU >= 0.1; background: everything else."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Kind:
 
     Attributes:
         name: One of :data:`KINDS`.
-        share: Its share of the best G, 2G, ... predictions, G = number of annotations.
+        share: Its share of the first G, second G, ... predictions: of every class j with N_j annotations the best N_j,
+            the next N_j, and so on, all classes together; 0 where no class has as many.
         map_gain: What removing all of its predictions would add to mAP; 0 for true positives.
     """
 
@@ -95,10 +97,12 @@ def analyse(
     """Diagnoses a detector.
 
     Args:
-        ground_truth, predictions, convention: As for :func:`mean_average_precision`.
+        ground_truth: As for :func:`mean_average_precision`.
+        predictions: Likewise.
         tiou: The threshold at which a prediction is right.
         durations_sec: Seconds of each video; adds the characteristic coverage.
-        multiples: Kinds are counted among the best G, 2G, ..., multiples * G predictions.
+        convention: As for :func:`mean_average_precision`.
+        multiples: Kinds are counted for so many ranges of N_j predictions of every class j.
         num_buckets: Ranges per characteristic, with about equally many annotations each.
     """
     rules = get_convention(convention)
@@ -117,7 +121,7 @@ def analyse(
         tiou=tiou,
         map=score.map(),
         normalized_map=score.map(normalized=True),
-        kinds=tuple(_count_kinds(problem, detections, kind, score, multiples)),
+        kinds=tuple(_count_kinds(problem, kind, score, multiples)),
         buckets=tuple(
             bucket
             for name, unit, values in _characteristics(problem, annotations, durations_sec)
@@ -194,20 +198,20 @@ def _kinds(
         np.maximum.at(same, prediction[alike], iou[alike])
         np.maximum.at(other, prediction[~alike], iou[~alike])
     low = min(0.1, tiou)
-    conditions = [hits, same >= tiou, other >= tiou, same >= low, other >= low]
+    own, most = same >= other, np.maximum(same, other)
+    conditions = [hits, own & (most >= tiou), ~own & (most >= tiou), own & (most >= low), ~own & (most >= low)]
     return np.select(conditions, [np.int8(i) for i in range(len(conditions))], np.int8(len(conditions)))
 
 
-def _count_kinds(
-    problem: Problem, detections: Columns, kind: npt.NDArray[np.int8], score: _ClassScore, multiples: int
-) -> Iterator[Kind]:
-    assert detections.scores is not None
-    order = np.argsort(-detections.scores[problem.prediction_rows], kind="stable")
-    sizes = len(problem.rows) * np.arange(1, multiples + 1)
-    ranked = kind[order]
+def _count_kinds(problem: Problem, kind: npt.NDArray[np.int8], score: _ClassScore, multiples: int) -> Iterator[Kind]:
+    sizes = np.diff(problem.class_offsets)
+    rank = np.arange(len(kind)) - np.repeat(problem.class_offsets[:-1], sizes)
+    part = rank // np.repeat(problem.annotations_per_class, sizes)
+    total = np.bincount(part, minlength=multiples)[:multiples]
     base = score.map()
     for index, name in enumerate(KINDS):
-        share = tuple(float((ranked[:size] == index).mean()) if len(ranked) else 0.0 for size in sizes.tolist())
+        number = np.bincount(part[kind == index], minlength=multiples)[:multiples]
+        share = tuple((number / np.maximum(total, 1)).tolist())
         yield Kind(name, share, score.map(predictions=kind != index) - base if index else 0.0)
 
 

@@ -28,9 +28,11 @@ class Convention:
         unknown_class: What to do with predictions of a class that has no annotation: leave them out ("ignore"), raise
             ("error"), or read an integer class id below the number of annotated classes as a position in the sorted
             list of annotated classes, so that they become false positives of an unrelated class ("merge_by_position").
-        ties: Among equal scores, and among equally overlapping annotations, the "first" or the "last" of the file wins;
-            or whichever numpy's unstable sort brings up ("argsort"), which is what the public evaluators do: the
-            result then depends on the numpy build and on the processor.
+        ties: By "segment", equal scores rank by video name, then by earlier start, then by earlier end, and of equally
+            overlapping annotations the one that starts (then ends) earlier is taken: the result does not depend on the
+            order of a file. Or the "first" or the "last" of the file wins; or whichever numpy's unstable sort brings
+            up ("argsort"), which is what the public evaluators do: the result then depends on the order of the file,
+            on the numpy build and on the processor.
         empty_union: Whether IoU 0/0 (two segments of zero length, wherever they lie) is a "match" or "no_match".
         union_floor_sec: Unions are raised to at least this before dividing.
         nan_scores: Raise an "error", or rank them "first".
@@ -46,7 +48,7 @@ class Convention:
     duplicate_tolerance_sec: float | None = None
     min_length_sec: float | None = None
     unknown_class: Literal["ignore", "error", "merge_by_position"] = "ignore"
-    ties: Literal["first", "last", "argsort"] = "first"
+    ties: Literal["segment", "first", "last", "argsort"] = "segment"
     empty_union: Literal["match", "no_match"] = "no_match"
     union_floor_sec: float = 0.0
     nan_scores: Literal["error", "first"] = "error"
@@ -61,11 +63,11 @@ DEFAULT = Convention("default")
 """The official evaluators' rules without their accidents.
 
 Like ActivityNet's, EPIC-Kitchens' and Ego4D's it keeps duplicate and short annotations. It deviates from them where
-they err: equal scores rank in file order instead of in the order an unstable sort leaves them; NaN scores and reversed
-segments are errors instead of top-ranked detections; two zero-length segments do not overlap, where 0/0 was counted as
-a hit; a predicted class without annotations is left out, where ActivityNet's stops with a KeyError; Recall@kx ranks by
-score instead of trusting the file's order, counts an annotated video without any prediction as missed instead of
-failing, and takes IoU equal to the threshold for a hit, as mAP does.
+they err: equal scores rank by video, start and end instead of in the order an unstable sort leaves them; NaN scores
+and reversed segments are errors instead of top-ranked detections; two zero-length segments do not overlap, where 0/0
+was counted as a hit; a predicted class without annotations is left out, where ActivityNet's stops with a KeyError;
+Recall@kx ranks by score instead of trusting the file's order, counts an annotated video without any prediction as
+missed instead of failing, and takes IoU equal to the threshold for a hit, as mAP does.
 """
 
 PUBLISHED = replace(

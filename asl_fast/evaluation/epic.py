@@ -156,7 +156,8 @@ def evaluate_verbs_and_nouns(
 
     Args:
         ground_truth: Columns ``video``, ``segments``, ``verb``, ``noun``.
-        verbs, nouns: Detections, columns as :func:`mean_average_precision` takes them, labels integer ids.
+        verbs: Detections, columns as :func:`mean_average_precision` takes them, labels integer ids.
+        nouns: Likewise.
         convention: Replaces the protocol's own.
         combination: Options of :func:`combine_verbs_and_nouns`.
     """

@@ -101,7 +101,7 @@ def match_segments(
         num_thresholds=len(thresholds),
         union_floor=convention.union_floor_sec,
         empty_union_matches=convention.empty_union == "match",
-        last_wins=convention.ties != "first",
+        last_wins=convention.ties in ("last", "argsort"),
         out_matched=matched.ctypes.data,
         out_tied=tied.ctypes.data,
         threads=threads,
@@ -147,7 +147,7 @@ def _preference(
     prediction: IntArray, annotation: IntArray, iou: FloatArray, near: IntArray, convention: Convention
 ) -> IntArray:
     """Order of the pairs ``near``: by prediction, by descending IoU (NaN first), ties as the convention has them."""
-    tie = annotation[near] if convention.ties == "first" else -annotation[near]
+    tie = -annotation[near] if convention.ties in ("last", "argsort") else annotation[near]
     key = np.where(np.isnan(iou[near]), -np.inf, -iou[near])
     order = np.lexsort((tie, key, prediction[near]))
     if convention.ties != "argsort":

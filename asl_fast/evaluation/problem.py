@@ -24,7 +24,8 @@ class Problem:
 
     Attributes:
         classes: (C,) annotated classes, sorted.
-        segments_sec: (G, 2) float64, annotations kept, sorted by group, file order inside a group.
+        segments_sec: (G, 2) float64, annotations kept, sorted by group, inside a group in the order in which ties go:
+            by start and end, or that of the file.
         rows: (G,) int64, their rows in the table.
         group_offsets: (K + 1,) int64, annotations of group k are group_offsets[k]:group_offsets[k + 1].
         group_class: (K,) int64, in [0, C).
@@ -78,13 +79,18 @@ def build_problem(ground_truth: Columns, predictions: Columns, convention: Conve
     videos, gt_video = np.unique(_sortable(ground_truth.video[kept]), return_inverse=True)
     classes, gt_class = np.unique(_sortable(ground_truth.labels[kept]), return_inverse=True)
     key = gt_class.astype(np.int64) * len(videos) + gt_video
-    order = np.argsort(key, kind="stable")
+    if convention.ties == "segment":
+        order = np.lexsort((*ground_truth.segments_sec[kept].T[::-1], key))
+    else:
+        order = np.argsort(key, kind="stable")
     group_keys, starts = np.unique(key[order], return_index=True)
     group_offsets = np.append(starts, len(kept)).astype(np.int64)
 
     pred_class = _lookup(predictions.labels, classes)
     _resolve_unknown(pred_class, predictions.labels, classes, convention)
     rows, class_offsets = _prediction_order(pred_class, predictions.scores, len(classes), convention)
+    if convention.ties == "segment":
+        _order_ties(rows, class_offsets, predictions)
     group = _prediction_groups(predictions.video, pred_class, rows, videos, group_keys)
     return Problem(
         classes=classes,
@@ -106,14 +112,14 @@ def _sortable(values: Array) -> Array:
 
 
 def _clean(video: Array, label: Array, segments: FloatArray, convention: Convention) -> npt.NDArray[np.bool_]:
-    """(N,) True for annotations to keep; a duplicate is judged against those kept before it, in file order."""
+    """(N,) True for annotations to keep; a duplicate is judged against those kept before it, in the order of ties."""
     keep = np.ones(len(segments), dtype=np.bool_)
     if convention.min_length_sec is not None:
         keep &= (segments[:, 1] - segments[:, 0]) >= convention.min_length_sec
     tolerance = convention.duplicate_tolerance_sec
     if tolerance is None:
         return keep
-    order = np.lexsort((segments[:, 0], label, video))
+    order = np.lexsort((segments[:, 1], segments[:, 0], label, video))
     order = order[keep[order]]
     near = (
         (video[order][1:] == video[order][:-1])
@@ -124,7 +130,8 @@ def _clean(video: Array, label: Array, segments: FloatArray, convention: Convent
     ends = np.append(np.flatnonzero(~near) + 1, len(order))
     begins = np.append(0, ends[:-1])
     for run in np.flatnonzero(ends - begins > 1):
-        _drop_duplicates(np.sort(order[begins[run] : ends[run]]), segments, tolerance, keep)
+        rows = order[begins[run] : ends[run]]
+        _drop_duplicates(rows if convention.ties == "segment" else np.sort(rows), segments, tolerance, keep)
     return keep
 
 
@@ -177,9 +184,26 @@ def _prediction_order(
     return order[class_offsets[0] :], class_offsets - class_offsets[0]
 
 
+def _order_ties(rows: IntArray, class_offsets: IntArray, predictions: Columns) -> None:
+    """Put equal scores of a class in the order of their videos, starts and ends, in place."""
+    assert predictions.scores is not None
+    scores = predictions.scores[rows]
+    follows = np.zeros(len(rows) + 1, dtype=np.bool_)  # one of the same class and score lies before
+    follows[1:-1] = scores[1:] == scores[:-1]
+    follows[class_offsets] = False
+    tied = np.flatnonzero(follows[:-1] | follows[1:])
+    if not len(tied):
+        return
+    run = np.cumsum(~follows)[tied]
+    among = rows[tied]
+    _, video = np.unique(_sortable(predictions.video[among]), return_inverse=True)
+    start, end = predictions.segments_sec[among].T
+    rows[tied] = among[np.lexsort((end, start, video, run))]
+
+
 def score_order(scores: FloatArray, convention: Convention) -> IntArray:
     """(N,) positions by descending score; NaN first, where the convention accepts it."""
-    if convention.ties == "first":
+    if convention.ties in ("segment", "first"):
         return np.argsort(-scores, kind="stable")
     return np.argsort(scores, kind="stable" if convention.ties == "last" else None)[::-1]
 

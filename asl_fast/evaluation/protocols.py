@@ -20,13 +20,22 @@ EPIC_NOUNS = 300
 
 
 def thresholds(first: float, last: float, step: float) -> tuple[float, ...]:
-    """``first``, ``first + step``, ... up to ``last``, with the bits that every public evaluator uses.
+    """``first``, ``first + step``, ... up to ``last``, each the number nearest to its decimal form."""
+    return tuple(round(first + index * step, 10) for index in range(_number(first, last, step)))
+
+
+def published_thresholds(first: float, last: float, step: float) -> tuple[float, ...]:
+    """Return the same with the bits that every public evaluator uses, so that a benchmark's numbers are its evaluator's.
 
     These come from numpy.linspace, so 0.3 of 0.1:0.5:0.1 is 0.30000000000000004, and an IoU of exactly 0.3 is below
     it; annotations and detections rounded to hundredths do meet that.
     """
-    count = math.floor((last - first) / step + 1e-6) + 1
+    count = _number(first, last, step)
     return tuple(np.linspace(first, round(first + (count - 1) * step, 10), count).tolist())
+
+
+def _number(first: float, last: float, step: float) -> int:
+    return math.floor((last - first) / step + 1e-6) + 1
 
 
 @dataclass(frozen=True)
@@ -110,15 +119,15 @@ _WRONG, _AMBIGUOUS, _THIRD = "video_test_0000270", "video_test_0001292", "video_
 
 
 def _thumos14(name: str, counts: str, excluded: tuple[str, ...]) -> Protocol:
-    measures = (Measure("mAP", thresholds(0.3, 0.7, 0.1)),)
+    measures = (Measure("mAP", published_thresholds(0.3, 0.7, 0.1)),)
     return Protocol(name, f"{_THUMOS14}; {counts}", measures, "Test", PUBLISHED, excluded)
 
 
 def _tenths(last: float) -> tuple[Measure, ...]:
-    return (Measure("mAP", thresholds(0.1, last, 0.1)),)
+    return (Measure("mAP", published_thresholds(0.1, last, 0.1)),)
 
 
-_STRICT = thresholds(0.5, 0.95, 0.05)
+_STRICT = published_thresholds(0.5, 0.95, 0.05)
 
 _ALL = (
     _thumos14("thumos14", "212 videos, as ActionFormer and OpenTAD: without 0001292", (_AMBIGUOUS,)),
@@ -153,7 +162,10 @@ _ALL = (
         "epic100",
         "EPIC-Kitchens-100 validation, 138 videos: mAP of verbs, nouns and actions; an action is a (verb, noun) pair, "
         "so tables have the columns verb and noun instead of labels",
-        tuple(Measure(f"{task} mAP", thresholds(0.1, 0.5, 0.1), labels=task) for task in ("action", "verb", "noun")),
+        tuple(
+            Measure(f"{task} mAP", published_thresholds(0.1, 0.5, 0.1), labels=task)
+            for task in ("action", "verb", "noun")
+        ),
         "validation",
     ),
     Protocol("epic100-verb", "EPIC-Kitchens-100 validation, 138 videos, 97 verbs", _tenths(0.5), "validation"),
@@ -169,7 +181,7 @@ _ALL = (
     Protocol(
         "hapt",
         "UCI HAPT, the 19 recordings of the 9 test users, 12 activities",
-        (Measure("mAP", thresholds(0.3, 0.7, 0.1)), Measure("strict mAP", _STRICT)),
+        (Measure("mAP", published_thresholds(0.3, 0.7, 0.1)), Measure("strict mAP", _STRICT)),
     ),
 )
 PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in _ALL}
@@ -220,8 +232,9 @@ def evaluate_protocol(
 
     Args:
         protocol: A protocol or the name of one.
-        ground_truth, predictions: Columns as :func:`mean_average_precision` takes them, of the subset to score; for
-            "epic100" with integer columns ``verb`` and ``noun``.
+        ground_truth: Columns as :func:`mean_average_precision` takes them, of the subset to score; for "epic100" with
+            integer columns ``verb`` and ``noun``.
+        predictions: Likewise.
         videos: All videos of the subset, with or without annotations; by default those that have one.
         convention: Replaces the protocol's own.
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from asl_fast.evaluation.activitynet_json import read_detections, read_ground_truth
+from asl_fast.evaluation.agreement import check_usable, check_videos, common_labels, differences
 from asl_fast.evaluation.epic import class_ids, read_epic_csv, read_epic_detections
 from asl_fast.evaluation.protocols import Protocol
 
@@ -32,6 +33,7 @@ class ScoringInputs:
         excluded: Videos whose ground truth cannot be used.
         skipped: "ground_truth" or "predictions" -> video -> why it is not used.
         left_out: The same names -> what is wrong with each unusable entry of other videos.
+        differences: What only one side has and how it is scored, in words.
     """
 
     annotations: dict[str, Any]
@@ -42,6 +44,7 @@ class ScoringInputs:
     excluded: tuple[str, ...] = ()
     skipped: dict[str, dict[str, str]] = field(default_factory=dict)
     left_out: dict[str, list[str]] = field(default_factory=dict)
+    differences: tuple[str, ...] = ()
 
 
 def read_inputs(
@@ -66,7 +69,8 @@ def read_inputs(
         warn: Told which videos and entries are not used, with the reason, and what that means for the scores.
 
     Raises:
-        OSError, ValueError: Naming the file, and the video, key or line that cannot be used.
+        OSError, ValueError: Naming the file, and the video, key or line that cannot be used; also when nothing of the
+            predictions can be used, or no video or no label of theirs is one of the ground truth.
     """
     if ground_truth.suffix == ".csv":
         return _read_epic(protocol, ground_truth, predictions, nouns, strict, warn)
@@ -81,12 +85,10 @@ def _read_json(
     found = read_detections(predictions, strict=strict, reversed_segments=reversed_segments)
     _tell(warn, truth.skipped, truth.left_out, found.skipped, found.left_out)
     annotations, detections = dict(truth.columns), dict(found.columns)
-    integer_ids = detections["labels"].dtype.kind in "iu"
-    if len(detections["labels"]) and integer_ids and annotations["labels"].dtype.kind == "U":
-        if "label_ids" not in annotations:
-            raise ValueError(f"{predictions}: labels are integer ids, but {ground_truth} has only names, no label_id")
-        annotations["labels"] = annotations["label_ids"]
-    _check_videos(detections["video"].tolist(), predictions, truth.videos, ground_truth)
+    check_usable(annotations, ground_truth, truth.skipped, "annotation", len(truth.videos))
+    check_usable(detections, predictions, found.skipped, "detection", len(found.videos))
+    check_videos(detections["video"], predictions, truth.videos, ground_truth)
+    annotations["labels"], detections["labels"] = common_labels(annotations, detections, ground_truth, predictions)
     return ScoringInputs(
         annotations,
         detections,
@@ -95,6 +97,7 @@ def _read_json(
         excluded=tuple(truth.skipped),
         skipped={"ground_truth": truth.skipped, "predictions": found.skipped},
         left_out={"ground_truth": list(truth.left_out), "predictions": list(found.left_out)},
+        differences=tuple(differences(protocol, annotations, detections, truth.videos, truth.skipped)),
     )
 
 
@@ -137,8 +140,9 @@ def _read_epic(
         inputs = ScoringInputs(
             {**truth, "labels": truth["verb"]}, {**found, "labels": found["verb"]}, videos, **left_out
         )
-    _check_videos(inputs.detections["video"].tolist(), predictions, videos, ground_truth)
-    return inputs
+    _check_epic(inputs, predictions, nouns, ground_truth)
+    lines = differences(protocol, inputs.annotations, inputs.detections, videos, skipped["ground_truth"])
+    return replace(inputs, differences=tuple(lines))
 
 
 def _tell(
@@ -154,12 +158,14 @@ def _tell(
     warn(detections, "detection", "left out")
 
 
-def _check_videos(predicted: Sequence[str], predictions: Path, videos: Sequence[str], ground_truth: Path) -> None:
-    if predicted and not set(predicted) & set(videos):
-        raise ValueError(
-            f"{predictions}: none of its {len(set(predicted))} videos is in {ground_truth}; for example "
-            f"{min(predicted)!r} there and {min(videos, default='nothing')!r} here"
-        )
+def _check_epic(inputs: ScoringInputs, predictions: Path, nouns: Path | None, ground_truth: Path) -> None:
+    skipped, listed = inputs.skipped, len(inputs.videos)
+    check_usable(inputs.annotations, ground_truth, skipped["ground_truth"], "annotation", listed)
+    for columns, path in ((inputs.detections, predictions), (inputs.nouns, nouns)):
+        if columns is not None and path is not None:
+            check_usable(columns, path, skipped["predictions"], "detection", len(set(columns["video"].tolist())))
+            check_videos(columns["video"], path, inputs.videos, ground_truth)
+    common_labels(inputs.annotations, inputs.detections, ground_truth, predictions)
 
 
 def _without(columns: dict[str, Any], videos: Iterable[str]) -> dict[str, Any]:

@@ -30,7 +30,8 @@ class ASLLoss(nn.Module):
         total = cls + location_weight loc + sensitivity + fit + contrastive_weight contrastive
 
     N is the moving average of the number of positives, kept in a buffer and updated by training forward passes with
-    gradients enabled. Where instances of equal length share a point, the first gives d(x) and the Gaussians.
+    gradients enabled; once where activation checkpointing repeats one in the backward pass. Where instances of equal
+    length share a point, the first gives d(x) and the Gaussians.
 
     Args:
         num_classes: C.
@@ -92,6 +93,7 @@ class ASLLoss(nn.Module):
         # The value of a term that is switched off. It is a buffer because making a zero on a GPU is a kernel launch.
         self.register_buffer("zero", torch.zeros(()), persistent=False)
         self.zero: Tensor
+        self._moved_forward = False
 
     @classmethod
     def from_actionformer(cls, config: Mapping[str, Any]) -> ASLLoss:
@@ -169,9 +171,9 @@ class ASLLoss(nn.Module):
         }
 
     def _detection_loss(self, given: LossInputs, targets: RaggedTargets) -> DetectionLoss:
-        """Every term but ``fit`` and ``contrastive``; moves N on in training."""
+        """Compute every term but ``fit`` and ``contrastive``; moves N on in training."""
         config = self.config
-        moves = self.training and torch.is_grad_enabled()
+        moves = self._moves_normalizer()
         found = detection_loss(
             given.logits,
             given.offsets,
@@ -195,8 +197,22 @@ class ASLLoss(nn.Module):
             self.loss_normalizer.copy_(found.normalizer)
         return found
 
+    def _moves_normalizer(self) -> bool:
+        """Whether this pass is the one of a training step that moves N on.
+
+        Activation checkpointing runs a pass again inside the backward pass. With ``use_reentrant=False`` the first run
+        moved N, with ``use_reentrant=True`` it ran without gradients and did not.
+        """
+        moves = self.training and torch.is_grad_enabled()
+        if not self.training or torch.compiler.is_compiling():
+            return moves
+        if torch._C._current_graph_task_id() != -1:  # inside a backward pass
+            return moves and not self._moved_forward
+        self._moved_forward = moves
+        return moves
+
     def _fit(self, given: LossInputs, targets: RaggedTargets, frames: tuple[Tensor, Tensor] | None) -> Tensor:
-        """The loss by which the Gaussians are fitted, () ; zero where the signal is the loss itself."""
+        """Compute the loss by which the Gaussians are fitted, (); zero where the signal is the loss itself."""
         if self.gaussians is None or not self.config.class_level or self.config.signal == "loss":
             return self.zero
         if self.evidence is None:
@@ -209,7 +225,7 @@ class ASLLoss(nn.Module):
     def _add_contrastive(
         self, total: Tensor, given: LossInputs, targets: RaggedTargets, found: DetectionLoss
     ) -> tuple[Tensor, Tensor]:
-        """``total`` with the weighted contrastive loss, and that loss; both in the dtype of ``total``."""
+        """Return ``total`` with the weighted contrastive loss, and that loss; both in the dtype of ``total``."""
         if not self.config.contrastive:
             return total, self.zero.to(total.dtype)
         total, contrastive = add_contrastive_similarity_loss(

@@ -13,12 +13,14 @@ from asl_fast.ops import _checks, _dispatch, _library
 from asl_fast.reference import soft_nms as reference
 from asl_fast.reference.soft_nms import METHODS, Operands, Outputs
 
+_FAR = 16.0  # times the range of a video's times
+
 
 class SoftNMSResult(NamedTuple):
     """M detections that remain, by video and then by falling score; at equal scores the lower index comes first.
 
     Attributes:
-        segments: (M, 2) start and end in the unit of the input, moved by voting if asked for.
+        segments: (M, 2) start and end in the unit of the input, moved if there is voting.
         scores: (M,) decayed.
         labels: (M,) or None where none were given.
         indices: (M,) int64 rows of the input.
@@ -67,31 +69,32 @@ def soft_nms(
     video_index: Tensor | None = None,
     keep_best: bool = True,
 ) -> SoftNMSResult:
-    """Temporal soft-NMS: keeps the best segment, lowers the scores of those that overlap it, and so on.
+    """Keep the best segment, lower the scores of those that overlap it, and so on: temporal soft-NMS.
 
     Same segments, order and scores as the sequential algorithm (Bodla et al., ICCV 2017, as in ActionFormer, Zhang et
     al., ECCV 2022, whose IoU adds 1e-6 to both lengths). With ``labels`` each class of a video is treated on its own,
     without them a video's segments all compete. Segments without length, or reversed, overlap nothing.
 
-    Computes in float32 whatever the input, and carries no gradient.
+    Computes in float32 whatever the input, and carries no gradient. Times in float64 of a video that begins far from
+    zero for its length, such as Unix seconds, are shifted to zero before: they give what the shifted times give.
 
     Args:
         segments: (N, 2) start and end, any unit, floating point.
         scores: (N,) floating point.
         labels: (N,) integer class ids, any values; None: class-agnostic.
-        method: what an overlap does to a score s. "gaussian": s * exp(-IoU^2 / sigma). From ``iou_threshold`` on,
+        method: What an overlap does to a score s. "gaussian": s * exp(-IoU^2 / sigma). From ``iou_threshold`` on,
             "linear": s * (1 - IoU); "hard": suppressed, which is plain NMS.
-        sigma: of "gaussian", > 0; larger suppresses less.
-        iou_threshold: of "linear" and "hard", in (0, 1].
+        sigma: Of "gaussian", > 0; larger suppresses less.
+        iou_threshold: Of "linear" and "hard", in (0, 1].
         min_score: >= 0; candidates whose score is or falls below it are dropped.
-        max_segments: kept per video; None or <= 0: no limit. (A limit per class of the same size, as ActionFormer has
+        max_segments: Kept per video; None or <= 0: no limit. (A limit per class of the same size, as ActionFormer has
             before its limit per video, changes nothing.)
-        voting_threshold: in (0, 1], None or 0: off. Moves each kept segment to the mean of all input segments of its
+        voting_threshold: In (0, 1], None or 0: off. Moves each kept segment to the mean of all input segments of its
             video (with ``labels``: and of its class) with at least this IoU, suppressed ones included, weighted by
             original score * IoU. ActionFormer votes only class-agnostically and ignores its setting otherwise; for
             that, leave ``labels`` out here and take ``labels[result.indices]``. A segment without length stays.
         video_index: (N,) integer, which video each candidate is of, in any order; None: one video.
-        keep_best: return the best of each group even below ``min_score``, as ActionFormer's soft-NMS does (its hard
+        keep_best: Return the best of each group even below ``min_score``, as ActionFormer's soft-NMS does (its hard
             NMS, like False, does not).
 
     Returns:
@@ -99,14 +102,16 @@ def soft_nms(
         ``torch.ops.asl_fast.soft_nms`` behind it returns the padded result and a count without.
 
     Raises:
-        TypeError: segments or scores not floating point, labels or video_index not integer.
-        ValueError: wrong shape, two devices, an option out of range; NaN or infinity (CPU tensors only: on a GPU a NaN
+        TypeError: Segments or scores not floating point, labels or video_index not integer.
+        ValueError: Wrong shape, two devices, an option out of range; NaN or infinity (CPU tensors only: on a GPU a NaN
             score is never kept and a NaN segment overlaps nothing).
     """
     _check(segments, scores, labels, video_index)
     _check_options(method, sigma, iou_threshold, min_score, voting_threshold)
+    shift = _shift(segments.detach(), video_index)
+    near = segments.detach() if shift is None else segments.detach() - shift
     given = Operands(
-        segments=segments.detach().float(),
+        segments=near.float(),
         scores=scores.detach().float(),
         labels=labels.long() if labels is not None else None,
         video_index=video_index.long() if video_index is not None else None,
@@ -121,15 +126,41 @@ def soft_nms(
     padded = Outputs(*_op(*given))
     kept = int(padded.num_kept)
     indices = padded.indices[:kept].clone()  # not a view that holds the padding in memory
+    moved = padded.segments[:kept].to(segments.dtype, copy=True)
     return SoftNMSResult(
-        segments=padded.segments[:kept].to(segments.dtype, copy=True)
-        if voting_threshold
-        else segments.detach()[indices],
+        segments=segments.detach()[indices]
+        if not voting_threshold
+        else moved
+        if shift is None
+        else moved + shift[indices],
         scores=padded.scores[:kept].to(scores.dtype, copy=True),
         labels=labels[indices] if labels is not None else None,
         indices=indices,
         video_index=video_index[indices] if video_index is not None else None,
     )
+
+
+def _shift(segments: Tensor, video_index: Tensor | None) -> Tensor | None:
+    """(N, 1) whole number to subtract from float64 times of each candidate, so that float32 can hold them; or None.
+
+    A video is shifted where its times lie further from zero than `_FAR` times their range: nearer ones lose no more
+    than the last few bits, and keep the bits that they have always had.
+    """
+    if segments.dtype != torch.float64 or not len(segments):
+        return None
+    if video_index is None:
+        video, count = torch.zeros(len(segments), dtype=torch.int64, device=segments.device), 1
+    else:
+        names, video = torch.unique(video_index, return_inverse=True)
+        count = len(names)
+    low, high = segments.amin(1), segments.amax(1)
+    start = torch.full((count,), math.inf, dtype=torch.float64, device=segments.device)
+    end = -start
+    start = start.scatter_reduce(0, video, low, "amin")
+    end = end.scatter_reduce(0, video, high, "amax")
+    far = torch.minimum(start.abs(), end.abs()) > _FAR * (end - start)
+    shift = torch.where(far, start.floor(), torch.zeros_like(start))
+    return shift[video][:, None] if bool(far.any()) else None
 
 
 def _check(segments: Tensor, scores: Tensor, labels: Tensor | None, video_index: Tensor | None) -> None:

@@ -32,7 +32,7 @@ def read_or_named(read: Callable[[], object], path: Path) -> None:
 
 @st.composite
 def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
-    """A copy with bytes changed, cut out, put in or cut off; or anything at all."""
+    """Draw a copy with bytes changed, cut out, put in or cut off; or anything at all."""
     if draw(st.integers(0, 9)) == 0:
         return draw(st.binary(max_size=200))
     content = bytearray(whole)

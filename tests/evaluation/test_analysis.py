@@ -34,9 +34,9 @@ FOUND: dict[str, Any] = {
 def test_one_of_each_kind() -> None:
     result = analyse(TRUTH, FOUND, multiples=2)
     assert [kind.name for kind in result.kinds] == list(KINDS)
-    assert [kind.share[1] for kind in result.kinds] == pytest.approx([1 / 6] * 6)
-    # Of the best three: the hit, the double detection and the wrong label.
-    assert [kind.share[0] for kind in result.kinds] == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0, 0, 0])
+    # Of running, annotated twice, the best two, then the next two; of jumping, annotated once, the only one.
+    assert [kind.share[0] for kind in result.kinds] == pytest.approx([1 / 3, 1 / 3, 0, 0, 0, 1 / 3])
+    assert [kind.share[1] for kind in result.kinds] == pytest.approx([0, 0, 1 / 2, 1 / 2, 0, 0])
     assert result.map == pytest.approx(mean_average_precision(TRUTH, FOUND, 0.5).average_map)
 
 
@@ -50,6 +50,71 @@ def test_removing_false_positives_gains_what_mean_average_precision_says() -> No
     assert all(gain >= 0 for gain in gains.values())
     for multiple in range(10):
         assert sum(kind.share[multiple] for kind in result.kinds) == pytest.approx(1)
+
+
+def detad_shares(truth: dict[str, Any], found: dict[str, Any], tiou: float, parts: int) -> list[list[float]]:
+    """Shares by kind of each part, written down from the definition in DETAD (ECCV 2018), one prediction at a time."""
+
+    def iou(a: list[float], b: list[float]) -> float:
+        shared = max(0.0, min(a[1], b[1]) - max(a[0], b[0]))
+        return shared / (a[1] - a[0] + b[1] - b[0] - shared)
+
+    annotations = list(zip(truth["video"], truth["segments"], truth["labels"], strict=True))
+    counts = np.zeros((parts, len(KINDS)))
+    for label in set(truth["labels"]):
+        number = truth["labels"].count(label)
+        rows = [row for row in range(len(found["labels"])) if found["labels"][row] == label]
+        taken: set[int] = set()
+        for rank, row in enumerate(sorted(rows, key=lambda row: -found["scores"][row])):
+            here = [
+                (iou(found["segments"][row], segment), name, index)
+                for index, (video, segment, name) in enumerate(annotations)
+                if video == found["video"][row]
+            ]
+            free = [each for each in here if each[1] == label and each[0] >= tiou and each[2] not in taken]
+            kind = 5
+            if free:
+                kind = 0
+                taken.add(max(free)[2])
+            elif here:
+                overlap, name, _ = max(here)
+                if overlap >= tiou:
+                    kind = 1 if name == label else 2
+                elif overlap >= 0.1:
+                    kind = 3 if name == label else 4
+            if rank // number < parts:
+                counts[rank // number, kind] += 1
+    return (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)).tolist()
+
+
+def test_shares_are_those_of_detad() -> None:
+    """Two classes of two annotations; a worked example, and 200 drawn predictions against the definition."""
+    truth = {"video": ["v"] * 4, "segments": [[0, 10], [20, 30], [40, 50], [60, 70]], "labels": ["a", "a", "b", "b"]}
+    found = {
+        "video": ["v"] * 6,
+        "segments": [[0, 10], [1, 10], [27, 37], [40, 50], [80, 90], [44, 54]],
+        "labels": ["a", "a", "a", "a", "b", "b"],
+        "scores": [0.9, 0.8, 0.7, 0.6, 0.5, 0.4],
+    }
+    shares = np.array([kind.share for kind in analyse(truth, found, multiples=3).kinds]).T
+    # First: hit, double detection; background, localization. Second: localization, wrong label. Third: none.
+    np.testing.assert_allclose(shares, [[0.25, 0.25, 0, 0.25, 0, 0.25], [0, 0, 0.5, 0.5, 0, 0], [0] * 6])
+
+    random = np.random.default_rng(0)
+    start = random.uniform(0, 100, 240)
+    segments = np.stack([start, start + random.uniform(2, 20, 240)], axis=1).tolist()
+    videos, labels = random.choice(["v", "w"], 240).tolist(), random.choice(["a", "b", "c"], 240).tolist()
+    truth = {"video": videos[:40], "segments": segments[:40], "labels": labels[:40]}
+    found = {
+        "video": [*videos[40:239], "elsewhere"],
+        "segments": segments[40:],
+        "labels": labels[40:],
+        "scores": random.permutation(200).tolist(),
+    }
+    for tiou in (0.3, 0.5):
+        shares = np.array([kind.share for kind in analyse(truth, found, tiou=tiou, multiples=7).kinds]).T
+        assert (shares.sum(axis=0) > 0).all(), "each kind occurs"
+        np.testing.assert_allclose(shares, detad_shares(truth, found, tiou, 7), atol=1e-12)
 
 
 def test_buckets_partition_the_annotations() -> None:

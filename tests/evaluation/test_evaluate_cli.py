@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from asl_fast.evaluate import main, parse_thresholds
@@ -139,8 +138,9 @@ def test_detections_of_other_videos_are_an_error(
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("0.3:0.7:0.1", tuple(np.linspace(0.3, 0.7, 5))),
-        ("0.5:0.95:0.05", tuple(np.linspace(0.5, 0.95, 10))),
+        ("0.3:0.7:0.1", (0.3, 0.4, 0.5, 0.6, 0.7)),
+        ("0.1:0.9:0.1", (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)),
+        ("0.5:0.95:0.05", (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)),
         ("0.5", (0.5,)),
         ("0.3,0.5,0.7", (0.3, 0.5, 0.7)),
     ],

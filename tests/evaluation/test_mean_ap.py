@@ -92,6 +92,32 @@ def test_invariances(problem: tuple[Table, Table], seed: int) -> None:
     np.testing.assert_allclose(mean_average_precision(*named, TIOUS).ap, result.ap, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("convention", ["default", "published"])
+@settings(max_examples=50, deadline=None)
+@given(problem=tables(), seed=st.integers(0, 1000))
+def test_the_order_of_the_files_never_matters(convention: str, problem: tuple[Table, Table], seed: int) -> None:
+    """Nor where scores, overlaps and whole annotations are equal or nearly so."""
+    truth, found = (dict(table) for table in problem)
+    random = np.random.default_rng(seed)
+    found["scores"] = np.round(found["scores"], 1)
+    for table in (truth, found):
+        table["segments"] = (
+            np.round(table["segments"]) + [0, 1] + random.choice([0, 4e-4, 8e-4], (len(table["segments"]), 1))
+        )
+    results = [
+        mean_average_precision(
+            take(truth, random.permutation(len(truth["labels"]))),
+            take(found, random.permutation(len(found["labels"]))),
+            TIOUS,
+            convention=convention,
+        )
+        for _ in range(3)
+    ]
+    for other in results[1:]:
+        np.testing.assert_array_equal(other.ap, results[0].ap)
+        np.testing.assert_array_equal(other.annotations_per_class, results[0].annotations_per_class)
+
+
 @settings(max_examples=50, deadline=None)
 @given(problem=tables())
 def test_one_class_on_its_own_and_worse_predictions(problem: tuple[Table, Table]) -> None:
@@ -142,7 +168,7 @@ def test_ap_falls_with_the_threshold_where_matching_cannot_trade() -> None:
 
 
 def brute_force_ap(hits: np.ndarray, count: int) -> float:
-    """The curve with its envelope, point by point."""
+    """Compute the curve with its envelope, point by point."""
     precision = [hits[: i + 1].sum() / (i + 1) for i in range(len(hits))]
     recall = [0.0, *(hits[: i + 1].sum() / count for i in range(len(hits)))]
     return sum((recall[i + 1] - recall[i]) * max(precision[i:]) for i in range(len(hits)))

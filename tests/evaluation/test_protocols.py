@@ -11,7 +11,7 @@ import pytest
 from asl_fast.evaluation import PROTOCOLS, evaluate_protocol, get_protocol, mean_average_precision
 from asl_fast.evaluation.activitynet_json import read_detections, read_ground_truth
 from asl_fast.evaluation.mean_ap import MeanAveragePrecision
-from asl_fast.evaluation.protocols import thresholds, with_actions
+from asl_fast.evaluation.protocols import published_thresholds, thresholds, with_actions
 from asl_fast.evaluation.recall import RecallAtK
 from asl_fast.evaluation.table import result_table
 from tests.evaluation import golden
@@ -118,13 +118,20 @@ def test_every_protocol_says_what_it_counts_and_prints_it() -> None:
         assert result.as_dict()["average_map"] == 1.0
 
 
-def test_thresholds_are_those_of_the_public_evaluators() -> None:
-    assert thresholds(0.1, 0.5, 0.1) == tuple(np.linspace(0.1, 0.5, 5)) != (0.1, 0.2, 0.3, 0.4, 0.5)
-    assert thresholds(0.1, 0.9, 0.1) == tuple(np.linspace(0.1, 0.9, 9))
-    assert thresholds(0.3, 0.7, 0.1) == tuple(np.linspace(0.3, 0.7, 5))
-    assert thresholds(0.5, 0.95, 0.05) == tuple(np.linspace(0.5, 0.95, 10))
+def test_thresholds_are_the_decimal_numbers() -> None:
+    assert thresholds(0.1, 0.5, 0.1) == (0.1, 0.2, 0.3, 0.4, 0.5) != tuple(np.linspace(0.1, 0.5, 5))
+    assert thresholds(0.1, 0.9, 0.1) == (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    assert thresholds(0.3, 0.7, 0.1) == (0.3, 0.4, 0.5, 0.6, 0.7)
+    assert thresholds(0.5, 0.95, 0.05) == (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
     assert thresholds(0.5, 0.8, 0.2) == (0.5, 0.7)
     assert thresholds(0.5, 0.5, 0.1) == (0.5,)
+
+
+def test_thresholds_of_benchmarks_are_those_of_the_public_evaluators() -> None:
+    assert published_thresholds(0.1, 0.5, 0.1) == tuple(np.linspace(0.1, 0.5, 5)) != (0.1, 0.2, 0.3, 0.4, 0.5)
+    assert published_thresholds(0.1, 0.9, 0.1) == tuple(np.linspace(0.1, 0.9, 9))
+    assert published_thresholds(0.3, 0.7, 0.1) == tuple(np.linspace(0.3, 0.7, 5))
+    assert published_thresholds(0.5, 0.95, 0.05) == tuple(np.linspace(0.5, 0.95, 10))
 
 
 def test_unknown_protocol_names_the_nearest() -> None:

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from asl_fast import backend
 from asl_fast.losses import ASLLoss
 from asl_fast.losses.inputs import join_outputs
-from tests.losses.scene import CLASSES, DIM, KEYS, PLAIN, asl_loss, batch
+from asl_fast.losses.sensitivity import MU_INIT
+from tests.losses.scene import CLASSES, DIM, KEYS, PLAIN, Batch, asl_loss, batch
 
 SWITCHES: list[dict[str, Any]] = [
     {},
@@ -208,7 +210,7 @@ def test_learning_cannot_lower_the_loss_through_the_weights_scale() -> None:
         falls[normalization] = out["loc"].item() / first
         assert loss.gaussians is not None
         assert ((loss.gaussians.sigma > 0.1) & (loss.gaussians.sigma < 5)).all()
-        assert ((loss.gaussians.mu - loss.gaussians.mu_init).abs() < 0.5).all()
+        assert ((loss.gaussians.mu - torch.tensor(MU_INIT)).abs() < 0.5).all()
     assert falls["none"] < 0.5
     assert falls["batch"] > 0.5
 
@@ -228,7 +230,7 @@ def test_likelihood_fits_the_gaussians_alone() -> None:
 
 def test_list_of_targets_and_joined_points_are_the_same() -> None:
     data, loss = batch(), asl_loss().eval()
-    bounds = data.targets.offsets.tolist()
+    bounds = data.targets.video_offsets.tolist()
     pairs = [(data.targets.segments[a:b], data.targets.labels[a:b]) for a, b in pairwise(bounds)]
     wanted, out = loss(*data), loss(*data[:4], torch.cat(data.points), pairs)
     assert {name: value.item() for name, value in out.items()} == {name: value.item() for name, value in wanted.items()}
@@ -290,3 +292,31 @@ def test_parameters_that_must_not_decay_are_the_trained_gaussians(options: dict[
     trained = set(loss.gaussians.parameters()) if expected and loss.gaussians is not None else set()
     assert set(loss.no_weight_decay_parameters()) == trained
     assert bool(trained) == expected
+
+
+@pytest.mark.parametrize("use_reentrant", [False, True])
+@pytest.mark.parametrize("options", [{}, PLAIN], ids=["asl", "plain"])
+def test_checkpointing_moves_the_normalizer_once_and_leaves_the_gradient(
+    options: dict[str, Any], use_reentrant: bool
+) -> None:
+    """Recomputing a pass is no step of training: two steps end as they do without it."""
+
+    def steps(checkpointed: bool) -> tuple[list[float], list[Tensor]]:
+        loss, normalizers, gradients = asl_loss(**options), [], []
+        for seed in (0, 1):
+            data = batch(seed, grad=True)
+
+            def run(logits: Tensor, data: Batch = data) -> Tensor:
+                return loss([logits, *data.logits[1:]], *data[1:])["total"]
+
+            first = data.logits[0]
+            total = checkpoint(run, first, use_reentrant=use_reentrant) if checkpointed else run(first)
+            total.backward()
+            normalizers.append(float(loss.loss_normalizer))
+            gradients.append(data.logits[0].grad)
+        return normalizers, gradients
+
+    (normal, expected), (moved, found) = steps(False), steps(True)
+    assert moved == normal
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)

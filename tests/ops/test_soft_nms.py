@@ -39,7 +39,7 @@ def golden(name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 
 def affordable(implementation: str, configs: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
-    """The reference takes a second for each large run: a few of them there, all of them for the others."""
+    """Choose a few large runs for the reference, which takes a second for each, and all of them for the others."""
     return configs[:: 1 if implementation != "reference" or count <= 500 else 5 if count <= 2000 else 12]
 
 
@@ -341,3 +341,25 @@ def test_padded_result_compiles(implementation: str) -> None:
             assert torch.equal(one, other)
         count = int(expected[3])
         assert bool((expected[0][count:] == -1).all()) and bool((expected[1][count:] == 0).all())
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e6], ids=["seconds", "microseconds"])
+@pytest.mark.parametrize("voting", [None, 0.7])
+@pytest.mark.parametrize("method", METHODS)
+def test_float64_times_far_from_zero_are_those_shifted_to_it(
+    implementation: str, method: Any, voting: float | None, scale: float
+) -> None:
+    """Two videos on Unix time, years apart, give what they give from 0 on: float32 would hold neither."""
+    random = np.random.default_rng(0)
+    start = np.round(random.uniform(0, 60, (200, 1)), 2)
+    segments = torch.from_numpy(scale * np.hstack([start, start + np.round(random.uniform(0.5, 9, (200, 1)), 2)]))
+    video = torch.arange(200) % 2
+    scores = torch.from_numpy(random.permutation(200) / 200)
+    offset = (scale * torch.tensor([1.7e9, 1.2e9], dtype=torch.float64))[video][:, None]
+    options: dict[str, Any] = {"method": method, "voting_threshold": voting, "video_index": video, "max_segments": 0}
+    expected = soft_nms(segments, scores, **options)
+    result = soft_nms(segments + offset, scores, **options)
+    assert result.indices.tolist() == expected.indices.tolist()
+    torch.testing.assert_close(result.scores, expected.scores, rtol=1e-5, atol=1e-7)
+    shifted = result.segments - offset[result.indices]
+    torch.testing.assert_close(shifted, expected.segments, rtol=0, atol=1e-4 * scale)

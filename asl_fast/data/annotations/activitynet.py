@@ -111,7 +111,9 @@ def read_listed_video(
     Args:
         entry: Its value there.
         where: File and video, for messages.
-        reversed_segments, bad, accept: See `read_entries`.
+        reversed_segments: See `read_entries`.
+        bad: Likewise.
+        accept: Likewise.
 
     Raises:
         AnnotationError: Naming what cannot be used.

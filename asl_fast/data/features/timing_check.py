@@ -44,6 +44,7 @@ class TimingCheck:
         groups: Videos that disagree with the others (with the manifest, where its scale is right), by factor, largest
             group first; a group may hold a single video.
         fixed_steps: Number of feature vectors that all videos have whatever their duration; None where they differ.
+        exact: Videos that have exactly the expected number, in whole vectors.
     """
 
     ratios: Mapping[str, float]
@@ -51,6 +52,7 @@ class TimingCheck:
     scale: float
     groups: tuple[RatioGroup, ...]
     fixed_steps: int | None
+    exact: int = 0
 
     @property
     def scale_is_wrong(self) -> bool:
@@ -90,6 +92,7 @@ def check_timing(videos: Sequence[Video], steps: Mapping[str, int], layout: Feat
         scale=scale,
         groups=() if fixed else _groups({known[i].id: float(ratios[i]) for i in np.flatnonzero(off)}),
         fixed_steps=int(found[0]) if fixed else None,
+        exact=sum(layout.expected_steps(video) == steps[video.id] for video in known),
     )
 
 

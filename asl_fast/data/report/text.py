@@ -79,6 +79,15 @@ def _timing(report: DataReport) -> list[str]:
     agree = len(timing.ratios) - sum(len(group.videos) for group in timing.groups)
     if timing.fixed_steps is not None:
         return [f"durations against features: {timing.fixed_steps} feature vectors whatever the duration"]
+    if report.source.layout.name == report.source.name:
+        # Derived from these very lengths: whole numbers may fail to give them, an estimate cannot.
+        exact, all_videos = timing.exact, count(len(timing.ratios), "video")
+        if exact == len(timing.ratios):
+            return [f"durations against features: {exact} of {all_videos} as expected, each to the vector"]
+        return [
+            f"durations against features: {exact} of {all_videos} have exactly the length that stride and window give; "
+            "these were derived from the lengths, so that only a manifest could check them"
+        ]
     what = f"as expected (scale {timing.scale:.3f})"
     if timing.scale_is_wrong:
         what = f"{in_words(timing.scale)} than expected"

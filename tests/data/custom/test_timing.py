@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -115,3 +116,37 @@ def test_durations_of_real_data(name: str, stride: int, window: int, fps: float 
         end = steps[each.id] - 1.0
         # Steps by which the last feature vector is misplaced.
         assert abs(derived.to_sec(end) - real.to_sec(end)) < max(1.0, 0.01 * end) * real.step_sec, each.id
+
+
+def clips(
+    stride: int, window: int, *, number: int = 60, shortest: int = 90, longest: int = 360
+) -> tuple[list[Video], dict[str, int]]:
+    """Videos of whole frames at 30 a second, too short for an estimate of the stride, and their lengths."""
+    frames = np.random.default_rng(3).integers(shortest, longest, size=number)
+    found = [video(f"v{i}", duration_sec=round(int(f) / 30, 3), fps=30.0) for i, f in enumerate(frames)]
+    return found, {each.id: int((f - window) // stride) + 1 for each, f in zip(found, frames.tolist(), strict=True)}
+
+
+@pytest.mark.parametrize(("stride", "window"), [(4, 16), (8, 24), (16, 64), (8, 8), (1, 1), (6, 30)])
+def test_short_clips_give_whole_numbers(stride: int, window: int) -> None:
+    found, steps = clips(stride, window)
+    layout, why = derive(found, steps)
+    assert (layout.stride_frame, layout.window_frame or layout.stride_frame) == (stride, window)
+    assert "each of the 60 lengths exactly" in why and "warning" not in why
+
+
+def test_a_few_odd_clips_do_not_hide_the_whole_numbers() -> None:
+    found, steps = clips(4, 16)
+    layout, why = derive(found, steps | {"v3": 9, "v17": 5})
+    assert (layout.stride_frame, layout.window_frame) == (4, 16)
+    assert "58 of 60 lengths exactly" in why
+
+
+def test_what_is_ambiguous_is_said_with_the_candidates() -> None:
+    found, steps = clips(16, 32, number=7, shortest=100, longest=200)
+    layout, why = derive(found, steps)
+    assert layout.stride_frame == 16 and layout.window_frame == 32
+    assert "stride and window are ambiguous: stride/window " in why and "as well as 16/32" in why
+    for pair in re.findall(r"(\d+)/(\d+)", why.partition("stride/window ")[2].partition(" frames explain")[0]):
+        stride, window = map(int, pair)
+        assert {v.id: int((round(v.duration_sec * 30) - window) // stride) + 1 for v in found} == steps

@@ -26,7 +26,7 @@ WIDTH = 2**40
 
 
 def npy(shape: tuple[int, ...], descr: str = "<f4") -> bytes:
-    """A header that promises, and four bytes."""
+    """Make a header that promises, and four bytes."""
     text = repr({"descr": descr, "fortran_order": False, "shape": shape}).encode()
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + b"abcd"
 
