@@ -12,6 +12,8 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 WORKERS ?= 2
 BUILD_TOOLS := setuptools wheel pybind11 ninja
+# Two targets at once; what a command prints is shown when it ends.
+SIDE_BY_SIDE = $(MAKE) --no-print-directory -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=line)
 
 # Whatever a tool would leave in the home directory or in /tmp stays under build/. Sockets have a length limit: a clone
 # in a very deep folder keeps the system's TMPDIR.
@@ -31,9 +33,10 @@ export CUDA_CACHE_PATH := $(SCRATCH)/cuda
 demo: $(VENV)/.runtime
 	$(PYTHON) -m asl_fast.train --dataset multithumos --preset smoke
 
-test: $(VENV)/.dev
-	$(MAKE) --no-print-directory lint
-	$(MAKE) --no-print-directory build cpp-test
+# C++ compiles while pip unpacks, and what is compiled for the tests is compiled before they start.
+test: $(VENV)/.tools
+	$(SIDE_BY_SIDE) $(VENV)/.dev cpp-test
+	$(SIDE_BY_SIDE) lint build
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -n $(WORKERS) --dist worksteal --timeout 300
 
 build: $(VENV)/.runtime
@@ -51,7 +54,8 @@ format: $(VENV)/.dev
 	$(PYTHON) -m ruff format .
 	$(VENV)/bin/clang-format -i $$(find csrc tests/cpp tests/cuda_on_host -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
-cpp-test: $(VENV)/.runtime
+# C++ tests, and the CUDA kernels for the CPU that pytest takes.
+cpp-test: $(VENV)/.tools
 	$(PYTHON) csrc/native_build.py
 
 test-gpu: $(VENV)/.dev build
@@ -92,9 +96,12 @@ $(PYTHON):
 	@$(PYTHON3) -c 'import sys; v = sys.version_info[:2]; (3, 10) <= v <= (3, 13) or sys.exit(f"asl_fast needs Python 3.10 to 3.13, $(PYTHON3) is {v[0]}.{v[1]}; try: make PYTHON3=python3.12")'
 	$(PYTHON3) -m venv $(VENV) || $(PYTHON3) -m venv --without-pip $(VENV)
 
-$(VENV)/.runtime: pyproject.toml setup.py constraints.txt | $(PYTHON)
-	@echo "installing asl_fast and what it needs into $(VENV)"
+$(VENV)/.tools: constraints.txt | $(PYTHON)
 	$(PIP_INSTALL) $(BUILD_TOOLS)
+	@touch $@
+
+$(VENV)/.runtime: pyproject.toml setup.py constraints.txt $(VENV)/.tools
+	@echo "installing asl_fast and what it needs into $(VENV)"
 	$(PIP_INSTALL) --no-build-isolation -e .
 	@touch $@
 

@@ -29,7 +29,7 @@ class backend:
         name: "reference" (plain PyTorch), "cpu" (C++), "triton", "cuda", or None for the table's own choice.
 
     Raises:
-        ValueError: the name is none of these.
+        ValueError: The name is none of these.
     """
 
     def __init__(self, name: str | None) -> None:
@@ -49,11 +49,11 @@ class backend:
 
 
 def forced_backend() -> str | None:
-    """Name of the backend that is forced here, or None."""
+    """Return the name of the backend that is forced here, or None."""
     return _forced.get()
 
 
 def check_name(name: str, source: str) -> None:
-    """Raises ValueError when ``name`` is no backend; ``source`` says where it was given."""
+    """Raise ValueError when ``name`` is no backend; ``source`` says where it was given."""
     if name not in NAMES:
         raise ValueError(f"{source}: unknown backend {name!r}; choose one of {', '.join(NAMES)}")

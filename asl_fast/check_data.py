@@ -23,6 +23,7 @@ from asl_fast.files import write_json
 from asl_fast.training.config import DataConfig, TrainConfig
 from asl_fast.training.presets import preset
 from asl_fast.training.serialization import to_dict
+from asl_fast.wording import printable
 
 if TYPE_CHECKING:
     from asl_fast.data.custom.decision import Decision
@@ -49,6 +50,7 @@ class Arguments:
         save_preset: Also write the training configuration that was derived from your own data here, for train --preset.
         headers_only: Do not read the features themselves: quick, but values that are not finite are not found.
         json: Also write the report here.
+        strict: Stop at the first annotation, video or feature file that cannot be used instead of counting it.
     """
 
     dataset: str | None = None
@@ -61,6 +63,7 @@ class Arguments:
     save_preset: Path | None = None
     headers_only: bool = False
     json: Path | None = None
+    strict: bool = False
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,8 +79,8 @@ def _check_and_print(chosen: Arguments) -> int:
         words = [asdict(decision) for decision in decisions]
         write_json(chosen.json, report.as_dict() | ({"decisions": words} if words else {}), indent=2)
     for decision in decisions:
-        print(decision)
-    print("\n" * bool(decisions) + report_text(report))
+        print(printable(str(decision)))
+    print("\n" * bool(decisions) + printable(report_text(report), keep="\n"))
     return report.status
 
 
@@ -96,6 +99,9 @@ def check(arguments: Arguments) -> tuple[DataReport, tuple[Decision, ...]]:
         config, source = _benchmark(arguments)
     model = config.model
     report = check_data(source, model.ranges_grid, first_level=model.first_level, verify=not arguments.headers_only)
+    if arguments.strict:
+        for reason in (*report.survey.missing.values(), *report.survey.unusable.values()):
+            raise ValueError(reason)
     return report, decisions
 
 
@@ -116,6 +122,7 @@ def _benchmark(arguments: Arguments) -> tuple[TrainConfig, DataSource]:
         annotations=arguments.annotations,
         features=arguments.features or None,
         manifest=arguments.manifest,
+        strict=arguments.strict,
         **{name: getattr(config.data, name) for name in get_dataset(arguments.dataset).settings},
     )
     return config, source
@@ -128,7 +135,9 @@ def _own_data(arguments: Arguments, annotations: str) -> tuple[TrainConfig, Data
         dataset=arguments.dataset or own_data_name(annotations, DATASETS),
         annotations=annotations,
         features=tuple(map(str, arguments.features)),
-        data=DataConfig(train_subset=arguments.train_subset, test_subset=arguments.test_subset),
+        data=DataConfig(
+            train_subset=arguments.train_subset, test_subset=arguments.test_subset, strict=arguments.strict
+        ),
     )
     own = open_configured(asked, arguments.manifest)
     config, decisions = own_preset(own, asked)

@@ -13,10 +13,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from asl_fast.command_line.errors import if_stopped, run_command
 from asl_fast.command_line.options import read_options
+from asl_fast.wording import printable
 
 if TYPE_CHECKING:
     from asl_fast.detection.run import Found
@@ -42,6 +43,17 @@ class Arguments:
             given, as in training, where each recording is known or all had one rate.
         strict: Stop at a recording that cannot be used instead of leaving it out.
         durations: Lengths of the recordings as JSON {"name": seconds}; from the number of features unless given.
+        score_threshold: Candidates must score more; this and what follows is as in training unless given.
+        candidates_per_level: Best-scoring (point, class) pairs kept per recording and level.
+        min_length_grid: Candidates must be longer, in grid steps.
+        nms: How overlapping detections are suppressed.
+        nms_sigma: Width of the Gaussian decay.
+        nms_iou_threshold: tIoU from which "linear" decays and "hard" removes.
+        min_score: Detections whose decayed score falls below are dropped, except the best of each class;
+            --score-threshold drops that one too.
+        max_segments: Detections kept per recording.
+        class_agnostic: Whether to suppress across classes.
+        voting_threshold: Average boundaries over candidates of at least this tIoU; "off" does not.
     """
 
     run: Path
@@ -53,6 +65,29 @@ class Arguments:
     fps: str | None = None
     strict: bool = False
     durations: Path | None = None
+    score_threshold: float | None = None
+    candidates_per_level: int | None = None
+    min_length_grid: float | None = None
+    nms: Literal["as-trained", "gaussian", "linear", "hard", "none"] = "as-trained"
+    nms_sigma: float | None = None
+    nms_iou_threshold: float | None = None
+    min_score: float | None = None
+    max_segments: int | None = None
+    class_agnostic: Literal["as-trained", "yes", "no"] = "as-trained"
+    voting_threshold: float | Literal["off"] | None = None
+
+    def post_processing(self) -> dict[str, Any]:
+        """Return what replaces the run's post-processing, by the names of `asl_fast.models.config.InferenceConfig`."""
+        numbers = ("score_threshold", "candidates_per_level", "min_length_grid", "nms_sigma", "nms_iou_threshold")
+        chosen = {name: getattr(self, name) for name in (*numbers, "min_score", "max_segments")}
+        found = {name: value for name, value in chosen.items() if value is not None}
+        if self.nms != "as-trained":
+            found["nms"] = self.nms
+        if self.class_agnostic != "as-trained":
+            found["class_agnostic"] = self.class_agnostic == "yes"
+        if self.voting_threshold is not None:
+            found["voting_threshold"] = None if self.voting_threshold == "off" else self.voting_threshold
+        return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,6 +112,7 @@ def _detect(chosen: Arguments) -> int:
         fps = None if chosen.fps is None else read_rates(chosen.fps)
         device = start_processes(chosen.device).device
         trained = load_trained(chosen.run, checkpoint=chosen.checkpoint, device=device)
+        trained = trained.with_post_processing(**chosen.post_processing())
         durations_sec = None if chosen.durations is None else read_durations(chosen.durations)
         recordings = open_recordings(chosen.features, trained.dataset, fps=fps, durations_sec=durations_sec)
         found = detect_recordings(trained, recordings, batch_size=chosen.batch_size, strict=chosen.strict)
@@ -89,7 +125,7 @@ def _detect(chosen: Arguments) -> int:
     if found.skipped:
         first = next(iter(found.skipped.values()))
         count = f"{len(found.skipped)} of {len(recordings)} recordings are left out"
-        print(f"warning: {count}, the first: {first}; --strict stops there", file=sys.stderr)
+        print(f"warning: {count}, the first: {printable(str(first))}; --strict stops there", file=sys.stderr)
     return 0
 
 
@@ -108,11 +144,18 @@ def _report(found: Found, trained: TrainedDetector, output: Path) -> None:
     print(f"{count} detections in {len(found.detections)} recordings ({seconds:.0f} s), written to {output}")
     if trained.dataset["synthetic"]:
         print("the detector was trained on synthetic data: these are no detections of real actions")
-    name, detections = next(iter(found.detections.items()))
-    print(f"the first in {name}:")
+    if not count:
+        print(
+            f"warning: no detection in any recording: nothing scores {trained.config.inference.min_score} or more; is "
+            "the detector trained, and are these features like those it was trained on?",
+            file=sys.stderr,
+        )
+        return
+    name, detections = next((name, each) for name, each in found.detections.items() if len(each.scores))
+    print(f"the first in {printable(name)}:")
     rows = zip(detections.segments[:5].tolist(), detections.labels.tolist(), detections.scores.tolist(), strict=False)
     for (start, end), label, score in rows:
-        print(f"  {start:8.2f} s to {end:8.2f} s  {score:.3f}  {trained.class_names[label]}")
+        print(f"  {start:8.2f} s to {end:8.2f} s  {score:.3f}  {printable(trained.class_names[label])}")
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def _devices() -> list[dict[str, Any]]:
 
 
 def _module(kind: native.Kind) -> dict[str, Any]:
-    """The build record of one compiled module, corrected by whether it loads in this interpreter."""
+    """Return the build record of one compiled module, corrected by whether it loads in this interpreter."""
     reason = native.why_missing(kind)
     record = native.build_info().get(native.MODULES[kind], {})
     built_with = {key: value for key, value in record.items() if key not in ("built", "reason")}
@@ -60,14 +60,14 @@ def _module(kind: native.Kind) -> dict[str, Any]:
 
 
 def _stale() -> bool:
-    """True in a checkout whose C++ or CUDA sources were changed after the modules were built."""
+    """Tell whether C++ or CUDA sources of a checkout were changed after the modules were built."""
     record = native.PACKAGE / "_build_info.json"
     sources = [path for path in (native.PACKAGE.parent / "csrc").rglob("*.[ch]*") if path.suffix != ".py"]
     return record.exists() and any(path.stat().st_mtime > record.stat().st_mtime for path in sources)
 
 
 def _cuda_operator_advice(gpu: bool) -> list[str]:
-    """What keeps the CUDA operators from a GPU that torch sees, or torch from a GPU that they see."""
+    """Say what keeps the CUDA operators from a GPU that torch sees, or torch from a GPU that they see."""
     module = native.cuda_module()
     seen = native.cuda_device_count()
     if gpu and module is None:
@@ -92,7 +92,7 @@ def _advice(versions: dict[str, str | None], gpu: bool) -> list[str]:
 
 
 def describe() -> dict[str, Any]:
-    """Versions, compiled modules, devices and what to do about anything missing; JSON-serialisable.
+    """Describe versions, compiled modules, devices and what to do about anything missing; JSON-serialisable.
 
     Returns:
         ``asl_fast``, ``python``, ``platform``, ``processors``, ``versions`` (package -> version or None),

@@ -12,7 +12,7 @@ Examples:
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from asl_fast.evaluation.protocols import (
 from asl_fast.evaluation.scoring_inputs import read_inputs
 from asl_fast.evaluation.table import analysis_table, class_csv, result_table
 from asl_fast.files import read_json, write_json, write_text
+from asl_fast.wording import printable
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Arguments:
             opentad-epic. By the first two, equal scores rank by video name, then by earlier start, then by earlier end,
             so that the order of a file does not matter; by the others as the public evaluator's sort leaves them.
         per_class: Also print every class.
-        strict: Stop at the first unusable entry of a file instead of skipping its video with a warning.
+        strict: Stop at the first unusable entry of a file instead of leaving it out with a warning.
         analyse: Also say what kinds of mistakes cost how much, and which annotations are found (tIoU 0.5).
         nouns: With --protocol epic100: noun detections; --predictions then holds verbs, and actions are made of both.
         json: Also write the result here.
@@ -83,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _evaluate_and_print(chosen: Arguments) -> int:
     try:
-        print(evaluate(chosen))
+        print(printable(evaluate(chosen), keep="\n"))
     except TypeError as error:
         # Columns of the wrong type come from the user's files.
         raise CommandError(error) from error
@@ -124,6 +125,7 @@ def evaluate(arguments: Arguments) -> str:
         "ground_truth": str(ground_truth_path),
         "predictions": str(predictions_path),
         "skipped": inputs.skipped,
+        "left_out": inputs.left_out,
         "differences": list(inputs.differences),
     }
     text = result_table(result, per_class=arguments.per_class)
@@ -196,14 +198,11 @@ def _run_protocol(path: Path) -> Protocol:
         raise ValueError(f"{path}: has no usable 'dataset' and 'evaluation.tiou_thresholds' ({error!r})") from error
 
 
-def _warn(skipped: Mapping[str, str], consequence: str) -> None:
-    if skipped:
-        first = next(iter(skipped.values()))
-        more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
-        print(
-            f"warning: {len(skipped)} videos {consequence}: {first}{more}; --strict stops there",
-            file=sys.stderr,
-        )
+def _warn(reasons: Collection[str], noun: str, consequence: str) -> None:
+    if reasons:
+        first = printable(next(iter(reasons)))
+        more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+        print(f"warning: {len(reasons)} {noun}s {consequence}: {first}{more}; --strict stops there", file=sys.stderr)
 
 
 if __name__ == "__main__":

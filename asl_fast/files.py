@@ -3,17 +3,29 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
+import errno
 import gc
 import gzip
 import io
 import json
 import os
+import re
+import stat
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
+
+MAX_UNPACKED = "ASL_FAST_MAX_UNPACKED_MB"
+"""Environment variable: see `check_unpacked`."""
+_MOST_RATIO = 20
+
+
+class TooLarge(ValueError):
+    """Content would take far more memory than its file explains."""
 
 
 @contextlib.contextmanager
@@ -37,10 +49,19 @@ def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
         _sync_folder(path.parent)
     except OSError as error:
         kept = "; what it held before is intact" if path.exists() else ""
-        raise type(error)(f"cannot write {path}: {error.strerror or error}{kept}") from None
+        raise type(error)(f"cannot write {path}: {error.strerror or error}{kept}{remedy(error)}") from None
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def remedy(error: OSError) -> str:
+    """Say, after a semicolon, what to do about a file that cannot be written; nothing where the cause says it."""
+    if error.errno in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)):
+        return "; free some space or choose another folder"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "; choose a folder that can be written"
+    return ""
 
 
 def _sync_folder(path: Path) -> None:
@@ -51,6 +72,55 @@ def _sync_folder(path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def require_file(path: str | Path) -> None:
+    """Make sure that a path is a regular file, which can be read to its end: no pipe, device or folder.
+
+    Raises:
+        FileNotFoundError: When there is no such file.
+        ValueError: When it is something else.
+        OSError: When the system does not say.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        link = "is a link to a file that" if os.path.islink(path) else ""
+        raise FileNotFoundError(f"{path} {link} does not exist".replace("  ", " ")) from None
+    except ValueError as error:  # a name with a NUL
+        raise ValueError(f"{path!r}: no file can have this name ({error})") from None
+    except OSError as error:
+        raise type(error)(f"{path} cannot be read: {error.strerror}") from None
+    if not stat.S_ISREG(mode):
+        kind = "folder" if stat.S_ISDIR(mode) else "pipe" if stat.S_ISFIFO(mode) else "device or socket"
+        raise ValueError(f"{path} cannot be read: it is a {kind}, not a file")
+
+
+def check_unpacked(unpacked: int, stored: int, what: str) -> None:
+    """Refuse content that takes far more memory than is stored of it, before any is taken.
+
+    As much as ``ASL_FAST_MAX_UNPACKED_MB`` says is always allowed, 256 unless it is set, and so is 20 times what is
+    stored: no compression of features or annotations reaches that.
+
+    Args:
+        unpacked: Bytes in memory.
+        stored: Bytes on disk.
+        what: The content, for the message.
+
+    Raises:
+        TooLarge: When it is more.
+    """
+    given = os.environ.get(MAX_UNPACKED, "256")
+    try:
+        allowed = float(given) * 2**20
+    except ValueError:
+        raise ValueError(f"{MAX_UNPACKED} must be a number of megabytes, found {given!r}") from None
+    if not unpacked <= max(allowed, _MOST_RATIO * stored):
+        needed = -(-unpacked // 2**20)
+        raise TooLarge(
+            f"{what} would take {needed} MB unpacked, and {stored} bytes are stored of it; if that is right, set "
+            f"{MAX_UNPACKED}={needed}"
+        )
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -87,13 +157,29 @@ def read_text(path: str | Path) -> str:
         ValueError: When it is damaged or not text.
     """
     path = Path(path)
+    require_file(path)
     try:
-        data = path.read_bytes()
-        return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} does not exist") from None
-    except (EOFError, UnicodeDecodeError, zlib.error, gzip.BadGzipFile, IsADirectoryError) as error:
+        data = _gunzipped(path) if path.suffix == ".gz" else path.read_bytes()
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise ValueError(f"{path} cannot be read as UTF-8, it is UTF-16; save it as UTF-8")
+        return data.decode("utf-8-sig")
+    except PermissionError as error:
+        raise PermissionError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path} cannot be read as UTF-8 ({error}, line {line}); download it again") from error
+    except (EOFError, zlib.error, OSError) as error:
         raise ValueError(f"{path} cannot be read ({error}); download it again") from error
+
+
+def _gunzipped(path: Path) -> bytes:
+    stored, parts, size = path.stat().st_size, [], 0
+    with gzip.open(path) as file:
+        while part := file.read(2**22):
+            parts.append(part)
+            size += len(part)
+            check_unpacked(size, stored, f"{path}: what is unpacked so far")
+    return b"".join(parts)
 
 
 @contextlib.contextmanager
@@ -116,7 +202,8 @@ def read_json(path: str | Path) -> Any:
 
     Raises:
         FileNotFoundError: When it is not there.
-        ValueError: When it is truncated, or names a key twice in one object (JSON would keep the last silently).
+        ValueError: When it is truncated, or names a key twice in one object (JSON would keep the last silently); when
+            it is nested beyond all reason, or holds a number or text that cannot be written again.
     """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -130,11 +217,57 @@ def read_json(path: str | Path) -> Any:
     text = read_text(path)
     try:
         with collector_paused():
-            return json.loads(text, object_pairs_hook=unique)
+            content = json.loads(text, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         raise ValueError(
             f"{path}: not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}; is the file complete?"
         ) from error
+    except ValueError as error:
+        # Python refuses to convert thousands of digits, without saying where they are.
+        digits = _LONG_NUMBER.search(text)
+        if digits is None or str(path) in str(error):
+            raise
+        line = text.count("\n", 0, digits.start()) + 1
+        raise ValueError(
+            f"{path}, line {line}: {digits[0][:20]}... is a number of {len(digits[0])} digits; correct it"
+        ) from None
+    except RecursionError:
+        raise ValueError(f"{path}: lists or objects are nested too deeply, {_nesting(text)}") from None
+    if _HALF_PAIR.search(text):
+        _require_text(content, str(path))
+    return content
+
+
+_HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
+_LONG_NUMBER = re.compile(r"\d{600,}")
+
+
+def _nesting(text: str) -> str:
+    """Say where text is nested most deeply before it ends; brackets within text count too, so this is a hint."""
+    depth = deepest = place = 0
+    for match in re.finditer(r"[\[\]{}]", text):
+        depth += 1 if match[0] in "[{" else -1
+        if depth > deepest:
+            deepest, place = depth, match.start()
+    line = text.count("\n", 0, place) + 1
+    return f"{deepest} times at line {line}, column {place - text.rfind(chr(10), 0, place)}"
+
+
+def _require_text(content: Any, path: str) -> None:
+    """Raise ValueError for text with half of a surrogate pair, which no file and no terminal takes."""
+    waiting: list[tuple[Any, str]] = [(content, "")]
+    while waiting:
+        value, place = waiting.pop()
+        if isinstance(value, dict):
+            waiting += [(key, f"{place}, key {key!r:.80}") for key in value]
+            waiting += [(each, f"{place}, {key!r:.80}") for key, each in value.items()]
+        elif isinstance(value, list):
+            waiting += [(each, f"{place}[{index}]") for index, each in enumerate(value)]
+        elif isinstance(value, str):
+            try:
+                value.encode()
+            except UnicodeEncodeError as error:
+                raise ValueError(f"{path}{place}: {value!r:.80} is no text ({error.reason}); correct it") from None
 
 
 def read_csv(path: str | Path, columns: Iterable[str]) -> list[dict[str, str]]:
@@ -149,15 +282,21 @@ def read_csv(path: str | Path, columns: Iterable[str]) -> list[dict[str, str]]:
         ValueError: When a column is missing, or a row has another number of fields than the header.
     """
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
-    header = reader.fieldnames or []
+    try:
+        header = list(reader.fieldnames or [])
+    except csv.Error as error:
+        raise ValueError(f"{path}, line 1: {error}; is it a CSV file?") from None
     missing = [column for column in columns if column not in header]
     if missing:
         raise ValueError(f"{path}: no column {missing[0]!r}; its columns are {', '.join(header) or 'none'}")
     rows: list[dict[str, str]] = []
-    for row in reader:
-        if None in row or None in row.values():
-            raise ValueError(f"{path}, line {reader.line_num}: expected {len(header)} fields as in the header")
-        rows.append(row)
+    try:
+        for row in reader:
+            if None in row or None in row.values():
+                raise ValueError(f"{path}, line {reader.line_num}: expected {len(header)} fields as in the header")
+            rows.append(row)
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num + 1}: {error}; is it a CSV file?") from None
     return rows
 
 

@@ -18,7 +18,7 @@ Kind = Literal["cpu", "cuda"]
 MODULES: dict[Kind, str] = {"cpu": "_native", "cuda": "_native_cuda"}
 PACKAGE = Path(__file__).resolve().parent
 
-# Measured as processor time of one thread, the reference against C++, at the sizes of the public benchmarks.
+# Measured in processor time of one thread, the reference against C++, at the sizes of the public benchmarks.
 SLOWER = "about 10 times slower (losses, segment IoU), up to 1,000 times (soft-NMS of many classes)"
 
 
@@ -31,7 +31,7 @@ _warned: set[str] = set()
 
 @cache
 def build_info() -> dict[str, Any]:
-    """What the build wrote down: per module ``built``, and then ``compiler`` or ``reason``; empty if unknown."""
+    """Read what the build wrote down: per module ``built``, and ``compiler`` or ``reason``; empty if unknown."""
     try:
         info: dict[str, Any] = json.loads((PACKAGE / "_build_info.json").read_text())
     except (FileNotFoundError, json.JSONDecodeError):
@@ -46,7 +46,7 @@ def _load(kind: Kind) -> tuple[ModuleType | None, str | None]:
         module = import_module(f"asl_fast.{name}")
     except ImportError as error:
         return None, _reason(name, str(error))
-    # An editable installation of another checkout answers for what is missing here; its code need not fit this one's.
+    # Python may have found the module of another checkout, installed as editable, whose code need not fit this one.
     built_in = Path(str(module.__file__)).resolve().parent
     return (module, None) if built_in == PACKAGE else (None, _reason(name, f"found in {built_in}"))
 
@@ -75,7 +75,7 @@ def _holds(package: Path, name: str) -> bool:
 
 
 def _hidden_by_this_one(name: str) -> Path | None:
-    """Another ``asl_fast`` that has the compiled module: on the import path, or installed as an editable checkout."""
+    """Find another ``asl_fast`` with the compiled module: on the import path, or installed as an editable checkout."""
     found = [Path(entry) / "asl_fast" for entry in sys.path]
     if (module := sys.modules.get(f"asl_fast.{name}")) is not None:
         found.append(Path(str(module.__file__)).parent)
@@ -84,23 +84,23 @@ def _hidden_by_this_one(name: str) -> Path | None:
 
 
 def cpu_module() -> ModuleType | None:
-    """The C++ operators, or None where they are not installed (see :func:`why_missing`)."""
+    """Return the C++ operators, or None where they are not installed (see :func:`why_missing`)."""
     return _load("cpu")[0]
 
 
 def cuda_module() -> ModuleType | None:
-    """The CUDA operators, or None where they are not installed; present does not mean that there is a device."""
+    """Return the CUDA operators, or None where they are not installed; there may still be no device."""
     return _load("cuda")[0]
 
 
 def cuda_device_count() -> int:
-    """CUDA devices the compiled CUDA module can use; 0 without the module, a driver or a device."""
+    """Count the CUDA devices that the compiled module can use; 0 without the module, a driver or a device."""
     module = cuda_module()
     return int(module.device_count()) if module is not None else 0
 
 
 def why_missing(kind: Kind = "cpu") -> str | None:
-    """Why a compiled module is not there and what to do about it; None when it is there."""
+    """Say why a compiled module is not there and what to do about it; None when it is there."""
     return _load(kind)[1]
 
 

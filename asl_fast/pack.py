@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from asl_fast.command_line.errors import if_stopped, run_command
 from asl_fast.command_line.options import read_options
 from asl_fast.command_line.program import program
+from asl_fast.wording import printable
 
 if TYPE_CHECKING:
     from asl_fast.data.features.manifest import FeatureManifest
@@ -146,7 +147,7 @@ def _verify(path: Path) -> int:
             store.verify(video_id)
         except ValueError as error:
             damaged += 1
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {printable(str(error))}", file=sys.stderr)
     intact = len(store.video_ids) - damaged
     print(f"{path}: {intact} of {len(store.video_ids)} videos are intact, {store.num_bytes / 2**20:.1f} MiB")
     return 1 if damaged else 0

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turn detection files into a checked challenge submission.
+r"""Turn detection files into a checked challenge submission.
 
 Examples:
     python -m asl_fast.submit --challenge activitynet13 --detections detections.json --output submission.json
     python -m asl_fast.submit --challenge ego4d-mq --detections detections.json --output submission.json
-    python -m asl_fast.submit --challenge epic100 --detections verbs.json --nouns nouns.json --supervision 2 4 3 \\
+    python -m asl_fast.submit --challenge epic100 --detections verbs.json --nouns nouns.json --supervision 2 4 3 \
         --output submission.json
 """
 

@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Words for messages: counts with their noun, a few examples of many, and what a misspelt name may have meant."""
+"""Words for messages: counts, a few examples of many, what a misspelt name may have meant, and text that is safe."""
 
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable, Sequence
+
+# Control characters, format characters, surrogates, line and paragraph separators.
+_STEERING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+# Some scripts need them within words.
+_JOINERS = "\u200c\u200d"
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:
@@ -12,10 +18,32 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
+def printable(text: str, keep: str = "") -> str:
+    r"""Write out what would steer a terminal instead of being shown: ``\x1b`` for an escape character.
+
+    Names in files are anybody's text. Control characters, marks that reverse the direction of writing, line separators
+    and halves of surrogate pairs are written as Python writes them; all other text stays.
+
+    Args:
+        text: What is to be shown.
+        keep: Characters that stay although they are such: ``"\n"`` for text of several lines.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each in keep or unicodedata.category(each) not in _STEERING or each in _JOINERS else _escaped(each)
+        for each in text
+    )
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
 def examples(names: Sequence[str], shown: int = 3) -> str:
     """Say ``a, b, c and 4 more``."""
     rest = len(names) - shown
-    return ", ".join(names[:shown]) + (f" and {rest} more" if rest > 0 else "")
+    return ", ".join(map(printable, names[:shown])) + (f" and {rest} more" if rest > 0 else "")
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:
@@ -29,4 +57,4 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Say ``did you mean 'x'?`` for the closest known name, or list all names where none is close."""
     known = list(known)
     found = closest(name, known)
-    return f"did you mean {found!r}?" if found is not None else f"known are {', '.join(known)}"
+    return f"did you mean {found!r}?" if found is not None else f"known are {', '.join(map(printable, known))}"

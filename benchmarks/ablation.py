@@ -41,16 +41,17 @@ class Ablation:
     """Compare the variants of the loss.
 
     Attributes:
-        dataset: benchmark name.
-        data_root: where the real data lie; None uses the synthetic twin.
-        seeds: one run of every variant for each.
-        variants: rows of the table.
-        output: folder of the runs.
-        results: folder that table.md and results.json are written to; None makes one under benchmarks/results.
-        readme: file whose section between ``<!-- ablation DATASET -->`` and ``<!-- end -->`` is replaced by the table.
-        jobs: runs at a time; each uses ``threads`` CPU threads.
+        dataset: Benchmark name.
+        data_root: Where the real data lie; None uses the synthetic twin.
+        seeds: One run of every variant for each.
+        variants: Rows of the table.
+        output: Folder of the runs.
+        results: Folder that table.md and results.json are written to; None makes one under benchmarks/results.
+        document: File whose section between ``<!-- ablation DATASET -->`` and ``<!-- end -->`` is replaced by the
+            table; the project's own is docs/results.md.
+        jobs: Runs at a time; each uses ``threads`` CPU threads.
         threads: CPU threads of one run; 0 leaves torch's choice.
-        options: further flags for every training run, after ``--``.
+        options: Further flags for every training run, after ``--``.
     """
 
     dataset: str = "hapt"
@@ -59,14 +60,14 @@ class Ablation:
     variants: tuple[str, ...] = tuple(ROWS)
     output: Path = Path("runs/ablation")
     results: Path | None = None
-    readme: Path | None = None
+    document: Path | None = None
     jobs: int = 1
     threads: int = 0
     options: tuple[str, ...] = ()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit status."""
+    """Run the command line; return the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     options: list[str] = []
     if "--" in words:
@@ -90,19 +91,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(report, indent=1) + "\n")
     (folder / "table.md").write_text(table)
-    if ablation.readme is not None:
-        replace_section(ablation.readme, f"ablation {ablation.dataset}", table)
+    if ablation.document is not None:
+        replace_section(ablation.document, f"ablation {ablation.dataset}", table)
     print(f"{table}\nwritten to {folder}")
     return 0
 
 
 def run_folder(ablation: Ablation, variant: str, seed: int) -> Path:
-    """Where the run of one variant and seed lies."""
+    """Return where the run of one variant and seed lies."""
     return ablation.output / ablation.dataset / f"{variant}-seed{seed}"
 
 
 def run_one(ablation: Ablation, variant: str, seed: int, options: Sequence[str]) -> int:
-    """Trains one variant with one seed unless that is done; returns the exit status."""
+    """Train one variant with one seed unless that is done; return the exit status."""
     folder = run_folder(ablation, variant, seed)
     if (folder / "evaluation.json").exists():
         return 0
@@ -120,7 +121,7 @@ def run_one(ablation: Ablation, variant: str, seed: int, options: Sequence[str])
 
 
 def collect(ablation: Ablation, options: Sequence[str]) -> dict[str, Any]:
-    """Scores of all runs, with what is needed to tell what they are."""
+    """Gather the scores of all runs, with what is needed to tell what they are."""
     rows: dict[str, list[dict[str, Any]]] = {}
     seconds: list[float] = []
     environment: dict[str, Any] = {}
@@ -152,7 +153,7 @@ def collect(ablation: Ablation, options: Sequence[str]) -> dict[str, Any]:
 
 
 def format_table(report: dict[str, Any]) -> str:
-    """Markdown: per variant mean and spread over seeds of every average mAP and of what was recovered of a twin."""
+    """Write Markdown: per variant mean and spread over seeds of every average mAP and of a twin's recovery."""
     sample = next(iter(report["rows"].values()))
     names = list(sample[0]["scores"])
     heads = [f"average mAP, tIoU {_range(sample[0]['scores'][name]['tiou_thresholds'])}" for name in names]
@@ -197,10 +198,10 @@ def _range(thresholds: Sequence[float]) -> str:
 
 
 def replace_section(path: Path, name: str, text: str) -> None:
-    """Puts ``text`` between the markers of section ``name``.
+    """Put ``text`` between the markers of section ``name``.
 
     Raises:
-        ValueError: when the file has no such section.
+        ValueError: When the file has no such section.
     """
     old = path.read_text()
     pattern = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -28,7 +28,7 @@ class ActionFormerError(RuntimeError):
 
 
 class _Numpy(types.ModuleType):
-    """numpy with the alias ``float`` that its evaluator uses and numpy 1.24 removed."""
+    """Give numpy the alias ``float`` that its evaluator uses and version 1.24 removed."""
 
     float = float
 
@@ -38,10 +38,10 @@ class _Numpy(types.ModuleType):
 
 @functools.lru_cache(maxsize=1)
 def load() -> types.SimpleNamespace | None:
-    """Modules ``nms``, ``metrics`` and ``meta_archs`` of the checkout; None where the variable is not set.
+    """Load ``nms``, ``metrics`` and ``meta_archs`` of the checkout; None where the variable is not set.
 
     Raises:
-        ActionFormerError: the folder is no checkout, a package is missing, or its NMS does not compile.
+        ActionFormerError: The folder is no checkout, a package is missing, or its NMS does not compile.
     """
     folder = os.environ.get(VARIABLE)
     if not folder:
@@ -67,10 +67,10 @@ def load() -> types.SimpleNamespace | None:
 
 
 def labeller(num_classes: int, center_sampling_radius: float = 1.5) -> Any:
-    """What its ``label_points`` and ``losses`` need of a detector, with those two as functions.
+    """Make what its ``label_points`` and ``losses`` need of a detector, with those two as functions.
 
     Raises:
-        ActionFormerError: as :func:`load`.
+        ActionFormerError: As :func:`load`.
     """
     modules = load()
     if modules is None:
@@ -92,7 +92,7 @@ def labeller(num_classes: int, center_sampling_radius: float = 1.5) -> Any:
 
 
 def _load_nms(source: Path) -> None:
-    """Puts ``nms_1d_cpu`` where ``import`` finds it."""
+    """Put ``nms_1d_cpu`` where ``import`` finds it."""
     try:
         importlib.import_module("nms_1d_cpu")
         return

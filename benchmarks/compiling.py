@@ -19,10 +19,10 @@ class CompileError(RuntimeError):
 
 
 def compiled(function: Callable[..., Any], inputs: tuple[Any, ...], seconds: float) -> Callable[..., Any]:
-    """The compiled function, called twice already: the second call finds out what the first left to compile.
+    """Compile a function and call it twice: the second call finds out what the first left to compile.
 
     Raises:
-        CompileError: it failed, or took longer than ``seconds``.
+        CompileError: It failed, or took longer than ``seconds``.
     """
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
     # A venv's own ninja and compiler wrappers.

@@ -20,7 +20,7 @@ class Launches(NamedTuple):
 
 
 def count_launches(call: Callable[[], Any]) -> Launches:
-    """Runs ``call`` twice on the current GPU and counts the second time."""
+    """Run ``call`` twice on the current GPU and count the second time."""
     call()
     torch.cuda.synchronize()
     with profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as profiler:
@@ -30,7 +30,7 @@ def count_launches(call: Callable[[], Any]) -> Launches:
 
 
 def summarise(events: Iterable[Any]) -> Launches:
-    """Counts device events: ``device_type``, ``name`` and ``time_range`` in microseconds."""
+    """Count device events: ``device_type``, ``name`` and ``time_range`` in microseconds."""
     device = [event for event in events if event.device_type == DeviceType.CUDA]
     copies = [event for event in device if event.name.startswith(("Memcpy", "Memset"))]
     kernels = [event for event in device if not event.name.startswith(("Memcpy", "Memset"))]

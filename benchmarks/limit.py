@@ -15,7 +15,7 @@ class OutOfTime(BaseException):
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raises OutOfTime in the main thread as soon as Python runs there; in other threads, and on Windows, never."""
+    """Raise OutOfTime in the main thread as soon as Python runs there; in other threads, and on Windows, never."""
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
         yield
         return

@@ -27,14 +27,14 @@ class Options:
 
     Attributes:
         device: "cpu" or "cuda".
-        seconds: of each case, shared by all sides.
-        min_rounds: counted calls of each side at least.
-        cpu_time: processor time instead of time (CPU).
-        check: compare the results of all sides first.
-        compile_seconds: to compile a baseline in; 0 leaves ``torch.compile`` out.
-        memory: measure the peak memory of each side.
-        case_seconds: after which a case is given up; 0 is never.
-        ceilings: of this machine, for percentages; None leaves them out.
+        seconds: Of each case, shared by all sides.
+        min_rounds: Counted calls of each side at least.
+        cpu_time: Processor time instead of time (CPU).
+        check: Compare the results of all sides first.
+        compile_seconds: To compile a baseline in; 0 leaves ``torch.compile`` out.
+        memory: Measure the peak memory of each side.
+        case_seconds: After which a case is given up; 0 is never.
+        ceilings: Of this machine, for percentages; None leaves them out.
     """
 
     device: str = "cpu"
@@ -49,10 +49,10 @@ class Options:
 
 
 def measure_case(op: str, case: Case, options: Options) -> Record:
-    """Measures a case; one that runs out of time gives a record of its name and a reason, ``missing``.
+    """Measure a case; one that runs out of time gives a record of its name and a reason, ``missing``.
 
     Raises:
-        AssertionError: naming the baseline, where ``options.check`` finds that two sides do not compute the same.
+        AssertionError: Naming the baseline, where ``options.check`` finds that two sides do not compute the same.
     """
     try:
         with time_limit(options.case_seconds) if options.case_seconds else nullcontext():
@@ -111,7 +111,7 @@ def _measure(op: str, case: Case, options: Options) -> Record:
 
 
 def check(case: Case, sides: dict[str, Callable[..., Any]], inputs: tuple[Any, ...]) -> None:
-    """Raises AssertionError unless every side returns what ``run`` does; a side of other work has only to run."""
+    """Raise AssertionError unless every side returns what ``run`` does; a side of other work has only to run."""
 
     def result(side: Callable[..., Any]) -> Any:
         if case.prepare is not None:
@@ -149,7 +149,7 @@ def _rates(case: Case, own: Timing, ceilings: Ceilings | None) -> Record:
 
 
 def _peak(side: Callable[..., Any], inputs: tuple[Any, ...], timing: Timing, options: Options) -> Record:
-    """Peak memory of one more call, which a side too slow to be called twice is spared."""
+    """Measure the peak memory of one more call, which a side too slow to be called twice is spared."""
     if not options.memory:
         return {}
     if timing.rounds == 1:

@@ -21,10 +21,10 @@ _RESET_HIGH_WATER = "5"
 
 
 def peak_bytes(call: Callable[[], Any], device: str) -> int:
-    """Runs ``call`` once and returns the bytes it needed on top.
+    """Run ``call`` once and return the bytes it needed on top.
 
     Raises:
-        OSError: where the system has no high-water mark that can be reset.
+        OSError: Where the system has no high-water mark that can be reset.
     """
     gc.collect()
     if device == "cuda":

@@ -26,7 +26,7 @@ class ResultError(ValueError):
 
 
 def make(records: Sequence[Record], options: Options, arguments: Sequence[str]) -> Record:
-    """Everything of a run as plain data."""
+    """Return everything of a run as plain data."""
     ceilings = options.ceilings
     return {
         "schema": SCHEMA,
@@ -45,16 +45,16 @@ def make(records: Sequence[Record], options: Options, arguments: Sequence[str]) 
 
 
 def write(path: Path, content: Record) -> None:
-    """Writes the file, and the folder it lies in."""
+    """Write the file, and the folder it lies in."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def read(path: Path) -> Record:
-    """A file that :func:`write` wrote.
+    """Read a file that :func:`write` wrote.
 
     Raises:
-        ResultError: it is missing, is no JSON, or of another schema.
+        ResultError: It is missing, is no JSON, or of another schema.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -68,7 +68,7 @@ def read(path: Path) -> Record:
 
 
 def commit() -> str | None:
-    """Revision measured, with ``-dirty`` where files were changed; None outside a checkout."""
+    """Return the revision measured, with ``-dirty`` where files were changed; None outside a checkout."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip() or None
@@ -77,7 +77,7 @@ def commit() -> str | None:
 
 
 def device_name(device: str) -> str:
-    """The GPU's name, or the processor's."""
+    """Return the GPU's name, or the processor's."""
     if device == "cuda":
         return torch.cuda.get_device_name()
     if sys.platform.startswith("linux"):

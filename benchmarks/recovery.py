@@ -1,50 +1,106 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How well a run on a synthetic twin found the sensitivities that are planted there."""
+"""What a run learned of each class's sensitivity, and how well that fits what its synthetic twin has planted."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from asl_fast.losses.sensitivity import ClassGaussians
 from asl_fast.training.checkpoint import load_checkpoint
 from asl_fast.training.run_folder import RunFolder
 
-_COLUMNS = ("class", "start", "end")
+COLUMNS = ("class", "start", "end")
 
 
-def recovery(run: str | Path) -> dict[str, float] | None:
-    """Correlation over classes of what the Gaussians learned with what was planted.
+@dataclass(frozen=True, eq=False)
+class Gaussians:
+    """Centres and widths of Gaussians over the position inside an action.
+
+    Attributes:
+        mu: (C, 3) float64, columns as ``COLUMNS``, in instance lengths from the instance's centre.
+        sigma: (C, 3) float64, the same columns, in instance lengths.
+    """
+
+    mu: NDArray[np.float64]
+    sigma: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Sensitivities:
+    """What a run learned, beside the truth where there is one.
+
+    Attributes:
+        class_names: Of the C classes.
+        trained: (C,) bool, the classes that occurred in training; all others are where they began.
+        learned: What training found.
+        planted: What the synthetic twin hides in its features; None for real recordings.
+    """
+
+    class_names: tuple[str, ...]
+    trained: NDArray[np.bool_]
+    learned: Gaussians
+    planted: Gaussians | None
+
+
+def sensitivities(run: str | Path) -> Sensitivities | None:
+    """Read the Gaussians of a run's last checkpoint.
 
     Args:
-        run: folder of a run.
+        run: Folder of a run.
 
     Returns:
-        ``mu_class``, ``mu_start``, ``mu_end`` and ``sigma_class``, ``sigma_start``, ``sigma_end`` (of log sigma):
-        correlations over the ``classes`` that occurred in training, all others being where they began. None where
-        nothing was planted, no Gaussian was trained, or fewer than three classes occurred.
+        None where the run trained no Gaussians.
+
+    Raises:
+        FileNotFoundError: For a folder without a checkpoint.
     """
     content = load_checkpoint(RunFolder(run).last)
     loss = content["config"]["loss"]
-    planted = content["dataset"].get("metadata", {}).get("planted")
     prefix = "gaussians."
-    learned = {name[len(prefix) :]: value for name, value in content["loss"].items() if name.startswith(prefix)}
-    if planted is None or not learned or not loss["class_level"]:
+    state = {name[len(prefix) :]: value for name, value in content["loss"].items() if name.startswith(prefix)}
+    if not state or not loss["class_level"]:
         return None
     bounds = {name: loss[name] for name in ("mu_bound", "sigma_min", "sigma_max")}
     gaussians = ClassGaussians(content["config"]["model"]["num_classes"], **bounds)
-    gaussians.load_state_dict(learned)
-    trained = (learned["raw_mu"] != 0).any(1).numpy()
-    if trained.sum() < 3:
-        return None
-    found: dict[str, float] = {"classes": int(trained.sum())}
+    gaussians.load_state_dict(state)
     with torch.no_grad():
-        values = {"mu": gaussians.mu.numpy(), "sigma": gaussians.sigma.log().numpy()}
-    truth = {"mu": np.asarray(planted["mu"]), "sigma": np.log(np.asarray(planted["sigma"]))}
-    for kind, table in values.items():
-        for column, name in enumerate(_COLUMNS):
-            pair = table[trained, column], truth[kind][trained, column]
-            found[f"{kind}_{name}"] = float(np.corrcoef(*pair)[0, 1]) if pair[0].std() > 0 else 0.0
-    return found
+        learned = Gaussians(gaussians.mu.double().numpy(), gaussians.sigma.double().numpy())
+    planted: dict[str, Any] | None = content["dataset"].get("metadata", {}).get("planted")
+    return Sensitivities(
+        tuple(content["dataset"]["class_names"]),
+        (state["raw_mu"] != 0).any(1).numpy(),
+        learned,
+        None if planted is None else Gaussians(np.asarray(planted["mu"]), np.asarray(planted["sigma"])),
+    )
+
+
+def recovery(run: str | Path) -> dict[str, float] | None:
+    """Correlate over classes what the Gaussians learned with what was planted.
+
+    Args:
+        run: Folder of a run.
+
+    Returns:
+        ``mu_class``, ``mu_start``, ``mu_end`` and ``sigma_class``, ``sigma_start``, ``sigma_end`` (of log sigma):
+        correlations over the ``classes`` that occurred in training. None where nothing was planted, no Gaussian was
+        trained, or fewer than three classes occurred.
+    """
+    found = sensitivities(run)
+    if found is None or found.planted is None or found.trained.sum() < 3:
+        return None
+    result: dict[str, float] = {"classes": int(found.trained.sum())}
+    pairs = {
+        "mu": (found.learned.mu, found.planted.mu),
+        "sigma": (np.log(found.learned.sigma), np.log(found.planted.sigma)),
+    }
+    for kind, (learned, planted) in pairs.items():
+        for column, name in enumerate(COLUMNS):
+            x, y = learned[found.trained, column], planted[found.trained, column]
+            result[f"{kind}_{name}"] = float(np.corrcoef(x, y)[0, 1]) if x.std() > 0 else 0.0
+    return result

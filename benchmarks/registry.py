@@ -25,7 +25,7 @@ class Leaves(list[Any]):
 
 
 def flatten(value: Any) -> Leaves:
-    """All tensors and numbers of nested tuples, lists and dictionaries, in order; None counts for nothing."""
+    """List the tensors and numbers of nested tuples, lists and dictionaries, in order; None counts for nothing."""
     if value is None:
         return Leaves()
     if isinstance(value, Tensor):
@@ -38,7 +38,7 @@ def flatten(value: Any) -> Leaves:
 
 
 def close(rtol: float = 1e-4, atol: float = 1e-5) -> Agree:
-    """Results agree when all their tensors do, within tolerances meant for float32 sums in another order."""
+    """Expect all tensors to agree within tolerances meant for float32 sums in another order."""
 
     def agree(ours: Any, theirs: Any) -> None:
         left, right = flatten(ours), flatten(theirs)
@@ -55,18 +55,18 @@ class Case:
     """One measurement.
 
     Attributes:
-        name: sizes and options in a few words; unique in its file.
-        make_inputs: makes the arguments of ``run`` and of the baselines; not timed.
-        run: what is measured, called with the inputs; returns what it computed.
-        baselines: name -> the same work done another way, returning the same.
-        bytes_moved: the least that ``run`` has to read and write; 0 where memory is not what bounds it.
-        flops: floating-point operations, where arithmetic is; 0 otherwise.
-        items: samples, videos or predictions per call, shown as a rate; 0 for none.
+        name: Sizes and options in a few words; unique in its file.
+        make_inputs: Makes the arguments of ``run`` and of the baselines; not timed.
+        run: What is measured, called with the inputs; returns what it computed.
+        baselines: Name -> the same work done another way, returning the same.
+        bytes_moved: The least that ``run`` has to read and write; 0 where memory is not what bounds it.
+        flops: Floating-point operations, where arithmetic is; 0 otherwise.
+        items: Samples, videos or predictions per call, shown as a rate; 0 for none.
         scale: "small" runs in the tests, "real" has the size of a benchmark, "large" fills the chip.
-        compiled: the baseline that ``torch.compile`` is also tried on.
-        threads: processors and threads that all sides get; None leaves the process as it is.
-        prepare: called with the inputs before each call, not timed.
-        agree: raises AssertionError unless two results are the same; None where a baseline is other work, which
+        compiled: The baseline that ``torch.compile`` is also tried on.
+        threads: Processors and threads that all sides get; None leaves the process as it is.
+        prepare: Called with the inputs before each call, not timed.
+        agree: Raises AssertionError unless two results are the same; None where a baseline is other work, which
             ``run`` is only set beside.
     """
 
@@ -85,10 +85,10 @@ class Case:
 
 
 def discover() -> dict[str, Callable[[str], list[Case]]]:
-    """Name of every op and job -> its ``cases``, sorted, ops first.
+    """Map the name of every op and job to its ``cases``, sorted, ops first.
 
     Raises:
-        TypeError: naming the file, for one without ``cases``.
+        TypeError: Naming the file, for one without ``cases``.
     """
     found = {}
     for package in ("benchmarks.ops", "benchmarks.jobs"):
@@ -104,5 +104,5 @@ def discover() -> dict[str, Callable[[str], list[Case]]]:
 
 
 def small_cases(cases: Sequence[Case]) -> list[Case]:
-    """Those for the tests: marked "small", or else the one that moves the fewest bytes."""
+    """Choose those for the tests: marked "small", or else the one that moves the fewest bytes."""
     return [case for case in cases if case.scale == "small"] or sorted(cases, key=lambda c: c.bytes_moved)[:1]

@@ -14,8 +14,8 @@ class Ceilings(NamedTuple):
     """Rates per second.
 
     Attributes:
-        copy_bytes: read and written by a large copy.
-        matrix_flops: float32 on the CPU, bfloat16 on CUDA, of a large square product.
+        copy_bytes: Read and written by a large copy.
+        matrix_flops: Rate of a large square product, float32 on the CPU, bfloat16 on CUDA.
     """
 
     copy_bytes: float
@@ -23,7 +23,7 @@ class Ceilings(NamedTuple):
 
 
 def ceilings(device: str, *, quick: bool = False, cpu_time: bool = False) -> Ceilings:
-    """Measures both, on random numbers: zeros are faster to multiply on a GPU.
+    """Measure both, on random numbers: zeros are faster to multiply on a GPU.
 
     The best fifth of the rounds counts, not the median: a ceiling that a disturbance lowers would flatter everything.
     """

@@ -34,18 +34,18 @@ FULL_SCALES = ("real", "large")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measures, prints and writes; returns the exit status: 0, or 2 for a request that cannot be carried out."""
+    """Measure, print and write; return the exit status: 0, or 2 for a request that cannot be carried out."""
     found = discover()
     parser = _parser(list(found))
-    asked = parser.parse_args(arguments)
-    problem = _problem(asked, list(found))
+    request = parser.parse_args(arguments)
+    problem = _problem(request, list(found))
     if problem:
         print(f"benchmarks/run.py: {problem}", file=sys.stderr)
         return 2
-    if asked.threads:
-        torch.set_num_threads(asked.threads)
+    if request.threads:
+        torch.set_num_threads(request.threads)
     try:
-        cases = {name: _selected(found[name](asked.device), asked) for name in asked.op or found}
+        cases = {name: _selected(found[name](request.device), request) for name in request.op or found}
         actionformer.load()
     except actionformer.ActionFormerError as error:
         print(f"benchmarks/run.py: {error}", file=sys.stderr)
@@ -53,28 +53,28 @@ def main(arguments: Sequence[str]) -> int:
     if not any(cases.values()):
         print("benchmarks/run.py: no case is left; --list shows their names", file=sys.stderr)
         return 2
-    if asked.list:
+    if request.list:
         print("\n".join(f"{op}: {case.name} ({case.scale})" for op, chosen in cases.items() for case in chosen))
         return 0
-    if slow := _not_ours(asked.device):
+    if slow := _not_ours(request.device):
         print(f"benchmarks/run.py: {slow}", file=sys.stderr)
         return 2
-    measured = ceilings(asked.device, quick=asked.quick, cpu_time=asked.cpu_time)
+    measured = ceilings(request.device, quick=request.quick, cpu_time=request.cpu_time)
     options = Options(
-        device=asked.device,
-        seconds=asked.seconds or (0.3 if asked.quick else 3.0),
-        min_rounds=3 if asked.quick else 5,
-        cpu_time=asked.cpu_time,
-        check=not asked.no_check,
-        compile_seconds=0.0 if asked.quick or asked.no_compile else asked.compile_seconds,
+        device=request.device,
+        seconds=request.seconds or (0.3 if request.quick else 3.0),
+        min_rounds=3 if request.quick else 5,
+        cpu_time=request.cpu_time,
+        check=not request.no_check,
+        compile_seconds=0.0 if request.quick or request.no_compile else request.compile_seconds,
         memory=True,
-        case_seconds=asked.case_seconds,
+        case_seconds=request.case_seconds,
         ceilings=measured,
     )
-    clock = "processor time" if asked.cpu_time else "time"
+    clock = "processor time" if request.cpu_time else "time"
     if forced := forced_backend():
         print(f"every op is forced to {forced}")
-    print(f"{record.device_name(asked.device)}, {torch.get_num_threads()} threads, {clock}; ", end="")
+    print(f"{record.device_name(request.device)}, {torch.get_num_threads()} threads, {clock}; ", end="")
     print(f"copy {measured.copy_bytes / 1e9:.1f} GB/s, matrix product {measured.matrix_flops / 1e9:,.0f} GFLOP/s")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     records: list[Record] = []
@@ -83,12 +83,12 @@ def main(arguments: Sequence[str]) -> int:
             for case in chosen:
                 _progress(f"{op}: {case.name}")
                 records.append(measure_case(op, case, options))
-                if asked.json:
-                    record.write(asked.json, record.make(records, options, arguments))
+                if request.json:
+                    record.write(request.json, record.make(records, options, arguments))
     finally:  # an interrupted run shows what it measured
         _progress("")
         rows = table.rows(records)
-        print(table.markdown(rows) if asked.markdown else table.text(rows))
+        print(table.markdown(rows) if request.markdown else table.text(rows))
     return 0
 
 
@@ -116,23 +116,23 @@ def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
-def _problem(asked: argparse.Namespace, names: Sequence[str]) -> str | None:
-    for name in asked.op or ():
+def _problem(request: argparse.Namespace, names: Sequence[str]) -> str | None:
+    for name in request.op or ():
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean {near[0]}? " if near else ""
             return f"no benchmark {name!r}; {hint}There are {', '.join(names)}"
-    if asked.device == "cuda" and not torch.cuda.is_available():
+    if request.device == "cuda" and not torch.cuda.is_available():
         return "--device cuda needs a GPU and a CUDA build of torch; python -m asl_fast.env says what is missing"
-    if asked.device == "cuda" and asked.cpu_time:
+    if request.device == "cuda" and request.cpu_time:
         return "--cpu-time says nothing about a GPU; leave it out"
-    if min(asked.threads, asked.seconds, asked.case_seconds) < 0 or asked.compile_seconds <= 0:
+    if min(request.threads, request.seconds, request.case_seconds) < 0 or request.compile_seconds <= 0:
         return "--threads, --seconds and --case-seconds must not be negative, --compile-seconds must be positive"
     return None
 
 
 def _not_ours(device: str) -> str | None:
-    """Why a time measured here would be one of the reference, set up as another side, and not of compiled code."""
+    """Say why a time measured here would be one of the reference, set up as another side, and not of compiled code."""
     slow = ops.slow_ops(device)
     if not slow:
         return None
@@ -144,11 +144,11 @@ def _not_ours(device: str) -> str | None:
     )
 
 
-def _selected(cases: Sequence[Case], asked: argparse.Namespace) -> list[Case]:
-    scales = QUICK_SCALES if asked.quick else FULL_SCALES
-    if asked.list or asked.case:
+def _selected(cases: Sequence[Case], request: argparse.Namespace) -> list[Case]:
+    scales = QUICK_SCALES if request.quick else FULL_SCALES
+    if request.list or request.case:
         scales = ("small", "real", "large")
-    return [case for case in cases if case.scale in scales and (not asked.case or asked.case in case.name)]
+    return [case for case in cases if case.scale in scales and (not request.case or request.case in case.name)]
 
 
 if __name__ == "__main__":

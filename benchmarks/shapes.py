@@ -22,10 +22,10 @@ class Shape:
     """A training batch of a benchmark.
 
     Attributes:
-        name: of the benchmark, with the size where it is not the benchmark's own.
-        config: its training configuration, inputs and outputs filled in.
-        instances: median number of instances of a video.
-        length_grid: median length of an instance, in grid steps.
+        name: Of the benchmark, with the size where it is not the benchmark's own.
+        config: Its training configuration, inputs and outputs filled in.
+        instances: Median number of instances of a video.
+        length_grid: Median length of an instance, in grid steps.
     """
 
     name: str
@@ -55,11 +55,11 @@ class Shape:
         return sum(self.lengths)
 
     def points(self, device: str) -> list[Tensor]:
-        """Per level (T_l, 4): time, range low, range high (grid), stride."""
+        """Return per level (T_l, 4): time, range low, range high (grid), stride."""
         return level_points(self.lengths, self.config.model.ranges_grid, torch.device(device))
 
     def targets(self, device: str) -> RaggedTargets:
-        """Ground truth of a batch: as many instances as the median video has, log-normal lengths, any place."""
+        """Draw ground truth of a batch: as many instances as the median video has, log-normal lengths, any place."""
         generator = torch.Generator().manual_seed(0)
         length, videos = self.config.data.max_length, []
         for _ in range(self.batch):
@@ -71,7 +71,7 @@ class Shape:
 
 
 def shape(name: str, variant: str | None = None) -> Shape:
-    """The shape of a benchmark; ``variant`` of the loss as in ``asl_fast.training.presets.VARIANTS``."""
+    """Return the shape of a benchmark; ``variant`` of the loss as in ``asl_fast.training.presets.VARIANTS``."""
     profile = PROFILES[name]
     config = preset(name, "full", variant)
     dim = sum(config.model.input_splits) or profile.full_feature_dim
@@ -89,7 +89,7 @@ def shape(name: str, variant: str | None = None) -> Shape:
 
 
 def small_shape(name: str = "multithumos", variant: str | None = None) -> Shape:
-    """A benchmark cut down for tests: 64 points, 4 levels, 2 videos of 6 instances, width 32."""
+    """Return a benchmark cut down for tests: 64 points, 4 levels, 2 videos of 6 instances, width 32."""
     full = shape(name, variant)
     model = replace(
         full.config.model,
@@ -106,5 +106,5 @@ def small_shape(name: str = "multithumos", variant: str | None = None) -> Shape:
 
 
 def shapes(variant: str | None = None) -> list[Shape]:
-    """All benchmarks."""
+    """Return all benchmarks."""
     return [shape(name, variant) for name in NAMES]

@@ -11,12 +11,12 @@ Rows = list[tuple[str, ...]]
 
 
 def rows(records: Sequence[dict[str, Any]]) -> Rows:
-    """Header and one row per record."""
+    """Return the header and one row per record."""
     return [COLUMNS, *(_row(record) for record in records)]
 
 
 def text(table: Rows) -> str:
-    """Aligned columns: the first and the last to the left, numbers to the right."""
+    """Align columns: the first and the last to the left, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     last = len(widths) - 1
     return "\n".join(
@@ -29,14 +29,14 @@ def text(table: Rows) -> str:
 
 
 def markdown(table: Rows) -> str:
-    """The same as a Markdown table."""
+    """Write the same as a Markdown table."""
     head, *body = table
     ruler = ("---", *("---:" for _ in head[1:-1]), "---")
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, ruler, *body))
 
 
 def seconds(value: float) -> str:
-    """A time in the unit that leaves one to three digits before the point."""
+    """Write a time in the unit that leaves one to three digits before the point."""
     for factor, unit in ((1.0, "s"), (1e3, "ms")):
         if value * factor >= 1:
             return f"{value * factor:.3g} {unit}" if value * factor < 999.5 else f"{value * factor:.0f} {unit}"

@@ -37,19 +37,19 @@ def measure(
     cpu_time: bool = False,
     prepare: Callable[..., None] | None = None,
 ) -> dict[str, Timing]:
-    """Times the functions in turn, round after round.
+    """Time the functions in turn, round after round.
 
     The first call of each is not counted, except that a function whose first call takes longer than ``seconds`` is not
     called again: its one time stands, with ``rounds`` 1.
 
     Args:
-        functions: name -> function; the first is the one that ratios refer to.
-        inputs: arguments of all of them.
+        functions: Name -> function; the first is the one that ratios refer to.
+        inputs: Arguments of all of them.
         device: "cuda" takes device events and empties the device's cache before every call.
-        seconds: to spend in all, once each has run ``min_rounds`` times.
-        min_rounds: at least this many counted calls of each.
-        cpu_time: count the processor's work of all threads, where other programs share the machine (CPU only).
-        prepare: called with the inputs before each call, not timed.
+        seconds: To spend in all, once each has run ``min_rounds`` times.
+        min_rounds: At least this many counted calls of each.
+        cpu_time: Count the processor's work of all threads, where other programs share the machine (CPU only).
+        prepare: Called with the inputs before each call, not timed.
     """
     stopwatch = _device_stopwatch() if device == "cuda" else _host_stopwatch(cpu_time)
 
@@ -71,7 +71,7 @@ def measure(
 
 
 def timing(times: Sequence[float], reference: Sequence[float]) -> Timing:
-    """Summary of one function's times; ratios are taken within a round where both have as many."""
+    """Summarise one function's times; ratios are taken within a round where both have as many."""
     low, high = times[0], times[0]
     if len(times) > 1:
         low, *_, high = statistics.quantiles(times, n=5, method="inclusive")
@@ -84,7 +84,7 @@ def timing(times: Sequence[float], reference: Sequence[float]) -> Timing:
 
 @contextmanager
 def processors(count: int | None) -> Iterator[None]:
-    """At most ``count`` processors and PyTorch threads inside; None changes nothing.
+    """Use at most ``count`` processors and PyTorch threads inside; None changes nothing.
 
     Native code that asks the system how many processors it may use gets the same answer where the system knows
     affinities (Linux).

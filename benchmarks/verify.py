@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python benchmarks/verify.py OLD.json NEW.json``: did anything become slower?
+"""``python benchmarks/verify.py OLD.json NEW.json``: what became slower.
 
 A time alone compares two moments of a machine. Each case was measured in turn with other ways to do the same work, so
 what is compared is how many times longer those take: OLD says 5.0x eager, NEW says 4.0x, then the case takes 1.25 times
@@ -34,10 +34,10 @@ class Change(NamedTuple):
 
 
 def compare(old: Record, new: Record) -> list[Change]:
-    """The cases that both files have, worst first.
+    """List the cases that both files have, worst first.
 
     Raises:
-        ResultError: the files are of two devices, clocks or forced backends, or have no case in common.
+        ResultError: The files are of two devices, clocks or forced backends, or have no case in common.
     """
     for what in ("device", "clock", "forced_backend"):
         before, after = old.get(what), new.get(what)
@@ -68,7 +68,7 @@ def _change(key: Key, old: Record, new: Record, drift: float) -> Change:
 
 
 def _drift(pairs: Sequence[tuple[Record, Record]]) -> float:
-    """How many times as long the baselines take in the new file; 1 where there is none."""
+    """Return how many times as long the baselines take in the new file; 1 where there is none."""
     moved = [
         _times(new)[name]["median_sec"] / values["median_sec"]
         for old, new in pairs
@@ -79,24 +79,26 @@ def _drift(pairs: Sequence[tuple[Record, Record]]) -> float:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Prints the comparison; 0 where all is well, 1 for a regression, 2 for files that cannot be compared."""
+    """Print the comparison; return 0 where all is well, 1 for a regression, 2 for files that cannot be compared."""
     parser = argparse.ArgumentParser(prog="python benchmarks/verify.py", description=__doc__.partition("\n")[0])
     parser.add_argument("old", type=Path)
     parser.add_argument("new", type=Path)
     parser.add_argument("--threshold", type=float, default=1.25, help="a case may take so many times as long (1.25)")
-    asked = parser.parse_args(arguments)
-    if asked.threshold < 1:
-        parser.error(f"--threshold must be at least 1, got {asked.threshold}")
+    options = parser.parse_args(arguments)
+    if options.threshold < 1:
+        parser.error(f"--threshold must be at least 1, got {options.threshold}")
     try:
-        changes = compare(record.read(asked.old), record.read(asked.new))
+        changes = compare(record.read(options.old), record.read(options.new))
     except record.ResultError as error:
         print(f"benchmarks/verify.py: {error}", file=sys.stderr)
         return 2
-    slower = [change for change in changes if change.factor > asked.threshold]
+    slower = [change for change in changes if change.factor > options.threshold]
     for change in changes:
-        mark = "SLOWER" if change.factor > asked.threshold else "faster" if change.factor < 1 / asked.threshold else ""
+        mark = (
+            "SLOWER" if change.factor > options.threshold else "faster" if change.factor < 1 / options.threshold else ""
+        )
         print(f"{change.factor:6.2f}x  {mark:<6}  {': '.join(change.key)}  (by {change.by})")
-    print(f"{len(changes)} cases, {len(slower)} take more than {asked.threshold:g} times as long")
+    print(f"{len(changes)} cases, {len(slower)} take more than {options.threshold:g} times as long")
     return 1 if slower else 0
 
 

@@ -6,6 +6,7 @@
 #include <pybind11/pybind11.h>
 
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -13,7 +14,7 @@ namespace asl {
 
 using Bind = void (*)(pybind11::module_&);
 
-/// What the files of this module want bound; each module has its own list.
+/// The functions that bind the operators of this module; each module has its own list.
 std::vector<Bind>& bindings();
 
 /// A file that binds an operator holds one: `const Binding binding([](py::module_& m) { m.def(...); });`
@@ -37,6 +38,15 @@ Field<Struct, Type> field(const char* name, Type Struct::* place) {
     return {name, place, PyUnicode_InternFromString(name)};
 }
 
+/// A value of Python as a field holds it; an enumeration is a number there.
+template <class Type>
+Type from_python(pybind11::handle value) {
+    if constexpr (std::is_enum_v<Type>)
+        return static_cast<Type>(value.cast<std::underlying_type_t<Type>>());
+    else
+        return value.cast<Type>();
+}
+
 /// A struct that Python makes from keyword arguments, each field given exactly once.
 template <class Struct, class... Types>
 void bind_struct(pybind11::module_& m, const char* name, const char* doc, Field<Struct, Types>... fields) {
@@ -48,7 +58,7 @@ void bind_struct(pybind11::module_& m, const char* name, const char* doc, Field<
                 const pybind11::handle value = PyDict_GetItemWithError(given.ptr(), one.key);
                 if (!value) throw pybind11::type_error(name + " lacks " + one.name);
                 using Type = std::decay_t<decltype(made.*(one.place))>;
-                made.*(one.place) = value.cast<Type>();
+                made.*(one.place) = from_python<Type>(value);
             };
             (set(fields), ...);
             if (given.size() != sizeof...(fields)) throw pybind11::type_error(name + " has no such field");

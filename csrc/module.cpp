@@ -11,6 +11,6 @@ std::vector<asl::Bind>& asl::bindings() {
 PYBIND11_MODULE(_native, m, pybind11::mod_gil_not_used()) {
     m.doc() = "Compiled CPU operators of asl_fast; called through asl_fast.ops, which checks the arguments.";
     m.attr("compiler") = ASL_COMPILER;
-    m.def("default_threads", &asl::default_threads, "Threads an operator uses when it is asked for 0.");
+    m.def("default_threads", &asl::default_threads, "Threads that an operator uses when it is given 0.");
     asl::bind_all(m);
 }

@@ -7,8 +7,8 @@ Both modules are optional. What was built, with which compiler, and why somethin
 Environment: ``CXX`` and ``NVCC`` name the compilers; ``ASL_FAST_NATIVE`` and ``ASL_FAST_CUDA`` are 0 (do not build) or
 1 (an error unless built); ``ASL_FAST_CUDA_ARCHS`` replaces the list of architectures, for example ``"80,90"``;
 ``ASL_FAST_SANITIZE=1`` puts the address and undefined-behaviour sanitizers into the C++ module (make sanitize);
-``MAX_JOBS`` limits how many compilers run at once. Run as a program it builds and runs the C++ tests. The kernels for
-the CPU (``cuda_on_host``) are built by the tests that use them.
+``MAX_JOBS`` limits how many compilers run at once. Run as a program it builds and runs the C++ tests, and builds the
+CUDA kernels for the CPU (``cuda_on_host``), which the tests that use them would otherwise do.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ class Module:
     """One library or program.
 
     Attributes:
-        name: of its folder under the work folder.
-        sources: files to compile.
-        file: what they become.
-        compile: command per suffix of a source.
-        link: command.
-        report: what the build record says of it.
+        name: Of its folder under the work folder.
+        sources: Files to compile.
+        file: What they become.
+        compile: Command per suffix of a source.
+        link: Command.
+        report: Its entry in the build record.
     """
 
     name: str
@@ -75,19 +75,21 @@ def _setting(name: str) -> bool | None:
 
 
 def find_cxx() -> str:
-    """Path of the C++ compiler: ``CXX``, else g++, c++ or clang++ on the path."""
+    """Return the path of the C++ compiler: ``CXX``, else g++, c++ or clang++ on the path."""
     if os.name == "nt":
         raise NotBuilt("the native module is not built on Windows; use Linux, macOS or WSL to have it")
-    wanted = os.environ.get("CXX", "").split()[:1] or ["g++", "c++", "clang++"]
-    for name in wanted:
+    candidates = os.environ.get("CXX", "").split()[:1] or ["g++", "c++", "clang++"]
+    for name in candidates:
         found = shutil.which(name)
         if found:
             return found
-    raise NotBuilt(f"no C++ compiler found (tried {', '.join(wanted)}); install one, for example g++, and reinstall")
+    raise NotBuilt(
+        f"no C++ compiler found (tried {', '.join(candidates)}); install one, for example g++, and reinstall"
+    )
 
 
 def find_nvcc() -> str:
-    """Path of nvcc: ``NVCC``, the path, ``CUDA_HOME``, ``/usr/local/cuda``; whether a GPU is present is never asked."""
+    """Return the path of nvcc: ``NVCC``, the path, ``CUDA_HOME``, ``/usr/local/cuda``; there need be no GPU."""
     homes = [os.environ[name] for name in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(name)]
     candidates = [os.environ.get("NVCC") or "nvcc", *(f"{home}/bin/nvcc" for home in [*homes, "/usr/local/cuda"])]
     for name in candidates:
@@ -109,7 +111,7 @@ def _includes() -> str:
 
 
 def cpu_module() -> Module:
-    """Everything in csrc/cpu and csrc/module.cpp, for any processor of this architecture."""
+    """Describe the build of csrc/cpu and csrc/module.cpp, for any processor of this architecture."""
     cxx = find_cxx()
     version = _version(cxx)
     sanitize = SANITIZE if _setting("ASL_FAST_SANITIZE") else ""
@@ -126,13 +128,13 @@ def cpu_module() -> Module:
 
 
 def cuda_module() -> Module:
-    """Everything in csrc/cuda, for each architecture nvcc knows of CUDA_ARCHS, and PTX for newer devices."""
+    """Describe that of csrc/cuda, for each architecture nvcc knows of CUDA_ARCHS, and PTX for newer devices."""
     nvcc, cxx = find_nvcc(), find_cxx()
     if sys.platform == "darwin":
         raise NotBuilt("CUDA is not available on macOS")
-    asked = [part.strip() for part in os.environ.get("ASL_FAST_CUDA_ARCHS", "").split(",") if part.strip()]
+    requested = [part.strip() for part in os.environ.get("ASL_FAST_CUDA_ARCHS", "").split(",") if part.strip()]
     listed = subprocess.run([nvcc, "--list-gpu-arch"], capture_output=True, text=True, check=False).stdout.split()
-    archs = asked or [arch for arch in CUDA_ARCHS if f"compute_{arch}" in listed]
+    archs = requested or [arch for arch in CUDA_ARCHS if f"compute_{arch}" in listed]
     if not archs:
         raise NotBuilt(f"{nvcc} knows none of sm_{', sm_'.join(CUDA_ARCHS)}; install CUDA 11.8 or newer")
     targets = " ".join(f"-gencode arch=compute_{arch},code=sm_{arch}" for arch in archs)
@@ -154,7 +156,7 @@ def cuda_module() -> Module:
 
 
 def cpp_tests() -> Module:
-    """tests/cpp as one program under the sanitizers of addresses, undefined behaviour and floating-point edges."""
+    """Describe tests/cpp as one program under the sanitizers of addresses, undefined behaviour and floating point."""
     cxx = find_cxx()
     return Module(
         name="cpp_tests",
@@ -168,7 +170,7 @@ def cpp_tests() -> Module:
 
 
 def cuda_on_host_module() -> Module:
-    """csrc/cuda for the CPU, over tests/cuda_on_host in the place of the CUDA runtime; for tests, never installed.
+    """Describe csrc/cuda for the CPU, over tests/cuda_on_host in place of the CUDA runtime; for tests, never installed.
 
     With ``ASL_FAST_SANITIZE=1`` under the address and undefined-behaviour sanitizers; otherwise only alignment and the
     bounds of arrays are checked, by the module itself. CUDA code reads a row of floats as float4, so aliasing is not
@@ -196,7 +198,7 @@ def cuda_on_host_module() -> Module:
 
 
 def build_cuda_on_host(module: Module) -> Path:
-    """Compiles what changed of :func:`cuda_on_host_module`; one process at a time, the others wait."""
+    """Compile what changed of :func:`cuda_on_host_module`; one process at a time, the others wait."""
     import fcntl
 
     folder = ROOT / "build" / module.name
@@ -213,7 +215,7 @@ def _escape(path: Path) -> str:
 
 
 def _write_ninja(module: Module, folder: Path) -> Path:
-    """Writes ``folder/build.ninja`` and returns what it makes.
+    """Write ``folder/build.ninja`` and return what it makes.
 
     Headers come from the compiler's depfiles; a changed command line rebuilds.
     """
@@ -254,7 +256,7 @@ def _ninja(folder: Path) -> None:
 
 
 def _install(file: Path, target: Path) -> None:
-    """Copies by renaming, so that a process that has the old library loaded keeps it."""
+    """Copy by renaming, so that a process that has the old library loaded keeps it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.copy2(file, fresh)
@@ -262,25 +264,25 @@ def _install(file: Path, target: Path) -> None:
 
 
 def run_cpp_tests(work: Path) -> int:
-    """Builds tests/cpp under ``work`` and runs it; returns its exit status."""
+    """Build tests/cpp under ``work`` and run it; return its exit status."""
     program = _write_ninja(cpp_tests(), work)
     _ninja(work)
     return subprocess.run([str(program)], check=False).returncode
 
 
 def build(work: Path, packages: Iterable[Path], *, strict: bool = False) -> list[Path]:
-    """Builds what can be built and puts it, with ``_build_info.json``, into every folder of ``packages``.
+    """Build what can be built and put it, with ``_build_info.json``, into every folder of ``packages``.
 
     Args:
-        work: folder for objects and build.ninja; kept between calls, so that only what changed is compiled.
-        packages: folders that stand for the package ``asl_fast``.
-        strict: a compiler that is found and fails is an error, as it is with ``ASL_FAST_NATIVE=1``.
+        work: Folder for objects and build.ninja; kept between calls, so that only what changed is compiled.
+        packages: Folders that stand for the package ``asl_fast``.
+        strict: A compiler that is found and fails is an error, as it is with ``ASL_FAST_NATIVE=1``.
 
     Returns:
         The files written.
 
     Raises:
-        SystemExit: a module that the environment or ``strict`` asks for was not built.
+        SystemExit: A module that the environment or ``strict`` requires was not built.
     """
     packages = list(packages)
     report: dict[str, object] = {"python": sys.version.split()[0], "platform": sysconfig.get_platform()}
@@ -321,6 +323,9 @@ def build(work: Path, packages: Iterable[Path], *, strict: bool = False) -> list
 
 if __name__ == "__main__":
     try:
-        sys.exit(run_cpp_tests(ROOT / "build" / "cpp_tests"))
+        status = run_cpp_tests(ROOT / "build" / "cpp_tests")
+        if sys.platform == "linux":
+            build_cuda_on_host(cuda_on_host_module())
+        sys.exit(status)
     except NotBuilt as reason:
         sys.exit(f"C++ tests: {reason}")

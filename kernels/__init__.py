@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Triton kernels and their launchers, installed as ``asl_fast.kernels``."""

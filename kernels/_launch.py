@@ -24,48 +24,48 @@ FUSED = {"num_warps": 4, "enable_fp_fusion": True}
 
 
 def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """An uninitialised output or scratch buffer; every launcher gets its buffers here, so that tests can fence them."""
+    """Return an uninitialised output or scratch buffer; all are made here, so that tests can put fences around them."""
     return torch.empty(tuple(shape), dtype=dtype, device=device)
 
 
 def on_device_of(tensor: Tensor) -> AbstractContextManager[object]:
-    """Launches go to the current device: makes it the tensor's."""
+    """Make the tensor's device the current one, to which launches go."""
     return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
 
 
 def is_hip() -> bool:
-    """Whether kernels are compiled for AMD."""
+    """Tell whether kernels are compiled for AMD."""
     return torch.version.hip is not None
 
 
 def register_limit(registers: int) -> dict[str, int]:
-    """Option of a launch: the most registers a thread may have; nothing on AMD, whose compiler takes no limit."""
+    """Limit the registers of a thread by an option of a launch; none on AMD, whose compiler takes no limit."""
     return {} if is_hip() else {"maxnreg": registers}
 
 
 def compute_type(*tensors: Tensor | None) -> tuple[torch.dtype, tl.dtype]:
-    """float64 if any tensor is, else float32, for torch and for Triton."""
+    """Return float64 if any tensor is, else float32, for torch and for Triton."""
     wide = any(t is not None and t.dtype == torch.float64 for t in tensors)
     return (torch.float64, tl.float64) if wide else (torch.float32, tl.float32)
 
 
 def triton_type(dtype: torch.dtype) -> tl.dtype:
-    """Triton's name of float32 or float64."""
+    """Return Triton's name of float32 or float64."""
     return tl.float64 if dtype == torch.float64 else tl.float32
 
 
 def contiguous(operand: Tensor | None) -> Tensor | None:
-    """The operand without gaps, or None where it is missing: the kernel then leaves it out."""
+    """Return the operand without gaps, or None where it is missing: the kernel then leaves it out."""
     return None if operand is None else operand.contiguous()
 
 
 def or_none(output: Tensor) -> Tensor | None:
-    """An output, or None where it has no elements: the kernel then leaves it out."""
+    """Return an output, or None where it has no elements: the kernel then leaves it out."""
     return output if output.numel() else None
 
 
 def row_tile(columns: int, elements: int) -> tuple[int, int]:
-    """(rows, columns) of a tile of ``elements`` over rows of ``columns`` contiguous values, powers of two.
+    """Choose (rows, columns) of a tile of ``elements`` over rows of ``columns`` contiguous values, powers of two.
 
     The widest tile that processes at most a quarter more lanes than the best width would: 20 columns take one step of
     32, 65 three of 32, 300 five of 64. Nothing below 16, so that a step touches whole sectors of memory.

@@ -7,7 +7,7 @@ import triton.language as tl
 
 @triton.jit
 def log1p_unit(e, WIDE: tl.constexpr):
-    """log(1 + e) for e in [0, 1] to full relative precision.
+    """Return log(1 + e) for e in [0, 1] to full relative precision.
 
     2 artanh(e / (2 + e)) by its series, at most 1/9 per term: log itself loses the digits of a small e, and the
     hardware's logarithm has an absolute error near 1.
@@ -23,7 +23,7 @@ def log1p_unit(e, WIDE: tl.constexpr):
 
 @triton.jit
 def arc_tangent(x, WIDE: tl.constexpr):
-    """atan(x) to a few units in the last place; Triton has none that its interpreter and every GPU share.
+    """Return atan(x) to a few units in the last place; Triton has none that its interpreter and every GPU share.
 
     Reflected to [0, 1], halved twice or thrice by atan(x) = 2 atan(x / (1 + sqrt(1 + x²))), then the series.
     """
@@ -45,31 +45,31 @@ def arc_tangent(x, WIDE: tl.constexpr):
 
 @triton.jit
 def minimum(a, b):
-    """NaN if either is, as torch.minimum."""
+    """Return the smaller, or NaN if either is, as torch.minimum."""
     return tl.minimum(a, b, propagate_nan=tl.PropagateNan.ALL)
 
 
 @triton.jit
 def maximum(a, b):
-    """NaN if either is, as torch.maximum."""
+    """Return the larger, or NaN if either is, as torch.maximum."""
     return tl.maximum(a, b, propagate_nan=tl.PropagateNan.ALL)
 
 
 @triton.jit
 def share(larger, smaller):
-    """d max(larger, smaller) / d larger: 1, 0, or a half at a tie."""
+    """Return d max(larger, smaller) / d larger: 1, 0, or a half at a tie."""
     return tl.where(larger == smaller, 0.5, tl.where(larger > smaller, 1.0, 0.0))
 
 
 @triton.jit
 def load_pairs(ptr, row, inside, COMPUTE: tl.constexpr):
-    """Both columns of the rows of a contiguous (N, 2) array, by one load of neighbouring addresses."""
+    """Load both columns of the rows of a contiguous (N, 2) array at once, from neighbouring addresses."""
     at = row[:, None] * 2 + tl.arange(0, 2)[None, :]
     return tl.split(tl.load(ptr + at, mask=inside[:, None], other=0.0).to(COMPUTE))
 
 
 @triton.jit
 def store_pairs(ptr, row, first, second, inside):
-    """The counterpart of :func:`load_pairs`."""
+    """Store both columns, the counterpart of :func:`load_pairs`."""
     at = row[:, None] * 2 + tl.arange(0, 2)[None, :]
     tl.store(ptr + at, tl.join(first, second), mask=inside[:, None])

@@ -14,7 +14,7 @@ BLOCK = 1024
 
 @triton.jit
 def sum_kernel(parts_ptr, total_ptr, count, BLOCK: tl.constexpr):
-    """total[0] = sum(parts[:count]) by one program; its dtype is that of ``parts``."""
+    """Set total[0] = sum(parts[:count]) by one program, in the dtype of ``parts``."""
     lanes = tl.arange(0, BLOCK)
     total = tl.zeros((BLOCK,), dtype=parts_ptr.dtype.element_ty)
     for first in range(0, count, BLOCK):

@@ -28,7 +28,7 @@ BLOCK_POINTS, BLOCK_SEGMENTS, BLOCK_ZEROS = 64, 32, 1024
 def claimed_lengths(
     time, low, high, stride, segments_ptr, index, last, RADIUS: tl.constexpr, COMPUTE: tl.constexpr
 ):  # fmt: skip
-    """(points, segments) length of the segment where it claims the point, infinity elsewhere."""
+    """Return (points, segments), the length of the segment where it claims the point, infinity elsewhere."""
     there = index < last
     start = tl.load(segments_ptr + index * 2, mask=there, other=0.0).to(COMPUTE)[None, :]
     end = tl.load(segments_ptr + index * 2 + 1, mask=there, other=0.0).to(COMPUTE)[None, :]
@@ -52,7 +52,7 @@ def shortest_claim(
     time, low, high, stride, segments_ptr, first, last, RADIUS: tl.constexpr, COMPUTE: tl.constexpr,
     BLOCK_POINTS: tl.constexpr, BLOCK_SEGMENTS: tl.constexpr,
 ):  # fmt: skip
-    """(points,) length and row of the first of the shortest segments that claim each point; infinity and -1 if none."""
+    """Return length and row (points,) of the first shortest segment that claims a point; infinity and -1 if none."""
     shortest = tl.full((BLOCK_POINTS,), float("inf"), COMPUTE)
     chosen = tl.full((BLOCK_POINTS,), -1, tl.int64)
     for g in range(first, last, BLOCK_SEGMENTS):
@@ -60,7 +60,7 @@ def shortest_claim(
         length = claimed_lengths(time, low, high, stride, segments_ptr, index, last, RADIUS, COMPUTE)
         best = tl.min(length, 1)
         earliest = tl.min(tl.where(length == best[:, None], index[None, :], last), 1)
-        better = best < shortest  # an equal one of a later tile is not the first
+        better = best < shortest  # the first of equal ones stays
         chosen = tl.where(better, earliest, chosen)
         shortest = tl.where(better, best, shortest)
     return shortest, chosen
@@ -86,7 +86,7 @@ def assign_points_kernel(
     BLOCK_SEGMENTS: tl.constexpr,
     BLOCK_ZEROS: tl.constexpr,
 ):
-    """Program: BLOCK_POINTS points of one video."""
+    """Assign BLOCK_POINTS points of one video in each program."""
     blocks = tl.cdiv(num_points, BLOCK_POINTS)
     video = (tl.program_id(0) // blocks).to(tl.int64)
     start_point = (tl.program_id(0) % blocks) * BLOCK_POINTS
@@ -129,12 +129,12 @@ def assign_points_kernel(
         length = claimed_lengths(time, low, high, stride, segments_ptr, index, last, RADIUS, COMPUTE)
         tied = (length <= limit[:, None]) & (length < float("inf"))
         label = tl.load(labels_ptr + index, mask=index < last, other=0)
-        known = ((label >= 0) & (label < num_classes))[None, :]  # on a GPU nobody has looked at the labels
+        known = ((label >= 0) & (label < num_classes))[None, :]  # labels are not checked on a GPU
         tl.store(class_targets_ptr + out[:, None] * num_classes + label[None, :], one, mask=tied & known)
 
 
 def assign_points(given: Operands) -> Outputs:
-    """One launch; on AMD after a fill."""
+    """Assign in one launch; on AMD after a fill."""
     found = given.outputs()
     dtype, num_points, fill = found.distance.dtype, given.num_points, not _launch.is_hip()
     if not found.instance.numel():

@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 
 from . import _launch
-from ._contrastive_frames import frame_weights, instance_frames
+from ._contrastive_similarity_frames import frame_weights, instance_frames
 from .launch_counter import counter
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def pool_kernel(
     BLOCK_B: tl.constexpr,
     BLOCK_MASK: tl.constexpr,
 ):
-    """Ranges, three unit vectors, and one over their lengths, of one instance."""
+    """Write ranges, three unit vectors, and one over their lengths, of one instance."""
     g = tl.program_id(0)
     b = tl.arange(0, BLOCK_B)
     before = tl.load(video_offsets_ptr + 1 + b, mask=b < batch, other=2147483647) <= g
@@ -60,7 +60,7 @@ def pool_kernel(
     hull_first, hull_last = instance_frames(
         segments_ptr, labels_ptr, mu_ptr, ranges_ptr, g, video, last_frame, DELTA, COMPUTE
     )
-    tl.debug_barrier()  # every thread reads what one has stored
+    tl.debug_barrier()  # all threads read what one has stored
     d = tl.arange(0, BLOCK_D)
     f_cls = tl.zeros((BLOCK_D,), COMPUTE)
     f_loc = tl.zeros((BLOCK_D,), COMPUTE)
@@ -87,7 +87,7 @@ def pool_kernel(
 
 @triton.jit
 def vector_labels(labels_ptr, ranges_ptr, row, count):
-    """Class of f_cls (rows below count) and f_loc (below 2 count), -1 of f_bg, -2 for what takes no part."""
+    """Return the class of f_cls (rows below count) and f_loc (below 2 count), -1 of f_bg, -2 for no part."""
     g = row % count
     inside = row < 3 * count
     label = tl.load(labels_ptr + g, mask=inside, other=-2).to(tl.int32)
@@ -108,7 +108,7 @@ def similarity_tile(
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
 ):
-    """(m, n) cosines over temperature, channels in blocks."""
+    """Return (m, n) cosines over temperature, channels in blocks."""
     tile = tl.zeros((BLOCK_M, BLOCK_N), COMPUTE)
     for first in range(0, channels, BLOCK_K):
         d = first + tl.arange(0, BLOCK_K)
@@ -122,7 +122,7 @@ def similarity_tile(
 
 @triton.jit
 def add_to_log_sum(highest, total, tile, counts):
-    """Running maximum and sum of exp(x - maximum) over another tile."""
+    """Continue a running maximum and sum of exp(x - maximum) over another tile."""
     among = tl.where(counts, tile, -float("inf"))
     higher = tl.maximum(highest, tl.max(among, 1))
     origin = tl.where(higher == -float("inf"), 0.0, higher)  # no key so far
@@ -151,7 +151,7 @@ def log_sums_kernel(
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
 ):
-    """Both log-sum-exps of BLOCK_M vectors, infinite where there is no positive; the last program sums up."""
+    """Write both log-sum-exps of BLOCK_M vectors, infinite without a positive; the last program sums up."""
     m = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     own = vector_labels(labels_ptr, ranges_ptr, m, count)
     high_all = tl.full((BLOCK_M,), -float("inf"), COMPUTE)
@@ -187,7 +187,7 @@ def log_sums_kernel(
 def store_mean(
     parts_ptr, base_ptr, total_ptr, loss_ptr, anchors_ptr, parts, WEIGHT: tl.constexpr, COMPUTE: tl.constexpr
 ):
-    """Loss over the number of anchors, which is at least 1, and the total; read past the cache of this processor."""
+    """Write the loss over the number of anchors, at least 1, and the total; read past this processor's cache."""
     BLOCK: tl.constexpr = 128
     loss = tl.zeros((BLOCK,), COMPUTE)
     anchors = tl.zeros((BLOCK,), COMPUTE)
@@ -206,12 +206,12 @@ def store_mean(
 
 
 def tile_options(compute: tl.dtype) -> dict[str, object]:
-    """Tiles of 16 rows: 32 do not fit in the registers of sm_90, and few instances give more programs."""
+    """Choose tiles of 16 rows: 32 do not fit in the registers of sm_90, and few instances give more programs."""
     return {"BLOCK_M": 16, "BLOCK_N": 32, "BLOCK_K": 32, "COMPUTE": compute, **_launch.FUSED}
 
 
 def contrastive_similarity_loss(given: Operands) -> Outputs:
-    """Two launches."""
+    """Compute in two launches."""
     found = given.outputs()
     features, dtype, device = given.features, found.loss.dtype, found.loss.device
     (batch, frames, channels), count = features.shape, given.segments.shape[0]

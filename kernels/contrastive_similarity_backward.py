@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 
 from . import _launch
-from ._contrastive_frames import frame_shares, frame_weights, gaussian
+from ._contrastive_similarity_frames import frame_shares, frame_weights, gaussian
 from .contrastive_similarity import similarity_tile, tile_options, vector_labels
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def vector_gradient_kernel(
     BLOCK_K: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """Gradient of BLOCK_D channels of BLOCK_M pooled vectors, through their lengths."""
+    """Compute BLOCK_D channels of the gradient of BLOCK_M pooled vectors, through their lengths."""
     m = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     d = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
     total = 3 * count
@@ -103,7 +103,7 @@ def frame_gradient(
     BLOCK_G: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """Gradient of BLOCK_T frames of one video, BLOCK_D channels, from its instances in order."""
+    """Compute BLOCK_D channels of the gradient of BLOCK_T frames of a video, from its instances in order."""
     slices, blocks = tl.cdiv(channels, BLOCK_D), tl.cdiv(frames, BLOCK_T)
     d = (tile % slices) * BLOCK_D + tl.arange(0, BLOCK_D)
     video = (tile // slices // blocks).to(tl.int64)
@@ -148,7 +148,7 @@ def instance_slopes(
     BLOCK_T: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """Sums of d loss / d p times p z, and the same times z, over the frames of instance g in BLOCK_T lanes."""
+    """Sum d loss / d p times p z, and the same times z, over the frames of instance g in BLOCK_T lanes."""
     vector_kind = tl.minimum(kind, 1)
     row = ranges_ptr + g * 12
     video = tl.load(row + 10).to(tl.int64)
@@ -199,7 +199,7 @@ def class_gradient(
     BLOCK_G: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """Gradient of one Gaussian, kind 0 to 2 of a class, from the instances of the class in order."""
+    """Compute the gradient of one Gaussian, kind 0 to 2 of a class, from the class's instances in order."""
     grad_mu = tl.zeros((BLOCK_T,), COMPUTE)
     grad_sigma = tl.zeros((BLOCK_T,), COMPUTE)
     for at in range(0, count, BLOCK_G):
@@ -243,7 +243,7 @@ def input_gradient_kernel(
     BLOCK_G: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """The first ``tiles`` programs have a tile of frames each, the others a Gaussian."""
+    """Give the first ``tiles`` programs a tile of frames each and the others a Gaussian."""
     program = tl.program_id(0)
     if program < tiles:
         if grad_features_ptr is not None:
@@ -260,7 +260,7 @@ def input_gradient_kernel(
 
 
 def contrastive_similarity_loss_backward(given: BackwardOperands) -> BackwardOutputs:
-    """Two launches, or one where nobody needs a gradient."""
+    """Compute in two launches, or in one where no input needs a gradient."""
     found = given.outputs()
     features, dtype = given.features, given.vectors.dtype
     (batch, frames, channels), count = features.shape, given.segments.shape[0]
@@ -280,7 +280,7 @@ def contrastive_similarity_loss_backward(given: BackwardOperands) -> BackwardOut
     of_video = triton.cdiv(frames, 2 * block_t) * triton.cdiv(channels, block_d)
     frame_tiles = batch * of_video if given.need_features else 0
     programs = frame_tiles + (3 * mu.shape[0] if given.need_gaussians else 0)
-    # Left to itself the compiler aims at more programs side by side and spills a few registers for them.
+    # By default the compiler makes room for more programs at a time and spills a few registers for that.
     registers = _launch.register_limit(128 if compute == tl.float32 else 255)
     with _launch.on_device_of(features):
         vector_gradient_kernel[tiles](

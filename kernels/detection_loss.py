@@ -18,9 +18,9 @@ import triton
 import triton.language as tl
 
 from . import _launch
-from ._detection_results import finalise, write_tables
+from ._detection_loss_results import finalise, write_tables
+from ._detection_loss_sensitivity import profile
 from ._maths import load_pairs, store_pairs
-from ._sensitivity import profile
 from .assign_points import claimed_lengths, shortest_claim
 from .diou_loss import diou, one_side
 from .launch_counter import counter
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from asl_fast.reference.detection_loss import Operands, Outputs
 
 BLOCK_SEGMENTS, BLOCK_TABLE, BLOCK_PROGRAMS = 32, 128, 256
-SUMS = 7  # that each program hands on
-EPS = 1e-8  # of the union in the DIoU loss
+SUMS = 7  # sums that each program hands on
+EPS = 1e-8  # lower bound of the union in the DIoU loss
 
 
 @triton.jit
@@ -96,7 +96,7 @@ def detection_loss_fwd_kernel(
     BLOCK_TABLE: tl.constexpr,
     BLOCK_PROGRAMS: tl.constexpr,
 ):
-    """Program: BLOCK_POINTS points of one video."""
+    """Compute BLOCK_POINTS points of one video in each program."""
     program, programs = tl.program_id(0), tl.num_programs(0)
     blocks = tl.maximum(tl.cdiv(num_points, BLOCK_POINTS), 1)
     video = (program // blocks).to(tl.int64)
@@ -124,9 +124,9 @@ def detection_loss_fwd_kernel(
     start = tl.load(segments_ptr + own * 2, mask=positive, other=0.0).to(ASSIGN)
     end = tl.load(segments_ptr + own * 2 + 1, mask=positive, other=1.0).to(ASSIGN)
     label = tl.load(labels_ptr + own, mask=positive, other=-1)
-    known = (label >= 0) & (label < num_classes)  # on a GPU nobody has looked at the labels
+    known = (label >= 0) & (label < num_classes)  # labels are not checked on a GPU
     distance = tl.where(positive, (time - 0.5 * (start + end)) / (end - start), 0.0).to(COMPUTE)
-    # Background has offsets (1, 1) on both sides, whatever the head says there.
+    # Background has offsets (1, 1) on both sides, whatever is predicted there.
     t_0 = tl.where(positive, (time - start) / stride, 1.0).to(COMPUTE)
     t_1 = tl.where(positive, (end - time) / stride, 1.0).to(COMPUTE)
     o_0, o_1 = load_pairs(offsets_ptr, row, positive, COMPUTE)
@@ -143,19 +143,23 @@ def detection_loss_fwd_kernel(
     if predicted_quality_ptr is not None:
         COLUMNS: tl.constexpr = (1 if CLS_COLUMN >= 0 else 0) + (1 if LOC_COLUMN >= 0 else 0)
         if CLS_COLUMN >= 0:
-            said = tl.load(predicted_quality_ptr + row * COLUMNS + CLS_COLUMN, mask=positive, other=0.0).to(COMPUTE)
-            h_cls += said
+            predicted = tl.load(predicted_quality_ptr + row * COLUMNS + CLS_COLUMN, mask=positive, other=0.0).to(
+                COMPUTE
+            )
+            h_cls += predicted
             logit = tl.load(logits_ptr + row * num_classes + label, mask=known, other=0.0).to(COMPUTE)
-            missed = tl.where(positive, said - 1.0 / (1.0 + tl.exp(-logit)), 0.0)
+            missed = tl.where(positive, predicted - 1.0 / (1.0 + tl.exp(-logit)), 0.0)
             error += missed * missed
             if unit_predicted_quality_ptr is not None:
                 tl.store(unit_predicted_quality_ptr + row * COLUMNS + CLS_COLUMN, 2.0 * missed, mask=inside)
         if LOC_COLUMN >= 0:
-            said = tl.load(predicted_quality_ptr + row * COLUMNS + LOC_COLUMN, mask=positive, other=0.0).to(COMPUTE)
-            h_loc += said
+            predicted = tl.load(predicted_quality_ptr + row * COLUMNS + LOC_COLUMN, mask=positive, other=0.0).to(
+                COMPUTE
+            )
+            h_loc += predicted
             common = tl.maximum(tl.minimum(o_0, t_0) + tl.minimum(o_1, t_1), 0.0)
             union = tl.maximum(tl.maximum(o_0, t_0) + tl.maximum(o_1, t_1), LEAST_UNION)
-            missed = tl.where(positive, said - common / union, 0.0)
+            missed = tl.where(positive, predicted - common / union, 0.0)
             error += missed * missed
             if unit_predicted_quality_ptr is not None:
                 tl.store(unit_predicted_quality_ptr + row * COLUMNS + LOC_COLUMN, 2.0 * missed, mask=inside)
@@ -226,7 +230,7 @@ def detection_loss_fwd_kernel(
 
 
 def detection_loss(given: Operands) -> Outputs:
-    """One launch."""
+    """Compute in one launch."""
     found = given.outputs()
     dtype, device = found.total.dtype, found.total.device
     compute = _launch.triton_type(dtype)

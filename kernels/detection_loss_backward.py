@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 
 from . import _launch
-from ._sensitivity import gaussian_at
+from ._detection_loss_sensitivity import gaussian_at
 
 if TYPE_CHECKING:
     from asl_fast.reference.detection_loss_backward import BackwardOperands, BackwardOutputs
@@ -25,7 +25,7 @@ BLOCK = 1024
 
 @triton.jit
 def incoming(total_ptr, own_ptr, factor, zero):
-    """Gradient of one loss: its own, and that of the total times its factor there."""
+    """Return the gradient that reaches one loss: its own, and that of the total times its factor there."""
     if total_ptr is not None:
         zero += tl.load(total_ptr) * factor
     if own_ptr is not None:
@@ -35,7 +35,7 @@ def incoming(total_ptr, own_ptr, factor, zero):
 
 @triton.jit
 def to_raw(sum_mu, sum_sigma, grad_mu_ptr, grad_sigma_ptr, out_mu_ptr, out_sigma_ptr, at, slope_mu, slope_sigma):
-    """Adds what comes from other users of mu and sigma, and goes on to the raw parameters."""
+    """Add what comes from other users of mu and sigma, and go on to the raw parameters."""
     if grad_mu_ptr is not None:
         sum_mu += tl.load(grad_mu_ptr + at)
     if grad_sigma_ptr is not None:
@@ -49,7 +49,7 @@ def one_column(
     excess, distance, mine, raw_mu_ptr, raw_sigma_ptr, label, COLUMN: tl.constexpr, FORM: tl.constexpr,
     COMPUTE: tl.constexpr,
 ):  # fmt: skip
-    """Gradients in mu and sigma of ``excess`` times the profile, per point."""
+    """Return the gradients in mu and sigma of ``excess`` times the profile, per point."""
     mu, sigma, _, _ = gaussian_at(raw_mu_ptr, raw_sigma_ptr, label, True, COLUMN, FORM, COMPUTE)
     away = (distance - mu) / sigma
     by_mu = tl.where(mine, excess * tl.exp(-0.5 * away * away) * away / sigma, 0.0)
@@ -88,7 +88,7 @@ def detection_loss_bwd_kernel(
     COMPUTE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Programs: blocks of the gradients of logits, then of offsets, then of quality, then one per class."""
+    """Divide programs into blocks of the gradients of logits, then of offsets, of quality, and one per class."""
     program = tl.program_id(0)
     lane = tl.arange(0, BLOCK).to(tl.int64)
     zero = tl.load(factors_ptr) * 0.0
@@ -152,7 +152,7 @@ def detection_loss_bwd_kernel(
 
 
 def detection_loss_backward(given: BackwardOperands) -> BackwardOutputs:
-    """One launch."""
+    """Compute in one launch."""
     found = given.outputs()
     dtype, compute = _launch.compute_type(given.factors)
     block = BLOCK // 4 if dtype == torch.float64 else BLOCK  # registers

@@ -23,7 +23,7 @@ BLOCK = 512
 
 @triton.jit
 def diou(p_0, p_1, t_0, t_1, EPS: tl.constexpr):
-    """The loss, the intersection, and the union before its lower bound."""
+    """Return the loss, the intersection, and the union before its lower bound."""
     intersection = tl.minimum(p_0, t_0) + tl.minimum(p_1, t_1)
     raw = tl.maximum(p_0, t_0) + tl.maximum(p_1, t_1)
     union = tl.maximum(raw, EPS)
@@ -33,7 +33,7 @@ def diou(p_0, p_1, t_0, t_1, EPS: tl.constexpr):
 
 @triton.jit
 def one_side(mine_0, mine_1, other_0, other_1, intersection, raw, EPS: tl.constexpr):
-    """d diou / d mine; half to each side at a tie, and 0 for two segments of length zero."""
+    """Return d diou / d mine; half to each side at a tie, and 0 for two segments of length zero."""
     union = tl.maximum(raw, EPS)
     free = tl.where(raw >= EPS, 1.0, 0.0)
     inside_0 = share(other_0, mine_0)
@@ -63,7 +63,7 @@ def diou_loss_fwd_kernel(
     COMPUTE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """BLOCK rows a program; ``loss`` is one value per row, or one partial sum per program."""
+    """Take BLOCK rows a program; ``loss`` is one value per row, or one partial sum per program."""
     row = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = row < rows
     p_0, p_1 = load_pairs(pred_ptr, row, inside, COMPUTE)
@@ -94,7 +94,7 @@ def diou_loss_fwd_kernel(
 
 
 def diou_loss(given: Operands) -> Outputs:
-    """One launch without a reduction, two with one."""
+    """Compute in one launch without a reduction, in two with one."""
     found = given.outputs()
     compute = _launch.triton_type(found.loss.dtype)
     rows, elementwise = given.pred.shape[0], given.reduction == "none"

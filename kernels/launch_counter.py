@@ -10,7 +10,7 @@ _counters: dict[tuple[torch.device, int], Tensor] = {}
 
 
 def counter(tensor: Tensor) -> Tensor:
-    """(1,) int32 zero on the tensor's device; the last program, or block, of a launch writes the zero again.
+    """Return (1,) int32 zero on the tensor's device; a launch's last program, or block, writes the zero again.
 
     Launches on one stream follow each other and share one. A launch that is being captured into a CUDA graph may be
     replayed beside them on any stream: it gets its own, which the graph sets to zero.

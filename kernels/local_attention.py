@@ -27,7 +27,7 @@ MAX_DIM = 256
 
 @triton.jit
 def load_tile(ptr, base, position, stride, dim, valid, UPCAST: tl.constexpr, BLOCK_D: tl.constexpr):
-    """(positions, BLOCK_D) rows, zero where not valid: NaN in the padding does no harm."""
+    """Load (positions, BLOCK_D) rows, zero where not valid: NaN in the padding does no harm."""
     d = tl.arange(0, BLOCK_D)
     at = base + position.to(tl.int64)[:, None] * stride + d[None, :]
     tile = tl.load(ptr + at, mask=valid[:, None] & (d < dim)[None, :], other=0.0)
@@ -38,7 +38,7 @@ def load_tile(ptr, base, position, stride, dim, valid, UPCAST: tl.constexpr, BLO
 
 @triton.jit
 def store_tile(ptr, base, position, dim, tile, inside, BLOCK_D: tl.constexpr):
-    """Rows of a contiguous output."""
+    """Store rows of a contiguous output."""
     d = tl.arange(0, BLOCK_D)
     at = base + position.to(tl.int64)[:, None] * dim + d[None, :]
     tl.store(ptr + at, tile, mask=inside[:, None] & (d < dim)[None, :])
@@ -46,7 +46,7 @@ def store_tile(ptr, base, position, dim, tile, inside, BLOCK_D: tl.constexpr):
 
 @triton.jit
 def load_valid(mask_ptr, position, length):
-    """Whether positions exist and are valid."""
+    """Return whether positions exist and are valid."""
     inside = (position >= 0) & (position < length)
     return inside & (tl.load(mask_ptr + position, mask=inside, other=0) != 0)
 
@@ -55,7 +55,7 @@ def load_valid(mask_ptr, position, length):
 def window_scores(
     q, k, m, n, valid_m, valid_n, bias_ptr, scale, RADIUS: tl.constexpr, PRECISION: tl.constexpr
 ):  # fmt: skip
-    """(m, n) scores, and where they count."""
+    """Return (m, n) scores, and where they count."""
     shift = n[None, :] - m[:, None] + RADIUS
     allowed = valid_m[:, None] & valid_n[None, :] & (shift >= 0) & (shift <= 2 * RADIUS)
     scores = tl.dot(q, tl.trans(k), input_precision=PRECISION) * scale
@@ -87,7 +87,7 @@ def local_attention_fwd_kernel(
     BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """BLOCK_M queries of one head; lse (B, H, T) is the log of the sum that normalises each query."""
+    """Attend with BLOCK_M queries of one head; lse (B, H, T) is the log of the sum that normalises each query."""
     blocks = tl.cdiv(length, BLOCK_M)
     first, row = (tl.program_id(0) % blocks) * BLOCK_M, (tl.program_id(0) // blocks).to(tl.int64)
     batch, head = row // heads, row % heads
@@ -150,7 +150,7 @@ def local_attention_bwd_query_kernel(
     BLOCK_D: tl.constexpr,
     BLOCK_W: tl.constexpr,
 ):
-    """Gradient of BLOCK_M queries, delta = sum(grad * out) for the other kernel, and one row of bias gradients."""
+    """Write the gradient of BLOCK_M queries, delta = sum(grad * out) for the other kernel, a row of bias gradients."""
     blocks = tl.cdiv(length, BLOCK_M)
     first, row = (tl.program_id(0) % blocks) * BLOCK_M, (tl.program_id(0) // blocks).to(tl.int64)
     batch, head = row // heads, row % heads
@@ -214,7 +214,7 @@ def local_attention_bwd_key_kernel(
     BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """Gradients of BLOCK_M keys and values, from tiles of BLOCK_N queries."""
+    """Compute the gradients of BLOCK_M keys and values, from tiles of BLOCK_N queries."""
     blocks = tl.cdiv(length, BLOCK_M)
     first, row = (tl.program_id(0) % blocks) * BLOCK_M, (tl.program_id(0) // blocks).to(tl.int64)
     batch, head = row // heads, row % heads
@@ -245,14 +245,14 @@ def local_attention_bwd_key_kernel(
 
 
 def _alike(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The three with equal strides and contiguous channels."""
+    """Give the three equal strides and contiguous channels."""
     if q.stride(-1) == 1 and q.stride() == k.stride() == v.stride():
         return q, k, v
     return q.contiguous(), k.contiguous(), v.contiguous()
 
 
 def _inputs(given: Operands) -> dict[str, object]:
-    """What every kernel reads of the operands."""
+    """Return what every kernel reads of the operands."""
     _, heads, length, dim = given.q.shape
     q, k, v = _alike(given.q, given.k, given.v)
     stride_b, stride_h, stride_t, _ = q.stride()
@@ -273,7 +273,7 @@ def _inputs(given: Operands) -> dict[str, object]:
 
 
 def _options(q: Tensor, window: int, owned: int) -> dict[str, object]:
-    """Tiles of 32 or 16 positions to walk over; 8 warps for float32 or from 128 channels on."""
+    """Choose tiles of 32 or 16 positions to walk over; 8 warps for float32 or from 128 channels on."""
     block_d = max(16, triton.next_power_of_2(q.shape[-1]))
     precision = "ieee"
     if q.dtype == torch.float32 and not _launch.is_hip():
@@ -293,14 +293,14 @@ def _options(q: Tensor, window: int, owned: int) -> dict[str, object]:
 
 
 def _owned(q: Tensor, *, backward: bool = False) -> int:
-    """Positions of a program: fewer where its operands and its accumulators would not fit in registers."""
+    """Choose a program's positions: fewer where its operands and accumulators would not fit in registers."""
     if q.dtype == torch.float32:
         return 16 if backward and q.shape[-1] > 64 else 32
     return 32 if q.shape[-1] > 128 else 64
 
 
 def local_attention(given: Operands) -> Outputs:
-    """One launch; float16, bfloat16 or float32."""
+    """Attend in one launch; float16, bfloat16 or float32."""
     batch, heads, length, dim = given.q.shape
     if given.q.dtype == torch.float64 or dim > MAX_DIM:
         raise ValueError(f"the Triton kernel takes up to {MAX_DIM} channels of 32 bits, got {dim} of {given.q.dtype}")
@@ -318,7 +318,7 @@ def local_attention(given: Operands) -> Outputs:
 
 
 def local_attention_backward(given: BackwardOperands) -> BackwardOutputs:
-    """Two launches, and the sum of the gradients of the bias."""
+    """Compute the gradients in two launches and the sum of those of the bias."""
     found, q, bias = given.outputs(), given.q, given.bias
     batch, heads, length, _ = q.shape
     if q.numel() == 0:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from . import _launch
 from ._maths import load_pairs, maximum, minimum, share, store_pairs
-from .segment_batches import Batches, batches
+from .segment_iou_batches import Batches, batches
 
 if TYPE_CHECKING:
     from asl_fast.reference.segment_iou import BackwardOperands, BackwardOutputs, Operands, Outputs
@@ -29,7 +29,7 @@ BLOCK_M_BACKWARD = 64  # two accumulators and the slopes must stay in registers;
 
 @triton.jit
 def iou_of(start_a, end_a, start_b, end_b, DISTANCE: tl.constexpr):
-    """IoU of broadcast segments; with DISTANCE, minus (centre distance / hull)². NaN gives NaN."""
+    """Return the IoU of broadcast segments; with DISTANCE, minus (centre distance / hull)². NaN gives NaN."""
     intersection = maximum(minimum(end_a, end_b) - maximum(start_a, start_b), 0.0)
     union = maximum(end_a - start_a, 0.0) + maximum(end_b - start_b, 0.0) - intersection
     result = tl.where(union <= 0, 0.0, intersection / tl.where(union <= 0, 1.0, union))
@@ -44,7 +44,7 @@ def iou_of(start_a, end_a, start_b, end_b, DISTANCE: tl.constexpr):
 
 @triton.jit
 def slopes(start_a, end_a, start_b, end_b, DISTANCE: tl.constexpr):
-    """d iou / d start_a and d end_a; half to each side at a tie, and no IoU part without an overlap."""
+    """Return d iou / d start_a and d end_a; half to each side at a tie, and no IoU part without an overlap."""
     raw = minimum(end_a, end_b) - maximum(start_a, start_b)
     intersection = maximum(raw, 0.0)
     union = maximum(end_a - start_a, 0.0) + maximum(end_b - start_b, 0.0) - intersection
@@ -81,7 +81,7 @@ def segment_iou_pairwise_fwd_kernel(
     BLOCK_N: tl.constexpr,
     BLOCK_M: tl.constexpr,
 ):
-    """(batch, rows, columns) by one tile a program; a_batch and b_batch are 0 where an input is shared by the batch."""
+    """Write (batch, rows, columns), a tile a program; a_batch or b_batch is 0 for an input that the batch shares."""
     tiles_n, tiles_m = tl.cdiv(rows, BLOCK_N), tl.cdiv(columns, BLOCK_M)
     tile_m, rest = tl.program_id(0) % tiles_m, tl.program_id(0) // tiles_m
     tile_n, batch = rest % tiles_n, (rest // tiles_n).to(tl.int64)
@@ -98,7 +98,7 @@ def segment_iou_pairwise_fwd_kernel(
 def segment_iou_aligned_fwd_kernel(
     a_ptr, b_ptr, out_ptr, rows, DISTANCE: tl.constexpr, COMPUTE: tl.constexpr, BLOCK: tl.constexpr
 ):
-    """(rows,) row by row."""
+    """Write (rows,) row by row."""
     row = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = row < rows
     start_a, end_a = load_pairs(a_ptr, row, inside, COMPUTE)
@@ -123,7 +123,7 @@ def segment_iou_pairwise_bwd_kernel(
     BLOCK_N: tl.constexpr,
     BLOCK_M: tl.constexpr,
 ):
-    """Gradient of BLOCK_N segments of one side, summed over all ``columns`` segments of the other."""
+    """Write the gradient of BLOCK_N segments of one side, summed over all ``columns`` segments of the other."""
     tiles_n = tl.cdiv(rows, BLOCK_N)
     tile_n, batch = tl.program_id(0) % tiles_n, (tl.program_id(0) // tiles_n).to(tl.int64)
     n = tile_n.to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
@@ -154,7 +154,7 @@ def segment_iou_aligned_bwd_kernel(
     COMPUTE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Both gradients, row by row."""
+    """Write both gradients, row by row."""
     row = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = row < rows
     start_a, end_a = load_pairs(a_ptr, row, inside, COMPUTE)
@@ -167,7 +167,7 @@ def segment_iou_aligned_bwd_kernel(
 
 
 def segment_iou(given: Operands) -> Outputs:
-    """One launch."""
+    """Compute in one launch."""
     found = given.outputs()
     out, compute = found.iou, _launch.triton_type(found.iou.dtype)
     if out.numel() == 0:
@@ -206,7 +206,7 @@ def segment_iou(given: Operands) -> Outputs:
 
 
 def segment_iou_backward(given: BackwardOperands) -> BackwardOutputs:
-    """A launch for each gradient, or one if aligned."""
+    """Launch once for each gradient, or once if aligned."""
     found, sides, grad = given.unsummed(), batches(given.forward), given.grad.contiguous()
     with _launch.on_device_of(grad):
         if not given.aligned:

@@ -31,7 +31,7 @@ BLOCK_A, BLOCK_B = (32, 32), (8, 128)
 
 @triton.jit
 def rows_of(video_offsets_ptr, video, count, inside):
-    """First row of a video and how many it has, of ``count`` rows whatever the offsets are; none where not inside."""
+    """Return first row and number of rows of a video, of ``count`` whatever the offsets are; none if not inside."""
     first = tl.load(video_offsets_ptr + video, mask=inside, other=0)
     last = tl.load(video_offsets_ptr + video + 1, mask=inside, other=0)
     first = tl.minimum(tl.maximum(first, 0), count)
@@ -40,7 +40,7 @@ def rows_of(video_offsets_ptr, video, count, inside):
 
 @triton.jit
 def last_not_above(offsets_ptr, target, at, count):
-    """Index of the last of the ``count`` rising offsets from ``at`` on that is not above ``target``, else ``at``."""
+    """Return the last index of the ``count`` rising offsets from ``at`` on that is not above ``target``, or ``at``."""
     while count > 1:
         half = count // 2
         at = tl.where(tl.load(offsets_ptr + at + half) <= target, at + half, at)
@@ -53,7 +53,7 @@ def last_not_above(offsets_ptr, target, at, count):
 def segment_iou_ragged_offsets_kernel(
     a_video_offsets_ptr, b_video_offsets_ptr, pair_offsets_ptr, videos, a_count, b_count, BLOCK: tl.constexpr
 ):
-    """pair_offsets (videos + 1,): sums of n * m over the videos before, by one program."""
+    """Write pair_offsets (videos + 1,): sums of n * m over the videos before, by one program."""
     before = tl.zeros((), tl.int64)
     tl.store(pair_offsets_ptr, before)
     for first in range(0, videos, BLOCK):
@@ -81,7 +81,7 @@ def segment_iou_ragged_fwd_kernel(
     COMPUTE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """values (max_pairs,): BLOCK pairs a program, 0 behind the last."""
+    """Write values (max_pairs,): BLOCK pairs a program, 0 behind the last."""
     begin = tl.program_id(0).to(tl.int64) * BLOCK
     pair = begin + tl.arange(0, BLOCK)
     inside = pair < tl.minimum(tl.load(pair_offsets_ptr + videos), max_pairs)
@@ -118,7 +118,7 @@ def segment_iou_ragged_bwd_kernel(
     BLOCK_N: tl.constexpr,
     BLOCK_M: tl.constexpr,
 ):
-    """Gradient of BLOCK_N segments, rows of their videos' matrices or else columns, each summed over all its pairs."""
+    """Write the gradient of BLOCK_N segments, rows of their videos' matrices or else columns, over all their pairs."""
     n = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
     there = n < mine_count
     none = tl.zeros((BLOCK_N,), tl.int64)
@@ -152,7 +152,7 @@ def segment_iou_ragged_bwd_kernel(
 
 
 def segment_iou_ragged(given: Operands) -> Outputs:
-    """One launch for where each video's pairs begin, one for the pairs."""
+    """Launch once for where each video's pairs begin and once for the pairs."""
     found = given.outputs()
     a_video_offsets, b_video_offsets = given.a_video_offsets.contiguous(), given.b_video_offsets.contiguous()
     sizes = {"videos": given.videos, "a_count": given.a.shape[0], "b_count": given.b.shape[0]}
@@ -179,7 +179,7 @@ def segment_iou_ragged(given: Operands) -> Outputs:
 
 
 def segment_iou_ragged_backward(given: BackwardOperands) -> BackwardOutputs:
-    """A launch for each gradient."""
+    """Launch once for each gradient."""
     found = given.outputs()
     with _launch.on_device_of(given.a):
         given = given._replace(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @triton.jit
 def focal(x, t, ALPHA: tl.constexpr, GAMMA: tl.constexpr, WIDE: tl.constexpr):
-    """alpha_t (1 - p_t)^gamma CE and its slope in x; one exponential serves both, and 1 - p_t keeps its digits."""
+    """Return alpha_t (1 - p_t)^gamma CE and its slope in x; one exponential serves both, 1 - p_t keeps its digits."""
     e = tl.exp(-tl.abs(x))
     larger = 1.0 / (1.0 + e)
     smaller = e * larger
@@ -76,7 +76,7 @@ def sensitivity_focal_loss_fwd_kernel(
     BLOCK_ROWS: tl.constexpr,
     BLOCK_CLASSES: tl.constexpr,
 ):
-    """Rows (rows, classes) in tiles; ``loss`` is elementwise, or one partial sum per program."""
+    """Take rows (rows, classes) in tiles; ``loss`` is elementwise, or one partial sum per program."""
     row = tl.program_id(0).to(tl.int64) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
     in_rows = row < rows
     keep = in_rows
@@ -133,7 +133,7 @@ def sensitivity_focal_loss_fwd_kernel(
 
 
 def sensitivity_focal_loss(given: Operands) -> Outputs:
-    """Two launches with a reduction, one without; the mean under a mask first counts the mask."""
+    """Launch twice with a reduction, once without; the mean under a mask first counts the mask."""
     found = given.outputs()
     dtype, device = found.loss.dtype, found.loss.device
     rows, classes, elementwise = given.rows, given.classes, given.reduction == "none"

@@ -20,25 +20,25 @@ import triton.language as tl
 from torch import Tensor
 
 from . import _launch
-from .candidate_order import Ordered, ordered
+from .soft_nms_order import Ordered, ordered
 
 if TYPE_CHECKING:
     from asl_fast.reference.soft_nms import Operands, Outputs
 
 CHUNK, BLOCK_CHUNKS, BLOCK_VOTES = 128, 256, 256
-MOST_PROGRAMS = 2048  # how many videos and rows there are only the device knows
+MOST_PROGRAMS = 2048  # only the device knows the number of videos and rows
 
 
 @triton.jit
 def key_of(score, row, min_score):
-    """(score, lower row first) as an integer; 0 below min_score and for NaN."""
+    """Pack (score, lower row first) into an integer; 0 below min_score and for NaN."""
     bits = (score + 0.0).to(tl.int32, bitcast=True).to(tl.int64)
     return tl.where(score >= min_score, (bits << 32) | (0xFFFFFFFF - row), 0)
 
 
 @triton.jit
 def overlap(start, end, other_start, other_end):
-    """Length of what two segments share; 0 for those that are reversed, without length or NaN."""
+    """Return the length that two segments share; 0 for those that are reversed, without length or NaN."""
     shares = (end > start) & (other_end > other_start) & (start < other_end) & (end > other_start)
     inter = tl.where(end < other_end, end, other_end) - tl.where(start > other_start, start, other_start)
     return tl.where(shares, inter, 0.0)
@@ -46,7 +46,7 @@ def overlap(start, end, other_start, other_end):
 
 @triton.jit
 def decayed(score, start, end, other_start, other_end, sigma, iou_threshold, min_score, METHOD: tl.constexpr):
-    """Scores after a selected segment; -1 once suppressed or below min_score."""
+    """Return the scores after a selected segment; -1 once suppressed or below min_score."""
     inter = overlap(start, end, other_start, other_end)
     area, other_area = (end - start) + 1e-6, (other_end - other_start) + 1e-6
     touches = inter > 0
@@ -57,14 +57,14 @@ def decayed(score, start, end, other_start, other_end, sigma, iou_threshold, min
         after = tl.where(iou >= iou_threshold, score * (1.0 - iou), score)
     else:
         exponent = tl.div_rn(-(iou * iou), tl.zeros_like(iou) + sigma)
-        # In double and rounded once, as every implementation does.
+        # In float64 and rounded once, as in every implementation.
         after = score * tl.exp(exponent.to(tl.float64)).to(tl.float32)
     return tl.where(touches, tl.where(after >= min_score, after, -1.0), score)
 
 
 @triton.jit
 def other_class(own, labels_ptr, position, HAS_LABELS: tl.constexpr):
-    """Whether candidates of the classes ``own`` are of another than that at ``position``; without labels all are 0."""
+    """Return whether the classes ``own`` differ from that of the candidate at ``position``; never without labels."""
     other = 0
     if HAS_LABELS:
         other = tl.load(labels_ptr + position)
@@ -97,7 +97,7 @@ def soft_nms_select_kernel(
     CHUNK: tl.constexpr,
     BLOCK_CHUNKS: tl.constexpr,
 ):
-    """Program: every tl.num_programs(0)-th video, the videos' candidates being first, ..., first + size - 1."""
+    """Select in every tl.num_programs(0)-th video, whose candidates are first, ..., first + size - 1."""
     video = tl.program_id(0).to(tl.int64)
     first = tl.load(starts_ptr + video)
     lane = tl.arange(0, CHUNK).to(tl.int64)
@@ -158,7 +158,7 @@ def soft_nms_select_kernel(
                         own = tl.load(labels_ptr + position, mask=inside, other=0)
                         after = tl.where(own == tl.load(labels_ptr + selected), after, score)
                     score = tl.where(score >= 0, after, score)
-            tl.debug_barrier()  # all have read what is written now
+            tl.debug_barrier()  # all threads have read what is overwritten now
             tl.store(seen_ptr + first + chunk, tl.where(fresh, seen, kept.to(tl.int32)))
             tl.store(current_ptr + position, score, mask=inside & (top > 0))
             keys = tl.where(inside, key_of(score, row, min_score), 0)
@@ -206,7 +206,7 @@ def soft_nms_vote_kernel(
     HAS_LABELS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Program: every tl.num_programs(0)-th row; the mean of what overlaps it, weighted by score * IoU."""
+    """Move every tl.num_programs(0)-th row to the mean of what overlaps it, weighted by score * IoU."""
     total = tl.load(total_ptr)
     lane = tl.arange(0, BLOCK).to(tl.int64)
     for row in range(tl.program_id(0), total, tl.num_programs(0)):
@@ -253,7 +253,7 @@ def soft_nms(given: Operands) -> Outputs:
         videos = len(candidates.starts) - 1
         positions = _launch.empty((count,), torch.int32, device)
         decayed_scores = _launch.empty((count,), torch.float32, device)
-        counts = _launch.empty((videos,), torch.int64, device).zero_()  # most of what may be a video is none
+        counts = _launch.empty((videos,), torch.int64, device).zero_()  # fewer videos than places, mostly
         soft_nms_select_kernel[(min(videos, MOST_PROGRAMS),)](
             candidates.segments,
             candidates.scores,
@@ -280,16 +280,16 @@ def soft_nms(given: Operands) -> Outputs:
             num_warps=4,
             enable_fp_fusion=False,
         )
-        _collect(candidates, positions, decayed_scores, counts, given.voting_threshold, found)
+        _collect(given, candidates, positions, decayed_scores, counts, found)
     return found
 
 
 def _collect(
+    given: Operands,
     candidates: Ordered,
     positions: Tensor,
     decayed_scores: Tensor,
     counts: Tensor,
-    voting_threshold: float,
     found: Outputs,
 ) -> None:
     """Write the padded result of what was selected."""
@@ -302,7 +302,7 @@ def _collect(
     place = torch.where(there, candidates.starts[video] + row - (ends - counts)[video], 0)
     chosen = torch.where(there, positions[place].long(), 0)
     found.segments.copy_(torch.where(there[:, None], candidates.segments[chosen], 0.0))
-    if voting_threshold > 0:
+    if given.voting_threshold > 0:
         soft_nms_vote_kernel[(min(rows, MOST_PROGRAMS),)](
             candidates.segments,
             candidates.scores,
@@ -312,7 +312,7 @@ def _collect(
             chosen,
             found.num_kept,
             found.segments,
-            voting_threshold,
+            given.voting_threshold,
             HAS_LABELS=candidates.labels is not None,
             BLOCK=BLOCK_VOTES,
             num_warps=4,

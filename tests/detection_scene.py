@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from asl_fast import RaggedTargets
-from asl_fast.ops.detection_loss import BRANCHES, DetectionLoss, RawGaussians, detection_loss
+from asl_fast.ops.detection_loss import BRANCHES, DetectionLoss, detection_loss
+from asl_fast.ops.gaussians import RawGaussians
 from tests.loss_equations import Expected, expected_losses
 
 INIT, MU_SCALE, SIGMA_SCALES = (0.0, -0.5, 0.5), 0.4, (1.4, 0.9)
@@ -28,7 +29,7 @@ class Scene(NamedTuple):
     targets: RaggedTargets
 
     def to(self, device: str) -> Scene:
-        """The same on another device."""
+        """Move all of it to another device."""
         leaves = [leaf.detach().to(device).requires_grad_() for leaf in self[:5]]
         return Scene(*leaves, self.mask.to(device), self.points.to(device), self.targets.to(device))
 
@@ -36,7 +37,7 @@ class Scene(NamedTuple):
         return RawGaussians(self.raw_mu, self.raw_sigma, INIT, MU_SCALE, 1.0, SIGMA_SCALES)
 
     def call(self, *, p: bool = True, q: bool = True, **options: Any) -> DetectionLoss:
-        """The op; ``p`` and ``q`` switch the class and the instance level."""
+        """Call the op; ``p`` and ``q`` switch the class and the instance level."""
         branches = options.get("branches", BRANCHES)
         dtype = self.logits.dtype if self.logits.dtype == torch.float64 else torch.float32
         return detection_loss(
@@ -82,7 +83,7 @@ def scene(
 def expected(
     data: Scene, *, p: bool = True, q: bool = True, branches: tuple[str, ...] = BRANCHES, **options: Any
 ) -> Expected:
-    """What the equations say to :meth:`Scene.call`."""
+    """Return what the equations say to :meth:`Scene.call`."""
     mu = torch.tensor(INIT, dtype=data.raw_mu.dtype) + MU_SCALE * torch.atan(data.raw_mu / MU_SCALE)
     scale = torch.full_like(data.raw_sigma, SIGMA_SCALES[1]).masked_fill(data.raw_sigma < 0, SIGMA_SCALES[0])
     sigma = torch.exp(scale * torch.atan(data.raw_sigma / scale))

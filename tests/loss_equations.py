@@ -31,7 +31,7 @@ class Expected(NamedTuple):
 
 
 def focal(logits: Tensor, targets: Tensor) -> Tensor:
-    """(N,) summed over classes."""
+    """Return (N,), summed over classes."""
     probability = torch.sigmoid(logits)
     cross_entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     agreement = probability * targets + (1 - probability) * (1 - targets)
@@ -40,7 +40,7 @@ def focal(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def diou(predicted: Tensor, target: Tensor) -> Tensor:
-    """(N,) of offsets (N, 2)."""
+    """Return (N,) of offsets (N, 2)."""
     a, b = (torch.stack([-x[..., 0], x[..., 1]], -1) for x in (predicted, target))
     inter = torch.minimum(a[..., 1], b[..., 1]) - torch.maximum(a[..., 0], b[..., 0])
     union = a[..., 1] - a[..., 0] + b[..., 1] - b[..., 0] - inter

@@ -32,7 +32,7 @@ def shared_file(relative: str) -> Path:
 
 
 def golden_arrays(name: str) -> dict[str, Any]:
-    """The arrays of ``tests/golden/<name>.tar.xz``, or else of ``../shared/golden/<name>.npz``."""
+    """Read the arrays of ``tests/golden/<name>.tar.xz``, or else of ``../shared/golden/<name>.npz``."""
     packed = GOLDEN / f"{name}.tar.xz"
     if not packed.exists():
         return dict(np.load(shared_file(f"golden/{name}.npz")))
@@ -48,7 +48,7 @@ def postprocess_cases() -> list[str]:
 
 
 def pack(name: str, arrays: dict[str, Any]) -> None:
-    """Writes ``tests/golden/<name>.tar.xz``: one .npy per array, compressed together, the same bytes every time."""
+    """Write ``tests/golden/<name>.tar.xz``: one .npy per array, compressed together, the same bytes every time."""
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for key, array in arrays.items():

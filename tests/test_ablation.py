@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ablation command: its table, its section of a README, and what it does with a wrong word."""
+"""The ablation command: its table, its section of a document, and what it does with a wrong word."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from benchmarks.ablation import format_table, main, replace_section
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def report(**rows: list[float]) -> dict[str, Any]:
@@ -50,13 +52,20 @@ def test_a_twin_shows_what_was_recovered() -> None:
     assert lines[3].endswith("| 0.85 ± 0.07 | 0.50 ± 0.00 | 0.25 ± 0.00 |")
 
 
-def test_section_of_a_readme_is_replaced(tmp_path: Path) -> None:
-    path = tmp_path / "README.md"
+def test_section_of_a_document_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "results.md"
     path.write_text("a\n<!-- ablation hapt -->\nold\n<!-- end -->\nb\n")
     replace_section(path, "ablation hapt", "new\n")
     assert path.read_text() == "a\n<!-- ablation hapt -->\nnew\n<!-- end -->\nb\n"
     with pytest.raises(ValueError, match="no section"):
         replace_section(path, "ablation thumos14", "new\n")
+
+
+@pytest.mark.parametrize("dataset", ["hapt", "multithumos"])
+def test_the_document_has_the_table_of_the_committed_runs(dataset: str) -> None:
+    (folder,) = (ROOT / "benchmarks" / "results").glob(f"ablation-{dataset}-*")
+    table = (folder / "table.md").read_text()
+    assert f"<!-- ablation {dataset} -->\n{table}<!-- end -->" in (ROOT / "docs" / "results.md").read_text()
 
 
 def test_unknown_variant(capsys: pytest.CaptureFixture[str]) -> None:

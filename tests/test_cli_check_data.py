@@ -23,7 +23,7 @@ def check(capsys: pytest.CaptureFixture[str], root: Path, *words: str, dataset: 
 
 
 def problems(out: str) -> list[str]:
-    """Reports' problems, each as one line."""
+    """List the problems of reports, each as one line."""
     blocks = out.split("PROBLEM  ")[1:]
     return [" ".join(block.split("\nnote ")[0].split()) for block in blocks]
 
@@ -211,3 +211,35 @@ def test_what_cannot_be_checked(tmp_path: Path, capsys: pytest.CaptureFixture[st
         out, err = capsys.readouterr()
         assert err.startswith("error: ") and message in err and err.count("\n") == 1, err
         assert out == ""
+
+
+def test_one_bad_annotation_costs_that_annotation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = thumos_folder(tmp_path / "data")
+    edit(root, lambda videos: next(iter(videos.values()))["annotations"].insert(0, {"segment": [1.0], "label": "x"}))
+    video = next(iter(json.loads((root / "annotations" / "thumos14.json").read_text())["database"]))
+    status, out = check(capsys, root)
+    assert status == 1 and "thumos14: 24 videos" in out
+    assert f"1 annotation of {root / 'annotations' / 'thumos14.json'} left out, in 1 video: {video}" in problems(out)[0]
+    assert main(["--dataset", "thumos14", "--data-root", str(root), "--strict"]) == 2
+    assert f"video '{video}', annotation 0: 'segment' must be [start, end]" in capsys.readouterr().err
+
+
+def test_strict_stops_at_the_first_unusable_features(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = thumos_folder(tmp_path / "data")
+    file = sorted((root / "features").iterdir())[0]
+    file.write_bytes(file.read_bytes()[:-1])
+    assert check(capsys, root)[0] == 1
+    assert main(["--dataset", "thumos14", "--data-root", str(root), "--strict"]) == 2
+    assert f"error: {file}" in capsys.readouterr().err
+
+
+def test_names_cannot_steer_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    root = thumos_folder(tmp_path / "data")
+    actions = [{"segment": [0, 20], "label": "VolleyballSpiking", "label_id": 19}]
+    video = {"subset": "Test\x1b[2J", "duration": 9.0, "fps": 25, "annotations": actions}
+    edit(root, lambda videos: videos.update({"\x1b[31mv": video, "\x1b[31mw": 7}))
+    status = main(["--dataset", "thumos14", "--data-root", str(root)])
+    captured = capsys.readouterr()
+    assert status in (1, 2) and "\x1b" not in captured.out + captured.err + caplog.text and "\\x1b" in captured.out

@@ -30,7 +30,7 @@ def bundle() -> DatasetBundle:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, bundle: DatasetBundle) -> RunFolder:
-    """A run on the tiny data set, with the files that training leaves."""
+    """Make a run on the tiny data set, with the files that training leaves."""
     folder = RunFolder(tmp_path_factory.mktemp("run"))
     folder.create()
     config = tiny_config()
@@ -41,7 +41,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, bundle: DatasetBundle) -> RunF
 
 @pytest.fixture
 def features(tmp_path: Path, bundle: DatasetBundle) -> Path:
-    """The test videos' features, one .npy each."""
+    """Write the test videos' features, one .npy each."""
     folder = tmp_path / "features"
     folder.mkdir()
     for video in bundle.test.videos:
@@ -50,13 +50,13 @@ def features(tmp_path: Path, bundle: DatasetBundle) -> Path:
 
 
 def detect(run: RunFolder, output: Path, *words: str) -> SegmentFile:
-    """Detections that the command writes."""
+    """Read the detections that the command writes."""
     assert main(["--run", str(run.path), "--output", str(output), *words]) == 0
     return read_detections(output, strict=True)
 
 
 def failure(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """The one line that a refused command prints."""
+    """Return the one line that a refused command prints."""
     try:
         status = main(words)
     except SystemExit as stop:
@@ -69,7 +69,7 @@ def failure(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 
 def assert_same(found: SegmentFile, expected: SegmentFile) -> None:
-    """Same detections; scores within the rounding that another padding brings."""
+    """Expect the same detections; scores within the rounding that another padding brings."""
     for name in ("video", "labels"):
         np.testing.assert_array_equal(found.columns[name], expected.columns[name])
     np.testing.assert_allclose(found.columns["scores"], expected.columns["scores"], rtol=1e-4, atol=1e-6)
@@ -146,6 +146,40 @@ def test_frame_rate_and_durations(run: RunFolder, features: Path, tmp_path: Path
     cut = detect(run, tmp_path / "c.json", "--features", str(features), "--durations", str(tmp_path / "durations.json"))
     assert cut.columns["segments"][cut.columns["video"] == "video6"].max() <= 20.0
     assert cut.columns["segments"][cut.columns["video"] == "video7"].max() > 20.0
+
+
+def test_post_processing_can_be_chosen(
+    run: RunFolder, features: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def found(*words: str) -> SegmentFile:
+        return detect(run, tmp_path / "out.json", "--features", str(features), *words)
+
+    usual = found()
+    scores = usual.columns["scores"]
+    limit = float(np.sort(scores)[len(scores) // 2])
+    # Each group keeps its best even below, as soft-NMS does.
+    assert len(found("--min-score", str(limit)).columns["scores"]) < len(scores)
+    assert (found("--score-threshold", str(limit)).columns["scores"].max()) == scores.max()
+    few = found("--max-segments", "2")
+    assert [int((few.columns["video"] == video).sum()) for video in few.videos] == [2, 2, 2]
+    assert_same(found("--nms-sigma", "0.5", "--nms", "gaussian", "--class-agnostic", "no"), usual)
+    assert found("--nms-sigma", "0.05").columns["scores"].sum() < scores.sum()
+    assert len(found("--nms", "hard").columns["scores"]) < len(scores)
+    voted, plain = found("--voting-threshold", "0.5"), found("--voting-threshold", "off")
+    assert_same(plain, usual)
+    assert not np.allclose(voted.columns["segments"], usual.columns["segments"])
+    capsys.readouterr()
+    good = ("--run", str(run.path), "--output", str(tmp_path / "none.json"), "--features", str(features))
+    for words, message in (
+        (("--voting-threshold", "7"), "inference.voting_threshold must lie in [0, 1], found 7.0"),
+        (("--nms-sigma", "0"), "inference.nms_sigma must be positive"),
+        (("--min-score", "-1"), "inference.min_score must lie in [0, 1), found -1.0"),
+        (("--max-segments", "-1"), "inference.max_segments must be at least 0"),
+        (("--candidates-per-level", "0"), "inference.candidates_per_level must be at least 1"),
+    ):
+        assert message in failure(capsys, *good, *words)
+    assert main([*good, "--score-threshold", "0.999"]) == 0
+    assert "warning: no detection in any recording" in capsys.readouterr().err
 
 
 def test_best_checkpoint_and_checkpoint_file(run: RunFolder, features: Path, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ SMALL = [
 
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The words that name the data; the current folder is an empty one."""
+    """Return the words that name the data; the current folder is an empty one."""
     monkeypatch.chdir(tmp_path)
     annotations, features = write_recordings(tmp_path)
     return ["--annotations", annotations.name, "--features", features.name]
@@ -43,7 +43,7 @@ def edit(change: Callable[[dict[str, Any]], object]) -> None:
 
 
 def failure(capsys: pytest.CaptureFixture[str], main: Callable[[list[str]], int], *words: str) -> str:
-    """The one line that a refused command prints."""
+    """Return the one line that a refused command prints."""
     status = main(list(words))
     out, err = capsys.readouterr()
     assert status == 2, out

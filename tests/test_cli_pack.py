@@ -48,7 +48,7 @@ def pack(root: Path, *words: str) -> int:
 
 
 def trained(root: Path, output: Path) -> dict[str, object]:
-    """What a run leaves: its weights, detections and scores."""
+    """Return what a run leaves: its weights, detections and scores."""
     words = ["--dataset", "thumos14", "--data-root", str(root), "--output", str(output), *TINY_OPTIONS]
     assert train(words) == 0
     checkpoint = torch.load(RunFolder(output).last, weights_only=True, map_location="cpu")

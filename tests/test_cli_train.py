@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from asl_fast.evaluation.mean_ap import mean_average_precision
 from asl_fast.train import main
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.metrics_log import read_metrics
+from asl_fast.training.run import _git_revision
 from asl_fast.training.run_folder import RunFolder
 from asl_fast.training.serialization import read_config
 from tests.shared import shared_file
@@ -23,7 +26,7 @@ TINY_TWIN = ["--dataset", "thumos14", "--synthetic-scale", "0.02", *TINY_OPTIONS
 
 
 def failure(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """The one line that a refused command prints."""
+    """Return the one line that a refused command prints."""
     status = main(words)
     out, err = capsys.readouterr()
     assert status == 2, out
@@ -119,3 +122,45 @@ def test_divergence_has_its_own_exit_status(tmp_path: Path, capsys: pytest.Captu
     words = ["--optimizer.lr", "1e38", "--optimizer.clip-norm", "0", "--warmup-epochs", "0", "--epochs", "3"]
     assert main([*TINY_TWIN, "--output", str(tmp_path / "run"), *words]) == 1
     assert "training diverged at step" in capsys.readouterr().err
+
+
+def test_resuming_with_other_threads_or_batches_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = RunFolder(tmp_path / "run")
+    assert main([*TINY_TWIN, "--output", str(folder.path)]) == 0
+    resume = ["--resume", "--output", str(folder.path), "--epochs"]
+    capsys.readouterr()
+    assert main([*resume, "2"]) == 0
+    assert "bit-identical" not in capsys.readouterr().out
+    assert main([*resume, "3", "--threads", "2", "--evaluation.batch-size", "3"]) == 0
+    out = capsys.readouterr().out
+    assert "threads: 1 before, 2 now; sums are rounded otherwise, so the result is not bit-identical" in out
+    assert "videos per batch in inference: 4 before, 3 now; " in out
+
+
+def test_a_huge_seed_and_what_scoring_alone_reads_are_refused_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "run"
+    for words, message in (
+        (("--seed", str(2**64)), "seed must be at most 9223372036854775807"),
+        (("--inference.voting-threshold", "7"), "inference.voting_threshold must lie in [0, 1], found 7.0"),
+        (("--inference.nms-sigma", "0"), "inference.nms_sigma must be positive"),
+        (("--inference.candidates-per-level", "-1"), "inference.candidates_per_level must be at least 1"),
+        (("--evaluation.convention", "mine"), "evaluation.convention: unknown evaluation convention 'mine'"),
+    ):
+        assert message in failure(capsys, *TINY_TWIN, "--output", str(output), *words)
+    assert not output.exists()
+
+
+def test_asking_git_leaves_its_locks_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = {}
+    ask = subprocess.run
+
+    def watched(command: list[str], **options: Any) -> Any:
+        seen.update(options["env"])
+        return ask(command, **options)
+
+    monkeypatch.setattr("asl_fast.training.run.subprocess.run", watched)
+    revision = _git_revision()
+    assert seen["GIT_OPTIONAL_LOCKS"] == "0"
+    assert revision is None or len(revision.removesuffix("-dirty")) >= 40

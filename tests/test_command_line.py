@@ -67,7 +67,7 @@ PACKAGE = Path(asl_fast.__file__).parent
 
 
 def ended(*words: str, command: list[str], encoding: str = "utf-8") -> subprocess.CompletedProcess[str]:
-    """What Python prints when it runs ``command`` with the words."""
+    """Return what Python prints when it runs ``command`` with the words."""
     return subprocess.run(
         [sys.executable, *command, *words],
         capture_output=True,
@@ -78,7 +78,7 @@ def ended(*words: str, command: list[str], encoding: str = "utf-8") -> subproces
 
 
 def shown(capsys: pytest.CaptureFixture[str], *words: str, hide_groups: bool = False) -> str:
-    """What ``--help`` prints."""
+    """Return what ``--help`` prints."""
     with pytest.raises(SystemExit) as end:
         read_options(Arguments, "train", "Do it.", [*words, "--help"], hide_groups=hide_groups)
     assert end.value.code == 0
@@ -86,7 +86,7 @@ def shown(capsys: pytest.CaptureFixture[str], *words: str, hide_groups: bool = F
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """The one line that is said of a wrong option."""
+    """Return the one line that a wrong option gives."""
     with pytest.raises(SystemExit) as end:
         read_options(Arguments, "train", "Do it.", words)
     assert end.value.code == 2

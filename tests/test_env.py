@@ -32,7 +32,7 @@ def _fresh_caches() -> Iterator[None]:
 
 
 def forget_modules(monkeypatch: pytest.MonkeyPatch, package: Path, error: str = "No module named it") -> None:
-    """Makes every import of a compiled module fail, as seen from a package installed in ``package``."""
+    """Make every import of a compiled module fail, as seen from a package installed in ``package``."""
 
     def fail(name: str) -> Any:
         raise ImportError(error)

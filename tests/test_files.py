@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +70,14 @@ def test_byte_order_marks_and_gzip(tmp_path: Path) -> None:
     [
         (b'{"a": [1,', r"not valid JSON at line 1, column 10: .*; is the file complete\?"),
         (b'{"a": {"b": 1, "c": 2, "b": 3}}', "key 'b' occurs twice in one object"),
-        (b"\xff\xfe\x00", "cannot be read .*; download it again"),
+        (b"\xff\xfe\x00", "cannot be read as UTF-8, it is UTF-16; save it as UTF-8"),
+        (b"\xfe\xff\x00{", "cannot be read as UTF-8, it is UTF-16"),
+        (b'{"a":\n"\xff"}', "cannot be read .* line 2.*; download it again"),
+        (b"[" * 10**5, r"nested too deeply, 100000 times at line 1, column 100000"),
+        (b'{"a":\n' * 10**5, r"nested too deeply, 100000 times at line 100000, column 1"),
+        (b"[1" + b"0" * 5000 + b"]", r", line 1: 10000000000000000000\.\.\. is a number of 5001 digits; correct it"),
+        (b'{"a": [1, "x\\ud800"]}', r", 'a'\[1\]: 'x\\ud800' is no text"),
+        (b'{"a": {"\\uDFFFx": 1}}', r", 'a', key '\\udfffx': '\\udfffx' is no text"),
         (b"", "not valid JSON"),
     ],
 )
@@ -104,3 +113,56 @@ def test_numbers(value: Any, expected: float) -> None:
 def test_what_is_no_number(value: Any) -> None:
     with pytest.raises(ValueError, match=r"^here: expected a number, found "):
         number(value, "here")
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [(errno.ENOSPC, "; free some space"), (errno.EROFS, "; choose a folder that can be written"), (errno.ENOENT, "")],
+)
+def test_a_file_that_cannot_be_written_comes_with_a_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, advice: str
+) -> None:
+    def failing(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", failing)
+    path = tmp_path / "file.txt"
+    with pytest.raises(OSError) as caught:
+        write_text(path, "x")
+    assert str(caught.value).startswith(f"cannot write {path}: {os.strerror(number)}{advice}")
+    assert bool(advice) == (";" in str(caught.value))
+    assert os.listdir(tmp_path) == []
+
+
+def test_text_that_needs_a_pair_of_escapes(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"a": "\\ud83d\\ude00"}')
+    assert read_json(tmp_path / "a.json") == {"a": "\U0001f600"}
+
+
+def test_tables_that_are_none(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    for text, message in (
+        ("id\n" + "1\n" * 3 + "x" * 140_000, r"a\.csv, line 5: field larger than field limit"),
+        ("x" * 140_000, r"a\.csv, line 1: field larger than field limit"),
+        ("id\n1\x00\n", r"a\.csv, line 2: line contains NUL") if sys.version_info < (3, 11) else ("", "no column"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            read_csv(path, ["id"])
+    path.write_bytes("id\n1\n".encode("utf-16"))
+    with pytest.raises(ValueError, match=r"a\.csv cannot be read as UTF-8, it is UTF-16"):
+        read_csv(path, ["id"])
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_only_files_are_read(tmp_path: Path, make: Any) -> None:
+    make(tmp_path / "a.json")
+    with pytest.raises(ValueError, match=r"a\.json cannot be read: it is a (pipe|folder|device or socket), not a file"):
+        read_json(tmp_path / "a.json")
+
+
+def test_text_that_expands_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASL_FAST_MAX_UNPACKED_MB", "1")
+    (tmp_path / "a.json.gz").write_bytes(gzip.compress(b" " * 2**24))
+    with pytest.raises(ValueError, match=r"a\.json\.gz: what is unpacked so far would take 4 MB unpacked"):
+        read_json(tmp_path / "a.json.gz")

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def graph_of(sources: Mapping[str, str]) -> dict[str, set[str]]:
-    """Module -> modules of ``sources`` that it imports; for ``from package import submodule`` that is the submodule."""
+    """Map each module to those of ``sources`` that it imports; ``from package import module`` names the module."""
     graph: dict[str, set[str]] = {}
     for module, text in sources.items():
         names: set[str] = set()

@@ -31,7 +31,7 @@ pytest.importorskip("ninja")
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A copy of everything the build reads, with nothing that an earlier build left."""
+    """Copy everything the build reads, with nothing that an earlier build left."""
     copy = tmp_path / "project"
     skip = shutil.ignore_patterns("__pycache__", "*.so", "_build_info.json", "*.egg-info")
     for folder in ("asl_fast", "kernels", "csrc"):
@@ -43,7 +43,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def toy_sources(project: Path) -> None:
-    """Replaces the operators by a tiny one without pybind11, so that a build takes seconds."""
+    """Replace the operators by a tiny one without pybind11, so that a build takes seconds."""
     if not any(map(shutil.which, ("g++", "c++", "clang++"))):
         pytest.skip("needs a C++ compiler")
     cpu = project / "csrc" / "cpu"

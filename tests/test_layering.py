@@ -27,7 +27,7 @@ INTERNAL: dict[str, set[str]] = {
     "wording": set(),
     "native": set(),
     "backend": set(),
-    "command_line": set(),
+    "command_line": {"wording"},
     "kernels": set(),
     "reference": set(),
     "environment": {"native"},
@@ -36,7 +36,7 @@ INTERNAL: dict[str, set[str]] = {
     "models": {"ops", "layers"},
     "losses": {"ops", "layers"},
     "data": set(),
-    "data.annotations": {"files"},
+    "data.annotations": {"files", "wording"},
     "data.grid": set(),
     "data.crop": set(),
     "data.transform": set(),
@@ -48,6 +48,7 @@ INTERNAL: dict[str, set[str]] = {
     "data.source": {"data.annotations", "data.features", "data.dataset", "data.bundle"},
     "data.synthetic": {"wording", "data.annotations", "data.features", "data.dataset", "data.bundle"},
     "data.datasets": {
+        "files",
         "wording",
         "data.annotations",
         "data.grid",
@@ -104,7 +105,7 @@ CPP_HEADERS = re.compile(r"<(pybind11/\w+\.h|cuda\w*\.h|(imm|emm)intrin\.h|arm_n
 
 
 def module_files() -> dict[str, Path]:
-    """Module name -> file, for everything that is installed."""
+    """Map module names to files, for everything that is installed."""
     files = {}
     for prefix, folder in (("asl_fast", ROOT / "asl_fast"), ("asl_fast.kernels", ROOT / "kernels")):
         for path in sorted(folder.rglob("*.py")):
@@ -117,12 +118,12 @@ MODULES = module_files()
 
 
 def is_entry_point(module: str) -> bool:
-    """A module made to be run: ``__main__.py`` or one that ends in the ``__main__`` guard."""
+    """Tell whether a module is made to be run: ``__main__.py`` or one that ends in the ``__main__`` guard."""
     return module.endswith(".__main__") or '\nif __name__ == "__main__":' in MODULES[module].read_text()
 
 
 def layer_of(module: str) -> str:
-    """``ops`` for ``asl_fast.ops.soft_nms``; inside data ``data.grid``, ``data.annotations``."""
+    """Return ``ops`` for ``asl_fast.ops.soft_nms``; inside data ``data.grid``, ``data.annotations``."""
     parts = module.split(".")[1:]
     return ".".join(parts[:2]) if ".".join(parts[:2]) in INTERNAL else parts[0]
 
@@ -136,7 +137,7 @@ def statements(tree: ast.AST, *, functions: bool) -> Iterator[ast.AST]:
 
 
 def imports(module: str, *, functions: bool = True) -> Iterator[tuple[int, str]]:
-    """(line, imported module) of every import statement; ``from package import submodule`` names the submodule."""
+    """Yield (line, imported module) of every import; ``from package import submodule`` names the submodule."""
     package = module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
     for node in statements(ast.parse(MODULES[module].read_text()), functions=functions):
         if isinstance(node, ast.Import):
@@ -153,7 +154,7 @@ def imports(module: str, *, functions: bool = True) -> Iterator[tuple[int, str]]
 
 
 def lines_for_types(module: str) -> set[int]:
-    """The lines below ``if TYPE_CHECKING:``."""
+    """Return the lines below ``if TYPE_CHECKING:``."""
     blocks = [
         node
         for node in ast.parse(MODULES[module].read_text()).body
@@ -163,7 +164,7 @@ def lines_for_types(module: str) -> set[int]:
 
 
 def wrong_arrows(module: str) -> list[str]:
-    """The imports of one module that its layer does not allow, in words."""
+    """List the imports of one module that its layer does not allow, in words."""
     layer = layer_of(module)
     for_types = lines_for_types(module)
     found = []
@@ -245,7 +246,7 @@ def test_no_source_is_longer_than_the_cap() -> None:
 
 
 def test_native_code_includes_no_torch() -> None:
-    """csrc sees the standard library, the CUDA runtime and pybind11, or its own headers by their path in csrc."""
+    """Native code sees the standard library, CUDA runtime and pybind11, or its own headers by their path in csrc."""
     foreign = []
     for path in (path for path in SOURCES if path.is_relative_to(ROOT / "csrc") and path.suffix != ".py"):
         for name in re.findall(r"^\s*#\s*include\s+(\S+)", path.read_text(), flags=re.MULTILINE):

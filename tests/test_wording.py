@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from asl_fast.wording import closest, count, examples, nearest
+from asl_fast.wording import closest, count, examples, nearest, printable
 
 
 def test_the_nearest_name() -> None:
@@ -21,3 +21,13 @@ def test_counts_and_examples() -> None:
     assert count(3, "class", "classes") == "3 classes"
     assert examples(["a", "b", "c"]) == "a, b, c"
     assert examples(("a", "b", "c", "d", "e")) == "a, b, c and 2 more"
+
+
+def test_what_steers_a_terminal_is_written_out() -> None:
+    assert printable("\x1b[31mred\x07\r\n\x9b2J") == "\\x1b[31mred\\x07\\r\\n\\x9b2J"
+    assert printable("a\nb\tc", keep="\n") == "a\nb\\tc"
+    assert printable("\u202egpj.exe\u2028\ud800") == "\\u202egpj.exe\\u2028\\ud800"
+    for text in ("plain", "größe 走る 🏃‍♀️", "non\u00a0breaking", "नमस्\u200dते"):
+        assert printable(text) == text
+    assert examples(["a\x1b", "b"]) == "a\\x1b, b"
+    assert nearest("qq", ["\x1b"]) == "known are \\x1b"

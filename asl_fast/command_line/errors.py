@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 from asl_fast.command_line.program import as_called
+from asl_fast.wording import printable
 
 # Raised for a request that cannot be carried out. Any other error is a defect of the program and keeps its traceback.
 EXPECTED = (ValueError, OSError, ImportError)
@@ -83,4 +84,4 @@ def _message(error: Exception) -> str:
     if text.startswith("Caught "):
         # From a loader process, with its whole traceback; the last line says what happened.
         text = text.splitlines()[-1].partition(": ")[2]
-    return as_called(" ".join(line.strip() for line in text.splitlines())) or type(error).__name__
+    return printable(as_called(" ".join(line.strip() for line in text.splitlines()))) or type(error).__name__

@@ -17,8 +17,8 @@ class Batch:
     """B videos padded to one length T, with their G segments flat.
 
     ``features`` (B, T, D) float32, zero in the padding; ``mask`` (B, T) bool, True on data; ``segments`` (G, 2) float32
-    grid units; ``labels`` (G,) int64; ``segment_offsets`` (B + 1,) int64: segments of video b are
-    ``segments[segment_offsets[b]:segment_offsets[b + 1]]``.
+    grid units; ``labels`` (G,) int64; ``video_offsets`` (B + 1,) int64: segments of video b are
+    ``segments[video_offsets[b]:video_offsets[b + 1]]``.
     """
 
     video_ids: tuple[str, ...]
@@ -26,7 +26,7 @@ class Batch:
     mask: torch.Tensor
     segments: torch.Tensor
     labels: torch.Tensor
-    segment_offsets: torch.Tensor
+    video_offsets: torch.Tensor
     durations_sec: tuple[float, ...]
     grids: tuple[FeatureGrid, ...]
 
@@ -41,7 +41,7 @@ class Batch:
             mask=self.mask.to(device, non_blocking=non_blocking),
             segments=self.segments.to(device, non_blocking=non_blocking),
             labels=self.labels.to(device, non_blocking=non_blocking),
-            segment_offsets=self.segment_offsets.to(device, non_blocking=non_blocking),
+            video_offsets=self.video_offsets.to(device, non_blocking=non_blocking),
         )
 
     def pin_memory(self) -> Batch:
@@ -52,7 +52,7 @@ class Batch:
             mask=self.mask.pin_memory(),
             segments=self.segments.pin_memory(),
             labels=self.labels.pin_memory(),
-            segment_offsets=self.segment_offsets.pin_memory(),
+            video_offsets=self.video_offsets.pin_memory(),
         )
 
 
@@ -108,7 +108,7 @@ def collate(
         mask=torch.arange(total) < torch.tensor(lengths)[:, None],
         segments=torch.cat([sample.segments for sample in samples]),
         labels=torch.cat([sample.labels for sample in samples]),
-        segment_offsets=counts.cumsum(0),
+        video_offsets=counts.cumsum(0),
         durations_sec=tuple(sample.duration_sec for sample in samples),
         grids=tuple(sample.grid for sample in samples),
     )

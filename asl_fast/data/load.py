@@ -60,6 +60,7 @@ def open_source(
     annotations: str | Path | None = None,
     features: Sequence[str | Path] | None = None,
     manifest: str | None = None,
+    strict: bool = False,
     **settings: Any,
 ) -> DataSource:
     """Open a benchmark's files, as `load_dataset` finds them; nothing is dropped.
@@ -67,7 +68,10 @@ def open_source(
     Args:
         name: One of ``DATASETS``.
         data_root: Where its files lie.
-        annotations, features, manifest: Of a data set with feature files, see `load_video_benchmark`.
+        annotations: Of a data set with feature files, see `load_video_benchmark`.
+        features: Likewise.
+        manifest: Likewise.
+        strict: Stop at the first annotation or recording that cannot be used.
         settings: Those that its entry names.
 
     Raises:
@@ -76,4 +80,4 @@ def open_source(
     """
     entry = get_dataset(name)
     files = entry.check_options(annotations=annotations, features=features, manifest=manifest)
-    return entry.open(data_root, **files, **settings)
+    return entry.open(data_root, **files, strict=strict, **settings)

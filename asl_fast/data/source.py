@@ -58,7 +58,8 @@ class DataSource:
         """Make the data set ready for training, without the videos whose features cannot be used.
 
         Args:
-            max_length, truncation_threshold: Of the training crops, see `DetectionDataset`.
+            max_length: Longest training crop, see `DetectionDataset`.
+            truncation_threshold: Likewise of the training crops.
             verify: Read every feature file once, so that damaged ones are found before training begins.
             seed: Seed of the training crops.
             strict: Stop at the first unusable video instead of skipping it with a counted warning.
@@ -75,6 +76,8 @@ class DataSource:
         counts = problems.summarise()
         if self.annotations.skipped:
             counts["video with unusable annotations"] = len(self.annotations.skipped)
+        if self.annotations.left_out:
+            counts["annotation that cannot be used"] = sum(self.annotations.left_out.values())
         skipped = {**self.annotations.skipped, **problems.skipped}
         train, test = ([video for video in split if video.id in kept] for split in (self.train, self.test))
         training = DetectionDataset(

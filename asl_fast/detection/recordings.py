@@ -141,7 +141,7 @@ def _features(paths: Sequence[Path], dataset: Mapping[str, Any]) -> tuple[Sequen
     def checked(array: Array, where: str) -> Array:
         if transform is not None and array.ndim == 2 and array.shape[1] == transform.num_channels:
             try:
-                return transform(array)
+                array = transform(array)
             except ValueError as error:
                 raise ValueError(f"{where}: {error}") from None
         check_features(array, dataset["feature_dim"], where)

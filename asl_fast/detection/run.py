@@ -60,7 +60,11 @@ def detect_recordings(
 
     detections: dict[str, Detections] = {}
     durations_sec: dict[str, float] = {}
-    pairs = trained.detect(usable(), batch_size=batch_size)
+
+    def fails(sample: Sample, error: ValueError) -> None:
+        skipped[sample.video_id] = error
+
+    pairs = trained.detect(usable(), batch_size=batch_size, on_failure=None if strict else fails)
     for sample, found in progress_bar(pairs, total=len(recordings), name="detecting", shown=True):
         detections[sample.video_id] = found
         durations_sec[sample.video_id] = sample.duration_sec

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,14 +12,19 @@ import torch
 
 from asl_fast.data.collate import collate
 from asl_fast.data.dataset import Sample
+from asl_fast.data.features.manifest import FeatureManifest
+from asl_fast.data.grid import FeatureGrid
+from asl_fast.data.transform import FeatureTransform
+from asl_fast.models.config import DetectorConfig
 from asl_fast.models.detector import ActionDetector
 from asl_fast.models.postprocess import Detections
-from asl_fast.training.checkpoint import load_checkpoint
+from asl_fast.training.checkpoint import CheckpointError, check_finite, load_checkpoint, saved_config
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.distributed import uses_bf16
+from asl_fast.training.ranges import check_ranges
+from asl_fast.training.restoring import check_keys, check_weights
 from asl_fast.training.run_folder import RunFolder
-from asl_fast.training.scoring import detect_batch
-from asl_fast.training.serialization import from_dict
+from asl_fast.training.scoring import NonFiniteOutputError, detect_batch
 
 
 @dataclass(frozen=True)
@@ -45,21 +50,63 @@ class TrainedDetector:
         """Class names by label."""
         return tuple(self.dataset["class_names"])
 
-    def detect(self, samples: Iterable[Sample], *, batch_size: int = 4) -> Iterator[tuple[Sample, Detections]]:
-        """Detect in every sample, in order, in seconds; batches are padded to their longest sample."""
+    def with_post_processing(self, **changes: Any) -> TrainedDetector:
+        """Return the same detector with other post-processing.
+
+        Args:
+            **changes: Fields of `asl_fast.models.config.InferenceConfig`.
+
+        Raises:
+            ValueError: Naming the field, the value found and what is allowed.
+        """
+        if not changes:
+            return self
+        config = replace(self.config, inference=replace(self.config.inference, **changes))
+        check_ranges(config)
+        return replace(self, config=config)
+
+    def detect(
+        self,
+        samples: Iterable[Sample],
+        *,
+        batch_size: int = 4,
+        on_failure: Callable[[Sample, NonFiniteOutputError], None] | None = None,
+    ) -> Iterator[tuple[Sample, Detections]]:
+        """Detect in every sample, in order, in seconds; batches are padded to their longest sample.
+
+        Args:
+            samples: Recordings.
+            batch_size: Samples per batch.
+            on_failure: Called for a sample for which the network gives NaN or infinity, which is then left out; None
+                raises the error.
+
+        Raises:
+            NonFiniteOutputError: Naming such a sample.
+        """
         waiting: list[Sample] = []
         for sample in samples:
             waiting.append(sample)
             if len(waiting) == batch_size:
-                yield from self._detect(waiting)
+                yield from self._detect(waiting, on_failure)
                 waiting = []
         if waiting:
-            yield from self._detect(waiting)
+            yield from self._detect(waiting, on_failure)
 
-    def _detect(self, samples: list[Sample]) -> Iterator[tuple[Sample, Detections]]:
+    def _detect(
+        self, samples: list[Sample], on_failure: Callable[[Sample, NonFiniteOutputError], None] | None
+    ) -> Iterator[tuple[Sample, Detections]]:
         batch = collate(samples, pad_multiple=self.detector.length_multiple)
         autocast = uses_bf16(self.config.precision, next(self.detector.parameters()).device)
-        found = detect_batch(self.detector, batch, self.config.inference, autocast=autocast)
+        try:
+            found = detect_batch(self.detector, batch, self.config.inference, autocast=autocast)
+        except NonFiniteOutputError as error:
+            if on_failure is None:
+                raise
+            on_failure(samples[error.index], error)
+            # The others of the batch once more without the one that failed, until none does.
+            if rest := [*samples[: error.index], *samples[error.index + 1 :]]:
+                yield from self._detect(rest, on_failure)
+            return
         yield from zip(samples, found, strict=True)
 
 
@@ -86,7 +133,48 @@ def load_trained(
         folder = RunFolder(run)
         path = folder.last if checkpoint == "last" else folder.best
     content = load_checkpoint(path)
-    config = from_dict(TrainConfig, content["config"], str(path))
+    check_keys(content, ("config", "dataset", "average", "epoch"), path)
+    config = saved_config(content, path)
+    weights = content["average"].get("module")
+    try:
+        # Without memory first, as a wrong configuration may ask for any size.
+        with torch.device("meta"):
+            expected = ActionDetector(config.model).state_dict()
+    except (ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    check_weights(weights, expected, "average", path)
+    check_finite(content, ["average"], path)
+    check_dataset(content["dataset"], config.model, path)
     detector = ActionDetector(config.model)
-    detector.load_state_dict(content["average"]["module"])
+    detector.load_state_dict(weights)
     return TrainedDetector(detector.to(device).eval(), config, content["dataset"], int(content["epoch"]), path)
+
+
+def check_dataset(dataset: Mapping[str, Any], model: DetectorConfig, path: Path) -> None:
+    """Check that a checkpoint says of its data set what detection has to know.
+
+    Args:
+        dataset: What it says, see `asl_fast.training.run.describe_dataset`.
+        model: Of the same checkpoint.
+        path: Where the checkpoint lies, for the message.
+
+    Raises:
+        CheckpointError: Naming the key that is missing or does not fit.
+    """
+    for key in ("name", "synthetic", "class_names", "feature_dim", "grid", "manifest", "transform"):
+        if key not in dataset:
+            raise CheckpointError(f"{path} lacks 'dataset.{key}'; use another checkpoint or train again")
+    for key, found, expected in (
+        ("class_names", len(dataset["class_names"]), model.num_classes),
+        ("feature_dim", dataset["feature_dim"], model.feature_dim),
+    ):
+        if found != expected:
+            raise CheckpointError(f"{path}: 'dataset.{key}' says {found}, but its detector has {expected}")
+    try:
+        FeatureGrid(**dataset["grid"])
+        if dataset["manifest"] is not None:
+            FeatureManifest(**dataset["manifest"])
+        if dataset["transform"] is not None:
+            FeatureTransform.from_state(dataset["transform"])
+    except (TypeError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path}: 'dataset' cannot be used: {error}") from None

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from asl_fast.data.annotations.activitynet import read_database, read_listed_video, read_results
-from asl_fast.data.annotations.entries import Entry, ReversedSegments, read_entries
+from asl_fast.data.annotations.entries import LARGEST_ID, BadEntry, Entry, ReversedSegments, read_entries
 from asl_fast.data.annotations.problems import AnnotationError
 from asl_fast.evaluation.columns import Array, Table, read_columns
 from asl_fast.evaluation.conventions import DEFAULT
@@ -29,7 +29,8 @@ class SegmentFile:
             ``label_ids`` (N,) integers where every entry of the file has a ``label_id``.
         videos: Every video of the file (of the subset asked for) that was not skipped, with or without entries.
         durations_sec: Duration of each video that states one.
-        skipped: Videos that were left out because an entry cannot be used, and why.
+        skipped: Videos that were left out because they, or all their entries, cannot be used, and why.
+        left_out: Entries of the other videos that cannot be used: what is wrong with each.
     """
 
     path: Path
@@ -37,6 +38,7 @@ class SegmentFile:
     videos: tuple[str, ...]
     durations_sec: dict[str, float]
     skipped: dict[str, str]
+    left_out: tuple[str, ...] = ()
 
 
 @collector_paused()
@@ -55,7 +57,7 @@ def read_ground_truth(
         path: The file.
         subset: Which subset to read; needed when the file has annotations in more than one. Upper and lower case are
             one only where no subset of exactly that name exists.
-        strict: Raise on the first unusable entry instead of skipping its video.
+        strict: Raise on the first unusable entry instead of leaving it out.
         reversed_segments: Whether a segment that ends before it starts is unusable ("error") or read ("keep").
 
     Raises:
@@ -71,11 +73,13 @@ def read_ground_truth(
     videos: dict[str, tuple[Entry, ...]] = {}
     durations: dict[str, float] = {}
     skipped: dict[str, str] = {}
+    left_out: list[str] = []
+    bad = None if strict else _note_in(left_out)
     for video, entry in database.items():
         if chosen is not None and isinstance(entry, dict) and entry.get("subset") != chosen:
             continue
         try:
-            listed = read_listed_video(entry, f"{path}, video {video!r}", reversed_segments=reversed_segments)
+            listed = read_listed_video(entry, f"{path}, video {video!r}", reversed_segments=reversed_segments, bad=bad)
         except AnnotationError as error:
             if strict:
                 raise
@@ -84,7 +88,7 @@ def read_ground_truth(
         videos[video] = listed.entries
         if listed.duration_sec is not None:
             durations[video] = listed.duration_sec
-    return SegmentFile(path, _columns(path, videos, scores=False), tuple(videos), durations, skipped)
+    return SegmentFile(path, _columns(path, videos, scores=False), tuple(videos), durations, skipped, tuple(left_out))
 
 
 @collector_paused()
@@ -93,22 +97,24 @@ def read_detections(
 ) -> SegmentFile:
     """Read ``{"version", "results": {video: [{"segment", "label", "score"}]}, "external_data"}``.
 
-    Only ``results`` is needed. A video skipped for an unusable entry counts as having no detections.
+    Only ``results`` is needed. A video without a list of entries counts as having no detections.
 
     Args, Raises: As :func:`read_ground_truth`.
     """
     path = Path(path)
     videos: dict[str, list[Entry]] = {}
     skipped: dict[str, str] = {}
+    left_out: list[str] = []
+    bad = None if strict else _note_in(left_out)
     for video, listed in read_results(path).items():
         where = f"{path}, video {video!r}"
         try:
-            videos[video] = read_entries(listed, where, scores=True, reversed_segments=reversed_segments)
+            videos[video] = read_entries(listed, where, scores=True, reversed_segments=reversed_segments, bad=bad)
         except AnnotationError as error:
             if strict:
                 raise
             skipped[video] = str(error)
-    return SegmentFile(path, _columns(path, videos, scores=True), tuple(videos), {}, skipped)
+    return SegmentFile(path, _columns(path, videos, scores=True), tuple(videos), {}, skipped, tuple(left_out))
 
 
 def write_detections(
@@ -169,6 +175,10 @@ def write_ground_truth(
     write_json(path, {"version": version, "taxonomy": [], "database": database})
 
 
+def _note_in(left_out: list[str]) -> BadEntry:
+    return lambda error: left_out.append(str(error))
+
+
 def _choose_subset(path: Path, entries: Sequence[Mapping[str, Any]], subset: str | None) -> str | None:
     counts = Counter(str(entry["subset"]) for entry in entries if "subset" in entry)
     listing = ", ".join(f"{name} ({count} videos)" for name, count in counts.most_common()) or "none"
@@ -195,7 +205,7 @@ def _columns(path: Path, videos: Mapping[str, Sequence[Entry]], *, scores: bool)
         "segments": np.stack([np.array(start, dtype=np.float64), np.array(end, dtype=np.float64)], axis=1),
         "labels": np.array(label) if label else np.zeros(0, dtype=str),
     }
-    if identifier and None not in identifier:
+    if identifier and None not in identifier and max(identifier) <= LARGEST_ID:
         columns["label_ids"] = np.array(identifier, dtype=np.int64)
     if scores:
         columns["scores"] = np.array(score, dtype=np.float64)

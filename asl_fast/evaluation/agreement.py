@@ -85,11 +85,12 @@ def check_videos(predicted: Array, predictions: Path, videos: Sequence[str], gro
 def differences(
     protocol: Protocol, annotations: Columns, detections: Columns, videos: Collection[str], left_out: Collection[str]
 ) -> list[str]:
-    """What only one side has and how it is scored, one line for each kind.
+    """Say what only one side has and how it is scored, one line for each kind.
 
     Args:
         protocol: The rules.
-        annotations, detections: Tables with labels in one form.
+        annotations: Table with labels in one form.
+        detections: Likewise.
         videos: The videos that are scored.
         left_out: Videos that are left out on both sides, which has been said.
     """

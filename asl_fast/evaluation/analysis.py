@@ -97,9 +97,11 @@ def analyse(
     """Diagnoses a detector.
 
     Args:
-        ground_truth, predictions, convention: As for :func:`mean_average_precision`.
+        ground_truth: As for :func:`mean_average_precision`.
+        predictions: Likewise.
         tiou: The threshold at which a prediction is right.
         durations_sec: Seconds of each video; adds the characteristic coverage.
+        convention: As for :func:`mean_average_precision`.
         multiples: Kinds are counted for so many ranges of N_j predictions of every class j.
         num_buckets: Ranges per characteristic, with about equally many annotations each.
     """

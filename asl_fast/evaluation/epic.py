@@ -6,7 +6,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from asl_fast.data.annotations.activitynet import read_results
+from asl_fast.data.annotations.entries import BadEntry, read_each
 from asl_fast.data.annotations.epic100 import EpicAction, read_class_names, read_epic_row
 from asl_fast.data.annotations.problems import AnnotationError
 from asl_fast.evaluation.columns import Array
@@ -26,14 +27,17 @@ NUM_VERBS, NUM_NOUNS = 97, 300
 _COLUMNS = ("video_id", "start_timestamp", "stop_timestamp", "verb_class", "noun_class")
 
 
-def read_epic_csv(path: str | Path, *, skipped: dict[str, str] | None = None) -> dict[str, Array]:
+def read_epic_csv(
+    path: str | Path, *, skipped: dict[str, str] | None = None, left_out: list[str] | None = None
+) -> dict[str, Array]:
     """Read columns ``video``, ``segments`` (N, 2) seconds, ``verb``, ``noun`` of an EPIC_100_*.csv file.
 
     Times are the timestamps, not the frame numbers, which are counted at a nominal rate.
 
     Args:
         path: The file.
-        skipped: Takes up the videos with an unusable row and why; they are left out. None raises on the first.
+        skipped: Takes up the videos of which no row can be used and why; they are left out. None raises on the first.
+        left_out: Takes up what is wrong with the unusable rows of other videos.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -42,11 +46,12 @@ def read_epic_csv(path: str | Path, *, skipped: dict[str, str] | None = None) ->
     path = Path(path)
     videos: list[str] = []
     actions: list[EpicAction] = []
+    bad: list[tuple[str, str]] = []
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
     missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
     if missing:
         raise AnnotationError(f"{path}: has no column {missing[0]!r}; found {list(reader.fieldnames or ())}")
-    for row in reader:
+    for row in _rows(reader, path):
         where = f"{path}: line {reader.line_num} (video {row['video_id']})"
         try:
             actions.append(read_epic_row(row, where, (NUM_VERBS, NUM_NOUNS), reversed_segments="error"))
@@ -54,17 +59,32 @@ def read_epic_csv(path: str | Path, *, skipped: dict[str, str] | None = None) ->
         except AnnotationError as error:
             if skipped is None:
                 raise
-            skipped.setdefault(row["video_id"], str(error))
-    kept = [index for index, video in enumerate(videos) if not skipped or video not in skipped]
+            bad.append((row["video_id"], str(error)))
+    usable = set(videos)
+    for video, error_text in bad:
+        if video not in usable:
+            assert skipped is not None
+            skipped.setdefault(video, error_text)
+        elif left_out is not None:
+            left_out.append(error_text)
     return {
-        "video": np.array([videos[index] for index in kept], dtype=str),
-        "segments": np.array([actions[index][:2] for index in kept], dtype=np.float64).reshape(-1, 2),
-        "verb": np.array([actions[index].verb for index in kept], dtype=np.int64),
-        "noun": np.array([actions[index].noun for index in kept], dtype=np.int64),
+        "video": np.array(videos, dtype=str),
+        "segments": np.array([action[:2] for action in actions], dtype=np.float64).reshape(-1, 2),
+        "verb": np.array([action.verb for action in actions], dtype=np.int64),
+        "noun": np.array([action.noun for action in actions], dtype=np.int64),
     }
 
 
-def read_epic_detections(path: str | Path, *, skipped: dict[str, str] | None = None) -> dict[str, Array]:
+def _rows(reader: csv.DictReader[str], path: Path) -> Iterator[dict[str, str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise AnnotationError(f"{path}: line {reader.line_num + 1}: {error}; is it a CSV file?") from None
+
+
+def read_epic_detections(
+    path: str | Path, *, skipped: dict[str, str] | None = None, left_out: list[str] | None = None
+) -> dict[str, Array]:
     """Read columns ``video``, ``segments``, ``verb``, ``noun``, ``scores`` of a challenge file.
 
     ``{"results": {video: [{"verb": 1, "noun": 2, "action": "1,2", "score": 0.5, "segment": [0.0, 1.5]}]}}``; ``action``
@@ -72,8 +92,9 @@ def read_epic_detections(path: str | Path, *, skipped: dict[str, str] | None = N
 
     Args:
         path: The file.
-        skipped: Takes up the videos with an unusable entry and why; they count as without detections. None raises on
-            the first.
+        skipped: Takes up the videos without a list of entries and why; they count as without detections. None raises
+            on the first.
+        left_out: Takes up what is wrong with entries that cannot be used.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -81,10 +102,12 @@ def read_epic_detections(path: str | Path, *, skipped: dict[str, str] | None = N
     """
     path = Path(path)
     video: list[str] = []
+    faults = left_out if left_out is not None else []
+    bad: BadEntry | None = None if skipped is None else lambda error: faults.append(str(error))
     numbers: list[tuple[float, float, int, int, float]] = []
     for name, entries in read_results(path).items():
         try:
-            found = _detections(entries, f"{path}: video {name}")
+            found = _detections(entries, f"{path}: video {name}", bad)
         except AnnotationError as error:
             if skipped is None:
                 raise
@@ -133,7 +156,8 @@ def evaluate_verbs_and_nouns(
 
     Args:
         ground_truth: Columns ``video``, ``segments``, ``verb``, ``noun``.
-        verbs, nouns: Detections, columns as :func:`mean_average_precision` takes them, labels integer ids.
+        verbs: Detections, columns as :func:`mean_average_precision` takes them, labels integer ids.
+        nouns: Likewise.
         convention: Replaces the protocol's own.
         combination: Options of :func:`combine_verbs_and_nouns`.
     """
@@ -153,21 +177,23 @@ def evaluate_verbs_and_nouns(
     return replace(parts[0], protocol=replace(parts[0].protocol, measures=protocol.measures), measures=merged)
 
 
-def _detections(entries: Any, where: str) -> list[tuple[float, float, int, int, float]]:
+def _detections(entries: Any, where: str, bad: BadEntry | None) -> list[tuple[float, float, int, int, float]]:
     if not isinstance(entries, list):
         raise AnnotationError(f"{where}: must be a list of detections, found {entries!r:.80}")
-    rows = []
-    for index, entry in enumerate(entries):
-        try:
-            start, end = (float(value) for value in entry["segment"])
-            verb, noun, score = int(entry["verb"]), int(entry["noun"]), float(entry["score"])
-            if not all(map(math.isfinite, (start, end, score))):
-                raise ValueError("segment and score must be finite")
-            if (verb, noun) != (float(entry["verb"]), float(entry["noun"])):
-                raise ValueError("verb and noun must be whole numbers")
-            if "action" in entry and entry["action"] != f"{verb},{noun}":
-                raise ValueError(f"action {entry['action']!r} is not {verb},{noun}")
-        except (KeyError, TypeError, ValueError) as error:
-            raise AnnotationError(f"{where}: [{index}] cannot be used ({error!r}): {entry}") from error
-        rows.append((start, end, verb, noun, score))
-    return rows
+    numbered = enumerate(entries)
+    return read_each(numbered, lambda item: _detection(item[1], f"{where}: [{item[0]}]"), bad=bad, one_at_least=False)
+
+
+def _detection(entry: Any, where: str) -> tuple[float, float, int, int, float]:
+    try:
+        start, end = (float(value) for value in entry["segment"])
+        verb, noun, score = int(entry["verb"]), int(entry["noun"]), float(entry["score"])
+        if not all(map(math.isfinite, (start, end, score))):
+            raise ValueError("segment and score must be finite")
+        if (verb, noun) != (float(entry["verb"]), float(entry["noun"])):
+            raise ValueError("verb and noun must be whole numbers")
+        if "action" in entry and entry["action"] != f"{verb},{noun}":
+            raise ValueError(f"action {entry['action']!r} is not {verb},{noun}")
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise AnnotationError(f"{where} cannot be used ({error!r}): {entry!r:.200}") from error
+    return start, end, verb, noun, score

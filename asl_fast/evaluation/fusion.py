@@ -79,7 +79,8 @@ def combine_verbs_and_nouns(
     geometric mean of the two scores, its segment their mean weighted by score, and each video keeps its best.
 
     Args:
-        verbs, nouns: Detections with integer labels, columns as :func:`mean_average_precision` takes them.
+        verbs: Detections with integer labels, columns as :func:`mean_average_precision` takes them.
+        nouns: Likewise.
         min_tiou: Least temporal IoU of a pair.
         verb_weight: Weight of the verb's score in [0, 1]; the noun's is the rest.
         max_per_video: Actions kept per video.

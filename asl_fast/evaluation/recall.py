@@ -64,10 +64,13 @@ def recall_at_k(
     several annotations. An annotated video without any prediction counts as missed.
 
     Args:
-        ground_truth, predictions, tiou_thresholds, convention, labels: As for :func:`mean_average_precision`; the
-            convention says in which order predictions are taken, whether IoU equal to the threshold covers, and
-            whether the mean is over annotations (Ego4D) or over classes (ActionFormer, OpenTAD).
+        ground_truth: As for :func:`mean_average_precision`.
+        predictions: Likewise.
+        tiou_thresholds: Likewise.
         ks: (K,) positive integers.
+        convention: In which order predictions are taken, whether IoU equal to the threshold covers, and whether the
+            mean is over annotations (Ego4D) or over classes (ActionFormer, OpenTAD).
+        labels: As for :func:`mean_average_precision`.
 
     Raises:
         KeyError, TypeError, ValueError: As :func:`mean_average_precision`; also when a k is not positive.

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,8 @@ from asl_fast.evaluation.agreement import check_usable, check_videos, common_lab
 from asl_fast.evaluation.epic import class_ids, read_epic_csv, read_epic_detections
 from asl_fast.evaluation.protocols import Protocol
 
-# Takes video -> why it is not used (may be empty), and what that means for the scores.
-Warn = Callable[[Mapping[str, str], str], None]
+# Takes why each is not used (may be empty), what they are ("video", "annotation"), and what that means for the scores.
+Warn = Callable[[Collection[str], str, str], None]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class ScoringInputs:
         nouns: Columns of the detections of nouns.
         excluded: Videos whose ground truth cannot be used.
         skipped: "ground_truth" or "predictions" -> video -> why it is not used.
+        left_out: The same names -> what is wrong with each unusable entry of other videos.
         differences: What only one side has and how it is scored, in words.
     """
 
@@ -41,6 +43,7 @@ class ScoringInputs:
     nouns: dict[str, Any] | None = None
     excluded: tuple[str, ...] = ()
     skipped: dict[str, dict[str, str]] = field(default_factory=dict)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
     differences: tuple[str, ...] = ()
 
 
@@ -62,8 +65,8 @@ def read_inputs(
         predictions: ActivityNet-style JSON, or the challenge's own for the actions of EPIC-KITCHENS-100.
         nouns: Detections of nouns; ``predictions`` are then those of verbs.
         subset: Of a JSON file of ground truth; None takes the only one that has annotations.
-        strict: Raise at the first unusable entry instead of leaving its video out.
-        warn: Told which videos are not used, with the reason, and what that means for the scores.
+        strict: Raise at the first unusable entry instead of leaving it out.
+        warn: Told which videos and entries are not used, with the reason, and what that means for the scores.
 
     Raises:
         OSError, ValueError: Naming the file, and the video, key or line that cannot be used; also when nothing of the
@@ -80,8 +83,7 @@ def _read_json(
     reversed_segments = protocol.convention.reversed_segments
     truth = read_ground_truth(ground_truth, subset=subset, strict=strict, reversed_segments=reversed_segments)
     found = read_detections(predictions, strict=strict, reversed_segments=reversed_segments)
-    warn(truth.skipped, "left out on both sides")
-    warn(found.skipped, "counted as without detections")
+    _tell(warn, truth.skipped, truth.left_out, found.skipped, found.left_out)
     annotations, detections = dict(truth.columns), dict(found.columns)
     check_usable(annotations, ground_truth, truth.skipped, "annotation", len(truth.videos))
     check_usable(detections, predictions, found.skipped, "detection", len(found.videos))
@@ -94,6 +96,7 @@ def _read_json(
         truth.durations_sec,
         excluded=tuple(truth.skipped),
         skipped={"ground_truth": truth.skipped, "predictions": found.skipped},
+        left_out={"ground_truth": list(truth.left_out), "predictions": list(found.left_out)},
         differences=tuple(differences(protocol, annotations, detections, truth.videos, truth.skipped)),
     )
 
@@ -102,15 +105,19 @@ def _read_epic(
     protocol: Protocol, ground_truth: Path, predictions: Path, nouns: Path | None, strict: bool, warn: Warn
 ) -> ScoringInputs:
     skipped: dict[str, dict[str, str]] = {"ground_truth": {}, "predictions": {}}
-    truth = read_epic_csv(ground_truth, skipped=None if strict else skipped["ground_truth"])
-    warn(skipped["ground_truth"], "left out on both sides")
+    entries: dict[str, list[str]] = {"ground_truth": [], "predictions": []}
+    truth = read_epic_csv(
+        ground_truth, skipped=None if strict else skipped["ground_truth"], left_out=entries["ground_truth"]
+    )
+    _tell(warn, skipped["ground_truth"], entries["ground_truth"])
     videos = sorted(set(truth["video"].tolist()))
-    left_out: dict[str, Any] = {"excluded": tuple(skipped["ground_truth"]), "skipped": skipped}
+    left_out: dict[str, Any] = {"excluded": tuple(skipped["ground_truth"]), "skipped": skipped, "left_out": entries}
 
     def labelled(path: Path, task: str) -> dict[str, Any]:
         found = read_detections(path, strict=strict)
-        warn(found.skipped, "counted as without detections")
+        _tell(warn, {}, (), found.skipped, found.left_out)
         skipped["predictions"] |= found.skipped
+        entries["predictions"] += found.left_out
         columns = _without(found.columns, skipped["ground_truth"])
         return {**columns, "labels": class_ids(columns["labels"], ground_truth.parent, task)}
 
@@ -125,8 +132,10 @@ def _read_epic(
             {**truth, "labels": truth["verb"]}, labelled(predictions, "verb"), videos, nouns=noun_columns, **left_out
         )
     else:
-        found = read_epic_detections(predictions, skipped=None if strict else skipped["predictions"])
-        warn(skipped["predictions"], "counted as without detections")
+        found = read_epic_detections(
+            predictions, skipped=None if strict else skipped["predictions"], left_out=entries["predictions"]
+        )
+        _tell(warn, {}, (), skipped["predictions"], entries["predictions"])
         found = _without(found, skipped["ground_truth"])
         inputs = ScoringInputs(
             {**truth, "labels": truth["verb"]}, {**found, "labels": found["verb"]}, videos, **left_out
@@ -134,6 +143,19 @@ def _read_epic(
     _check_epic(inputs, predictions, nouns, ground_truth)
     lines = differences(protocol, inputs.annotations, inputs.detections, videos, skipped["ground_truth"])
     return replace(inputs, differences=tuple(lines))
+
+
+def _tell(
+    warn: Warn,
+    unused: Mapping[str, str],
+    annotations: Collection[str],
+    empty: Mapping[str, str] = MappingProxyType({}),
+    detections: Collection[str] = (),
+) -> None:
+    warn(unused.values(), "video", "left out on both sides")
+    warn(annotations, "annotation", "left out")
+    warn(empty.values(), "video", "counted as without detections")
+    warn(detections, "detection", "left out")
 
 
 def _check_epic(inputs: ScoringInputs, predictions: Path, nouns: Path | None, ground_truth: Path) -> None:

@@ -31,7 +31,8 @@ def activitynet_submission(
     Args:
         predictions: Columns as :func:`mean_average_precision` takes them; labels are class names. Videos lose the
             ``v_`` that some feature sets put before the id.
-        external_data_used, details: As the challenge asks.
+        external_data_used: Whether the challenge has to be told of external data.
+        details: Which data that is.
         class_names: The 200 names; when given, any other label is an error.
 
     Raises:
@@ -84,7 +85,9 @@ def epic_submission(predictions: Mapping[str, Any], *, sls_pt: int, sls_tl: int,
     Args:
         predictions: Columns ``video``, ``segments``, ``verb``, ``noun``, ``scores``, as
             :func:`combine_verbs_and_nouns` returns them.
-        sls_pt, sls_tl, sls_td: The challenge's supervision levels: pretraining, training labels, training data.
+        sls_pt: The challenge's supervision level of pretraining.
+        sls_tl: That of the training labels.
+        sls_td: That of the training data.
 
     Raises:
         SubmissionError: As :func:`check_epic`.

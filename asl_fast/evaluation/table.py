@@ -13,10 +13,12 @@ from asl_fast.evaluation.analysis import Analysis
 from asl_fast.evaluation.mean_ap import MeanAveragePrecision
 from asl_fast.evaluation.protocols import ProtocolResult
 from asl_fast.evaluation.recall import RecallAtK
+from asl_fast.wording import printable
 
 
 def align(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines with columns aligned: the first to the left, the others to the right."""
+    """Lines with columns aligned: the first to the left, the others to the right; names as text that is safe."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
@@ -121,5 +123,5 @@ def class_csv(measure: MeanAveragePrecision) -> str:
     for index, name in enumerate(measure.classes.tolist()):
         counts = int(measure.annotations_per_class[index]), int(measure.predictions_per_class[index])
         ap = measure.ap[:, index]
-        writer.writerow([name, *counts, *ap.tolist(), float(ap.mean())])
+        writer.writerow([printable(str(name)), *counts, *ap.tolist(), float(ap.mean())])
     return text.getvalue()

@@ -31,7 +31,7 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1, gr
 
 
 def _is_plain_cpu(x: Tensor) -> bool:
-    """Whether this is float32 on a CPU, with neither autocast nor tracing in force."""
+    """Tell whether this is float32 on a CPU, with neither autocast nor tracing in force."""
     return (
         x.device.type == "cpu"
         and x.dtype == torch.float32
@@ -77,7 +77,7 @@ class _DenseConvolution(torch.autograd.Function):
 
 
 def _weight_gradient(grad: Tensor, x: Tensor, taps: int) -> Tensor:
-    """Gradient (out, in, taps) of the weights, from that of the outputs (B, T, out) and the inputs (B, T, in)."""
+    """Return the gradient (out, in, taps) of the weights, from outputs' gradient (B, T, out) and inputs (B, T, in)."""
     half, around = taps // 2, taps - 1
     sources = F.pad(x, (0, 0, half, half)).flatten(0, 1)
     results = F.pad(grad, (0, 0, 0, around)).flatten(0, 1)

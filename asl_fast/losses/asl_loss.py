@@ -171,7 +171,7 @@ class ASLLoss(nn.Module):
         }
 
     def _detection_loss(self, given: LossInputs, targets: RaggedTargets) -> DetectionLoss:
-        """Every term but ``fit`` and ``contrastive``; moves N on in training."""
+        """Compute every term but ``fit`` and ``contrastive``; moves N on in training."""
         config = self.config
         moves = self._moves_normalizer()
         found = detection_loss(
@@ -212,7 +212,7 @@ class ASLLoss(nn.Module):
         return moves
 
     def _fit(self, given: LossInputs, targets: RaggedTargets, frames: tuple[Tensor, Tensor] | None) -> Tensor:
-        """The loss by which the Gaussians are fitted, () ; zero where the signal is the loss itself."""
+        """Compute the loss by which the Gaussians are fitted, (); zero where the signal is the loss itself."""
         if self.gaussians is None or not self.config.class_level or self.config.signal == "loss":
             return self.zero
         if self.evidence is None:
@@ -225,7 +225,7 @@ class ASLLoss(nn.Module):
     def _add_contrastive(
         self, total: Tensor, given: LossInputs, targets: RaggedTargets, found: DetectionLoss
     ) -> tuple[Tensor, Tensor]:
-        """``total`` with the weighted contrastive loss, and that loss; both in the dtype of ``total``."""
+        """Return ``total`` with the weighted contrastive loss, and that loss; both in the dtype of ``total``."""
         if not self.config.contrastive:
             return total, self.zero.to(total.dtype)
         total, contrastive = add_contrastive_similarity_loss(

@@ -69,14 +69,14 @@ class FrameEvidence(nn.Module):
         Raises:
             ValueError: Frames that do not fit the classifier or the mask.
         """
-        wanted_dim = self.classifier.in_features
-        if frames.dim() != 3 or frames.shape[-1] != wanted_dim or frames.shape[:2] != mask.shape:
+        frame_dim = self.classifier.in_features
+        if frames.dim() != 3 or frames.shape[-1] != frame_dim or frames.shape[:2] != mask.shape:
             raise ValueError(
-                f"frames must be (B, T, {wanted_dim}) with a mask (B, T), got {tuple(frames.shape)} and "
+                f"frames must be (B, T, {frame_dim}) with a mask (B, T), got {tuple(frames.shape)} and "
                 f"{tuple(mask.shape)}"
             )
         frames = torch.where(mask[..., None], frames, 0.0).detach()
-        dtype = gaussians.mu.dtype
+        dtype = gaussians.raw_mu.dtype
         time = torch.arange(frames.shape[1], device=frames.device, dtype=dtype)
         zero = torch.zeros_like(time)
         points = torch.stack([time, zero, zero + torch.inf, zero + 1], -1)
@@ -93,7 +93,7 @@ class FrameEvidence(nn.Module):
         cross_entropy = -torch.where(mask, true_class, 0.0).sum() / mask.sum().clamp(min=1)
         cross_entropy = cross_entropy - torch.where(inside, true_half, 0.0).sum() / inside.sum().clamp(min=1)
 
-        wanted = torch.stack([true_class, true_half, true_half]).exp()
+        profiles = torch.stack([true_class, true_half, true_half]).exp()
         where = torch.stack([inside, inside & ~late, inside & late])
         p, instances = torch.stack(gaussians(distance, label)), len(targets.labels) + 1
-        return cross_entropy, profile_misfit(p, wanted, where, group, label, instances, self.num_classes).sum()
+        return cross_entropy, profile_misfit(p, profiles, where, group, label, instances, self.num_classes).sum()

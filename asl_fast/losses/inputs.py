@@ -57,26 +57,26 @@ def join_outputs(
         )
     for level, feature in enumerate(features):
         size = tuple((feature if isinstance(masks, Tensor) else masks[level]).shape[:2])
-        for name, given, wanted in (
+        for name, given, shape in (
             ("logits", logits, (*size, num_classes)),
             ("offsets", offsets, (*size, 2)),
             ("masks", masks, size),
         ):
-            if not isinstance(given, Tensor) and tuple(given[level].shape) != wanted:
-                raise ValueError(f"{name}[{level}] must be {wanted} to fit its mask, got {tuple(given[level].shape)}")
+            if not isinstance(given, Tensor) and tuple(given[level].shape) != shape:
+                raise ValueError(f"{name}[{level}] must be {shape} to fit its mask, got {tuple(given[level].shape)}")
         if tuple(feature.shape[:2]) != size:
             raise ValueError(f"features[{level}] must begin with {size}, got {tuple(feature.shape)}")
     lengths = [feature.shape[1] for feature in features]
     size = (features[0].shape[0], sum(lengths))
     joined = [given if isinstance(given, Tensor) else torch.cat(list(given), 1) for given in (logits, offsets, masks)]
-    for name, tensor, wanted in zip(
+    for name, tensor, shape in zip(
         ("logits", "offsets", "masks", "points"),
         (*joined, points),
         ((*size, num_classes), (*size, 2), size, (size[1], 4)),
         strict=True,
     ):
-        if tuple(tensor.shape) != wanted:
-            raise ValueError(f"{name} of all levels must be {wanted}, got {tuple(tensor.shape)}")
+        if tuple(tensor.shape) != shape:
+            raise ValueError(f"{name} of all levels must be {shape}, got {tuple(tensor.shape)}")
     split = torch.split(joined[2], lengths, 1) if isinstance(masks, Tensor) else masks
     return LossInputs(joined[0], joined[1], features, joined[2], split, points)
 

@@ -9,15 +9,9 @@ import torch
 from torch import Tensor
 
 from asl_fast.losses.inputs import LossInputs
-from asl_fast.losses.sensitivity import (
-    ClassGaussians,
-    class_probability,
-    instance_groups,
-    instance_labels,
-    offset_iou,
-    profile_misfit,
-)
+from asl_fast.losses.sensitivity import ClassGaussians, instance_groups, instance_labels, profile_misfit
 from asl_fast.ops.assign_points import assign_points
+from asl_fast.ops.quality import class_probability, offset_iou
 from asl_fast.ops.ragged import RaggedTargets
 
 

@@ -33,54 +33,17 @@ from torch.nn import functional as F
 
 from asl_fast.layers.convolution import convolve
 from asl_fast.layers.joined_levels import join_levels
-from asl_fast.ops.detection_loss import RawGaussians
+from asl_fast.ops.gaussians import RawGaussians
 
 MU_INIT = (0.0, -0.5, 0.5)
 # Keeps bounded values strictly inside their bounds after rounding.
 _INSIDE = 1.0 - 1e-6
-# s atan(raw / s) stays within s pi / 2: the scale s of a bound 1.
+# s atan(raw / s) stays within s pi / 2: the scale s of a bound 1. It is an arc tangent because the gradient of that
+# fades slowly, like 1 / raw², so that an adaptive optimiser can always walk back. The gradients of tanh and of a clamp
+# become exactly zero.
 _SCALE_OF_BOUND = _INSIDE * 2 / math.pi
 # Keeps the fit defined where p is constant within every instance of a class.
 _LEAST_VARIANCE = 1e-4
-
-
-def bounded(raw: Tensor, below: float, above: float) -> Tensor:
-    """Squash ``raw`` smoothly into (-below, above); 0 maps to 0 with slope 1.
-
-    It is an arc tangent because the gradient of that fades slowly, like 1 / raw², so that an adaptive optimiser can
-    always walk back. The gradients of tanh and of a clamp become exactly zero.
-    """
-    scale = torch.full_like(raw, above).masked_fill(raw < 0, below) * _SCALE_OF_BOUND
-    return scale * torch.atan(raw / scale)
-
-
-def gaussian(distance: Tensor, mu: Tensor, sigma: Tensor) -> Tensor:
-    """Return exp(-(d - mu)² / (2 sigma²)), the sensitivity of a point at distance d from the centre of its instance.
-
-    Args:
-        distance: (...) d, signed, in instance lengths: within [-0.5, 0.5] inside the instance.
-        mu: Broadcastable to ``distance``, in instance lengths.
-        sigma: Broadcastable to ``distance``, in instance lengths, positive.
-
-    Returns:
-        (...), in (0, 1].
-    """
-    return torch.exp(-0.5 * ((distance - mu) / sigma) ** 2)
-
-
-def offset_iou(predicted: Tensor, target: Tensor) -> Tensor:
-    """Return the temporal IoU of two segments that share a point.
-
-    Args:
-        predicted: (..., 2) non-negative distances from the point to start and end.
-        target: (..., 2) likewise.
-
-    Returns:
-        (...), 0 where both segments have length zero.
-    """
-    intersection = torch.minimum(predicted, target).sum(-1).clamp(min=0)
-    union = torch.maximum(predicted, target).sum(-1)
-    return intersection / union.clamp(min=torch.finfo(union.dtype).eps)
 
 
 def instance_groups(labels: Tensor, instance: Tensor) -> Tensor:
@@ -110,28 +73,15 @@ def instance_labels(labels: Tensor, instance: Tensor) -> Tensor:
     return with_background.index_select(0, instance_groups(labels, instance).flatten()).view_as(instance)
 
 
-def class_probability(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the probability of one class per point.
-
-    Args:
-        logits: (B, P, C).
-        labels: (B, P) int64 in [0, C).
-
-    Returns:
-        (B, P) in (0, 1).
-    """
-    return torch.sigmoid(logits.gather(-1, labels[..., None])[..., 0])
-
-
 def profile_misfit(
-    p: Tensor, wanted: Tensor, inside: Tensor, instance: Tensor, label: Tensor, num_instances: int, num_classes: int
+    p: Tensor, profile: Tensor, inside: Tensor, instance: Tensor, label: Tensor, num_instances: int, num_classes: int
 ) -> Tensor:
     """Return the share of the variation of a profile within instances that p does not explain.
 
-    This is the negative log-likelihood, up to its scale, of ``wanted = a_i + b_c p(x) + Gaussian noise`` with the best
+    This is the negative log-likelihood, up to its scale, of ``profile = a_i + b_c p(x) + Gaussian noise`` with the best
     level a_i of each instance and the best amplitude b_c of each class, which have a closed form:
 
-        1 - sum over classes of cov_c |cov_c| / var_p,c / sum over classes of var_wanted,c
+        1 - sum over classes of cov_c |cov_c| / var_p,c / sum over classes of var_profile,c
 
     Covariance and variances are summed over the instances of a class, each about its own mean. So neither the level nor
     the amplitude of the profile matters, and an instance with a flat profile counts little. A negative amplitude, which
@@ -140,7 +90,7 @@ def profile_misfit(
     Args:
         p: (..., B, P) sensitivities, with gradient. Leading dimensions hold several profiles of the same points, each
             of which is fitted by itself.
-        wanted: (..., B, P) the profile that p is to have, treated as a constant.
+        profile: (..., B, P) what p is to have, treated as a constant.
         inside: (..., B, P) bool, True for points that count.
         instance: (B, P) int64 in [0, num_instances), of each point.
         label: (B, P) int64 in [0, num_classes), of each point's instance.
@@ -162,7 +112,7 @@ def profile_misfit(
     def per_class(values: Tensor) -> Tensor:
         return p.new_zeros(*profiles, num_classes).index_add(-1, column, values)
 
-    shape, target = deviation(p), deviation(wanted.detach().to(p.dtype))
+    shape, target = deviation(p), deviation(profile.detach().to(p.dtype))
     covariance, variance = per_class(shape * target), per_class(shape**2)
     explained = (covariance * covariance.abs() / (variance + _LEAST_VARIANCE)).sum(-1)
     total = (target**2).sum(-1)
@@ -172,9 +122,10 @@ def profile_misfit(
 class ClassGaussians(nn.Module):
     """Learnable Gaussians of the sensitivity, three per class: classification, start, end (columns 0, 1, 2).
 
-    mu = mu_init + bounded(raw_mu) and sigma = sigma_init exp(bounded(raw_sigma)), see :func:`bounded`. So every value
-    of the parameters is legal and no gradient vanishes. With b = ``mu_bound``, mu_cls starts at 0 and stays in (-b, b),
-    mu_start starts at -0.5 and stays in (-0.5 - b, -0.5 + b), mu_end starts at 0.5 and stays in (0.5 - b, 0.5 + b).
+    :class:`asl_fast.ops.gaussians.RawGaussians` states how the parameters become mu and sigma, smoothly and within
+    bounds, so that every value of the parameters is legal and no gradient vanishes. With b = ``mu_bound``, mu_cls
+    starts at 0 and stays in (-b, b), mu_start starts at -0.5 and stays in (-0.5 - b, -0.5 + b), mu_end starts at 0.5
+    and stays in (0.5 - b, 0.5 + b).
 
     Args:
         num_classes: C.
@@ -207,23 +158,16 @@ class ClassGaussians(nn.Module):
         self.mu_bound, self.sigma_min, self.sigma_max, self.sigma_init = mu_bound, sigma_min, sigma_max, sigma_init
         self.raw_mu = nn.Parameter(torch.zeros(num_classes, 3))
         self.raw_sigma = nn.Parameter(torch.zeros(num_classes, 3))
-        self.register_buffer("mu_init", torch.tensor(MU_INIT), persistent=False)
-        self.mu_init: Tensor
 
     @property
     def mu(self) -> Tensor:
         """(C, 3) centres [cls, start, end], in instance lengths from the instance's centre."""
-        return self.mu_init + bounded(self.raw_mu, self.mu_bound, self.mu_bound)
+        return self.raw(learned=True).tables()[0]
 
     @property
     def sigma(self) -> Tensor:
         """(C, 3) widths [cls, start, end], in instance lengths."""
-        return self.sigma_init * torch.exp(bounded(self.raw_sigma, *self._log_sigma_bounds))
-
-    @property
-    def _log_sigma_bounds(self) -> tuple[float, float]:
-        """How far log sigma may fall and rise."""
-        return math.log(self.sigma_init / self.sigma_min), math.log(self.sigma_max / self.sigma_init)
+        return self.raw(learned=True).tables()[1]
 
     def raw(self, *, learned: bool) -> RawGaussians:
         """Return the parameters as :func:`asl_fast.ops.detection_loss.detection_loss` takes them.
@@ -232,7 +176,8 @@ class ClassGaussians(nn.Module):
             learned: Whether a gradient reaches them.
         """
         mu, sigma = (self.raw_mu, self.raw_sigma) if learned else (self.raw_mu.detach(), self.raw_sigma.detach())
-        below, above = self._log_sigma_bounds
+        # How far log sigma may fall and rise.
+        below, above = math.log(self.sigma_init / self.sigma_min), math.log(self.sigma_max / self.sigma_init)
         return RawGaussians(
             mu,
             sigma,
@@ -250,12 +195,10 @@ class ClassGaussians(nn.Module):
             labels: (...) int64 in [0, C), class of each point's instance.
 
         Returns:
-            p_cls, p_start, p_end, each (...), in the dtype of ``distance``; p_loc of the paper is p_start + p_end.
+            Three tensors (...) in the dtype of ``distance``: p_cls, p_start and p_end; the paper's p_loc is the sum of
+            the last two.
         """
-        index = labels.reshape(-1)
-        mu = self.mu.to(distance.dtype).index_select(0, index).view(*labels.shape, 3)
-        sigma = self.sigma.to(distance.dtype).index_select(0, index).view(*labels.shape, 3)
-        p_cls, p_start, p_end = gaussian(distance[..., None], mu, sigma).unbind(-1)
+        p_cls, p_start, p_end = self.raw(learned=True).sensitivities(distance, labels).unbind(-1)
         return p_cls, p_start, p_end
 
     def extra_repr(self) -> str:

@@ -62,5 +62,5 @@ class ConvAttention(nn.Module):
         return apply_mask(out, out_mask), out_mask
 
     def _heads(self, x: Tensor) -> Tensor:
-        """(B, T, D) to (B, heads, T, D / heads)."""
+        """Reshape (B, T, D) to (B, heads, T, D / heads)."""
         return x.view(x.shape[0], x.shape[1], self.num_heads, -1).transpose(1, 2)

@@ -43,7 +43,7 @@ class DetectorConfig:
         backbone: Windowed self-attention ("transformer") or residual convolutions ("conv").
         num_heads: Attention heads.
         attention_windows: Odd attention window of each level, or one for all; 0 is full attention.
-        embedding_layers: k=3 convolutions before the first block.
+        embedding_layers: Convolutions of width 3 before the first block.
         stem_blocks: Blocks at full resolution.
         mlp_ratio: Width of a block's hidden layer over ``width``.
         input_splits: Channels of several feature streams that are projected separately to ``projection_dims`` first.
@@ -178,7 +178,7 @@ class InferenceConfig:
         min_length_grid: Candidates must be longer, in grid steps.
         nms: How overlapping detections are suppressed.
         nms_sigma: Width of the Gaussian decay.
-        nms_iou_threshold: tIoU from which "linear" decays and "hard" removes.
+        nms_iou_threshold: IoU from which "linear" decays and "hard" removes.
         min_score: Detections whose decayed score falls below are dropped.
         max_segments: Detections kept per video.
         class_agnostic: Suppress across classes.

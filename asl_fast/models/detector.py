@@ -22,7 +22,7 @@ from asl_fast.models.points import LevelPoints
 
 @dataclass(frozen=True)
 class DetectorOutput:
-    """What the detector says: one tensor per level, from ``first_level`` on; T_l halves from level to level.
+    """What the detector predicts: one tensor per level, from ``first_level`` on; T_l halves from level to level.
 
     Attributes:
         logits: (B, T_l, C) of the classes; zero where padded.

@@ -47,7 +47,7 @@ class AbsolutePositions(nn.Module):
         return x + encoding.to(x.dtype) * mask.unsqueeze(-1).to(x.dtype)
 
     def _resampled(self, length: int) -> Tensor:
-        """The table as (length, dim), cut or stretched."""
+        """Return the table as (length, dim), cut or stretched."""
         if length < self.max_length:
             return self.table[:length]
         if self.training and length > self.max_length:

@@ -60,9 +60,9 @@ def _level_candidates(output: DetectorOutput, level: int, config: InferenceConfi
     scores = (logits.sigmoid() * output.masks[level].unsqueeze(-1)).flatten(1)  # (B, T_l * C)
     top = scores.topk(min(config.candidates_per_level, scores.shape[1]), dim=1)
     point = torch.div(top.indices, num_classes, rounding_mode="floor")
-    at = points[point]  # (B, K, 4)
-    distance = torch.gather(offsets, 1, point.unsqueeze(-1).expand(-1, -1, 2)) * at[..., 3:]
-    time = at[..., 0]
+    chosen = points[point]  # (B, K, 4)
+    distance = torch.gather(offsets, 1, point.unsqueeze(-1).expand(-1, -1, 2)) * chosen[..., 3:]
+    time = chosen[..., 0]
     segments = torch.stack((time - distance[..., 0], time + distance[..., 1]), dim=-1)
     keep = (top.values > config.score_threshold) & (segments[..., 1] - segments[..., 0] > config.min_length_grid)
     labels = top.indices % num_classes

@@ -4,8 +4,9 @@
 from asl_fast.ops._dispatch import backends, slow_ops
 from asl_fast.ops.assign_points import PointAssignment, assign_points
 from asl_fast.ops.contrastive_similarity import contrastive_similarity_loss
-from asl_fast.ops.detection_loss import DetectionLoss, RawGaussians, detection_loss
+from asl_fast.ops.detection_loss import DetectionLoss, detection_loss
 from asl_fast.ops.diou_loss import diou_loss
+from asl_fast.ops.gaussians import RawGaussians
 from asl_fast.ops.local_attention import local_attention
 from asl_fast.ops.ragged import RaggedTargets
 from asl_fast.ops.segment_iou import segment_diou, segment_iou

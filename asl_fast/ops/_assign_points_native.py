@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""asl_fast::assign_points by the compiled modules; the reference's bits."""
+"""Run asl_fast::assign_points by the compiled modules, with the bits of the reference."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from asl_fast.reference.assign_points import Operands, Outputs
 
 
 def _common(given: Operands, found: Outputs) -> dict[str, Any]:
-    """What both modules take; ``given`` is contiguous."""
+    """Return what both modules take; ``given`` is contiguous."""
     return {
         "labels": address(given.labels),
         "video_offsets": address(given.video_offsets),
@@ -31,7 +31,7 @@ def _common(given: Operands, found: Outputs) -> dict[str, Any]:
 
 
 def cpu(given: Operands) -> Outputs:
-    """Video after video, with as many threads as ``torch.get_num_threads()``."""
+    """Assign video after video, with as many threads as ``torch.get_num_threads()``."""
     found = given.outputs()
     dtype = found.distance.dtype
     if given.points.dtype != dtype or given.segments.dtype != dtype:
@@ -47,7 +47,7 @@ def cpu(given: Operands) -> Outputs:
 
 
 def cuda(given: Operands) -> Outputs:
-    """One launch, whatever the number of videos and instances."""
+    """Assign in one launch, whatever the number of videos and instances."""
     found, given = given.outputs(), _buffers.contiguous_operands(given)
     if not found.instance.numel():
         return found

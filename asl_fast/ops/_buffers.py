@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import torch
 from torch import Tensor
@@ -19,46 +19,47 @@ REDUCTIONS = {"none": 0, "sum": 1, "mean": 2}
 
 
 def cpu_module() -> ModuleType:
-    """The C++ module; the dispatch table has asked whether it is there."""
+    """Return the C++ module, which the dispatch table has found to be there."""
     module = native.cpu_module()
     assert module is not None
     return module
 
 
-def address(tensor: Tensor | None) -> int:
-    """Where a contiguous tensor lies; 0 for None and for one without elements."""
-    return 0 if tensor is None or not tensor.numel() else tensor.data_ptr()
-
-
-def view(tensor: Tensor | None) -> tuple[int, int]:
-    """Address and dtype code of a contiguous floating-point tensor; address 0 for None and for one without elements."""
-    return (0, 0) if tensor is None else (tensor.data_ptr() if tensor.numel() else 0, DTYPES[tensor.dtype])
-
-
 def cuda_module() -> ModuleType:
-    """The CUDA module; the dispatch table has asked whether it is there."""
+    """Return the CUDA module, which the dispatch table has found to be there."""
     module = native.cuda_module()
     assert module is not None
     return module
 
 
-def contiguous(tensor: Tensor | None) -> Tensor | None:
-    """The tensor without gaps, or None; the caller keeps it alive during a call."""
-    return None if tensor is None else tensor.contiguous()
+def address(tensor: Tensor | None) -> int:
+    """Return the address of a contiguous tensor; 0 for None and for one without elements."""
+    return 0 if tensor is None or not tensor.numel() else tensor.data_ptr()
+
+
+def view(tensor: Tensor | None) -> tuple[int, int]:
+    """Return address and dtype code of a contiguous floating-point tensor; address as :func:`address` gives it."""
+    return (0, 0) if tensor is None else (tensor.data_ptr() if tensor.numel() else 0, DTYPES[tensor.dtype])
 
 
 def contiguous_operands(given: Operands) -> Operands:
-    """The same operands with every tensor contiguous; the caller keeps them alive during a call."""
+    """Return the same operands with every tensor contiguous; the caller keeps them alive during a call."""
     if not any([isinstance(value, Tensor) and not value.is_contiguous() for value in given]):
-        return given  # as nearly always, in a third of the time
+        return given  # the usual case, found in a third of the time
     return type(given)(*[value.contiguous() if isinstance(value, Tensor) else value for value in given])
 
 
+def numbers(operands: type[Any]) -> tuple[str, ...]:
+    """Names of the operands that are not tensors, which a struct of the compiled modules takes together."""
+    types = get_type_hints(operands)
+    return tuple(field for field in operands._fields if types[field] not in (Tensor, Tensor | None))
+
+
 def on_device_of(tensor: Tensor) -> AbstractContextManager[object]:
-    """Launches go to the current device: makes it the tensor's."""
+    """Make the tensor's device the current one, to which launches go."""
     return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
 
 
 def stream(tensor: Tensor) -> int:
-    """The stream that work on the tensor's device is queued on, as the launchers take it."""
+    """Return the stream that work on the tensor's device is queued on, as the launchers take it."""
     return int(torch.cuda.current_stream(tensor.device).cuda_stream) if tensor.is_cuda else 0

@@ -10,7 +10,7 @@ REDUCTIONS = ("none", "sum", "mean")
 
 
 def floating(op: str, **tensors: Tensor | None) -> None:
-    """TypeError unless every given tensor is floating point."""
+    """Raise TypeError unless every given tensor is floating point."""
     for name, tensor in tensors.items():
         if tensor is None:
             continue
@@ -21,7 +21,7 @@ def floating(op: str, **tensors: Tensor | None) -> None:
 
 
 def same_device(op: str, **tensors: Tensor | None) -> None:
-    """ValueError unless all given tensors lie on one device."""
+    """Raise ValueError unless all given tensors lie on one device."""
     first: tuple[str, torch.device] | None = None
     for name, tensor in tensors.items():
         if tensor is None:
@@ -33,13 +33,13 @@ def same_device(op: str, **tensors: Tensor | None) -> None:
 
 
 def reduction(op: str, value: str) -> None:
-    """ValueError unless ``value`` is none, sum or mean."""
+    """Raise ValueError unless ``value`` is none, sum or mean."""
     if value not in REDUCTIONS:
         raise ValueError(f"{op}: reduction must be one of {', '.join(REDUCTIONS)}, got {value!r}")
 
 
 def broadcastable(op: str, **shapes: torch.Size) -> None:
-    """ValueError unless the leading dimensions broadcast."""
+    """Raise ValueError unless the leading dimensions broadcast."""
     try:
         broadcast(*shapes.values())
     except RuntimeError as error:
@@ -48,5 +48,5 @@ def broadcastable(op: str, **shapes: torch.Size) -> None:
 
 
 def broadcast(*shapes: torch.Size) -> tuple[int, ...]:
-    """The shape that all of them broadcast to."""
+    """Return the shape that all of them broadcast to."""
     return tuple(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]

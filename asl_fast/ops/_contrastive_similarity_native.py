@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""asl_fast::contrastive_similarity_loss and its backward by the compiled modules."""
+"""Run asl_fast::contrastive_similarity_loss and its backward by the compiled modules."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Given = TypeVar("Given", Operands, BackwardOperands)
 
 
 def _as_compiled(given: Given) -> Given:
-    """Contiguous: features and mask as they are, indices int64, segments and Gaussians in the compute dtype."""
+    """Make everything contiguous, indices int64, segments and Gaussians of the compute dtype."""
     dtype = compute_dtype(given.features)
     given = given._replace(
         segments=given.segments.to(dtype),
@@ -33,7 +33,7 @@ def _as_compiled(given: Given) -> Given:
 
 
 def _tensors(module: ModuleType, given: Operands | BackwardOperands, saved: Outputs | BackwardOperands) -> Any:
-    """The call's tensors as both modules take them; the caller keeps them alive."""
+    """Gather the call's tensors as both modules take them; the caller keeps them alive."""
     batch, frames, channels = given.features.shape
     return module.ContrastiveBuffers(
         features=view(given.features),
@@ -66,7 +66,7 @@ def _without_instances(given: Operands, found: Outputs) -> Outputs:
 
 
 def cpu(given: Operands) -> Outputs:
-    """With as many threads as ``torch.get_num_threads()``, over instances and blocks of anchors."""
+    """Compute with ``torch.get_num_threads()`` threads over instances and blocks of anchors."""
     found = given.outputs()
     if not given.segments.shape[0]:
         return _without_instances(given, found)
@@ -83,7 +83,7 @@ def cpu(given: Operands) -> Outputs:
 
 
 def cpu_backward(given: BackwardOperands) -> BackwardOutputs:
-    """With as many threads, over frames and instances."""
+    """Compute the gradients with ``torch.get_num_threads()`` threads over frames and instances."""
     found = given.outputs()
     if not given.segments.shape[0]:
         return BackwardOutputs(*(gradient.zero_() for gradient in found))
@@ -103,7 +103,7 @@ def cpu_backward(given: BackwardOperands) -> BackwardOutputs:
 
 
 def cuda(given: Operands) -> Outputs:
-    """Two launches; scratch memory linear in the number of instances."""
+    """Compute in two launches; scratch memory is linear in the number of instances."""
     found = given.outputs()
     if not given.segments.shape[0]:
         return _without_instances(given, found)
@@ -129,7 +129,7 @@ def cuda(given: Operands) -> Outputs:
 
 
 def cuda_backward(given: BackwardOperands) -> BackwardOutputs:
-    """Two launches."""
+    """Compute the gradients in two launches."""
     found = given.outputs()
     if not given.segments.shape[0]:
         return BackwardOutputs(*(gradient.zero_() for gradient in found))

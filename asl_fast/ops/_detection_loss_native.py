@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""asl_fast::detection_loss by the C++ kernels of its three parts; all else looks at the positive points alone."""
+"""Run asl_fast::detection_loss by the C++ kernels of its parts; all else takes the positive points alone."""
 
 from __future__ import annotations
 
 from asl_fast.ops import _assign_points_native, _diou_loss_native, _sensitivity_focal_loss_native
-from asl_fast.reference._rows import PositiveRows
+from asl_fast.reference._detection_loss_rows import PositiveRows
 from asl_fast.reference.detection_loss import Operands, Outputs, Parts, compose
 from asl_fast.reference.detection_loss_backward import BackwardOperands, BackwardOutputs, compose_backward
 
@@ -17,10 +17,10 @@ _PARTS = Parts(
 
 
 def cpu(given: Operands) -> Outputs:
-    """The formula of the reference over C++ parts."""
+    """Compute the formula of the reference over C++ parts."""
     return compose(_PARTS, given)
 
 
 def cpu_backward(given: BackwardOperands) -> BackwardOutputs:
-    """Likewise."""
+    """Compute the gradients as the reference does, of the positive points alone."""
     return compose_backward(PositiveRows, given)

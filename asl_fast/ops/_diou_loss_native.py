@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""asl_fast::diou_loss by the compiled modules."""
+"""Run asl_fast::diou_loss by the compiled modules."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ THREADS, BLOCKS = 256, 2048  # rows of a block at a time; enough blocks to fill 
 
 
 def _common(given: Operands, found: Outputs) -> dict[str, Any]:
-    """What both modules take; ``given`` is contiguous."""
+    """Return what both modules take; ``given`` is contiguous."""
     return {
         "pred": view(given.pred),
         "target": view(given.target),
@@ -33,7 +33,7 @@ def _common(given: Operands, found: Outputs) -> dict[str, Any]:
 
 
 def cpu(given: Operands) -> Outputs:
-    """One pass over the rows, with as many threads as ``torch.get_num_threads()``."""
+    """Pass once over the rows, with as many threads as ``torch.get_num_threads()``."""
     found, given = given.outputs(), _buffers.contiguous_operands(given)
     if not given.pred.shape[0]:
         found.loss.zero_()
@@ -43,7 +43,7 @@ def cpu(given: Operands) -> Outputs:
 
 
 def cuda(given: Operands) -> Outputs:
-    """One launch."""
+    """Compute in one launch."""
     found, given = given.outputs(), _buffers.contiguous_operands(given)
     rows, loss = given.pred.shape[0], found.loss
     if not rows:

@@ -27,7 +27,7 @@ DEFAULT_ORDER: Mapping[str, tuple[str, ...]] = {
     "cuda": ("triton", "cuda", "reference"),
 }
 
-# op -> device type -> order, where a benchmark says other than the default.
+# Op -> device type -> order, where a benchmark speaks against the default.
 PREFERENCES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     # Expected, not measured yet (benchmarks/gpu.sh measures it): a selection is a chain of small dependent steps, which
     # the warps of a CUDA block take side by side and a Triton program one after the other.
@@ -57,13 +57,13 @@ _resolved: dict[tuple[str, str, str | None], Function] = {}
 
 
 def register(op: str, name: str, target: Function | str, *, obstacle: Predicate | None = None) -> None:
-    """Adds implementation ``name`` of ``op``.
+    """Add implementation ``name`` of ``op``.
 
     Args:
-        op: name in the schema.
-        name: one of ``asl_fast.backend.NAMES``.
-        target: function of the op's operands, or "module:function", imported at the first call.
-        obstacle: further condition: given "cpu" or "cuda", the reason why it cannot run there, or None.
+        op: Name in the schema.
+        name: One of ``asl_fast.backend.NAMES``.
+        target: Function of the op's operands, or "module:function", imported at the first call.
+        obstacle: Further condition: given "cpu" or "cuda", the reason why it cannot run there, or None.
     """
     check_name(name, f"register({op!r})")
     general = _OBSTACLES[name]
@@ -78,7 +78,7 @@ def register(op: str, name: str, target: Function | str, *, obstacle: Predicate 
 def kernel(
     op: str, device: str, operands: Callable[..., Any], check_values: Callable[[Any], None] | None = None
 ) -> Function:
-    """The function that the dispatcher calls for ``op`` on tensors of ``device``; ``operands`` names its arguments."""
+    """Make the function that the dispatcher calls for ``op`` on tensors of ``device``."""
 
     def run(*args: Any) -> Any:
         given = operands(*args)
@@ -95,12 +95,12 @@ def kernel(
 
 
 def as_returned(outputs: tuple[Any, ...]) -> Any:
-    """Named outputs as the dispatcher takes them: a plain tuple, or the tensor where there is one output."""
+    """Return named outputs as the dispatcher takes them: a plain tuple, or the tensor where there is one output."""
     return tuple(outputs) if len(outputs) > 1 else outputs[0]
 
 
 def choose(op: str, device: str, forced: str | None = None) -> Choice:
-    """The implementation of ``op`` that runs on tensors of ``device`` ("cpu" or "cuda"), and the reason."""
+    """Choose the implementation of ``op`` that runs on tensors of ``device`` ("cpu" or "cuda"), and say why."""
     known = _implementations.get(op, {})
     if forced is not None:
         check_name(forced, "ASL_FAST_BACKEND")
@@ -121,7 +121,7 @@ def choose(op: str, device: str, forced: str | None = None) -> Choice:
 
 
 def why_slow(op: str, device: str, forced: str | None = None) -> str | None:
-    """Why ``op`` runs on the reference although it has something faster for ``device``; None where that is not so."""
+    """Say why ``op`` runs the reference although it has something faster for ``device``; None if it does not."""
     faster = set(DEFAULT_ORDER[device]) - {"reference"}
     if forced is not None or faster.isdisjoint(_implementations.get(op, {})):
         return None
@@ -129,13 +129,8 @@ def why_slow(op: str, device: str, forced: str | None = None) -> str | None:
     return choice.reason if choice.implementation == "reference" else None
 
 
-def has_kernel(op: str, device: str) -> bool:
-    """Whether more than the reference runs ``op`` on tensors of ``device``."""
-    return choose(op, device, forced_backend()).implementation not in (None, "reference")
-
-
 def backends() -> dict[tuple[str, str], Choice]:
-    """What every op runs on every device type present: ``{(op, "cpu" or "cuda"): Choice(implementation, reason)}``.
+    """Return what every op runs on every device type present: ``{(op, "cpu" or "cuda"): Choice(...)}``.
 
     Takes a forced backend into account; a ``Choice`` whose implementation is None would raise when called.
     """
@@ -145,9 +140,9 @@ def backends() -> dict[tuple[str, str], Choice]:
 
 
 def slow_ops(device: str) -> dict[str, str]:
-    """The ops that run on the reference on ``device`` although they have something faster: ``{op: why}``.
+    """List the ops that run the reference on ``device`` although they have something faster: ``{op: why}``.
 
-    Takes a forced backend into account: what was asked for is not slow.
+    Takes a forced backend into account: what was forced is not slow.
     """
     forced = forced_backend()
     reasons = {op: why_slow(op, device, forced) for op in sorted(_implementations)}
@@ -155,12 +150,12 @@ def slow_ops(device: str) -> dict[str, str]:
 
 
 def implementations(op: str) -> tuple[str, ...]:
-    """Names of the implementations that ``op`` has, runnable here or not."""
+    """Name the implementations that ``op`` has, runnable here or not."""
     return tuple(_implementations.get(op, {}))
 
 
 def load(op: str, name: str) -> Function:
-    """The function of one implementation, imported if need be; it is not asked whether it can run here."""
+    """Import the function of one implementation, without asking whether it can run here."""
     target = _implementations[op][name].target
     if isinstance(target, str):
         module, _, function = target.partition(":")
@@ -172,8 +167,8 @@ def load(op: str, name: str) -> Function:
 def _resolve(op: str, device: str, forced: str | None) -> Function:
     choice = choose(op, device, forced)
     if choice.implementation is None:
-        asked = f"the forced backend {forced!r}" if forced else "any implementation"
-        raise RuntimeError(f"asl_fast::{op} cannot run {asked} on {device} tensors: {choice.reason}")
+        tried = f"the forced backend {forced!r}" if forced else "any implementation"
+        raise RuntimeError(f"asl_fast::{op} cannot run {tried} on {device} tensors: {choice.reason}")
     native.warn_slow_path_once(op, device, why_slow(op, device, forced))
     function = _resolved[op, device, forced] = load(op, choice.implementation)
     return function

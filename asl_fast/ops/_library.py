@@ -22,7 +22,7 @@ from torch import Tensor
 from asl_fast.backend import backend, forced_backend
 from asl_fast.ops import _dispatch
 
-# name of an op -> what it takes.
+# Name of an op -> its operands.
 OPERANDS: dict[str, type[Any]] = {}
 
 LIBRARY = torch.library.Library("asl_fast", "DEF")  # type: ignore[no-untyped-call]
@@ -58,7 +58,7 @@ def define(operands: type[Any], name: str, *, check_values: Callable[[Any], None
 
     Args:
         operands: NamedTuple as in :class:`Operands`.
-        name: of the op; the key in the tables of ``_dispatch``.
+        name: Name of the op; the key in the tables of ``_dispatch``.
         check_values: Called with the operands before a CPU kernel; raises on values that are out of range. It is not
             called on a GPU, where reading a value would wait for the device.
 
@@ -105,7 +105,7 @@ def differentiable(
 
     Args:
         operands: As for :func:`define`.
-        name: of the op.
+        name: Name of the op.
         gradients: ``gradients(given, found, grads, needed)`` returns gradients by the names of the operands, in any
             floating type; a gradient that has more dimensions than its operand is summed over the last of them.
             ``given`` and ``found`` are the operands and outputs of the forward pass, but of their tensors only those
@@ -116,7 +116,7 @@ def differentiable(
         constant: Names of outputs that carry no gradient, or a function of the operands that gives them.
     """
     outputs = _outputs_type(operands)
-    # Names become places once, here: what follows runs at every call.
+    # Names become positions here, once, and not at every call.
     types = get_type_hints(operands)
     tensors = _places(operands, [field for field in operands._fields if types[field] in (Tensor, Tensor | None)])
     places = _places(operands, keep_operands), _places(outputs, keep_outputs)
@@ -156,12 +156,12 @@ def differentiable(
 
 
 def _places(named: type[Any], names: Sequence[str]) -> tuple[int, ...]:
-    """Where the fields of these names are in a NamedTuple."""
+    """Return where the fields of these names are in a NamedTuple."""
     return tuple(named._fields.index(name) for name in names)
 
 
 def _like_operand(gradient: Tensor, dtype: torch.dtype, dimensions: int) -> Tensor:
-    """The gradient in the operand's dtype, summed over trailing dimensions that the operand does not have."""
+    """Return the gradient in the operand's dtype, summed over trailing dimensions that the operand lacks."""
     if gradient.dim() > dimensions:
         gradient = gradient.sum(dim=tuple(range(dimensions, gradient.dim())))
     return gradient.to(dtype)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""asl_fast::segment_iou and asl_fast::segment_iou_backward by the compiled modules."""
+"""Run asl_fast::segment_iou and asl_fast::segment_iou_backward by the compiled modules."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from asl_fast.kernels.segment_batches import Batches, batches
+from asl_fast.kernels.segment_iou_batches import Batches, batches
 from asl_fast.ops import _buffers
 from asl_fast.ops._buffers import view
 from asl_fast.reference import _outputs
@@ -29,7 +29,7 @@ def _expanded(given: Operands) -> _Expanded:
 
 
 def _cpu_call(given: Operands, sides: _Expanded) -> dict[str, Any]:
-    """What both functions of the C++ module take."""
+    """Return what both functions of the C++ module take."""
     *leading, rows, _ = sides.a.shape
     return {
         "a": sides.a.data_ptr(),
@@ -45,7 +45,7 @@ def _cpu_call(given: Operands, sides: _Expanded) -> dict[str, Any]:
 
 
 def cpu(given: Operands) -> Outputs:
-    """As many threads as ``torch.get_num_threads()``, over the rows of ``a``."""
+    """Compute with as many threads as ``torch.get_num_threads()``, over the rows of ``a``."""
     found = given.outputs()
     if found.iou.numel():
         sides = _expanded(given)
@@ -54,7 +54,7 @@ def cpu(given: Operands) -> Outputs:
 
 
 def cpu_backward(given: BackwardOperands) -> BackwardOutputs:
-    """The order of every sum depends on the shapes alone."""
+    """Compute the gradients; the order of every sum depends on the shapes alone."""
     if not given.grad.numel():
         return BackwardOutputs(*(grad.zero_() for grad in given.outputs()))
     sides = _expanded(given.forward)
@@ -70,9 +70,9 @@ def cpu_backward(given: BackwardOperands) -> BackwardOutputs:
 
 
 def _cuda_call(given: Operands, sides: Batches) -> Any:
-    """What both launchers of the CUDA module take."""
+    """Return what both launchers of the CUDA module take."""
     rows, columns, entries = given.a.shape[-2], given.b.shape[-2], sides.entries
-    if given.aligned:  # rows of all entries in one run
+    if given.aligned:  # all entries are one run of rows
         rows, columns, entries = entries * rows, entries * rows, 1
     return _buffers.cuda_module().SegmentPairs(
         a=view(sides.a),
@@ -88,7 +88,7 @@ def _cuda_call(given: Operands, sides: Batches) -> Any:
 
 
 def cuda(given: Operands) -> Outputs:
-    """One launch."""
+    """Compute in one launch."""
     found = given.outputs()
     if found.iou.numel():
         sides = batches(given)
@@ -100,7 +100,7 @@ def cuda(given: Operands) -> Outputs:
 
 
 def cuda_backward(given: BackwardOperands) -> BackwardOutputs:
-    """A launch for each gradient, or one if aligned; summed in an order fixed by the sizes."""
+    """Launch once for each gradient, or once if aligned; the sizes fix the order of every sum."""
     found, sides, grad = given.unsummed(), batches(given.forward), given.grad.contiguous()
     if found.grad_a.numel() or found.grad_b.numel():
         with _buffers.on_device_of(grad):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""asl_fast::segment_iou_ragged and asl_fast::segment_iou_ragged_backward by the compiled modules."""
+"""Run asl_fast::segment_iou_ragged and asl_fast::segment_iou_ragged_backward by the compiled modules."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from asl_fast.reference.segment_iou_ragged import BackwardOperands, BackwardOutp
 
 
 def _widened(given: Operands | BackwardOperands, max_pairs: int) -> Operands:
-    """Contiguous tensors, both sides in the dtype of the computation."""
+    """Make every tensor contiguous, and both sides of the dtype of the computation."""
     dtype = compute_dtype(given.a, given.b)
     return Operands(
         a=given.a.to(dtype).contiguous(),
@@ -28,7 +28,7 @@ def _widened(given: Operands | BackwardOperands, max_pairs: int) -> Operands:
 
 
 def _cpu_call(wide: Operands) -> dict[str, Any]:
-    """What both functions of the C++ module take."""
+    """Return what both functions of the C++ module take."""
     return {
         "a": wide.a.data_ptr(),
         "b": wide.b.data_ptr(),
@@ -42,7 +42,7 @@ def _cpu_call(wide: Operands) -> dict[str, Any]:
 
 
 def cpu(given: Operands) -> Outputs:
-    """As many threads as ``torch.get_num_threads()``, over parts of the videos."""
+    """Compute with as many threads as ``torch.get_num_threads()``, over parts of the videos."""
     found, wide = given.outputs(), _widened(given, given.max_pairs)
     _buffers.cpu_module().segment_iou_ragged(
         max_pairs=given.max_pairs,
@@ -54,7 +54,7 @@ def cpu(given: Operands) -> Outputs:
 
 
 def cpu_backward(given: BackwardOperands) -> BackwardOutputs:
-    """The order of every sum depends on the offsets alone."""
+    """Compute the gradients; the order of every sum depends on the offsets alone."""
     wide = _widened(given, given.grad.shape[0])
     grad = given.grad.to(wide.a.dtype).contiguous()
     grad_a = _outputs.empty(wide.a.shape, wide.a.dtype, wide.a.device)
@@ -66,7 +66,7 @@ def cpu_backward(given: BackwardOperands) -> BackwardOutputs:
 
 
 def _cuda_call(given: Operands) -> Any:
-    """What both launchers of the CUDA module take; ``given`` is contiguous."""
+    """Return what both launchers of the CUDA module take; ``given`` is contiguous."""
     return _buffers.cuda_module().RaggedPairs(
         a=view(given.a),
         b=view(given.b),
@@ -81,7 +81,7 @@ def _cuda_call(given: Operands) -> Any:
 
 
 def cuda(given: Operands) -> Outputs:
-    """One launch for where each video's pairs begin, one for the pairs."""
+    """Launch once for where each video's pairs begin and once for the pairs."""
     found, given = given.outputs(), _buffers.contiguous_operands(given)
     with _buffers.on_device_of(given.a):
         _buffers.cuda_module().segment_iou_ragged(
@@ -94,7 +94,7 @@ def cuda(given: Operands) -> Outputs:
 
 
 def cuda_backward(given: BackwardOperands) -> BackwardOutputs:
-    """A launch for each gradient, summed in an order fixed by the offsets."""
+    """Launch once for each gradient; the offsets fix the order of every sum."""
     found, given = given.outputs(), _buffers.contiguous_operands(given)
     with _buffers.on_device_of(given.a):
         _buffers.cuda_module().segment_iou_ragged_backward(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""asl_fast::sensitivity_focal_loss by the compiled modules."""
+"""Run asl_fast::sensitivity_focal_loss by the compiled modules."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from asl_fast.reference import _outputs
 from asl_fast.reference._precision import unit_gradient_dtype
 from asl_fast.reference.sensitivity_focal_loss import Operands, Outputs
 
-WIDEST_ROW = 4096  # classes whose losses a block keeps in shared memory to sum them
+WIDEST_ROW = 4096  # most classes of a row whose losses a block can sum in shared memory
 BLOCKS = 2048  # enough to fill a device a few times; each walks over its share
-COUNTED_ROWS = 1 << 15  # of a mask that each block counts for itself: 32 KiB from the cache take less than a launch
+COUNTED_ROWS = 1 << 15  # a mask of at most so many is counted by every block: reading 32 KiB takes less than a launch
 
 
 def _compact(given: Operands) -> Operands:
-    """The same operands, contiguous, class ids of 64 bits."""
+    """Make the operands contiguous, and class ids int64."""
     if given.sparse and given.targets.dtype != torch.int64:
         given = given._replace(targets=given.targets.long())
     return _buffers.contiguous_operands(given)
 
 
 def _common(given: Operands, found: Outputs) -> dict[str, Any]:
-    """What both modules take; ``given`` is compact."""
+    """Return what both modules take; ``given`` is compact."""
     sparse = given.sparse
     return {
         "logits": view(given.logits),
@@ -49,12 +49,12 @@ def _common(given: Operands, found: Outputs) -> dict[str, Any]:
 
 
 def _of_nothing(found: Outputs) -> Outputs:
-    """No element counts: everything is 0."""
+    """Set every result to 0 where no element counts."""
     return Outputs(*(output.zero_() for output in found))
 
 
 def cpu(given: Operands) -> Outputs:
-    """One pass over the rows, with as many threads as ``torch.get_num_threads()``."""
+    """Pass once over the rows, with as many threads as ``torch.get_num_threads()``."""
     found = given.outputs()
     if not given.logits.numel():
         return _of_nothing(found)
@@ -64,7 +64,7 @@ def cpu(given: Operands) -> Outputs:
 
 
 def cuda(given: Operands) -> Outputs:
-    """One launch; the mean under the mask of many rows first counts the mask in another."""
+    """Compute in one launch; the mean under the mask of many rows first counts the mask in another."""
     logits, weights, elementwise = given.logits, given.weights, given.reduction == "none"
     sums_rows = given.need_weights and given.row_weights and not elementwise
     if weights is not None and sums_rows and given.classes > WIDEST_ROW:

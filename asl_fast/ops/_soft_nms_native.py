@@ -1,38 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
-"""asl_fast::soft_nms by the compiled modules."""
+"""Run asl_fast::soft_nms by the compiled modules."""
 
 from __future__ import annotations
 
+from functools import lru_cache
+from operator import attrgetter
+from types import ModuleType
+from typing import Any
+
 import torch
 
-from asl_fast.kernels.candidate_order import ordered
+from asl_fast.kernels.soft_nms_order import ordered
 from asl_fast.ops import _buffers
 from asl_fast.ops._buffers import address
 from asl_fast.reference import _outputs
 from asl_fast.reference.soft_nms import METHODS, Operands, Outputs
 
-# How many videos there are only the device knows: enough blocks to fill it.
+# Only the device knows the number of videos, so there are enough blocks to fill it.
 MOST_BLOCKS = 1024
+NUMBERS = _buffers.numbers(Operands)
+numbers_of = attrgetter(*NUMBERS)
+
+
+@lru_cache(maxsize=64)
+def _options(module: ModuleType, *numbers: Any) -> Any:
+    """Return what the op takes beside tensors, as either module takes it; a program's calls hardly differ in it."""
+    named = dict(zip(NUMBERS, numbers, strict=True))
+    return module.NmsOptions(**{**named, "method": METHODS.index(named["method"])})
 
 
 def cpu(given: Operands) -> Outputs:
     """Select video by video, with as many threads as ``torch.get_num_threads()``."""
-    found = given.outputs()
-    segments, scores = given.segments.float().contiguous(), given.scores.float().contiguous()
-    labels, video_index = _buffers.contiguous(given.labels), _buffers.contiguous(given.video_index)
-    kept = _buffers.cpu_module().soft_nms(
-        segments=address(segments),
-        scores=address(scores),
-        labels=address(labels),
-        video_index=address(video_index),
-        count=scores.shape[0],
-        method=METHODS.index(given.method),
-        sigma=given.sigma,
-        iou_threshold=given.iou_threshold,
-        min_score=given.min_score,
-        max_segments=given.max_segments,
-        voting_threshold=given.voting_threshold,
-        keep_best=given.keep_best,
+    found, module = given.outputs(), _buffers.cpu_module()
+    given = _buffers.contiguous_operands(given._replace(segments=given.segments.float(), scores=given.scores.float()))
+    kept = module.soft_nms(
+        segments=address(given.segments),
+        scores=address(given.scores),
+        labels=address(given.labels),
+        video_index=address(given.video_index),
+        count=given.scores.shape[0],
+        options=_options(module, *numbers_of(given)),
         out_indices=address(found.indices),
         out_segments=address(found.segments),
         out_scores=address(found.scores),
@@ -51,12 +58,13 @@ def cuda(given: Operands) -> Outputs:
         found.num_kept.zero_()
         return found
     module, stream = _buffers.cuda_module(), _buffers.stream(given.scores)
+    options = _options(module, *numbers_of(given))
     with _buffers.on_device_of(given.scores):
         candidates = ordered(given.segments.float(), given.scores.float(), given.labels, given.video_index)
         videos = len(candidates.starts) - 1
         positions = _outputs.empty((count,), torch.int32, device)
         selected_scores = _outputs.empty((count,), torch.float32, device)
-        counts = _outputs.empty((videos,), torch.int64, device).zero_()  # most of what may be a video is none
+        counts = _outputs.empty((videos,), torch.int64, device).zero_()  # fewer videos than places, mostly
         current = _outputs.empty((count,), torch.float32, device)
         best = _outputs.empty((count,), torch.int64, device)
         seen = _outputs.empty((count,), torch.int32, device)
@@ -77,12 +85,7 @@ def cuda(given: Operands) -> Outputs:
             current=address(current),
             best=address(best),
             seen=address(seen),
-            method=METHODS.index(given.method),
-            sigma=given.sigma,
-            iou_threshold=given.iou_threshold,
-            min_score=given.min_score,
-            max_segments=given.max_segments,
-            keep_best=given.keep_best,
+            options=options,
             blocks=min(videos, MOST_BLOCKS),
             stream=stream,
         )
@@ -90,7 +93,7 @@ def cuda(given: Operands) -> Outputs:
         module.soft_nms_collect(
             buffers=buffers,
             ends=address(ends),
-            voting_threshold=given.voting_threshold,
+            options=options,
             rows=found.indices.shape[0],
             out_indices=address(found.indices),
             out_segments=address(found.segments),

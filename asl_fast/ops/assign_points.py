@@ -34,7 +34,7 @@ class PointAssignment(NamedTuple):
 
 
 def check_targets(*, segments: Tensor, labels: Tensor, video_offsets: Tensor, num_classes: int) -> None:
-    """Raise ValueError unless the offsets divide the segments into videos and the labels lie in [0, C).
+    """Raise ValueError unless the video offsets divide the segments into videos and the labels lie in [0, C).
 
     It reads values: for CPU tensors only.
 
@@ -47,7 +47,8 @@ def check_targets(*, segments: Tensor, labels: Tensor, video_offsets: Tensor, nu
     bounds = video_offsets.tolist()
     if bounds[0] != 0 or bounds[-1] != segments.shape[0] or any(a > b for a, b in pairwise(bounds)):
         raise ValueError(
-            f"assign_points: offsets must rise from 0 to the number of segments {segments.shape[0]}, got {bounds}"
+            f"assign_points: targets.video_offsets must rise from 0 to the number of segments {segments.shape[0]}, "
+            f"got {bounds}"
         )
     if labels.numel():
         low, high = (int(bound) for bound in torch.aminmax(labels))
@@ -80,7 +81,7 @@ def assign_points(
     center_sampling_radius: float | None = 1.5,
     tie_tolerance: float = 1e-3,
 ) -> PointAssignment:
-    """Assigns every point to the shortest instance that claims it: ActionFormer's rule (Zhang et al., ECCV 2022, 3.3).
+    """Assign every point to the shortest instance that claims it: ActionFormer's rule (Zhang et al., ECCV 2022, 3.3).
 
     An instance claims a point that lies strictly inside of it, less than ``center_sampling_radius`` strides from its
     centre, and whose larger distance to the two boundaries is in the closed regression range of the point's level. All
@@ -90,45 +91,45 @@ def assign_points(
 
     Args:
         points: (P, 4) floating point, all levels concatenated: time, range low, range high (grid), stride.
-        targets: ground truth of B videos; segments in grid units.
+        targets: Ground truth of B videos; segments in grid units.
         num_classes: C.
-        center_sampling_radius: in strides; None lets the whole instance claim.
-        tie_tolerance: in grid units.
+        center_sampling_radius: In strides; None lets the whole instance claim.
+        tie_tolerance: In grid units.
 
     Returns:
         A :class:`PointAssignment`, float32 (float64 if points or segments are). It carries no gradient.
 
     Raises:
-        TypeError: segments or points not floating point, labels or offsets not integer.
-        ValueError: wrong shape, two devices, radius or tolerance out of range; labels or offsets out of range (CPU
-            tensors only).
+        TypeError: Segments or points not floating point, labels or video offsets not integer.
+        ValueError: Wrong shape, two devices, radius or tolerance out of range; labels or video offsets out of range
+            (CPU tensors only).
     """
     op = "assign_points"
-    segments, labels, offsets = targets
+    segments, labels, video_offsets = targets
     _checks.floating(op, points=points, segments=segments)
     if points.dim() != 2 or points.shape[1] != 4:
         raise ValueError(f"{op}: points must be (P, 4) time, low, high, stride; got {tuple(points.shape)}")
     if segments.dim() != 2 or segments.shape[1] != 2:
         raise ValueError(f"{op}: targets.segments must be (G, 2), got {tuple(segments.shape)}")
-    for name, tensor in (("labels", labels), ("offsets", offsets)):
+    for name, tensor in (("labels", labels), ("video_offsets", video_offsets)):
         if tensor.dtype != torch.int64:
             raise TypeError(f"{op}: targets.{name} must be int64, got {tensor.dtype}")
     if labels.shape != segments.shape[:1]:
         raise ValueError(f"{op}: targets.labels must be ({segments.shape[0]},), got {tuple(labels.shape)}")
-    if offsets.dim() != 1 or offsets.shape[0] < 1:
-        raise ValueError(f"{op}: targets.offsets must be (B + 1,), got {tuple(offsets.shape)}")
+    if video_offsets.dim() != 1 or video_offsets.shape[0] < 1:
+        raise ValueError(f"{op}: targets.video_offsets must be (B + 1,), got {tuple(video_offsets.shape)}")
     if num_classes < 1:
         raise ValueError(f"{op}: num_classes must be at least 1, got {num_classes}")
     if center_sampling_radius is not None and not center_sampling_radius > 0:
         raise ValueError(f"{op}: center_sampling_radius must be positive or None, got {center_sampling_radius}")
     if not tie_tolerance >= 0:
         raise ValueError(f"{op}: tie_tolerance must be at least 0, got {tie_tolerance}")
-    _checks.same_device(op, points=points, segments=segments, labels=labels, offsets=offsets)
+    _checks.same_device(op, points=points, segments=segments, labels=labels, video_offsets=video_offsets)
     given = Operands(
         points=points.detach(),
         segments=segments.detach(),
         labels=labels,
-        video_offsets=offsets,
+        video_offsets=video_offsets,
         num_classes=num_classes,
         center_sampling_radius=center_sampling_radius,
         tie_tolerance=tie_tolerance,

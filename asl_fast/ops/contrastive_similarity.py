@@ -18,9 +18,9 @@ _BACKWARD = "contrastive_similarity_loss_backward"
 
 def _check_values(given: Operands) -> None:
     count, classes = given.segments.shape[0], given.mu.shape[0]
-    offsets: list[int] = given.video_offsets.tolist()
-    if offsets[0] != 0 or offsets[-1] != count or offsets != sorted(offsets):
-        raise ValueError(f"{_NAME}: targets.offsets must rise from 0 to {count}, got {offsets}")
+    bounds: list[int] = given.video_offsets.tolist()
+    if bounds[0] != 0 or bounds[-1] != count or bounds != sorted(bounds):
+        raise ValueError(f"{_NAME}: targets.video_offsets must rise from 0 to {count}, got {bounds}")
     if count:
         lowest, highest = map(int, torch.aminmax(given.labels))
         if lowest < 0 or highest >= classes:
@@ -77,7 +77,7 @@ def contrastive_similarity_loss(
     delta: float = 0.2,
     temperature: float = 0.07,
 ) -> Tensor:
-    """InfoNCE between the most sensitive moments of the instances of a batch (Shao et al., ICCV 2023, section 3.3).
+    """Compute InfoNCE between the most sensitive moments of a batch's instances (Shao et al., ICCV 2023, 3.3).
 
     Per instance: f_cls pools the frames within ``delta`` instance lengths of the frame most sensitive for classifying
     with weights p_cls, f_loc those around the frames most sensitive for start and end with weights p_start + p_end,
@@ -89,11 +89,11 @@ def contrastive_similarity_loss(
     Args:
         features: (B, T, D) of the finest level, any floating type; computed in float32 (float64 stays).
         mask: (B, T) bool, True on the leading valid frames of each video.
-        targets: ground truth in frames of ``features``. An instance between two frames uses the nearest one; one that
+        targets: Ground truth in frames of ``features``. An instance between two frames uses the nearest one; one that
             touches no valid frame, or has no length, takes no part.
         mu: (C, 3) centres [cls, start, end], in instance lengths from the instance's centre.
         sigma: (C, 3) widths, positive, in instance lengths.
-        delta: half width of the ranges, in instance lengths, >= 0.
+        delta: Half width of the ranges, in instance lengths, >= 0.
         temperature: > 0.
 
     Returns:
@@ -101,8 +101,8 @@ def contrastive_similarity_loss(
         frames is treated as constant.
 
     Raises:
-        ValueError: shapes that do not belong together, negative ``delta``, ``temperature <= 0``.
-        TypeError: features not floating, mask not bool.
+        ValueError: Shapes that do not belong together, negative ``delta``, ``temperature <= 0``.
+        TypeError: Features not floating, mask not bool.
     """
     given = _operands(None, 1.0, features, mask, targets, mu, sigma, delta, temperature)
     return Outputs(*_op(*given)).loss
@@ -120,11 +120,18 @@ def add_contrastive_similarity_loss(
     delta: float = 0.2,
     temperature: float = 0.07,
 ) -> tuple[Tensor, Tensor]:
-    """``base + weight * loss`` and the loss itself, in the launches of the loss alone; both have gradients.
+    """Return ``base + weight * loss`` and the loss, in the launches of the loss alone; both have gradients.
 
     Args:
-        base: scalar of any floating type, which the sum keeps: what the other losses sum to.
-        weight: of :func:`contrastive_similarity_loss`, whose arguments and errors the others are.
+        base: Scalar of any floating type, which the sum keeps: what the other losses sum to.
+        weight: Factor of the loss.
+        features: As in :func:`contrastive_similarity_loss`, like everything that follows and the errors.
+        mask: (B, T) bool.
+        targets: Ground truth in frames of ``features``.
+        mu: (C, 3) centres.
+        sigma: (C, 3) widths.
+        delta: Half width of the ranges.
+        temperature: Above 0.
     """
     _checks.floating(_NAME, base=base)
     if base.dim() != 0:

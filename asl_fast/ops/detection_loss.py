@@ -11,53 +11,26 @@ from torch import Tensor
 
 from asl_fast.ops import _checks, _dispatch, _library
 from asl_fast.ops.assign_points import check_targets
+from asl_fast.ops.gaussians import RawGaussians
 from asl_fast.ops.ragged import RaggedTargets
 from asl_fast.reference import detection_loss as reference
 from asl_fast.reference import detection_loss_backward as reference_backward
 from asl_fast.reference.detection_loss import Operands, Outputs
 from asl_fast.reference.detection_loss_backward import BackwardOperands, BackwardOutputs
-from asl_fast.reference.gaussians import GaussianForm
 
 BRANCHES = ("cls", "loc")
-
-
-class RawGaussians(NamedTuple):
-    """Unconstrained parameters of the class Gaussians, and how they become mu and sigma.
-
-        mu = mu_init + s atan(raw / s), sigma = sigma_init exp(s atan(raw / s)),  s the scale on the side of raw
-
-    Attributes:
-        mu: (C, 3) raw centres [cls, start, end].
-        sigma: (C, 3) raw widths.
-        mu_init: three centres at raw = 0, in instance lengths.
-        mu_scale: s of mu on both sides.
-        sigma_init: width at raw = 0.
-        sigma_scales: s of sigma where raw < 0 and where raw > 0.
-    """
-
-    mu: Tensor
-    sigma: Tensor
-    mu_init: tuple[float, float, float]
-    mu_scale: float
-    sigma_init: float
-    sigma_scales: tuple[float, float]
-
-    def form(self) -> GaussianForm:
-        """Return the numbers in the order in which the op takes them."""
-        below, above = self.sigma_scales
-        return GaussianForm(*self.mu_init, self.mu_scale, self.sigma_init, below, above)
 
 
 class DetectionLoss(NamedTuple):
     """Results of :func:`detection_loss`; scalars unless a shape is given.
 
     Attributes:
-        total: cls + location weight * loc + sensitivity.
-        cls: focal loss over the normaliser.
+        total: Sum cls + location weight * loc + sensitivity.
+        cls: Focal loss over the normaliser.
         loc: DIoU loss over the normaliser.
-        sensitivity: squared error of the evaluator, mean over positives.
-        num_positives: int64.
-        normalizer: the updated one, in the dtype it was given in.
+        sensitivity: Squared error of the evaluator, mean over positives.
+        num_positives: Number of positives, int64.
+        normalizer: The updated one, in the dtype it was given in.
         mu: (C, 3) centres of the Gaussians, with gradient; empty without them.
         sigma: (C, 3) widths, likewise.
         segments_finest: (G, 2) the targets' segments in strides of the first point, that is in frames of the finest
@@ -85,20 +58,20 @@ def _check_values(given: Operands) -> None:
 
 
 def _constant(given: Operands) -> tuple[str, ...]:
-    """Outputs that carry no gradient."""
+    """Return the outputs that carry no gradient."""
     kept = Outputs._fields[Outputs._fields.index("segments_finest") :]
     tables = () if given.need_gaussians else ("mu", "sigma")
     return ("num_positives", "normalizer", *tables, *kept)
 
 
 def _gradients(given: Operands, found: Outputs, grads: Outputs, needed: Operands) -> dict[str, Tensor]:
-    for asked, computed in (
+    for requested, computed in (
         (needed.logits, given.need_logits),
         (needed.offsets, given.need_offsets),
         (needed.predicted_quality, given.need_predicted_quality),
         (needed.raw_mu or needed.raw_sigma, given.need_gaussians),
     ):
-        if asked:
+        if requested:
             _library.require_unit_gradient("detection_loss", computed)
     operands = BackwardOperands(
         grad_total=grads.total,
@@ -172,7 +145,7 @@ def detection_loss(
     momentum: float = 1.0,
     location_weight: float = 1.0,
 ) -> DetectionLoss:
-    """Assigns points to the ground truth and computes every loss of an anchor-free detector but the contrastive one.
+    """Assign points to the ground truth and compute every loss of an anchor-free detector but the contrastive one.
 
         cls = (sum over positives w(h_cls) Focal + sum over background Focal) / N
         loc = sum over positives w(h_loc) DIoU / N
@@ -188,31 +161,31 @@ def detection_loss(
         offsets: (B, P, 2) >= 0, distances to start and end in strides.
         mask: (B, P) bool, True where valid.
         points: (P, 4) time, range low, range high (grid), stride.
-        targets: ground truth of B videos; segments in grid units.
+        targets: Ground truth of B videos; segments in grid units.
         normalizer: () the previous N; it is not written.
         predicted_quality: (B, P, len(branches)) of the instance-level evaluator, in the order of ``branches``.
-        gaussians: of the class level.
-        class_level: whether p is part of h; without it the Gaussians are only handed on as ``mu`` and ``sigma``.
-        branches: sub-tasks whose positives are weighted by h, of "cls" and "loc"; none is without ``predicted_quality``
+        gaussians: Of the class level.
+        class_level: Whether p is part of h; without it the Gaussians are only handed on as ``mu`` and ``sigma``.
+        branches: Sub-tasks whose positives are weighted by h, of "cls" and "loc"; none is without ``predicted_quality``
             and p.
-        constant_weights: w of positives in (cls, loc) where h is not used.
-        normalize: whether w(h) has mean 1 over the positives of the batch; its divisor carries gradient.
-        center_sampling_radius: in strides; None lets the whole instance claim.
-        tie_tolerance: in grid units.
-        alpha: of the focal loss.
-        gamma: of the focal loss.
-        label_smoothing: of the focal loss.
-        momentum: of N; 1 leaves N as it is.
-        location_weight: factor of ``loc`` in ``total``; <= 0 is cls / max(loc, 0.01), treated as constant.
+        constant_weights: Weights of positives in (cls, loc) where h is not used.
+        normalize: Whether w(h) has mean 1 over the positives of the batch; its divisor carries gradient.
+        center_sampling_radius: In strides; None lets the whole instance claim.
+        tie_tolerance: In grid units.
+        alpha: Of the focal loss.
+        gamma: Of the focal loss.
+        label_smoothing: Of the focal loss.
+        momentum: Of N; 1 leaves N as it is.
+        location_weight: Factor of ``loc`` in ``total``; <= 0 is cls / max(loc, 0.01), treated as constant.
 
     Returns:
         A :class:`DetectionLoss` in float32, float64 if logits are. Gradients reach logits, offsets, predicted quality
         and the raw parameters, once.
 
     Raises:
-        TypeError: a tensor of the wrong kind.
-        ValueError: shapes that do not belong together, two devices, an unknown branch; labels or offsets of targets
-            out of range (CPU tensors only).
+        TypeError: A tensor of the wrong kind.
+        ValueError: Shapes that do not belong together, two devices, an unknown branch; labels or video offsets of
+            targets out of range (CPU tensors only).
     """
     op = "detection_loss"
     segments, labels, video_offsets = targets
@@ -230,7 +203,7 @@ def detection_loss(
         "mask": (mask, (videos, count)),
         "points": (points, (count, 4)),
         "targets.segments": (segments, (labels.shape[0] if labels.dim() else 0, 2)),
-        "targets.offsets": (video_offsets, (videos + 1,)),
+        "targets.video_offsets": (video_offsets, (videos + 1,)),
         "predicted_quality": (predicted_quality, (videos, count, len(branches))),
         "gaussians.mu": (raw_mu, (classes, 3)),
         "gaussians.sigma": (raw_sigma, (classes, 3)),
@@ -241,7 +214,7 @@ def detection_loss(
             raise ValueError(f"{op}: {name} must be {shape} to fit logits and labels, got {tuple(tensor.shape)}")
     if mask.dtype != torch.bool:
         raise TypeError(f"{op}: mask must be bool, got {mask.dtype}")
-    for name, tensor in (("labels", labels), ("offsets", video_offsets)):
+    for name, tensor in (("labels", labels), ("video_offsets", video_offsets)):
         if tensor.dtype != torch.int64:
             raise TypeError(f"{op}: targets.{name} must be int64, got {tensor.dtype}")
     _checks.same_device(op, **floating, mask=mask, labels=labels, video_offsets=video_offsets)

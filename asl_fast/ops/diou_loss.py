@@ -51,7 +51,7 @@ def diou_loss(
     reduction: str = "none",
     eps: float = 1e-8,
 ) -> Tensor:
-    """Distance-IoU loss of segments [t - o0, t + o1] that share the point t: 1 - IoU + (centre distance / hull)².
+    """Compute 1 - IoU + (centre distance / hull)² of segments [t - o0, t + o1] that share the point t.
 
     Zheng et al., AAAI 2020, eq. 7, in one dimension, as ActionFormer's ``ctr_diou_loss_1d``. At exact ties each side
     receives half of the gradient, so a perfect match has gradient 0; two segments of length zero have loss 1 and
@@ -62,14 +62,14 @@ def diou_loss(
         target_offsets: (N, 2) likewise.
         weights: (N,) factor of every row, for example the sensitivity h_loc; None is 1.
         reduction: "none" (N,), "sum" or "mean" (divided by N). An empty input gives 0 with a graph.
-        eps: lower bound of the union, which is the hull here.
+        eps: Lower bound of the union, which is the hull here.
 
     Returns:
         (N,) or (); float32, or float64 if an input is float64. Gradients reach all three tensors, once.
 
     Raises:
-        TypeError: an input is not floating point.
-        ValueError: wrong shape, two devices, unknown reduction; a negative offset (CPU tensors only).
+        TypeError: An input is not floating point.
+        ValueError: Wrong shape, two devices, unknown reduction; a negative offset (CPU tensors only).
     """
     op = "diou_loss"
     _checks.floating(op, pred_offsets=pred_offsets, target_offsets=target_offsets, weights=weights)

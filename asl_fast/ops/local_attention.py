@@ -31,9 +31,9 @@ _op_backward = _library.define(BackwardOperands, "local_attention_backward")
 
 
 def _gradients(given: Operands, found: Outputs, grads: Outputs, needed: Operands) -> dict[str, Tensor]:
-    asked = BackwardOperands(grad=grads.out, out=found.out, lse=found.lse, **given._asdict())
-    of = BackwardOutputs(*_op_backward(*asked))
-    return {"q": of.grad_q, "k": of.grad_k, "v": of.grad_v, "bias": of.grad_bias}
+    operands = BackwardOperands(grad=grads.out, out=found.out, lse=found.lse, **given._asdict())
+    results = BackwardOutputs(*_op_backward(*operands))
+    return {"q": results.grad_q, "k": results.grad_k, "v": results.grad_v, "bias": results.grad_bias}
 
 
 _library.differentiable(
@@ -54,19 +54,21 @@ _dispatch.register("local_attention_backward", "triton", "asl_fast.kernels.local
 def local_attention(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, window: int, bias: Tensor | None = None
 ) -> Tensor:
-    """Softmax attention of every position over the ``window`` positions centred on it.
+    """Attend from every position to the ``window`` positions centred on it, by softmax.
 
     Args:
-        q, k, v: (B, H, T, d), floating point.
+        q: (B, H, T, d) queries, floating point.
+        k: (B, H, T, d) keys.
+        v: (B, H, T, d) values.
         mask: (B, T) bool, True where valid. Invalid keys get no weight.
-        window: odd number of positions.
-        bias: optional (H, window), added to the scores by relative position, oldest key first.
+        window: Odd number of positions.
+        bias: Optional (H, window), added to the scores by relative position, oldest key first.
 
     Returns:
         (B, H, T, d); zero at invalid positions.
 
     Raises:
-        ValueError: for an even window or shapes that do not fit.
+        ValueError: For an even window or shapes that do not fit.
     """
     if window < 1 or window % 2 == 0:
         raise ValueError(f"window must be odd and positive, found {window}")
@@ -83,7 +85,7 @@ def local_attention(
 
 
 def _takes_kernel(q: Tensor) -> bool:
-    """Whether the fused kernel runs; elsewhere it is products of chunks, which PyTorch differentiates."""
+    """Tell whether the fused kernel runs; elsewhere it is products of chunks, which PyTorch differentiates."""
     if torch.compiler.is_compiling():  # the graph is traced for a device, whatever is forced
         return q.is_cuda and _HAS_TRITON and q.dtype in KERNEL_DTYPES and q.shape[-1] <= MAX_KERNEL_DIM
     forced = forced_backend()
@@ -120,7 +122,7 @@ def _chunked(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, radius: int, bias: T
 
 
 def _with_neighbours(x: Tensor, radius: int) -> Tensor:
-    """(..., n, c, d) -> (..., n, c + 2 * radius, d): every chunk with what lies `radius` positions beyond its ends."""
+    """Widen every chunk of (..., n, c, d) to c + 2 * radius positions, with its neighbours on both sides."""
     if radius == 0:
         return x
     edge = torch.zeros_like(x[..., :1, :radius, :])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ground truth of a batch: any number of segments per video, flat with offsets."""
+"""Ground truth of a batch: any number of segments per video, one video after the other."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from torch import Tensor
 
 
 class RaggedTargets(NamedTuple):
-    """Ground truth of B videos, G segments in all; video b owns rows ``offsets[b]:offsets[b + 1]``.
+    """Ground truth of B videos, G segments in all; video b owns rows ``video_offsets[b]:video_offsets[b + 1]``.
 
     Attributes:
         segments: (G, 2) float32, start and end in feature-grid units.
         labels: (G,) int64 in [0, num_classes).
-        offsets: (B + 1,) int64, from 0 to G, non-decreasing.
+        video_offsets: (B + 1,) int64, from 0 to G, non-decreasing.
     """
 
     segments: Tensor
     labels: Tensor
-    offsets: Tensor
+    video_offsets: Tensor
 
     @classmethod
     def from_list(
         cls, videos: Sequence[tuple[Tensor, Tensor]], device: torch.device | str | None = None
     ) -> RaggedTargets:
-        """Joins one (segments (G_b, 2), labels (G_b,)) pair per video; a video without instances has G_b = 0.
+        """Join one (segments (G_b, 2), labels (G_b,)) pair per video; a video without instances has G_b = 0.
 
         Args:
-            videos: one pair per video; segments in grid units, converted to float32 unless float64; labels to int64.
-            device: where the result lies; by default with the first segments.
+            videos: One pair per video; segments in grid units, converted to float32 unless float64; labels to int64.
+            device: Where the result lies; by default with the first segments.
 
         Raises:
-            ValueError: no video at all, segments not (G_b, 2), or labels of another length.
+            ValueError: No video at all, segments not (G_b, 2), or labels of another length.
         """
         if not videos:
             raise ValueError("RaggedTargets.from_list: an empty list has no batch size; give one pair per video")
@@ -58,13 +58,13 @@ class RaggedTargets(NamedTuple):
     @property
     def batch_size(self) -> int:
         """Number of videos B."""
-        return self.offsets.shape[0] - 1
+        return self.video_offsets.shape[0] - 1
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> RaggedTargets:
-        """The same targets on another device."""
+        """Return the same targets on another device."""
         return RaggedTargets(*(tensor.to(device, non_blocking=non_blocking) for tensor in self))
 
     def video_index(self) -> Tensor:
-        """(G,) int64: the video of every segment, without a device synchronisation."""
-        rows = torch.arange(self.segments.shape[0], device=self.offsets.device)
-        return torch.searchsorted(self.offsets[1:].contiguous(), rows, right=True)
+        """Return (G,) int64, the video of every segment, without a device synchronisation."""
+        rows = torch.arange(self.segments.shape[0], device=self.video_offsets.device)
+        return torch.searchsorted(self.video_offsets[1:].contiguous(), rows, right=True)

@@ -14,9 +14,9 @@ _op_backward = _library.define(BackwardOperands, "segment_iou_backward")
 
 
 def _gradients(given: Operands, found: Outputs, grads: Outputs, needed: Operands) -> dict[str, Tensor]:
-    asked = BackwardOperands(grad=grads.iou, **given._asdict())
-    of = BackwardOutputs(*_op_backward(*asked))
-    return {"a": of.grad_a, "b": of.grad_b}
+    operands = BackwardOperands(grad=grads.iou, **given._asdict())
+    results = BackwardOutputs(*_op_backward(*operands))
+    return {"a": results.grad_a, "b": results.grad_b}
 
 
 _library.differentiable(Operands, "segment_iou", _gradients, keep_operands=("a", "b"))
@@ -32,7 +32,7 @@ _dispatch.register("segment_iou_backward", "triton", "asl_fast.kernels.segment_i
 
 
 def segment_iou(a: Tensor, b: Tensor, *, aligned: bool = False) -> Tensor:
-    """Temporal intersection over union, of all pairs or row by row.
+    """Compute the temporal intersection over union, of all pairs or row by row.
 
     A segment of length zero and a reversed one (end < start, which counts as length zero) have IoU 0 with everything.
     NaN gives NaN. Differentiable in both arguments; at exact ties each side receives half of the gradient, and a pair
@@ -41,14 +41,14 @@ def segment_iou(a: Tensor, b: Tensor, *, aligned: bool = False) -> Tensor:
     Args:
         a: (..., N, 2) floating point, start and end, any unit of time.
         b: (..., M, 2), same unit; (..., N, 2) if ``aligned``. Leading dimensions broadcast.
-        aligned: compare row n of ``a`` with row n of ``b`` instead of all pairs.
+        aligned: Compare row n of ``a`` with row n of ``b`` instead of all pairs.
 
     Returns:
         (..., N, M), or (..., N) if ``aligned``, in [0, 1]. float32, or float64 if an input is float64.
 
     Raises:
-        TypeError: an input is not floating point.
-        ValueError: wrong last dimension, leading dimensions that do not broadcast, another N under ``aligned``, two
+        TypeError: An input is not floating point.
+        ValueError: Wrong last dimension, leading dimensions that do not broadcast, another N under ``aligned``, two
             devices.
     """
     _check("segment_iou", a, b, aligned)
@@ -57,7 +57,7 @@ def segment_iou(a: Tensor, b: Tensor, *, aligned: bool = False) -> Tensor:
 
 
 def segment_diou(a: Tensor, b: Tensor, *, aligned: bool = False) -> Tensor:
-    """Temporal distance IoU: IoU minus the squared distance of the centres over the length of the smallest hull.
+    """Compute the temporal distance IoU: IoU minus the squared centre distance over the smallest hull's length.
 
     DIoU = IoU - (rho / c)² (Zheng et al., AAAI 2020, eq. 6, in one dimension), in [-1, 1] and never above the IoU. It
     is 0 where the hull itself has no length. Arguments, result and errors are those of :func:`segment_iou`, but the

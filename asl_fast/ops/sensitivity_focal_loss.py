@@ -29,7 +29,7 @@ def _gradients(given: Operands, found: Outputs, grads: Outputs, needed: Operands
         results["logits"] = found.grad_logits * grads.loss
     if needed.weights:
         _library.require_unit_gradient("sensitivity_focal_loss", given.need_weights)
-        results["weights"] = found.grad_weights * grads.loss  # of every element where nothing was reduced
+        results["weights"] = found.grad_weights * grads.loss  # of every element unless reduced
     return results
 
 
@@ -56,7 +56,7 @@ def sensitivity_focal_loss(
     label_smoothing: float = 0.0,
     reduction: str = "none",
 ) -> Tensor:
-    """Sigmoid focal loss, weighted per point by action sensitivity: weight * alpha_t (1 - p_t)^gamma CE(p, t).
+    """Compute the sigmoid focal loss, weighted by sensitivity: weight * alpha_t (1 - p_t)^gamma CE(p, t).
 
     Lin et al., ICCV 2017, eq. 5, weighted as in Shao et al., ICCV 2023 (L_cls). The weights multiply every entry as
     given: a caller who wants h_cls on positives and 1 on background passes exactly that. The gradient is finite
@@ -68,9 +68,9 @@ def sensitivity_focal_loss(
             several classes needs the dense form. No gradient flows to them.
         weights: (...,) or (..., C) floating point; None is 1.
         mask: (...,) bool, False excludes the point from loss, gradient and mean.
-        alpha: weight of positives, 1 - alpha of negatives; negative switches this weighting off.
-        gamma: focusing exponent, at least 0.
-        label_smoothing: s in t (1 - s) + s / (C + 1), ActionFormer's form.
+        alpha: Weight of positives, 1 - alpha of negatives; negative switches this weighting off.
+        gamma: Focusing exponent, at least 0.
+        label_smoothing: The s of t (1 - s) + s / (C + 1), ActionFormer's form.
         reduction: "none" (..., C), "sum", or "mean" over the elements that the mask keeps. Without any
             element 0, with a graph.
 
@@ -78,8 +78,8 @@ def sensitivity_focal_loss(
         (..., C) or (); float32, or float64 if logits or weights are float64. Gradients reach logits and weights, once.
 
     Raises:
-        TypeError: a tensor of the wrong kind.
-        ValueError: wrong shape, two devices, gamma or label_smoothing out of range, unknown reduction; a class id out
+        TypeError: A tensor of the wrong kind.
+        ValueError: Wrong shape, two devices, gamma or label_smoothing out of range, unknown reduction; a class id out
             of range (CPU tensors only; on a GPU it counts as background).
     """
     op = "sensitivity_focal_loss"

@@ -20,7 +20,7 @@ class SoftNMSResult(NamedTuple):
     """M detections that remain, by video and then by falling score; at equal scores the lower index comes first.
 
     Attributes:
-        segments: (M, 2) start and end in the unit of the input, moved by voting if asked for.
+        segments: (M, 2) start and end in the unit of the input, moved if there is voting.
         scores: (M,) decayed.
         labels: (M,) or None where none were given.
         indices: (M,) int64 rows of the input.
@@ -69,7 +69,7 @@ def soft_nms(
     video_index: Tensor | None = None,
     keep_best: bool = True,
 ) -> SoftNMSResult:
-    """Temporal soft-NMS: keeps the best segment, lowers the scores of those that overlap it, and so on.
+    """Keep the best segment, lower the scores of those that overlap it, and so on: temporal soft-NMS.
 
     Same segments, order and scores as the sequential algorithm (Bodla et al., ICCV 2017, as in ActionFormer, Zhang et
     al., ECCV 2022, whose IoU adds 1e-6 to both lengths). With ``labels`` each class of a video is treated on its own,
@@ -82,19 +82,19 @@ def soft_nms(
         segments: (N, 2) start and end, any unit, floating point.
         scores: (N,) floating point.
         labels: (N,) integer class ids, any values; None: class-agnostic.
-        method: what an overlap does to a score s. "gaussian": s * exp(-IoU^2 / sigma). From ``iou_threshold`` on,
+        method: What an overlap does to a score s. "gaussian": s * exp(-IoU^2 / sigma). From ``iou_threshold`` on,
             "linear": s * (1 - IoU); "hard": suppressed, which is plain NMS.
-        sigma: of "gaussian", > 0; larger suppresses less.
-        iou_threshold: of "linear" and "hard", in (0, 1].
+        sigma: Of "gaussian", > 0; larger suppresses less.
+        iou_threshold: Of "linear" and "hard", in (0, 1].
         min_score: >= 0; candidates whose score is or falls below it are dropped.
-        max_segments: kept per video; None or <= 0: no limit. (A limit per class of the same size, as ActionFormer has
+        max_segments: Kept per video; None or <= 0: no limit. (A limit per class of the same size, as ActionFormer has
             before its limit per video, changes nothing.)
-        voting_threshold: in (0, 1], None or 0: off. Moves each kept segment to the mean of all input segments of its
+        voting_threshold: In (0, 1], None or 0: off. Moves each kept segment to the mean of all input segments of its
             video (with ``labels``: and of its class) with at least this IoU, suppressed ones included, weighted by
             original score * IoU. ActionFormer votes only class-agnostically and ignores its setting otherwise; for
             that, leave ``labels`` out here and take ``labels[result.indices]``. A segment without length stays.
         video_index: (N,) integer, which video each candidate is of, in any order; None: one video.
-        keep_best: return the best of each group even below ``min_score``, as ActionFormer's soft-NMS does (its hard
+        keep_best: Return the best of each group even below ``min_score``, as ActionFormer's soft-NMS does (its hard
             NMS, like False, does not).
 
     Returns:
@@ -102,8 +102,8 @@ def soft_nms(
         ``torch.ops.asl_fast.soft_nms`` behind it returns the padded result and a count without.
 
     Raises:
-        TypeError: segments or scores not floating point, labels or video_index not integer.
-        ValueError: wrong shape, two devices, an option out of range; NaN or infinity (CPU tensors only: on a GPU a NaN
+        TypeError: Segments or scores not floating point, labels or video_index not integer.
+        ValueError: Wrong shape, two devices, an option out of range; NaN or infinity (CPU tensors only: on a GPU a NaN
             score is never kept and a NaN segment overlaps nothing).
     """
     _check(segments, scores, labels, video_index)

@@ -19,5 +19,5 @@ def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Ten
 
 
 def empty_unless(needed: bool, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return an uninitialised tensor, or one of shape (0,) where nobody needs it."""
+    """Return an uninitialised tensor, or one of shape (0,) where it is not needed."""
     return empty(shape if needed else (0,), dtype, device)

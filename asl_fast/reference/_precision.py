@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def compute_dtype(*tensors: Tensor | None) -> torch.dtype:
-    """float64 if any tensor is, else float32: half precision is computed, summed and returned in float32."""
+    """Return float64 if any tensor is, else float32: half precision is computed, summed and returned in float32."""
     for tensor in tensors:
         if tensor is not None and tensor.dtype == torch.float64:
             return torch.float64
@@ -16,5 +16,5 @@ def compute_dtype(*tensors: Tensor | None) -> torch.dtype:
 
 
 def unit_gradient_dtype(tensor: Tensor) -> torch.dtype:
-    """dtype in which a gradient waits for its factor: float32 for float16, whose range the factor may need."""
+    """Return the dtype in which a gradient waits for its factor: float32 for float16, whose range it may leave."""
     return torch.float32 if tensor.dtype == torch.float16 else tensor.dtype

@@ -75,7 +75,7 @@ class Operands(NamedTuple):
 
 
 def assign_points(given: Operands) -> Outputs:
-    """Each point meets every segment of the whole batch once; minima are then taken per video."""
+    """Compare each point with every segment of the batch once, then take minima per video."""
     found = given.outputs()
     dtype = found.distance.dtype
     points, segments = given.points.to(dtype), given.segments.to(dtype)
@@ -92,14 +92,14 @@ def assign_points(given: Operands) -> Outputs:
             shape = (lengths.shape[0], num_videos)
             by_video = video.expand_as(lengths)
             shortest = lengths.new_full(shape, torch.inf).scatter_reduce_(1, by_video, lengths, "amin")
-            of_mine = shortest.gather(1, by_video)
+            of_own_video = shortest.gather(1, by_video)
             claimed = lengths < torch.inf
-            tied = claimed & (lengths <= of_mine + given.tie_tolerance)
+            tied = claimed & (lengths <= of_own_video + given.tie_tolerance)
             class_targets[block].scatter_reduce_(
                 1, (video * num_classes + given.labels).expand_as(lengths), tied.to(dtype), "amax"
             )
             # The first of the shortest, in annotation order.
-            candidate = torch.where(claimed & (lengths == of_mine), index, segments.shape[0])
+            candidate = torch.where(claimed & (lengths == of_own_video), index, segments.shape[0])
             chosen = torch.full(shape, segments.shape[0], device=points.device).scatter_reduce_(
                 1, by_video, candidate, "amin"
             )
@@ -112,7 +112,7 @@ def assign_points(given: Operands) -> Outputs:
 
 
 def _claimed_lengths(points: Tensor, segments: Tensor, radius: float | None) -> Tensor:
-    """(P, G) length of the segment where it claims the point, infinity elsewhere."""
+    """Return (P, G), the length of the segment where it claims the point, infinity elsewhere."""
     time, low, high, stride = points.unsqueeze(-1).unbind(1)
     start, end = segments.unbind(-1)
     left, right = time - start, end - time

@@ -11,8 +11,14 @@ import torch
 from torch import Tensor
 
 from asl_fast.reference import _outputs
-from asl_fast.reference._contrastive_frames import Pooling, frame_ranges, pooling, spread
-from asl_fast.reference._info_nce import info_nce, log_sums, similarities, unit_vectors, vector_labels
+from asl_fast.reference._contrastive_similarity_frames import Pooling, frame_ranges, pooling, spread
+from asl_fast.reference._contrastive_similarity_info_nce import (
+    info_nce,
+    log_sums,
+    similarities,
+    unit_vectors,
+    vector_labels,
+)
 from asl_fast.reference._precision import compute_dtype
 
 # Elements of one (instances x frames) or (anchors x keys) block.
@@ -142,7 +148,7 @@ class BackwardOperands(NamedTuple):
     Attributes:
         grad_total: () or None: nothing arrives there.
         grad_loss: () or None; not both are None.
-        need_features: Whether anyone asks for the gradient of the features.
+        need_features: Whether the gradient of the features is needed.
         need_gaussians: Likewise of mu or sigma.
     """
 
@@ -200,7 +206,7 @@ def plain_loss(given: Operands) -> Tensor:
 
 
 def contrastive_similarity_loss(given: Operands) -> Outputs:
-    """The loss in blocks of instances and of anchors, so that memory is linear in their number."""
+    """Compute the loss in blocks of instances and of anchors, so that memory is linear in their number."""
     found = given.outputs()
     count, dtype = given.segments.shape[0], found.loss.dtype
     found.loss.zero_()
@@ -242,7 +248,7 @@ def contrastive_similarity_loss(given: Operands) -> Outputs:
 
 
 def contrastive_similarity_loss_backward(given: BackwardOperands) -> BackwardOutputs:
-    """Gradients of features, mu and sigma from what the forward pass saved, in the same blocks.
+    """Compute gradients of features, mu and sigma from what the forward pass saved, in the same blocks.
 
     The similarity is symmetric, so what a vector receives as an anchor and as a key comes from one row of it.
     """

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from asl_fast.reference import _outputs, assign_points, diou_loss, sensitivity_focal_loss
+from asl_fast.reference._detection_loss_rows import Rows
 from asl_fast.reference._precision import compute_dtype, unit_gradient_dtype
-from asl_fast.reference._rows import Rows
-from asl_fast.reference.gaussians import gaussian, gaussian_tables
+from asl_fast.reference.detection_loss_gaussians import gaussian, gaussian_tables
+from asl_fast.reference.quality import class_probability, offset_iou
 
-LEAST_LOCATION_LOSS = 0.01  # in the automatic location weight
-LEAST_UNION = 1e-8  # of the DIoU loss, in strides
+LEAST_LOCATION_LOSS = 0.01  # lower bound in the automatic location weight
+LEAST_UNION = 1e-8  # lower bound of the union in the DIoU loss, in strides
 
 
 class Factors(NamedTuple):
@@ -49,7 +50,7 @@ class OfPoints(NamedTuple):
     Attributes:
         focal: Focal loss, summed over classes.
         diou: DIoU loss.
-        distance: d(x), signed distance to the instance's centre in lengths of the instance.
+        distance: Signed distance d(x) to the instance's centre in lengths of the instance.
     """
 
     focal: Tensor
@@ -58,14 +59,14 @@ class OfPoints(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """The losses, what other losses take of the Gaussians, and what the backward pass needs; scalars unless said.
+    """The losses, the Gaussians for other losses, and what the backward pass needs; scalars unless a shape is given.
 
     Attributes:
-        total: cls + location weight * loc + sensitivity.
+        total: Sum cls + location weight * loc + sensitivity.
         cls: Classification loss.
         loc: Localisation loss.
         sensitivity: Loss of the instance-level evaluator.
-        num_positives: int64.
+        num_positives: Number of positives, int64.
         normalizer: The updated one, in the dtype it was given in.
         mu: (C, 3) centres of the Gaussians; (0,) without them.
         sigma: (C, 3) widths, likewise.
@@ -99,15 +100,15 @@ class Operands(NamedTuple):
     """What the op takes; :func:`asl_fast.ops.detection_loss` explains the tensors and numbers.
 
     Attributes:
-        predicted_quality: (B, P, 1 or 2) what the instance-level evaluator says, or None.
+        predicted_quality: (B, P, 1 or 2) predictions of the instance-level evaluator, or None.
         raw_mu: (C, 3) unbounded parameter of the Gaussians' centres, or None; likewise raw_sigma of their widths.
-        gaussian_form: The numbers of :class:`asl_fast.reference.gaussians.GaussianForm`; empty without Gaussians.
+        gaussian_form: The numbers of a :class:`~asl_fast.reference.detection_loss_gaussians.GaussianForm`, or empty.
         class_level: Whether the Gaussians are part of h.
         cls_sensitive: Whether positives are weighted by h in the classification loss; likewise loc.
         cls_column: Column of ``predicted_quality`` for the classification, -1 for none; likewise loc.
         cls_constant: Weight of positives in the classification loss where it is not sensitive; likewise loc.
         normalize: Whether h is scaled to mean 1 over the positives.
-        need_logits: Whether anyone asks for the gradient of the logits; likewise the others.
+        need_logits: Whether the gradient of the logits is needed; likewise the others.
     """
 
     logits: Tensor
@@ -199,7 +200,7 @@ REFERENCE = Parts(assign_points.assign_points, sensitivity_focal_loss.sensitivit
 
 
 def detection_loss(given: Operands) -> Outputs:
-    """All of it in plain PyTorch, with static shapes."""
+    """Compute all of it in plain PyTorch, with static shapes."""
     return compose(REFERENCE, given)
 
 
@@ -213,7 +214,7 @@ def compose(parts: Parts, given: Operands) -> Outputs:
     rows = parts.rows(positive)
     with_background = torch.cat([labels, labels.new_zeros(1)])
     label = with_background.index_select(0, rows.keep(rows.take(assigned.instance), labels.shape[0]))
-    # Background rows get offsets (1, 1) and weight 0: what the head says there costs nothing and has no gradient.
+    # Background rows get offsets (1, 1) and weight 0, so that predictions there cost nothing and get no gradient.
     target = rows.keep(rows.take(assigned.offsets), 1).to(dtype)
     pred = rows.keep(rows.take(given.offsets), 1).to(dtype)
     distance = rows.keep(rows.take(assigned.distance)).to(dtype)
@@ -224,7 +225,7 @@ def compose(parts: Parts, given: Operands) -> Outputs:
         mu, sigma = gaussian_tables(given.raw_mu, given.raw_sigma, given.gaussian_form, dtype)
         segments_finest = given.segments / given.points[0, 3]
         if given.class_level:
-            p = gaussian(distance, mu.index_select(0, label), sigma.index_select(0, label))
+            p = gaussian(distance.unsqueeze(-1), mu.index_select(0, label), sigma.index_select(0, label))
             p_cls, p_start, p_end = p.unbind(-1)
             p_loc = p_start + p_end
     predicted_quality = None if quality is None else rows.take(quality).to(dtype)
@@ -235,7 +236,7 @@ def compose(parts: Parts, given: Operands) -> Outputs:
     h_cls = rows.keep(_sum(p_cls, q_cls) if given.cls_sensitive else torch.full_like(distance, given.cls_constant))
     h_loc = rows.keep(_sum(p_loc, q_loc) if given.loc_sensitive else torch.full_like(distance, given.loc_constant))
 
-    # The loss of each row is wanted where it does not only enter the sum.
+    # The loss of each row is needed by the mean over h and by the Gaussians, not by the sum.
     cls_by_mean, loc_by_mean = given.normalize and given.cls_sensitive, given.normalize and given.loc_sensitive
     cls_apart, loc_apart = cls_by_mean or given.need_gaussians, loc_by_mean or given.need_gaussians
     weighs = cls_apart or given.cls_sensitive or given.cls_constant != 1
@@ -274,9 +275,9 @@ def compose(parts: Parts, given: Operands) -> Outputs:
     if predicted_quality is not None:
         target_quality = torch.empty_like(predicted_quality)
         if given.cls_column >= 0:
-            target_quality[:, given.cls_column] = _class_probability(rows.take(logits), label).to(dtype)
+            target_quality[:, given.cls_column] = class_probability(rows.take(logits), label).to(dtype)
         if given.loc_column >= 0:
-            target_quality[:, given.loc_column] = _overlap(pred, target)
+            target_quality[:, given.loc_column] = offset_iou(pred, target)
         difference = rows.keep(predicted_quality - target_quality)
         error = difference.square().sum()
         if given.need_predicted_quality:
@@ -287,7 +288,7 @@ def compose(parts: Parts, given: Operands) -> Outputs:
     share = updated.to(dtype).reciprocal()
     scale_cls, scale_loc, mean_cls, mean_loc = share, share, torch.zeros_like(share), torch.zeros_like(share)
     if cls_by_mean:
-        # The sum that the kernel returned is of h as it is.
+        # The kernel has weighted with h before its scaling.
         of_positives = (h_cls * rows.take(focal_of_points)).sum()
         divisor = h_cls.sum().clamp(min=torch.finfo(dtype).tiny)
         scale_cls, mean_cls = count / divisor * share, of_positives / divisor
@@ -338,18 +339,6 @@ def compose(parts: Parts, given: Operands) -> Outputs:
 
 
 def _sum(p: Tensor | None, q: Tensor | None) -> Tensor:
-    """h before normalisation, (N,), of a branch that has at least one of the two."""
+    """Return h before normalisation, (N,), of a branch that has at least one of the two."""
     assert p is not None or q is not None, "a sensitive branch has a Gaussian or an evaluator"
     return q if p is None else p if q is None else p + q  # type: ignore[return-value]
-
-
-def _class_probability(logits: Tensor, label: Tensor) -> Tensor:
-    """What the evaluator is to say of the classification, (N,): sigmoid of the logit of the class."""
-    return torch.sigmoid(logits.gather(-1, label.unsqueeze(-1)).squeeze(-1).to(compute_dtype(logits)))
-
-
-def _overlap(pred: Tensor, target: Tensor) -> Tensor:
-    """What the evaluator is to say of the localisation, (N,): temporal IoU of offsets (N, 2)."""
-    intersection = torch.minimum(pred, target).sum(-1).clamp(min=0)
-    union = torch.maximum(pred, target).sum(-1)
-    return intersection / union.clamp(min=torch.finfo(union.dtype).eps)

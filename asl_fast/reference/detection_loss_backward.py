@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from asl_fast.reference import _outputs
-from asl_fast.reference._rows import Rows
+from asl_fast.reference._detection_loss_rows import Rows
 from asl_fast.reference.detection_loss import Factors, OfPoints
-from asl_fast.reference.gaussians import gaussian, gaussian_slopes, gaussian_tables
+from asl_fast.reference.detection_loss_gaussians import gaussian, gaussian_slopes, gaussian_tables
 
 
 class BackwardOutputs(NamedTuple):
@@ -69,7 +69,7 @@ class BackwardOperands(NamedTuple):
 
 
 def detection_loss_backward(given: BackwardOperands) -> BackwardOutputs:
-    """With static shapes."""
+    """Compute all gradients with static shapes."""
     return compose_backward(Rows, given)
 
 
@@ -106,7 +106,7 @@ def compose_backward(make_rows: Callable[[Tensor], Rows], given: BackwardOperand
 def _to_raw(
     given: BackwardOperands, factors: Factors, rows: Rows, positive_cls: Tensor, positive_loc: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of the raw parameters, (C, 3) each, from h and from those who take mu and sigma."""
+    """Return the gradients of the raw parameters, (C, 3) each, from h and from those who take mu and sigma."""
     assert given.raw_mu is not None and given.raw_sigma is not None
     mu, sigma = gaussian_tables(given.raw_mu, given.raw_sigma, given.gaussian_form, given.factors.dtype)
     by_mu, by_sigma = torch.zeros_like(mu), torch.zeros_like(sigma)
@@ -118,9 +118,10 @@ def _to_raw(
         to_h_cls = to_h_cls if given.cls_learns else torch.zeros_like(to_h_cls)
         to_h_loc = to_h_loc if given.loc_learns else torch.zeros_like(to_h_loc)
         centre, width = mu.index_select(0, index), sigma.index_select(0, index)
-        p = gaussian(losses.distance, centre, width)
+        distance = losses.distance.unsqueeze(-1)
+        p = gaussian(distance, centre, width)
         to_p = rows.keep(torch.stack([to_h_cls, to_h_loc, to_h_loc], -1) * p)
-        apart = (losses.distance.unsqueeze(-1) - centre) / width
+        apart = (distance - centre) / width
         to_centre = to_p * apart / width
         by_mu.index_add_(0, index, to_centre)
         by_sigma.index_add_(0, index, to_centre * apart)

@@ -13,7 +13,7 @@ from asl_fast.reference._precision import compute_dtype, unit_gradient_dtype
 
 
 def diou(pred: Tensor, target: Tensor, eps: float) -> Tensor:
-    """1 - |p n t| / |p u t| + (centre distance / |p u t|)² per row, for segments [-o0, o1] around a common point.
+    """Return 1 - |p n t| / |p u t| + (centre distance / |p u t|)² per row, of segments [-o0, o1] around one point.
 
     The common point makes the union the smallest hull as well. Differentiable as written, except that two zero-length
     segments give a slope of 1 / eps.
@@ -21,7 +21,7 @@ def diou(pred: Tensor, target: Tensor, eps: float) -> Tensor:
     Args:
         pred: (N, 2) non-negative distances to start and end.
         target: (N, 2) likewise.
-        eps: lower bound of the union.
+        eps: Lower bound of the union.
     """
     intersection = torch.minimum(pred, target).sum(-1)
     union = torch.maximum(pred, target).sum(-1).clamp(min=eps)
@@ -53,7 +53,7 @@ class Operands(NamedTuple):
         pred: (N, 2) offsets.
         target: (N, 2) offsets.
         weights: (N,) or None: 1.
-        need_pred: Whether anyone asks for the derivative by pred; likewise the others.
+        need_pred: Whether the derivative by pred is needed; likewise the others.
     """
 
     pred: Tensor
@@ -80,7 +80,7 @@ class Operands(NamedTuple):
 
 
 def diou_loss(given: Operands) -> Outputs:
-    """Weighted, reduced loss and its derivatives."""
+    """Compute the weighted, reduced loss and its derivatives."""
     found = given.outputs()
     dtype = found.loss.dtype
     p, t = given.pred.to(dtype).contiguous(), given.target.to(dtype).contiguous()
@@ -100,7 +100,7 @@ def diou_loss(given: Operands) -> Outputs:
 
 
 def _one_side(mine: Tensor, other: Tensor, eps: float) -> Tensor:
-    """d diou / d mine, (N, 2); half to each side at a tie, and 0 for two segments of length zero."""
+    """Return d diou / d mine, (N, 2); half to each side at a tie, and 0 for two segments of length zero."""
     intersection = torch.minimum(mine, other).sum(-1, keepdim=True)
     raw = torch.maximum(mine, other).sum(-1, keepdim=True)
     union = raw.clamp(min=eps)

@@ -98,7 +98,7 @@ class BackwardOperands(NamedTuple):
 
 
 def unfolded_attention(given: Operands) -> Tensor:
-    """Softmax attention of every position over the ``window`` around it, as the formula says; differentiable.
+    """Attend from every position over the ``window`` around it, as the formula says; differentiable.
 
     See :mod:`asl_fast.ops.local_attention`.
     """
@@ -115,7 +115,7 @@ def unfolded_attention(given: Operands) -> Tensor:
 
 
 def local_attention(given: Operands) -> Outputs:
-    """Position by position of the window, without unfolded keys and values, which are ``window`` times as large."""
+    """Walk over the window, without unfolded keys and values, which are ``window`` times as large."""
     scores, mask, length = _scores(given), given.mask[:, None], given.q.shape[2]
     weights = scores.softmax(-1)
     values = _neighbours(given.v, given.window // 2)
@@ -125,7 +125,7 @@ def local_attention(given: Operands) -> Outputs:
 
 
 def local_attention_backward(given: BackwardOperands) -> BackwardOutputs:
-    """Gradients: dS = P (dP - sum P dP), summed over queries for the keys."""
+    """Compute the gradients: dS = P (dP - sum P dP), summed over queries for the keys."""
     q, bias, window, radius = given.q, given.bias, given.window, given.window // 2
     length, scale = q.shape[2], q.shape[-1] ** -0.5
     weights = _scores(given.forward).softmax(-1)  # (B, H, T, w)
@@ -148,12 +148,12 @@ def local_attention_backward(given: BackwardOperands) -> BackwardOutputs:
 
 
 def _neighbours(x: Tensor, radius: int) -> Tensor:
-    """(B, H, T + 2 radius, d): zeros beyond both ends."""
+    """Pad x to (B, H, T + 2 radius, d) with zeros beyond both ends."""
     return F.pad(x, (0, 0, radius, radius))
 
 
 def _scores(given: Operands) -> Tensor:
-    """(B, H, T, w) float32 or wider; very negative where the key is invalid, so that softmax stays finite."""
+    """Return (B, H, T, w) float32 or wider; very negative where the key is invalid, so that softmax stays finite."""
     wide = torch.promote_types(given.q.dtype, torch.float32)
     window, radius, length = given.window, given.window // 2, given.q.shape[2]
     keys = _neighbours(given.k.to(wide), radius)

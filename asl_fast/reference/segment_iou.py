@@ -114,7 +114,7 @@ class BackwardOperands(NamedTuple):
 
 
 def segment_iou(given: Operands) -> Outputs:
-    """IoU = |a n b| / |a u b|; with ``distance``, DIoU = IoU - (centre distance / length of the hull)².
+    """Compute IoU = |a n b| / |a u b|; with ``distance``, DIoU = IoU - (centre distance / length of the hull)².
 
     A reversed segment has length 0 and no intersection with anything. IoU is 0 where the union is empty, and so is DIoU
     where the hull is. NaN gives NaN. Differentiable as written, except at ties and where segments only touch.
@@ -134,7 +134,7 @@ def segment_iou(given: Operands) -> Outputs:
 
 
 def segment_iou_backward(given: BackwardOperands) -> BackwardOutputs:
-    """Gradients of ``sum(grad * iou)``.
+    """Compute the gradients of ``sum(grad * iou)``.
 
     At a tie each side gets half. Where a segment has no length or the two do not overlap, the IoU part is 0.
     """
@@ -148,7 +148,7 @@ def segment_iou_backward(given: BackwardOperands) -> BackwardOutputs:
 
 
 def _one_side(grad: Tensor, a: Tensor, b: Tensor, distance: bool) -> Tensor:
-    """Gradient with respect to ``a`` (..., 2) for broadcast pairs."""
+    """Return the gradient with respect to ``a`` (..., 2) for broadcast pairs."""
     (start_a, end_a), (start_b, end_b) = a.unbind(-1), b.unbind(-1)
     raw = torch.minimum(end_a, end_b) - torch.maximum(start_a, start_b)
     intersection = raw.clamp(min=0)
@@ -177,11 +177,11 @@ def _one_side(grad: Tensor, a: Tensor, b: Tensor, distance: bool) -> Tensor:
 
 
 def _share(larger: Tensor, smaller: Tensor) -> Tensor:
-    """d max(larger, smaller) / d larger: 1, 0, or a half at a tie."""
+    """Return d max(larger, smaller) / d larger: 1, 0, or a half at a tie."""
     return torch.where(larger == smaller, 0.5, (larger > smaller).to(larger.dtype))
 
 
 def _pair(given: Operands) -> tuple[Tensor, Tensor]:
-    """Both sides in the dtype of the computation, ready to broadcast against each other."""
+    """Return both sides in the dtype of the computation, ready to broadcast against each other."""
     a, b = given.a.to(given.dtype).contiguous(), given.b.to(given.dtype).contiguous()
     return (a, b) if given.aligned else (a.unsqueeze(-2), b.unsqueeze(-3))

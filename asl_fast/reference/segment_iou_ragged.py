@@ -110,7 +110,7 @@ class BackwardOperands(NamedTuple):
 
 
 def segment_iou_ragged(given: Operands) -> Outputs:
-    """IoU or DIoU; every pair names its two rows, which are compared row by row."""
+    """Compute IoU or DIoU; every pair names its two rows, which are compared row by row."""
     pair_offsets = _pair_offsets(given)
     if given.a.shape[0] == 0 or given.b.shape[0] == 0 or given.videos == 0:
         return Outputs(values=given.a.new_zeros(given.max_pairs, dtype=given.dtype), pair_offsets=pair_offsets)
@@ -122,7 +122,7 @@ def segment_iou_ragged(given: Operands) -> Outputs:
 
 
 def segment_iou_ragged_backward(given: BackwardOperands) -> BackwardOutputs:
-    """Gradients of ``sum(grad * values)``."""
+    """Compute the gradients of ``sum(grad * values)``."""
     a, b, dtype = given.a, given.b, given.forward.dtype
     grad_a, grad_b = a.new_zeros(a.shape, dtype=dtype), b.new_zeros(b.shape, dtype=dtype)
     if a.shape[0] > 0 and b.shape[0] > 0 and given.forward.videos > 0:
@@ -151,7 +151,7 @@ class _Pairs(NamedTuple):
 
 
 def _rows(video_offsets: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """First row and number of rows of every video, within ``count`` whatever the offsets are."""
+    """Return first row and number of rows of every video, within ``count`` whatever the offsets are."""
     first = video_offsets[:-1].clamp(0, count)
     return first, torch.maximum(video_offsets[1:].clamp(0, count), first) - first
 

@@ -14,7 +14,7 @@ from asl_fast.reference._precision import compute_dtype, unit_gradient_dtype
 
 
 def dense_targets(logits: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
-    """Targets in [0, 1], shape and dtype of ``logits``: one-hot from class ids, then smoothed in ActionFormer's way."""
+    """Return targets in [0, 1] like ``logits``: one-hot from class ids, then smoothed in ActionFormer's way."""
     if targets.is_floating_point():
         dense = targets.to(logits.dtype)
     else:
@@ -24,7 +24,7 @@ def dense_targets(logits: Tensor, targets: Tensor, label_smoothing: float) -> Te
 
 
 def focal(logits: Tensor, targets: Tensor, alpha: float, gamma: float) -> Tensor:
-    """alpha_t (1 - p_t)^gamma CE(p, t) elementwise (Lin et al., ICCV 2017, eq. 5); no alpha_t where alpha < 0.
+    """Return alpha_t (1 - p_t)^gamma CE(p, t) elementwise (Lin et al., ICCV 2017, eq. 5); no alpha_t if alpha < 0.
 
     1 - p_t is built from sigmoid(x) and sigmoid(-x), not by a subtraction from 1, so it keeps its digits at |x| = 100.
     """
@@ -40,7 +40,7 @@ class Outputs(NamedTuple):
     Attributes:
         loss: () or (..., C), float32, or float64 if logits or weights are.
         grad_logits: (..., C) d loss / d logits.
-        grad_weights: d loss / d weights in their shape; with reduction "none" of every element, (..., C).
+        grad_weights: Derivative d loss / d weights in their shape; with reduction "none" of every element, (..., C).
     """
 
     loss: Tensor
@@ -56,7 +56,7 @@ class Operands(NamedTuple):
         targets: (..., C) floating point, or (...,) integer class ids.
         weights: (...,), (..., C) or None: 1.
         mask: (...,) bool or None: everything counts.
-        need_logits: Whether anyone asks for the derivative by logits; likewise the weights.
+        need_logits: Whether the derivative by logits is needed; likewise the weights.
     """
 
     logits: Tensor
@@ -105,7 +105,7 @@ class Operands(NamedTuple):
 
 
 def sensitivity_focal_loss(given: Operands) -> Outputs:
-    """Weighted, masked, reduced loss and its derivatives."""
+    """Compute the weighted, masked, reduced loss and its derivatives."""
     found = given.outputs()
     dtype = found.loss.dtype
     keep = None if given.mask is None else given.mask.unsqueeze(-1)
@@ -133,7 +133,7 @@ def sensitivity_focal_loss(given: Operands) -> Outputs:
 
 
 def _slope(x: Tensor, t: Tensor, alpha: float, gamma: float) -> Tensor:
-    """d focal / d x. Finite for every gamma >= 0: p (1 - p) / (1 - p_t) is formed first and lies in [0, 1]."""
+    """Return d focal / d x, finite for every gamma >= 0: p (1 - p) / (1 - p_t), formed first, lies in [0, 1]."""
     p, q = torch.sigmoid(x), torch.sigmoid(-x)
     miss = p * (1 - t) + q * t
     cross_entropy = -t * F.logsigmoid(x) - (1 - t) * F.logsigmoid(-x)
@@ -143,7 +143,7 @@ def _slope(x: Tensor, t: Tensor, alpha: float, gamma: float) -> Tensor:
 
 
 def _reduction_factor(elements: Tensor, mask: Tensor | None, reduction: str) -> Tensor | float:
-    """1, or one over the number of elements that count."""
+    """Return 1, or one over the number of elements that count."""
     if reduction != "mean":
         return 1.0
     if mask is None:

@@ -16,7 +16,7 @@ from asl_fast.reference import _outputs
 Method = Literal["hard", "linear", "gaussian"]
 METHODS: tuple[Method, ...] = ("hard", "linear", "gaussian")  # position = the number in compiled code
 
-AREA_MARGIN = 1e-6  # ActionFormer's: two identical segments stay just below IoU 1
+AREA_MARGIN = 1e-6  # as in ActionFormer: two identical segments stay just below IoU 1
 
 
 class Outputs(NamedTuple):
@@ -24,7 +24,7 @@ class Outputs(NamedTuple):
 
     Attributes:
         indices: (R,) int64 rows of the input, -1 in the padding; equal scores by row.
-        segments: (R, 2) float32, moved by voting if asked for; 0 in the padding.
+        segments: (R, 2) float32, moved if there is voting; 0 in the padding.
         scores: (R,) float32, decayed; 0 in the padding.
         num_kept: () int64, how many are kept.
     """
@@ -79,7 +79,7 @@ class Operands(NamedTuple):
 
 
 def soft_nms(given: Operands) -> Outputs:
-    """Soft-NMS of every (video, label) group, the groups of a video merged by score; computed in float32."""
+    """Run soft-NMS on every (video, label) group and merge the groups of a video by score; in float32."""
     given = given._replace(segments=given.segments.float(), scores=given.scores.float())
     everything = torch.arange(len(given.scores), device=given.scores.device)
     parts = [_video(given, rows) for rows in _groups(everything, given.video_index)]
@@ -96,7 +96,7 @@ def soft_nms(given: Operands) -> Outputs:
 
 
 def _groups(rows: Tensor, key: Tensor | None) -> list[Tensor]:
-    """``rows`` split by the value of ``key``, values ascending, the order of rows kept."""
+    """Split ``rows`` by the value of ``key``, values ascending, the order of rows kept."""
     if key is None or len(rows) == 0:
         return [rows] if len(rows) else []
     values, order = torch.sort(key[rows], stable=True)
@@ -105,7 +105,7 @@ def _groups(rows: Tensor, key: Tensor | None) -> list[Tensor]:
 
 
 def _video(given: Operands, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows kept of one video, their segments and scores."""
+    """Return the rows kept of one video, their segments and scores."""
     groups = _groups(rows, given.labels)
     results = [_select(given.segments[group], given.scores[group], given) for group in groups]
     kept = torch.cat([group[chosen] for group, (chosen, _) in zip(groups, results, strict=True)])
@@ -117,23 +117,23 @@ def _video(given: Operands, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     if given.voting_threshold > 0:
         for group in groups:
             of_group = torch.isin(kept, group)
-            moved[of_group] = _vote(moved[of_group], given.segments[group], given.scores[group], given.voting_threshold)
+            moved[of_group] = _vote(moved[of_group], given.segments[group], given.scores[group], given)
     return kept, moved, decayed
 
 
 def _select(segments: Tensor, scores: Tensor, rule: Operands) -> tuple[Tensor, Tensor]:
-    """Positions selected within one group, in order, and their scores at that moment."""
+    """Return the positions selected within one group, in order, and the score that each then had."""
     alive = torch.nonzero(scores >= rule.min_score)[:, 0]
     if len(alive) == 0 and rule.keep_best:
         alive = torch.nonzero(~scores.isnan())[:, 0]
         alive = alive[scores[alive].argmax()[None]] if len(alive) else alive
     chosen: list[Tensor] = []
-    at: list[Tensor] = []
+    scores_then: list[Tensor] = []
     current = scores[alive]
     while len(alive) and (rule.limit is None or len(chosen) < rule.limit):
-        best = current.argmax()  # the first of equals
+        best = current.argmax()  # the first of equal ones
         chosen.append(alive[best])
-        at.append(current[best])
+        scores_then.append(current[best])
         iou = _iou(segments[alive[best]], segments[alive])
         decay, suppressed = _decay(iou, rule)
         current = current * decay
@@ -142,18 +142,18 @@ def _select(segments: Tensor, scores: Tensor, rule: Operands) -> tuple[Tensor, T
         alive, current = alive[remains], current[remains]
     if not chosen:
         return alive[:0], scores[:0]
-    return torch.stack(chosen), torch.stack(at)
+    return torch.stack(chosen), torch.stack(scores_then)
 
 
 def _iou(one: Tensor, others: Tensor) -> Tensor:
-    """IoU of a segment (2,) with (N, 2), as ActionFormer's soft-NMS counts it; 0 where nothing is shared."""
+    """Return the IoU of a segment (2,) with (N, 2), with ActionFormer's margins; 0 where nothing is shared."""
     inter = torch.minimum(one[1], others[:, 1]) - torch.maximum(one[0], others[:, 0])
     area, areas = one[1] - one[0] + AREA_MARGIN, others[:, 1] - others[:, 0] + AREA_MARGIN
     return torch.where(inter > 0, inter / (area + areas - inter), 0.0)
 
 
 def _decay(iou: Tensor, rule: Operands) -> tuple[Tensor, Tensor]:
-    """Factors on the scores, and which candidates are out whatever their score."""
+    """Return the factors on the scores, and which candidates are out whatever their score."""
     over = iou >= rule.iou_threshold
     if rule.method == "hard":
         return torch.ones_like(iou), over
@@ -165,12 +165,12 @@ def _decay(iou: Tensor, rule: Operands) -> tuple[Tensor, Tensor]:
     return exponent.double().exp().to(iou.dtype), torch.zeros_like(over)
 
 
-def _vote(kept: Tensor, segments: Tensor, scores: Tensor, threshold: float) -> Tensor:
-    """(K, 2): each kept segment moved to the mean of the (N, 2) that overlap it, weighted by score * IoU."""
+def _vote(kept: Tensor, segments: Tensor, scores: Tensor, rule: Operands) -> Tensor:
+    """Move each kept segment (K, 2) to the mean of the (N, 2) that overlap it, weighted by score * IoU."""
     inter = torch.minimum(kept[:, None, 1], segments[:, 1]) - torch.maximum(kept[:, None, 0], segments[:, 0])
     lengths = (kept[:, 1] - kept[:, 0])[:, None] + (segments[:, 1] - segments[:, 0])
     iou = torch.where(inter > 0, inter / (lengths - inter), 0.0)
-    counts = (iou >= threshold) & (inter > 0) & (scores > 0)
+    counts = (iou >= rule.voting_threshold) & (inter > 0) & (scores > 0)
     weights = torch.where(counts, scores * iou, 0.0).double()
     total = weights.sum(dim=1, keepdim=True)
     mean = ((weights @ segments.double()) / total).to(kept.dtype)

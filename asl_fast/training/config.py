@@ -14,8 +14,10 @@ import tyro
 
 from asl_fast.data.datasets.catalogue import DATASETS
 from asl_fast.data.features.manifest import FeatureManifest
+from asl_fast.evaluation.conventions import get_convention
 from asl_fast.losses.config import LossConfig
 from asl_fast.models.config import DetectorConfig, InferenceConfig
+from asl_fast.training.ranges import check_ranges
 
 
 @dataclass(frozen=True)
@@ -185,38 +187,22 @@ class TrainConfig:
         Raises:
             ValueError: Naming the field, the value found and what is allowed.
         """
-        for name, value, low in (
-            ("seed", self.seed, 0),
-            ("epochs", self.epochs, 0),
-            ("warmup_epochs", self.warmup_epochs, 0),
-            ("batch_size", self.batch_size, 1),
-            ("threads", self.threads, 0),
-            ("log_every", self.log_every, 1),
-            ("data.max_length", self.data.max_length, 1),
-            ("data.pad_multiple", self.data.pad_multiple, 0),
-            ("data.num_workers", self.data.num_workers, 0),
-            ("evaluation.every", self.evaluation.every, 0),
-            ("evaluation.batch_size", self.evaluation.batch_size, 1),
-            ("optimizer.clip_norm", self.optimizer.clip_norm, 0),
-            ("optimizer.weight_decay", self.optimizer.weight_decay, 0),
-        ):
-            if not value >= low:
-                raise ValueError(f"{name} must be at least {low}, found {value}")
+        check_ranges(self)
         if self.total_epochs < 1:
             raise ValueError("epochs and warmup_epochs are both 0, so there is nothing to train")
         if self.features and self.annotations is None and self.data_root is None:
             raise ValueError("features need the annotations of your own data, or the data_root of a benchmark")
-        if not self.optimizer.lr > 0:
-            raise ValueError(f"optimizer.lr must be positive, found {self.optimizer.lr}")
-        if self.optimizer.gaussian_lr is not None and not self.optimizer.gaussian_lr > 0:
-            raise ValueError(f"optimizer.gaussian_lr must be positive or None, found {self.optimizer.gaussian_lr}")
-        if not isinstance(self.data.synthetic_scale, str) and not self.data.synthetic_scale > 0:
-            raise ValueError(f"data.synthetic_scale must be positive, found {self.data.synthetic_scale}")
-        if not 0 <= self.optimizer.ema_decay < 1:
-            raise ValueError(f"optimizer.ema_decay must lie in [0, 1), found {self.optimizer.ema_decay}")
-        thresholds = self.evaluation.tiou_thresholds
-        if not thresholds or not all(0 < t <= 1 for t in (*thresholds, *self.evaluation.strict_thresholds)):
-            raise ValueError(f"evaluation.tiou_thresholds must be one or more numbers in (0, 1], found {thresholds}")
+        crop_ratio = self.data.crop_ratio
+        if crop_ratio is not None and crop_ratio[0] > crop_ratio[1]:
+            raise ValueError(f"data.crop_ratio must be a smallest and a largest share, found {crop_ratio}")
+        if self.data.fold is not None and self.data.fold >= self.data.num_folds:
+            raise ValueError(f"data.fold must lie in 0 to {self.data.num_folds - 1}, found {self.data.fold}")
+        if not self.evaluation.tiou_thresholds:
+            raise ValueError("evaluation.tiou_thresholds must be one or more numbers in (0, 1], found none")
+        try:
+            get_convention(self.evaluation.convention)
+        except ValueError as error:
+            raise ValueError(f"evaluation.convention: {error}") from None
         try:
             self.loss.validate()
         except ValueError as error:

@@ -94,6 +94,15 @@ def start_processes(device: str) -> Processes:
     return Processes(chosen, rank, world_size)
 
 
+def lost_peer(error: RuntimeError) -> bool:
+    """Say whether an error means that another process of the group is gone."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return False
+    # gloo reports what its sockets do, as a plain RuntimeError.
+    signs = ("connection closed by peer", "connection reset", "connection refused", "broken pipe", "gloo", "nccl")
+    return isinstance(error, dist.DistError) or any(sign in str(error).lower() for sign in signs)
+
+
 def uses_bf16(precision: str, device: torch.device) -> bool:
     """Say whether ``precision`` means that the detector runs in bfloat16 on ``device``.
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,18 +15,26 @@ from asl_fast.data.bundle import DatasetBundle
 from asl_fast.evaluation.protocols import ProtocolResult, evaluate_protocol, run_protocol
 from asl_fast.losses import RaggedTargets
 from asl_fast.training.checkpoint import (
+    CheckpointError,
+    check_finite,
     check_same_config,
+    check_same_data,
     load_checkpoint,
     rng_state,
     save_checkpoint,
+    saved_config,
+    scoring_changes,
     seed_everything,
     set_rng_state,
 )
 from asl_fast.training.config import TrainConfig
+from asl_fast.training.content import first_non_finite
 from asl_fast.training.distributed import Processes, uses_bf16
 from asl_fast.training.loader import TrainLoader
 from asl_fast.training.metrics_log import MetricsLog, epoch_line, epoch_record, evaluation_record, progress_bar
 from asl_fast.training.optimizer import WarmupCosine
+from asl_fast.training.replace_run import drop_replaced
+from asl_fast.training.restoring import KINDS, check_keys, check_optimizer, check_weights
 from asl_fast.training.run_folder import RunFolder
 from asl_fast.training.scoring import Columns, ground_truth_columns, predict
 from asl_fast.training.serialization import to_dict
@@ -81,7 +90,7 @@ def train(
     seed_everything(config.seed + 1000003 * processes.rank)
     folder.check_space(state.num_bytes())
     if processes.from_main(resume and folder.last.exists()):
-        _restore(state, folder, config, processes)
+        _restore(state, folder, config, processes, dataset_record)
 
     loader = TrainLoader(
         bundle.train,
@@ -257,34 +266,81 @@ def _save(
     """Write the checkpoints of an epoch, the best one first.
 
     A run that is killed in between repeats the epoch and writes the same best one again.
+
+    Raises:
+        NonFiniteLossError: When the last step of the epoch made a weight NaN or infinite; nothing is written then.
     """
+    for part, module in state.modules.items():
+        if found := first_non_finite(module.state_dict(), part):
+            raise NonFiniteLossError(
+                f"training diverged in epoch {state.epoch}: {found}. The checkpoint of the epoch before is kept. Try a "
+                "lower --optimizer.lr, a longer --warmup-epochs, or --precision fp32"
+            )
     improved = False
     if scores is not None and (state.best_map is None or scores.average_map > state.best_map):
         improved = True
         state.best_map, state.best_epoch = scores.average_map, state.epoch
     rng = processes.gather(rng_state())
     if processes.is_main:
+        folder.remove_results()
         content = state.state_dict() | {"config": to_dict(config), "dataset": dataset_record, "rng": rng}
         if improved:
             save_checkpoint(folder.best, content)
         save_checkpoint(folder.last, content)
+        drop_replaced(folder)
     # No process goes on before the files are there.
     processes.gather(None)
 
 
-def _restore(state: TrainingState, folder: RunFolder, config: TrainConfig, processes: Processes) -> None:
+def _restore(
+    state: TrainingState,
+    folder: RunFolder,
+    config: TrainConfig,
+    processes: Processes,
+    dataset_record: dict[str, Any],
+) -> None:
     """Continue where the last checkpoint was written.
 
     Raises:
-        CheckpointError: When it cannot be read or was written for another configuration.
+        CheckpointError: When it cannot be read, does not fit, or was written for another configuration or other data.
         ValueError: When another number of processes wrote it.
     """
-    content = load_checkpoint(folder.last, processes.device)
-    check_same_config(content, config, folder.last)
+    path = folder.last
+    content = load_checkpoint(path)
+    check_keys(content, tuple(KINDS), path)
+    check_same_config(content, config, path)
+    check_same_data(content["dataset"], dataset_record, path)
     if len(content["rng"]) != processes.world_size:
         raise ValueError(
-            f"{folder.last} was written by {len(content['rng'])} processes and is resumed by {processes.world_size}; "
+            f"{path} was written by {len(content['rng'])} processes and is resumed by {processes.world_size}; "
             "start as many as before"
         )
-    state.load_state_dict(content)
-    set_rng_state(content["rng"][processes.rank])
+    average = content["average"]
+    for part, module in state.modules.items():
+        weights = average.get("module") if part == "average" else content[part]
+        check_weights(weights, module.state_dict(), part, path)
+    check_optimizer(content["optimizer"], state.optimizer, path)
+    check_finite(content, state.modules, path)
+    try:
+        state.load_state_dict(content)
+        set_rng_state(content["rng"][processes.rank])
+    except (KeyError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
+        # What is left: counters of the average, options of the optimiser, states of random generators.
+        raise CheckpointError(f"{path} does not fit: {error!r:.160}; train again") from None
+    for line in _resumed_differently(state, saved_config(content, path), config):
+        if processes.is_main:
+            print(f"  {line}")
+
+
+def _resumed_differently(state: TrainingState, saved: TrainConfig, config: TrainConfig) -> Iterator[str]:
+    """Say what goes on in another way than it began, where epochs are left; forget a best score of other rules."""
+    if state.epoch >= config.total_epochs:
+        return
+    if config.total_epochs > saved.total_epochs:
+        yield (
+            f"the run is extended from {saved.total_epochs} to {config.total_epochs} epochs: from epoch "
+            f"{state.epoch + 1} on the learning rate follows the longer cosine"
+        )
+    if changes := scoring_changes(saved, config):
+        state.best_map, state.best_epoch = None, None
+        yield f"scored by other rules from here on ({'; '.join(changes)}), so the best checkpoint is chosen anew"

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from asl_fast.evaluation.protocols import ProtocolResult
-from asl_fast.files import atomic_write
+from asl_fast.files import atomic_write, remedy
 from asl_fast.training.scoring import summary
 
 T = TypeVar("T")
@@ -64,7 +64,7 @@ class MetricsLog:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise type(error)(f"cannot write {self.path}: {error.strerror or error}") from None
+            raise type(error)(f"cannot write {self.path}: {error.strerror or error}{remedy(error)}") from None
         if self._writer is not None:
             for record in records:
                 for name, value in record.items():
@@ -83,15 +83,25 @@ def _lines(records: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Read the records of a metrics file; a last line that was cut off is left out."""
+    """Read the records of a metrics file; a last line that was cut off is left out.
+
+    Raises:
+        ValueError: Naming the file and the line that is no record.
+    """
     if not path.exists():
         return []
+    lines = path.read_bytes().splitlines()
     records = []
-    for line in path.read_text().splitlines():
+    for number, line in enumerate(lines, start=1):
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            if number == len(lines):
+                break
+            record = None
+        if not isinstance(record, dict) or type(record.get("epoch")) is not int:
+            raise ValueError(f"{path}, line {number}: no record of this run; remove the line, or the file")
+        records.append(record)
     return records
 
 

@@ -18,7 +18,7 @@ from asl_fast.data.datasets.catalogue import DATASETS, needs_its_data
 from asl_fast.data.features.manifest_file import find_manifest
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.presets import SIZES, preset, with_variant
-from asl_fast.training.run_folder import RunFolder, RunFolderError, existing_runs, next_run
+from asl_fast.training.run_folder import RunFolder, already_holds_a_run, existing_runs, next_run
 from asl_fast.training.serialization import read_config
 
 
@@ -60,6 +60,7 @@ class Request:
         size: Name of the preset's size; None where the configuration comes from a file.
         explanation: Lines that say what was derived from one's own data, and why.
         save_preset: Where to write the configuration as a preset.
+        overwrite: Whether to replace the run that the folder holds.
     """
 
     config: TrainConfig
@@ -68,6 +69,7 @@ class Request:
     size: str | None
     explanation: tuple[str, ...] = ()
     save_preset: Path | None = None
+    overwrite: bool = False
 
 
 def parse(arguments: Sequence[str], *, about: str | None = None) -> Request:
@@ -94,6 +96,12 @@ def parse(arguments: Sequence[str], *, about: str | None = None) -> Request:
     folder = _resumed_folder(named, early.output) if early.resume and not early.help else None
     if folder is not None and folder.holds_a_run:
         saved = read_config(TrainConfig, folder.config)
+    elif folder is not None and early.dataset is early.annotations is early.preset is None:
+        kept = f", the one before is kept in {folder.replaced}" if folder.replaced.exists() else ""
+        raise FileNotFoundError(
+            f"nothing to resume: {folder.path} holds no run{kept}; name the folder of one with --output, or say what "
+            "to train there with --dataset or --annotations"
+        )
     if saved is not None and early.preset is None and early.dataset in (None, saved.dataset):
         base = saved if early.variant is None else with_variant(saved, early.variant)
     elif early.preset is not None and early.preset not in SIZES and Path(early.preset).suffix == ".json":
@@ -118,10 +126,7 @@ def parse(arguments: Sequence[str], *, about: str | None = None) -> Request:
     if folder is None:
         folder = RunFolder(config.output) if config.output is not None else next_run(config.dataset)
         if folder.holds_a_run and not options.overwrite:
-            raise RunFolderError(
-                f"{folder.path} already holds a run: --resume continues it, --overwrite replaces it, or choose another "
-                "--output"
-            )
+            raise already_holds_a_run(folder)
     config = replace(config, output=os.fspath(folder.path))
     if saved is not None:
         _check_unchanged(saved, config, folder)
@@ -130,7 +135,8 @@ def parse(arguments: Sequence[str], *, about: str | None = None) -> Request:
         from asl_fast.training.own_preset import explain
 
         explanation = explain(own, config, decisions)
-    return Request(config, folder, options.resume, size, explanation, options.save_preset)
+    overwrite = options.overwrite and not options.resume and folder.holds_a_run
+    return Request(config, folder, options.resume, size, explanation, options.save_preset, overwrite)
 
 
 def _first_look(arguments: Sequence[str]) -> argparse.Namespace:

@@ -4,17 +4,18 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
 import subprocess
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from asl_fast.command_line.errors import Stopped
+from asl_fast.command_line.errors import CommandError, Stopped
 from asl_fast.command_line.program import program
 from asl_fast.data.augment import SensorAugmentation
 from asl_fast.data.bundle import DatasetBundle
@@ -24,15 +25,20 @@ from asl_fast.data.load import load_dataset
 from asl_fast.environment import describe
 from asl_fast.evaluation.activitynet_json import write_detections, write_ground_truth
 from asl_fast.evaluation.table import result_table
-from asl_fast.files import write_json
+from asl_fast.files import read_json, write_json
+from asl_fast.training.checkpoint import check_same_data
 from asl_fast.training.config import TrainConfig
-from asl_fast.training.distributed import Processes, start_processes
+from asl_fast.training.distributed import Processes, lost_peer, start_processes
+from asl_fast.training.fingerprint import fingerprint
 from asl_fast.training.loop import Result, train
 from asl_fast.training.own_preset import open_configured
+from asl_fast.training.replace_run import replace_run, waiting_run
 from asl_fast.training.request import Request
-from asl_fast.training.run_folder import RunFolder
+from asl_fast.training.run_folder import RunFolder, already_holds_a_run
+from asl_fast.training.run_lock import RunLock
 from asl_fast.training.scoring import Columns, ground_truth_columns, summary
 from asl_fast.training.serialization import to_dict
+from asl_fast.wording import printable
 
 
 def run(request: Request, arguments: Sequence[str]) -> None:
@@ -46,7 +52,9 @@ def run(request: Request, arguments: Sequence[str]) -> None:
         ValueError, OSError, ImportError: For a request that cannot be carried out.
         NonFiniteLossError: Where training failed.
         Stopped: After Ctrl-C, with how to go on.
+        CommandError: When another process of the same run died, with how to go on.
     """
+    lock: RunLock | None = None
     try:
         config = request.config
         if config.threads:
@@ -57,12 +65,16 @@ def run(request: Request, arguments: Sequence[str]) -> None:
         bundle = load(request.config)
         config = request.config.with_dataset(feature_dim=bundle.feature_dim, num_classes=bundle.num_classes)
         config.model.validate()
-        record = describe_dataset(bundle)
+        record = processes.from_main(describe_dataset(bundle) if processes.is_main else {})
         if request.save_preset is not None and processes.is_main:
             write_json(request.save_preset, to_dict(dataclasses.replace(request.config, output=None)), indent=2)
         if processes.is_main:
-            _open_folder(folder, config, record, arguments, processes)
-            _announce(request, config, bundle, processes)
+            lock = _claim(request, record)
+            changes = _describe_run(folder, config, record, arguments, processes)
+            _announce(request, config, bundle, processes, changes)
+        if config.compile:
+            # Of this run alone, and gone with its folder.
+            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.fspath(folder.compiled.resolve()))
         result = train(config, bundle, folder, processes, dataset_record=record, resume=request.resume)
         if processes.is_main:
             write_results(folder, config, bundle, result)
@@ -70,15 +82,31 @@ def run(request: Request, arguments: Sequence[str]) -> None:
         processes.close()
     except KeyboardInterrupt:
         raise Stopped(*_how_to_go_on(request.folder)) from None
+    except RuntimeError as error:
+        if not lost_peer(error):
+            raise
+        message = "another process of this run ended, so this one cannot go on"
+        raise CommandError("; ".join([message, *_how_to_go_on(request.folder)]), status=1) from None
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 def _how_to_go_on(folder: RunFolder) -> list[str]:
     """Return what Ctrl-C leaves of a run, and the command that takes it up; nothing before the folder was made."""
     if not folder.holds_a_run:
         return []
-    resume = shlex.join([*program("train").split(), "--resume", "--output", str(folder.path)])
+    resume = shlex.join([*_launcher(), "--resume", "--output", str(folder.path)])
     kept = "finished epochs are kept" if folder.last.exists() else "no epoch was finished"
     return [f"{kept}; continue with: {resume}"]
+
+
+def _launcher() -> list[str]:
+    """Return the words by which this run was started."""
+    number = int(os.environ.get("WORLD_SIZE", "1"))
+    if number == 1:
+        return program("train").split()
+    return ["torchrun", "--nproc-per-node", str(number), "-m", "asl_fast.train"]
 
 
 def load(config: TrainConfig) -> DatasetBundle:
@@ -140,6 +168,7 @@ def describe_dataset(bundle: DatasetBundle) -> dict[str, Any]:
         "metadata": dict(bundle.metadata),
         "train_videos": len(bundle.train),
         "test_videos": len(bundle.test),
+        "fingerprint": fingerprint(bundle),
     }
 
 
@@ -148,10 +177,53 @@ def _frame_rates(bundle: DatasetBundle) -> dict[str, float]:
     return {video.id: video.fps for part in (bundle.train, bundle.test) for video in part.videos if video.fps}
 
 
-def _open_folder(
+def _check_same_data(folder: RunFolder, record: dict[str, Any]) -> None:
+    """Check that a resumed run goes on with the data it began with, before anything is written.
+
+    Raises:
+        CheckpointError: Naming in what the data sets differ.
+        ValueError: Naming the file that says what the run began with, where that cannot be read.
+    """
+    if not folder.dataset.exists():
+        return
+    saved = read_json(folder.dataset)
+    if not isinstance(saved, dict):
+        raise ValueError(f"{folder.dataset} must hold keys and values, found {saved!r:.60}; remove the file")
+    if not check_same_data(saved, record, folder.path):
+        print(
+            f"  {folder.path} has no fingerprint of its data (an older version wrote it): they are taken to be the same"
+        )
+
+
+def _claim(request: Request, record: dict[str, Any]) -> RunLock:
+    """Take the run folder for this process alone, as it shall be when training begins.
+
+    Raises:
+        RunFolderError: When another process writes there, or the folder holds a run that must not be replaced.
+        CheckpointError: When a resumed run began with other data.
+    """
+    folder = request.folder
+    folder.make()
+    lock = RunLock(folder.path)
+    try:
+        if request.resume:
+            _check_same_data(folder, record)
+        elif request.overwrite:
+            lock = replace_run(folder, lock)
+        elif folder.holds_a_run:
+            # Another process was faster.
+            raise already_holds_a_run(folder)
+        folder.create()
+    except BaseException:
+        lock.release()
+        raise
+    return lock
+
+
+def _describe_run(
     folder: RunFolder, config: TrainConfig, record: dict[str, Any], arguments: Sequence[str], processes: Processes
-) -> None:
-    folder.create()
+) -> list[str]:
+    """Write what the run is into its folder; return lines on what differs from how it began."""
     environment = describe() | {
         "git": _git_revision(),
         "command": [*program("train").split(), *arguments],
@@ -161,9 +233,45 @@ def _open_folder(
         "processes": processes.world_size,
         "threads": torch.get_num_threads(),
     }
+    environment["inference_batch_size"] = config.evaluation.batch_size
+    began = _read_environment(folder)
     write_json(folder.environment, environment, indent=2)
     write_json(folder.dataset, record, indent=2)
     write_json(folder.config, to_dict(config), indent=2)
+    return list(_other_bits(began, environment))
+
+
+def _read_environment(folder: RunFolder) -> dict[str, Any]:
+    """Read what a run was computed with; nothing where it begins, or where that cannot be read."""
+    try:
+        found = read_json(folder.environment)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _other_bits(began: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Say which parts of an environment differ such that numbers are rounded otherwise."""
+
+    def look_up(environment: Mapping[str, Any], path: str) -> Any:
+        value: Any = environment
+        for key in path.split("."):
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return value
+
+    for name, path in (
+        ("threads", "threads"),
+        ("device", "device"),
+        ("torch", "versions.torch"),
+        ("compiled CPU operators", "native.available"),
+        ("videos per batch in inference", "inference_batch_size"),
+    ):
+        before, after = look_up(began, path), look_up(now, path)
+        if before is not None and before != after:
+            yield (
+                f"{name}: {before} before, {after} now; sums are rounded otherwise, so the result is not bit-identical "
+                "to a run left alone"
+            )
 
 
 def _git_revision() -> str | None:
@@ -176,20 +284,26 @@ def _git_revision() -> str | None:
             text=True,
             timeout=10,
             check=True,
+            # Asking must not take the lock of the index, which the owner of the checkout may need.
+            env=os.environ | {"GIT_OPTIONAL_LOCKS": "0"},
         )
     except (OSError, subprocess.SubprocessError):
         return None
     return found.stdout.strip() or None
 
 
-def _announce(request: Request, config: TrainConfig, bundle: DatasetBundle, processes: Processes) -> None:
+def _announce(
+    request: Request, config: TrainConfig, bundle: DatasetBundle, processes: Processes, changes: Sequence[str]
+) -> None:
     print(f"asl_fast: {config.dataset}: {'' if bundle.synthetic else 'real data: '}{bundle.description}")
     for line in request.explanation:
-        print(f"  {line}".rstrip())
+        print(printable(f"  {line}".rstrip()))
     print(
         f"  run folder {request.folder.path}, {len(bundle.train)} training and {len(bundle.test)} test videos, "
         f"{config.total_epochs} epochs on {processes.world_size} x {processes.device}, seed {config.seed}"
     )
+    if folder := waiting_run(request.folder):
+        print(f"  the run before is kept in {folder} until the first epoch of this one is saved")
     left_out = Counter(bundle.metadata.get("skipped", {}).values())
     if left_out:
         kinds = ", ".join(f"{count} x {kind}" for kind, count in left_out.items())
@@ -205,6 +319,8 @@ def _announce(request: Request, config: TrainConfig, bundle: DatasetBundle, proc
         print(
             f"  resuming from {request.folder.last}" if found else "  nothing to resume from yet, starting at epoch 1"
         )
+        for line in changes if found else ():
+            print(f"  {line}")
 
 
 def write_results(folder: RunFolder, config: TrainConfig, bundle: DatasetBundle, result: Result) -> None:

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 from pathlib import Path
 
-from asl_fast.files import atomic_write
+from asl_fast.files import atomic_write, remedy
 
 RUNS = Path("runs")
 
@@ -33,6 +34,7 @@ class RunFolder:
         ground_truth: What they are scored against.
         evaluation: Their scores in full.
         summary: Their scores and the run in a few numbers.
+        compiled: What torch.compile keeps between the starts of this run.
         checkpoints: Folder of the checkpoints.
         last: Checkpoint of the last epoch.
         best: Checkpoint of the epoch that scored best on the test split.
@@ -49,21 +51,44 @@ class RunFolder:
         self.ground_truth = self.path / "ground_truth.json"
         self.evaluation = self.path / "evaluation.json"
         self.summary = self.path / "summary.json"
+        self.compiled = self.path / "compiled"
         self.checkpoints = self.path / "checkpoints"
         self.last = self.checkpoints / "last.pt"
         self.best = self.checkpoints / "best.pt"
 
     @property
     def holds_a_run(self) -> bool:
-        """Whether a run was started here."""
-        return self.config.exists()
+        """Whether a run was started here, or what is left of one lies here."""
+        return self.config.exists() or self.last.exists() or self.best.exists()
 
-    def create(self) -> None:
-        """Make the folder and prove that it can be written.
+    @property
+    def replaced(self) -> Path:
+        """Where a run that this one replaces waits until this one has a checkpoint."""
+        path = self.path.resolve()
+        return path.with_name(f".{path.name}.replaced")
+
+    @property
+    def entries(self) -> frozenset[str]:
+        """Names of all that a run writes into its folder."""
+        return frozenset(path.name for path in vars(self).values() if path.parent == self.path)
+
+    def remove_results(self) -> None:
+        """Remove what an earlier end of training left, so that it is not taken for the results of later weights.
+
+        Raises:
+            OSError: Naming the file that cannot be removed.
+        """
+        for path in (self.summary, self.evaluation, self.detections, self.ground_truth):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise type(error)(f"cannot remove {path}: {error.strerror}{remedy(error)}") from None
+
+    def make(self) -> None:
+        """Make the folder.
 
         Raises:
             RunFolderError: Naming the folder that cannot be made, and the reason.
-            OSError: Naming the file that cannot be written in it.
         """
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -71,9 +96,19 @@ class RunFolder:
             raise RunFolderError(
                 f"cannot create run folder {self.path}: {error.strerror}; choose another --output"
             ) from None
+
+    def create(self) -> None:
+        """Make the folder and prove that it can be written.
+
+        Raises:
+            RunFolderError: As `make`.
+            OSError: Naming the file that cannot be written in it.
+        """
+        self.make()
         # What a killed process left half written would take up space that `check_space` counts on.
         for partial in self.checkpoints.glob(".*.tmp"):
-            partial.unlink()
+            with contextlib.suppress(OSError):
+                partial.unlink()
         with atomic_write(self.checkpoints / ".probe") as file:
             file.write(b"x" * 4096)
         (self.checkpoints / ".probe").unlink()
@@ -95,6 +130,13 @@ class RunFolder:
                 f"{self.path}: {free / 1e6:.0f} MB free on its disk, but checkpoints need up to {needed / 1e6:.0f} MB; "
                 "free some space or choose another --output"
             )
+
+
+def already_holds_a_run(folder: RunFolder) -> RunFolderError:
+    """Make the error of a folder in which a new run must not be started."""
+    return RunFolderError(
+        f"{folder.path} already holds a run: --resume continues it, --overwrite replaces it, or choose another --output"
+    )
 
 
 def existing_runs(dataset: str, root: Path = RUNS) -> list[RunFolder]:

@@ -55,7 +55,7 @@ class TrainingStep(nn.Module):
 
 def ragged_targets(batch: Batch) -> RaggedTargets:
     """Give the ground truth of a batch as the loss takes it."""
-    return RaggedTargets(batch.segments, batch.labels, batch.segment_offsets)
+    return RaggedTargets(batch.segments, batch.labels, batch.video_offsets)
 
 
 class TrainingState:
@@ -87,6 +87,11 @@ class TrainingState:
         self.step = 0
         self.best_map: float | None = None
         self.best_epoch: int | None = None
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """What holds weights, by the name under which a checkpoint files it."""
+        return {"detector": self.detector, "loss": self.loss, "average": self.average.module}
 
     def state_dict(self) -> dict[str, Any]:
         """Give all of it as tensors and plain values."""

@@ -27,7 +27,7 @@ Result = tuple[Any, ...]
 
 
 def cases(device: str) -> list[Case]:
-    """EPIC-Kitchens-100's validation set with 2,000 predictions a video, a tenth of it, and ten million predictions."""
+    """Declare EPIC-Kitchens-100's validation set, 2,000 predictions a video; a tenth; and ten million predictions."""
     if device != "cpu":
         return []  # evaluation has no GPU path
     tenth = EPIC_VIDEOS // 10, EPIC_INSTANCES // 10, EPIC_KEPT, EPIC_CLASSES
@@ -60,20 +60,20 @@ def _case(name: str, sizes: tuple[int, int, int, int], scale: Scale, threads: in
 
 
 def evaluate(ground_truth: Table, predictions: Table) -> Result:
-    """Both measures by ActionFormer's rules: mAP per threshold and recall per threshold and k."""
+    """Score by ActionFormer's rules: mAP per threshold and recall per threshold and k."""
     precision = mean_average_precision(ground_truth, predictions, TIOU, convention="actionformer")
     recall = recall_at_k(ground_truth, predictions, TIOU, KS, convention="actionformer")
     return precision.map, recall.recall
 
 
 def numpy_path(ground_truth: Table, predictions: Table) -> Result:
-    """The same without the C++ module."""
+    """Score without the C++ module."""
     with mock.patch.object(native, "cpu_module", lambda: None):
         return evaluate(ground_truth, predictions)
 
 
 def theirs(ground_truth: Table, predictions: Table) -> Result:
-    """ActionFormer's evaluator on one processor; reading the annotation file takes about a thousandth of it."""
+    """Run ActionFormer's evaluator on one processor; reading the annotations takes about a thousandth of it."""
     loaded = actionformer.load()
     assert loaded is not None
     with tempfile.TemporaryDirectory() as folder:
@@ -93,7 +93,7 @@ def theirs(ground_truth: Table, predictions: Table) -> Result:
 
 
 def make_tables(videos: int, instances: int, kept: int, classes: int) -> tuple[Table, Table]:
-    """Annotations, and predictions of which each is some annotation of its video, moved; no two scores are equal.
+    """Draw annotations, and predictions that are moved annotations of their video; no two scores are equal.
 
     Three of four predictions carry the class of their annotation.
     """

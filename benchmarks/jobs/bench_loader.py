@@ -36,7 +36,7 @@ FORMS = {"files": "float32", "packed float32": "float32", "packed float16": "flo
 
 
 def cases(device: str) -> list[Case]:
-    """Videos as long as the training crop; cold where the system can be told to forget a file."""
+    """Declare videos as long as the training crop; cold where the system can be told to forget a file."""
     states = ("warm", "cold") if hasattr(os, "posix_fadvise") else ("warm",)
     sizes: list[tuple[Shape, int, Scale]] = [(small_shape(), 4, "small"), (shape("multithumos"), 12, "large")]
     return [
@@ -73,18 +73,18 @@ def _case(device: str, each: Shape, videos: int, form: str, state: str, scale: S
 
 
 def epoch(loader: TrainLoader, trainer: Trainer, batch: Batch) -> int:
-    """Reads, crops and pads every video once."""
+    """Read, crop and pad every video once."""
     return sum(len(each) for each in loader.epoch(0))
 
 
 def steps(loader: TrainLoader, trainer: Trainer, batch: Batch) -> float:
-    """As many training steps as an epoch has batches, all on one batch that is there already."""
+    """Take as many training steps as an epoch has batches, all on one batch that is there already."""
     losses = [trainer(batch.features, batch.mask, ragged_targets(batch)) for _ in range(len(loader))]
     return float(losses[-1])  # waits for the device
 
 
 def forget(loader: TrainLoader) -> None:
-    """Writes back and drops the pages of every feature file."""
+    """Write back and drop the pages of every feature file."""
     store = loader.dataset.store
     assert isinstance(store, (FolderFeatureStore, PackedFeatureStore))
     for path in (
@@ -102,7 +102,7 @@ def forget(loader: TrainLoader) -> None:
 
 @lru_cache(maxsize=1)
 def _files(videos: int, length: int, dim: int) -> tempfile.TemporaryDirectory[str]:
-    """A folder of .npy files and their packed stores, removed when other sizes are asked for or Python ends."""
+    """Make a folder of .npy files and their packed stores, removed when other sizes are asked for or Python ends."""
     SCRATCH.mkdir(exist_ok=True)
     folder = tempfile.TemporaryDirectory(prefix="loader-", dir=SCRATCH)
     generator = np.random.default_rng(0)

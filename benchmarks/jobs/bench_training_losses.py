@@ -30,7 +30,7 @@ _GROUPS: tuple[tuple[Scale, Callable[[str], list[Shape]]], ...] = (
 
 
 def cases(device: str) -> list[Case]:
-    """Every benchmark at its own batch size, ActionFormer's loss and ASL's; focal and DIoU loss of many points."""
+    """Declare ActionFormer's loss and ASL's at every benchmark's batch size; focal and DIoU loss of many points."""
     return [
         *(
             _case(device, each, variant, scale)
@@ -87,7 +87,7 @@ def _case(device: str, each: Shape, variant: str, scale: Scale) -> Case:
 
 
 def _focal_and_diou(device: str) -> Case:
-    """The two large cases of the ops' own benchmarks, one after the other."""
+    """Run the two large cases of the ops' own benchmarks, one after the other."""
     parts = [
         next(case for case in cases if case.scale == "large")
         for cases in (bench_sensitivity_focal_loss.cases(device), bench_diou_loss.cases(device))
@@ -119,7 +119,7 @@ def fused(
     points: Tensor,
     targets: RaggedTargets,
 ) -> Result:
-    """The loss module as training uses it, on joined levels."""
+    """Run the loss module as training uses it, on joined levels."""
     for tensor in (logits, offsets, *features):
         tensor.grad = None
     loss.zero_grad(set_to_none=True)
@@ -137,12 +137,12 @@ def theirs(
     points: Tensor,
     targets: RaggedTargets,
 ) -> Result:
-    """ActionFormer's own ``label_points`` and ``losses``, on the levels that it takes apart."""
+    """Run ActionFormer's own ``label_points`` and ``losses``, on the levels that it takes apart."""
     levels, pairs = ([x.detach().requires_grad_() for x in _levels(both, features)] for both in (logits, offsets))
     detector = actionformer.labeller(loss.num_classes)
     # Momentum 1 keeps the normaliser where it is, as evaluation mode does in ours.
     detector.loss_normalizer, detector.loss_normalizer_momentum = float(loss.loss_normalizer), 1.0
-    bounds = list(pairwise(targets.offsets.tolist()))
+    bounds = list(pairwise(targets.video_offsets.tolist()))
     segments, labels = ([column[first:last] for first, last in bounds] for column in (targets.segments, targets.labels))
     per_level = list(torch.split(points, [level.shape[1] for level in features]))
     assigned = detector.label_points(per_level, segments, labels)
@@ -157,5 +157,5 @@ def _gradients(logits: Tensor, offsets: Tensor, features: list[Tensor]) -> list[
 
 
 def _levels(joined: Tensor, features: list[Tensor]) -> list[Tensor]:
-    """Views of each level's part of (B, P, ...)."""
+    """View each level's part of (B, P, ...)."""
     return list(torch.split(joined, [level.shape[1] for level in features], 1))

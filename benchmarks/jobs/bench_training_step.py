@@ -17,7 +17,7 @@ from benchmarks.shapes import Shape, shapes, small_shape
 
 
 def cases(device: str) -> list[Case]:
-    """Every benchmark at its own size, against the reference of every op in the same detector."""
+    """Declare every benchmark at its own size, against the reference of every op in the same detector."""
     found: list[tuple[Shape, Scale]] = [(small_shape(), "small"), *((each, "large") for each in shapes())]
     return [_case(device, each, scale) for each, scale in found]
 
@@ -57,17 +57,17 @@ class Trainer:
             group["lr"] = 1e-6  # the first steps of the warm-up: weights stay where they are but for rounding
 
     def __call__(self, features: Tensor, mask: Tensor, targets: RaggedTargets) -> Tensor:
-        """One step; returns the total loss."""
+        """Take one step; return the total loss."""
         clip_norm = self.config.optimizer.clip_norm
         return train_on_batch(self.state, self.step, features, mask, targets, clip_norm)["total"]
 
 
 def fused(trainer: Trainer, features: Tensor, mask: Tensor, targets: RaggedTargets) -> Tensor:
-    """The step, whichever implementations are in force."""
+    """Step with whichever implementations are in force."""
     return trainer(features, mask, targets)
 
 
 def reference(trainer: Trainer, features: Tensor, mask: Tensor, targets: RaggedTargets) -> Tensor:
-    """The step with plain PyTorch for every op."""
+    """Step with plain PyTorch for every op."""
     with backend("reference"):
         return trainer(features, mask, targets)

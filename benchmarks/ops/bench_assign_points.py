@@ -21,8 +21,8 @@ FULLEST = (1_235, 622)  # instances of the two fullest videos of MultiTHUMOS
 
 
 def eager(points: Tensor, targets: RaggedTargets, classes: int) -> Result:
-    """Every point against every instance of its video, video by video, as detection code usually does it."""
-    bounds = targets.offsets.tolist()
+    """Compare every point with every instance, video by video, as detection code usually does."""
+    bounds = targets.video_offsets.tolist()
     results = []
     for first, last in pairwise(bounds):
         segments, labels = targets.segments[first:last], targets.labels[first:last]
@@ -46,20 +46,20 @@ def eager(points: Tensor, targets: RaggedTargets, classes: int) -> Result:
 
 
 def fused(points: Tensor, targets: RaggedTargets, classes: int) -> Result:
-    """The op, whichever implementation is in force."""
+    """Run the op, whichever implementation is in force."""
     assigned = assign_points(points, targets, classes)
     return assigned.class_targets, assigned.offsets
 
 
 def reference(points: Tensor, targets: RaggedTargets, classes: int) -> Result:
-    """The op's plain PyTorch implementation."""
+    """Run the op's plain PyTorch implementation."""
     with backend("reference"):
         return fused(points, targets, classes)
 
 
 def theirs(points: Tensor, targets: RaggedTargets, classes: int) -> Result:
-    """ActionFormer's own."""
-    bounds = list(pairwise(targets.offsets.tolist()))
+    """Run ActionFormer's own."""
+    bounds = list(pairwise(targets.video_offsets.tolist()))
     labels, offsets = actionformer.labeller(classes).label_points(
         [points],
         [targets.segments[first:last] for first, last in bounds],
@@ -69,7 +69,7 @@ def theirs(points: Tensor, targets: RaggedTargets, classes: int) -> Result:
 
 
 def cases(device: str) -> list[Case]:
-    """Batches of every benchmark with the instances of its median video, and two extremes."""
+    """Declare batches of every benchmark with the instances of its median video, and two extremes."""
     real = [_case(device, each.name, each, each.targets(device), "real") for each in shapes()]
     crowded = shape("multithumos")
     full = [replace(crowded, instances=count).targets("cpu") for count in FULLEST]
@@ -101,7 +101,7 @@ def _case(device: str, name: str, each: Shape, targets: RaggedTargets, scale: Sc
 
 
 def _agree(ours: Result, theirs: Result) -> None:
-    """Equal classes everywhere, equal offsets on positives: elsewhere they mean nothing."""
+    """Expect equal classes everywhere and equal offsets on positives: elsewhere they mean nothing."""
     close(0, 0)(ours[0], theirs[0])
     positive = ours[0].sum(-1) > 0
     if not positive.any():

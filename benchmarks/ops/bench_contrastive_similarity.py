@@ -18,13 +18,13 @@ Result = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def eager(features: Tensor, mask: Tensor, targets: RaggedTargets, mu: Tensor, sigma: Tensor) -> Result:
-    """All weights and all similarities as matrices, and their automatic derivatives."""
+    """Hold all weights and all similarities as matrices, and differentiate automatically."""
     given = formula.Operands(
         features=features,
         mask=mask,
         segments=targets.segments,
         labels=targets.labels,
-        video_offsets=targets.offsets,
+        video_offsets=targets.video_offsets,
         mu=mu,
         sigma=sigma,
         base=None,
@@ -36,12 +36,12 @@ def eager(features: Tensor, mask: Tensor, targets: RaggedTargets, mu: Tensor, si
 
 
 def fused(features: Tensor, mask: Tensor, targets: RaggedTargets, mu: Tensor, sigma: Tensor) -> Result:
-    """The op, whichever implementation is in force."""
+    """Run the op, whichever implementation is in force."""
     return _backward(contrastive_similarity_loss(features, mask, targets, mu, sigma), features, mu, sigma)
 
 
 def reference(*inputs: object) -> Result:
-    """The op's plain PyTorch implementation."""
+    """Run the op's plain PyTorch implementation."""
     with backend("reference"):
         return fused(*inputs)  # type: ignore[arg-type]
 
@@ -61,7 +61,7 @@ class Batch:
 
 
 def cases(device: str) -> list[Case]:
-    """A batch of each benchmark, and many instances: up to 16,384, whose matrix of similarities has 9.7 GB."""
+    """Declare a batch of each benchmark, and up to 16,384 instances, whose matrix of similarities has 9.7 GB."""
     batches = [Batch("small", 2, 64, 32, 6, 3, "small")]
     for each in shapes():
         length, width = each.config.data.max_length, each.config.model.width

@@ -16,23 +16,23 @@ MANY_POINTS = 1_000_000
 
 
 def eager(pred: Tensor, target: Tensor, weights: Tensor) -> Result:
-    """Elementwise operations and their automatic derivatives."""
+    """Compute by elementwise operations and their automatic derivatives."""
     return _backward(pred, (formula.diou(pred, target, 1e-8) * weights).sum())
 
 
 def fused(pred: Tensor, target: Tensor, weights: Tensor) -> Result:
-    """The op, whichever implementation is in force."""
+    """Run the op, whichever implementation is in force."""
     return _backward(pred, diou_loss(pred, target, weights, reduction="sum"))
 
 
 def reference(pred: Tensor, target: Tensor, weights: Tensor) -> Result:
-    """The op's plain PyTorch implementation."""
+    """Run the op's plain PyTorch implementation."""
     with backend("reference"):
         return fused(pred, target, weights)
 
 
 def cases(device: str) -> list[Case]:
-    """All points of a batch of each benchmark, and many; the target needs no gradient."""
+    """Declare all points of a batch of each benchmark, and many; the target needs no gradient."""
     sizes: list[tuple[str, int, Scale]] = [("small", 300, "small")]
     sizes += [(each.name, each.batch * each.num_points, "real") for each in shapes()]
     return [_case(device, *size) for size in (*sizes, ("large", MANY_POINTS, "large"))]

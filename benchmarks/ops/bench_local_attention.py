@@ -24,7 +24,7 @@ Result = tuple[Tensor, ...]
 
 
 def cases(device: str) -> list[Case]:
-    """Batches padded to full length, one video a tenth shorter than the other."""
+    """Declare batches padded to full length, one video a tenth shorter than the other."""
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     found: dict[tuple[int, ...], str] = {}
     for name in NAMES:
@@ -87,7 +87,7 @@ def _case(device: str, name: str, sizes: tuple[int, ...], dtype: torch.dtype, sc
 
 
 def _band(mask: Tensor, window: int) -> Tensor:
-    """(B, 1, T, T) bool: valid keys within the window; a query without any sees itself, its output is zeroed."""
+    """Return (B, 1, T, T) bool: valid keys within the window; a query without any sees itself, its output is zeroed."""
     at = torch.arange(mask.shape[1], device=mask.device)
     near = (at[:, None] - at).abs() <= window // 2
     return ((near & mask[:, None, :]) | (at[:, None] == at))[:, None]
@@ -110,7 +110,7 @@ _masks: dict[tuple[int, int], Any] = {}
 
 
 def _block_mask(mask: Tensor, window: int) -> Any:
-    """Made once for each mask, as a model would: not part of the time."""
+    """Make it once for each mask, as a model would: not part of the time."""
     from torch.nn.attention.flex_attention import create_block_mask
 
     key = (mask.data_ptr(), window)

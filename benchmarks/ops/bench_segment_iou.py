@@ -23,7 +23,7 @@ SHAPES: tuple[tuple[tuple[int, ...], tuple[int, ...], bool, Scale], ...] = (
 
 
 def cases(device: str) -> list[Case]:
-    """Both measures, with and without gradients of both sides."""
+    """Declare both measures, with and without gradients of both sides."""
     return [
         _case(device, op, a, b, aligned, scale, backward)
         for a, b, aligned, scale in SHAPES

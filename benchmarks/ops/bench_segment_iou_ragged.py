@@ -34,15 +34,15 @@ class Videos(NamedTuple):
 
     a: Tensor
     b: Tensor
-    a_offsets: Tensor
-    b_offsets: Tensor
+    a_video_offsets: Tensor
+    b_video_offsets: Tensor
     a_padded: Tensor
     b_padded: Tensor
     inside: Tensor
 
 
 def cases(device: str) -> list[Case]:
-    """Both measures, with and without gradients of both sides."""
+    """Declare both measures, with and without gradients of both sides."""
     return [
         _case(device, shape, distance, backward)
         for shape in SHAPES
@@ -61,11 +61,11 @@ def _case(
     ragged, dense = (segment_diou_ragged, segment_diou) if distance else (segment_iou_ragged, segment_iou)
 
     def make_inputs() -> Videos:
-        (a, a_offsets, a_padded), (b, b_offsets, b_padded) = (
+        (a, a_video_offsets, a_padded), (b, b_video_offsets, b_padded) = (
             _segments(counts, seed) for seed, counts in enumerate((n, m))
         )
         inside = (_first(n, a_padded.shape[1])[:, :, None] & _first(m, b_padded.shape[1])[:, None]).float()
-        batch = Videos(a, b, a_offsets, b_offsets, a_padded, b_padded, inside)
+        batch = Videos(a, b, a_video_offsets, b_video_offsets, a_padded, b_padded, inside)
         leaves = {name: getattr(batch, name).to(device) for name in batch._fields}
         for name in ("a", "b", "a_padded", "b_padded"):
             leaves[name].requires_grad_(backward)
@@ -77,8 +77,8 @@ def _case(
             torch.autograd.backward(values, [torch.ones_like(x) if grad is None else grad for x in values])
         return [x.detach() for x in values], a.grad, b.grad
 
-    def run(a: Tensor, b: Tensor, a_offsets: Tensor, b_offsets: Tensor, *_: Tensor) -> Result:
-        return finish([ragged(a, b, a_offsets, b_offsets, max_pairs=pairs).values], a, b)
+    def run(a: Tensor, b: Tensor, a_video_offsets: Tensor, b_video_offsets: Tensor, *_: Tensor) -> Result:
+        return finish([ragged(a, b, a_video_offsets, b_video_offsets, max_pairs=pairs).values], a, b)
 
     def padded(*videos: Tensor) -> Result:
         a, b, inside = videos[4:]
@@ -116,7 +116,7 @@ def _case(
 
 
 def _segments(counts: Sequence[int], seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(N, 2) of all videos, (B + 1,) offsets, and (B, longest, 2).
+    """Draw (N, 2) of all videos, (B + 1,) offsets, and (B, longest, 2).
 
     The two sides lie on grids that never meet: of segments that only touch, PyTorch's clamp has the other derivative.
     """
@@ -128,12 +128,12 @@ def _segments(counts: Sequence[int], seed: int) -> tuple[Tensor, Tensor, Tensor]
 
 
 def _first(counts: Sequence[int], longest: int) -> Tensor:
-    """(B, longest) whether a place is one of the first of its video."""
+    """Return (B, longest), whether a place is one of the first of its video."""
     return torch.arange(longest) < torch.tensor(counts)[:, None]
 
 
 def _unpadded(padded: Result, n: Sequence[int], m: Sequence[int]) -> Result:
-    """What is not padding, video after video."""
+    """Return what is not padding, video after video."""
 
     def rows(side: Tensor | None, counts: Sequence[int]) -> Tensor | None:
         return None if side is None else torch.cat([x[:count] for x, count in zip(side, counts, strict=True)])

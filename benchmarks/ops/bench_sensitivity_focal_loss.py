@@ -16,7 +16,7 @@ MANY_POINTS = 1_000_000
 
 
 def eager(logits: Tensor, targets: Tensor, weights: Tensor) -> Result:
-    """As detection code writes it: elementwise operations and their automatic derivatives."""
+    """Compute as detection code writes it: elementwise operations and their automatic derivatives."""
     if not targets.is_floating_point():
         targets = F.one_hot(targets + 1, logits.shape[-1] + 1)[..., 1:].to(logits.dtype)
     p = torch.sigmoid(logits)
@@ -27,18 +27,18 @@ def eager(logits: Tensor, targets: Tensor, weights: Tensor) -> Result:
 
 
 def fused(logits: Tensor, targets: Tensor, weights: Tensor) -> Result:
-    """The op, whichever implementation is in force."""
+    """Run the op, whichever implementation is in force."""
     return _backward(logits, sensitivity_focal_loss(logits, targets, weights, reduction="sum"))
 
 
 def reference(logits: Tensor, targets: Tensor, weights: Tensor) -> Result:
-    """The op's plain PyTorch implementation."""
+    """Run the op's plain PyTorch implementation."""
     with backend("reference"):
         return fused(logits, targets, weights)
 
 
 def cases(device: str) -> list[Case]:
-    """All points of a batch of each benchmark, and many; dense and sparse targets; weights per point."""
+    """Declare all points of a batch of each benchmark, and many; dense and sparse targets; weights per point."""
     sizes: list[tuple[str, int, int, Scale]] = [("small", 300, 7, "small")]
     sizes += [(each.name, each.batch * each.num_points, each.classes, "real") for each in shapes()]
     sizes += [("large", MANY_POINTS, 20, "large")]

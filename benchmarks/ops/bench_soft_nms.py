@@ -24,7 +24,7 @@ CANDIDATE_BYTES = 8 + 4 + 8 + 8  # segment, score, label, video
 
 
 def cases(device: str) -> list[Case]:
-    """Candidates around true segments, as a detector's are: many that overlap, scores that fall with the distance."""
+    """Draw candidates around true segments like a detector's: many that overlap, scores that fall with the distance."""
     usual = InferenceConfig()
     dataset = "MultiTHUMOS test set, {} videos x 12,000 over 65 classes"
     return [
@@ -115,7 +115,7 @@ def _case(
 
 
 def _candidates(device: str, videos: int, candidates: int, classes: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Every candidate belongs to one of 60 instances of its video; no two scores are equal."""
+    """Draw candidates that each belong to one of 60 instances of its video; no two scores are equal."""
     generator = torch.Generator().manual_seed(0)
     count = videos * candidates
     start = 2_300 * torch.rand(videos, 60, generator=generator)
@@ -138,7 +138,7 @@ def _candidates(device: str, videos: int, candidates: int, classes: int) -> tupl
 
 
 def _agree(ours: Result, theirs: Result) -> None:
-    """The same detections up to the order of those whose scores are the same to six digits."""
+    """Expect the same detections up to the order of those whose scores are the same to six digits."""
     close(rtol=1e-5, atol=1e-6)(ours[1], theirs[1])
     close(0, 0)(ours[3], theirs[3])
     same = torch.isclose(ours[0], theirs[0], rtol=1e-4, atol=1e-3).all(-1) & (ours[2] == theirs[2])

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cpu/contrastive_similarity.h"
 
-#include "contrastive_bindings.h"
+#include "contrastive_similarity_bindings.h"
 
 namespace py = pybind11;
 

@@ -9,7 +9,7 @@
 
 #include "common/contrastive_similarity.h"
 #include "cpu/buffers.h"
-#include "cpu/info_nce.h"
+#include "cpu/contrastive_similarity_info_nce.h"
 
 namespace asl {
 

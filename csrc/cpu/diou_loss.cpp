@@ -3,7 +3,6 @@
 
 #include "bindings.h"
 
-
 namespace py = pybind11;
 
 namespace asl {

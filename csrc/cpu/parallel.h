@@ -13,7 +13,7 @@
 
 namespace asl {
 
-/// Threads used when a caller asks for 0: the processors this process may run on, at least one.
+/// Threads used when a caller gives 0: the processors this process may run on, at least one.
 inline int default_threads() { return static_cast<int>(std::max(1u, std::thread::hardware_concurrency())); }
 
 /// Calls body(begin, end) on disjoint chunks of at most `grain` items that together cover [0, count).

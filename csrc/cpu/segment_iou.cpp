@@ -9,7 +9,7 @@ namespace py = pybind11;
 namespace asl {
 namespace {
 
-/// What is 0 is absent: without `out` the gradients are asked for.
+/// An address of 0 means absent; without `out` the gradients are computed.
 struct Addresses {
     std::uintptr_t a = 0, b = 0, out = 0, grad = 0, grad_a = 0, grad_b = 0;
 };

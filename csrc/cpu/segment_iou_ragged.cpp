@@ -9,7 +9,7 @@ namespace py = pybind11;
 namespace asl {
 namespace {
 
-/// What is 0 is absent: without `pair_offsets` the gradients are asked for.
+/// An address of 0 means absent; without `pair_offsets` the gradients are computed.
 struct Addresses {
     std::uintptr_t a = 0, b = 0, a_video_offsets = 0, b_video_offsets = 0;
     std::uintptr_t values = 0, pair_offsets = 0, grad = 0, grad_a = 0, grad_b = 0;

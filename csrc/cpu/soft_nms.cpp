@@ -8,8 +8,8 @@
 #include <stdexcept>
 #include <vector>
 
-#include "bindings.h"
 #include "cpu/parallel.h"
+#include "soft_nms_bindings.h"
 
 namespace py = pybind11;
 
@@ -37,7 +37,7 @@ std::vector<std::int64_t> video_offsets(const NmsInput& input, std::vector<std::
 std::int64_t soft_nms(const NmsInput& input, const NmsOptions& options, const NmsOutput& output, std::int64_t rows,
                       int threads) {
     if (input.count > 0xFFFFFFFFll) throw std::invalid_argument("soft_nms: more than 2^32 - 1 candidates");
-    if (rows < (input.video_index ? input.count : SoftNms::limit(input.count, options.max_segments)))
+    if (rows < (input.video_index ? input.count : nms_limit(input.count, options)))
         throw std::invalid_argument("soft_nms: the output buffers are too short");
     std::int64_t total = 0;
     if (input.count > 0) {
@@ -75,27 +75,22 @@ T* pointer(std::uintptr_t address) {
 }
 
 const Binding binding([](py::module_& m) {
+    bind_nms_options(m);
     m.def(
         "soft_nms",
         [](std::uintptr_t segments, std::uintptr_t scores, std::uintptr_t labels, std::uintptr_t video_index,
-           std::int64_t count, int method, float sigma, float iou_threshold, float min_score, std::int64_t max_segments,
-           float voting_threshold, bool keep_best, std::uintptr_t out_indices, std::uintptr_t out_segments,
+           std::int64_t count, const NmsOptions& options, std::uintptr_t out_indices, std::uintptr_t out_segments,
            std::uintptr_t out_scores, std::int64_t rows, int threads) {
             const NmsInput input{pointer<const float>(segments), pointer<const float>(scores),
                                  pointer<const std::int64_t>(labels), pointer<const std::int64_t>(video_index), count};
-            const NmsOptions options{{static_cast<NmsMethod>(method), sigma, iou_threshold, min_score},
-                                     max_segments,
-                                     voting_threshold,
-                                     keep_best};
             const NmsOutput output{pointer<std::int64_t>(out_indices), pointer<float>(out_segments),
                                    pointer<float>(out_scores)};
             py::gil_scoped_release release;
             return soft_nms(input, options, output, rows, threads);
         },
         py::arg("segments"), py::arg("scores"), py::arg("labels"), py::arg("video_index"), py::arg("count"),
-        py::arg("method"), py::arg("sigma"), py::arg("iou_threshold"), py::arg("min_score"), py::arg("max_segments"),
-        py::arg("voting_threshold"), py::arg("keep_best"), py::arg("out_indices"), py::arg("out_segments"),
-        py::arg("out_scores"), py::arg("rows"), py::arg("threads"),
+        py::arg("options"), py::arg("out_indices"), py::arg("out_segments"), py::arg("out_scores"), py::arg("rows"),
+        py::arg("threads"),
         "Temporal soft-NMS; addresses of contiguous float32 and int64 buffers (0: absent). Returns the rows kept.");
 });
 

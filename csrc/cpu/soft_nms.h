@@ -32,13 +32,6 @@ struct NmsInput {
     std::int64_t count;
 };
 
-struct NmsOptions {
-    NmsRule rule;
-    std::int64_t max_segments;  // <= 0: no limit
-    float voting_threshold;     // <= 0: no voting
-    bool keep_best;
-};
-
 struct NmsOutput {
     std::int64_t* indices;  // (rows,)
     float* segments;        // (rows, 2)
@@ -68,22 +61,22 @@ class Selected {
     }
 
     /// Score of a candidate after the segments from position `from` on; negative once suppressed or below min_score.
-    float decayed(float score, float start, float end, std::uint32_t from, const NmsRule& rule) const {
+    float decayed(float score, float start, float end, std::uint32_t from, const NmsOptions& options) const {
         const float area = nms_area(start, end);
         for (std::uint32_t first = from; first < size_; first += kBlock) {
             for (std::uint32_t hits = overlaps(first, start, end); hits; hits &= hits - 1) {
                 const std::uint32_t i = first + static_cast<std::uint32_t>(__builtin_ctz(hits));
                 const float inter = std::min(end, end_[i]) - std::max(start, start_[i]);
-                const float factor = nms_decay(inter, nms_area(start_[i], end_[i]), area, rule);
+                const float factor = nms_decay(inter, nms_area(start_[i], end_[i]), area, options);
                 score *= factor;
-                if (factor < 0.0f || !(score >= rule.min_score)) return -1.0f;
+                if (factor < 0.0f || !(score >= options.min_score)) return -1.0f;
             }
         }
         return score;
     }
 
     /// At least what decayed() gives for the Gaussian method, hardly more, and with one exponential for all segments.
-    float bound(float score, float start, float end, std::uint32_t from, const NmsRule& rule) const {
+    float bound(float score, float start, float end, std::uint32_t from, const NmsOptions& options) const {
         const Float4 starts = splat(start), ends = splat(end), area = splat(nms_area(start, end)), zero{};
         Float4 squares{};
         int factors = 0;
@@ -98,7 +91,7 @@ class Selected {
                 squares += iou * iou;
             }
         }
-        const float exponent = (squares[0] + squares[1] + squares[2] + squares[3]) / rule.sigma;
+        const float exponent = (squares[0] + squares[1] + squares[2] + squares[3]) / options.sigma;
         return nms_bound(score, exponent, factors);
     }
 
@@ -200,22 +193,18 @@ class SoftNms {
     SoftNms(const NmsInput& input, const NmsOptions& options) : input_(input), options_(options) {}
 
     /// `order`: the input rows of the video in ascending order, or null where they are base, base + 1, ...
-    /// Writes at most limit(count) rows to output and returns how many.
+    /// Writes at most nms_limit rows to output and returns how many.
     std::int64_t run(const std::int64_t* order, std::int64_t base, std::int64_t count, const NmsOutput& output) {
         order_ = order;
         base_ = base;
         count_ = static_cast<std::uint32_t>(count);
         output_ = output;
-        limit_ = limit(count, options_.max_segments);
+        limit_ = nms_limit(count, options_);
         kept_ = 0;
         select();
         if (options_.keep_best && kept_ < limit_) select_best_below();
         if (options_.voting_threshold > 0.0f && kept_ > 0) vote();
         return kept_;
-    }
-
-    static std::int64_t limit(std::int64_t count, std::int64_t max_segments) {
-        return max_segments > 0 ? std::min(count, max_segments) : count;
     }
 
   private:
@@ -247,7 +236,7 @@ class SoftNms {
         slots_.clear();
         heap_.clear();
         for (std::uint32_t i = 0; i < count_; ++i)
-            if (score(i) >= options_.rule.min_score) heap_.push_back(nms_key(score(i), i));
+            if (score(i) >= options_.min_score) heap_.push_back(nms_key(score(i), i));
         std::make_heap(heap_.begin(), heap_.end());
         scored_against_.assign(count_, 0);
         while (!heap_.empty() && kept_ < limit_) {
@@ -261,7 +250,7 @@ class SoftNms {
                 replace_root(i, bound);
                 continue;
             }
-            const float exact = has_length ? selected.decayed(score(i), from, to, 0, options_.rule) : score(i);
+            const float exact = has_length ? selected.decayed(score(i), from, to, 0, options_) : score(i);
             replace_root(i, exact);
             if (heap_.empty() || nms_key_index(heap_[0]) != i) continue;
             keep(i, exact);
@@ -272,13 +261,12 @@ class SoftNms {
 
     /// An upper bound of the candidate's score; negative once it is out.
     float updated(const Selected& selected, float score, float from, float to, std::uint32_t position) const {
-        return options_.rule.method == NmsMethod::kGaussian
-                   ? selected.bound(score, from, to, position, options_.rule)
-                   : selected.decayed(score, from, to, position, options_.rule);
+        return options_.method == NmsMethod::kGaussian ? selected.bound(score, from, to, position, options_)
+                                                       : selected.decayed(score, from, to, position, options_);
     }
 
     void replace_root(std::uint32_t i, float score) {
-        if (score >= options_.rule.min_score) {
+        if (score >= options_.min_score) {
             heap_[0] = nms_key(score, i);
             sift_down(heap_);
         } else {
@@ -290,7 +278,7 @@ class SoftNms {
     void select_best_below() {
         best_below_.clear();
         for (std::uint32_t i = 0; i < count_; ++i) {
-            if (!(score(i) < options_.rule.min_score) || slots_.count(label(i))) continue;
+            if (!(score(i) < options_.min_score) || slots_.count(label(i))) continue;
             const auto [found, is_new] = best_below_.try_emplace(label(i), i);
             if (!is_new && score(i) > score(found->second)) found->second = i;
         }
@@ -305,17 +293,16 @@ class SoftNms {
     /// Moves each kept segment to the mean of the candidates of its class that overlap it, weighted by score * IoU.
     void vote() {
         bins_.build(count_, [this](std::uint32_t i) { return start(i); });
-        const float threshold = options_.voting_threshold;
         for (std::int64_t k = 0; k < kept_; ++k) {
             float* segment = output_.segments + 2 * k;
             const float from = segment[0], to = segment[1];
             if (!(to > from)) continue;
             const std::int64_t own = input_.labels ? input_.labels[output_.indices[k]] : 0;
-            const float reach = vote_reach(to - from, threshold);
+            const float reach = vote_reach(to - from, options_);
             double weights = 0.0, starts = 0.0, ends = 0.0;
             bins_.visit(from - reach, from + reach, [&](std::uint32_t i) {
                 if (label(i) != own) return;
-                const double weight = vote_weight(from, to, start(i), end(i), score(i), threshold);
+                const double weight = vote_weight(from, to, start(i), end(i), score(i), options_);
                 weights += weight;
                 starts += weight * start(i);
                 ends += weight * end(i);

@@ -78,7 +78,7 @@ __global__ void assign_points_kernel(Videos<Real> at, ClaimRule<Real> rule) {
         const int count = stage(tile);
         for (int i = 0; there && i < count; ++i) {
             const Real length = claimed_length(point, starts[i], ends[i], rule);
-            if (length < shortest) {  // an equal one is not the first
+            if (length < shortest) {  // the first of equal ones stays
                 shortest = length;
                 chosen = tile + i;
             }
@@ -104,7 +104,7 @@ __global__ void assign_points_kernel(Videos<Real> at, ClaimRule<Real> rule) {
             const Real length = claimed_length(point, starts[i], ends[i], rule);
             if (!(length < kUnclaimed<Real> && length <= limit)) continue;
             const std::int64_t label = at.labels[tile + i];
-            const bool known = label >= 0 && label < at.classes;  // on a GPU nobody has looked at the labels
+            const bool known = label >= 0 && label < at.classes;  // labels are not checked on a GPU
             if (known) at.class_targets[out * at.classes + label] = Real(1);
         }
     }

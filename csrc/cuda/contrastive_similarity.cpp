@@ -3,7 +3,7 @@
 // as long.
 #include "cuda/contrastive_similarity.h"
 
-#include "contrastive_bindings.h"
+#include "contrastive_similarity_bindings.h"
 
 namespace py = pybind11;
 

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
-#include "cuda/contrastive_pointers.h"
-#include "cuda/info_nce.cuh"
+#include "cuda/contrastive_similarity_info_nce.cuh"
+#include "cuda/contrastive_similarity_pointers.h"
 #include "cuda/launch.h"
 
 namespace asl::cuda {

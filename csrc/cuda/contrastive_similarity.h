@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "common/contrastive_buffers.h"
+#include "common/contrastive_similarity_buffers.h"
 
 namespace asl::cuda {
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Action Sensitive Contrastive Loss, backward, in two launches: the pooled vectors, then frames and Gaussians.
-#include "cuda/contrastive_gather.cuh"
-#include "cuda/contrastive_pointers.h"
 #include "cuda/contrastive_similarity.h"
-#include "cuda/info_nce_backward.cuh"
+#include "cuda/contrastive_similarity_gather.cuh"
+#include "cuda/contrastive_similarity_info_nce_backward.cuh"
+#include "cuda/contrastive_similarity_pointers.h"
 #include "cuda/launch.h"
 
 namespace asl::cuda {

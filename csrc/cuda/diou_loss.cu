@@ -2,9 +2,9 @@
 // Distance-IoU loss of aligned rows with all derivatives, in one launch: a thread takes whole rows.
 #include "common/diou_loss.h"
 
+#include "cuda/diou_loss.h"
 #include "cuda/elements.h"
 #include "cuda/launch.h"
-#include "cuda/diou_loss.h"
 #include "cuda/sums.h"
 
 namespace asl::cuda {

@@ -114,7 +114,7 @@ __device__ __forceinline__ void load_pack(const Source& from, const Span& span, 
     }
 }
 
-/// To global memory. The usual store is asked for by name because nvcc takes that of a struct apart again.
+/// To global memory. The default store is named because nvcc would split that of a struct into its members.
 template <class T, int N>
 __device__ __forceinline__ void store_as_one(T* to, const Pack<T, N>& pack) {
     using Small = std::conditional_t<sizeof(pack) == 8, uint2, unsigned>;

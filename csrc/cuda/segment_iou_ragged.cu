@@ -4,7 +4,7 @@
 // A first launch, of one block, adds up where each video's pairs begin; in the second a thread writes a pair and finds
 // its video between those of the block's first and last pair. Backward, the gradient of a is summed by a warp along a
 // row of pairs, that of b by kSlices threads down each of kColumns columns; both orders depend on the offsets alone.
-// Nobody has looked at the offsets on a GPU: rows are clamped to those that are there.
+// Offsets are not checked on a GPU: rows are clamped to those that exist.
 #include <cstdint>
 
 #include "common/segment_iou.h"

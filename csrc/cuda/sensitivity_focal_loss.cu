@@ -90,7 +90,7 @@ __device__ __forceinline__ Elements<Real, N> read(const T* logits, const Focal& 
     for (int i = 0; i < N; ++i) all.weight[i] = 1;
     if (call.weights.data != nullptr && !call.row_weights) load_pack(call.weights, span, all.weight);
     unsigned hot = 0;
-    for (int first = span.first; first < span.end; ++row) {  // what a row says of later ones is then overwritten
+    for (int first = span.first; first < span.end; ++row) {  // later rows overwrite what a row wrote in their place
         const unsigned from = ~0u << first;
         const bool keep = call.mask == nullptr || call.mask[row] != 0;
         all.kept = keep ? all.kept | from : all.kept & ~from;

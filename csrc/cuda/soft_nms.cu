@@ -16,7 +16,7 @@
 namespace asl::cuda {
 namespace {
 
-constexpr std::int64_t kVoteBlocks = 2048;  // fill the device; how many rows there are only it knows
+constexpr std::int64_t kVoteBlocks = 2048;  // fill the device, which alone knows the number of rows
 
 template <class T>
 T* pointer(std::uintptr_t address) {
@@ -42,16 +42,14 @@ NmsSelected selected_of(const NmsBuffers& buffers) {
 }  // namespace
 
 void soft_nms_select(const NmsBuffers& buffers, std::uintptr_t current, std::uintptr_t best, std::uintptr_t seen,
-                     int method, float sigma, float iou_threshold, float min_score, std::int64_t max_segments,
-                     bool keep_best, std::int64_t blocks, std::uintptr_t stream) {
+                     const NmsOptions& options, std::int64_t blocks, std::uintptr_t stream) {
     const NmsScratch scratch{pointer<float>(current), pointer<std::uint64_t>(best), pointer<int>(seen)};
-    const NmsRule rule{static_cast<NmsMethod>(method), sigma, iou_threshold, min_score};
     launch(nms_select, static_cast<unsigned>(blocks), kNmsThreads, 0, as_stream(stream), candidates_of(buffers),
-           scratch, selected_of(buffers), rule, std::min(max_segments, buffers.count), keep_best);
+           scratch, selected_of(buffers), options);
     check_launch("soft_nms_select");
 }
 
-void soft_nms_collect(const NmsBuffers& buffers, std::uintptr_t ends, float voting_threshold, std::int64_t rows,
+void soft_nms_collect(const NmsBuffers& buffers, std::uintptr_t ends, const NmsOptions& options, std::int64_t rows,
                       std::uintptr_t indices, std::uintptr_t segments, std::uintptr_t scores, std::uintptr_t count,
                       std::uintptr_t stream) {
     const NmsResult result{pointer<std::int64_t>(indices), pointer<float>(segments), pointer<float>(scores),
@@ -61,11 +59,11 @@ void soft_nms_collect(const NmsBuffers& buffers, std::uintptr_t ends, float voti
     launch(nms_collect, static_cast<unsigned>(blocks), kCollectThreads, 0, as_stream(stream), candidates_of(buffers),
            selected_of(buffers), sums, result);
     check_launch("soft_nms_collect");
-    if (!(voting_threshold > 0.0f)) return;
+    if (!(options.voting_threshold > 0.0f)) return;
     const std::int64_t rows_per_block = kCollectThreads / 32;
     const auto voting = static_cast<unsigned>(std::min((rows + rows_per_block - 1) / rows_per_block, kVoteBlocks));
     launch(nms_vote, voting, kCollectThreads, 0, as_stream(stream), candidates_of(buffers), selected_of(buffers), sums,
-           voting_threshold, result);
+           options, result);
     check_launch("soft_nms_vote");
 }
 

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "common/dtype.h"
+#include "common/soft_nms.h"
 
 namespace asl::cuda {
 
@@ -18,11 +18,10 @@ struct NmsBuffers {
 /// Selects; `counts` must be 0 before. Scratch: current (N,) float32, best (N,) int64, seen (N,) int32.
 /// Each of the blocks takes one video after the other.
 void soft_nms_select(const NmsBuffers& buffers, std::uintptr_t current, std::uintptr_t best, std::uintptr_t seen,
-                     int method, float sigma, float iou_threshold, float min_score, std::int64_t max_segments,
-                     bool keep_best, std::int64_t blocks, std::uintptr_t stream);
+                     const NmsOptions& options, std::int64_t blocks, std::uintptr_t stream);
 
 /// Gathers the selections and lets them be voted on; `ends`: sums of `counts` up to and with each video.
-void soft_nms_collect(const NmsBuffers& buffers, std::uintptr_t ends, float voting_threshold, std::int64_t rows,
+void soft_nms_collect(const NmsBuffers& buffers, std::uintptr_t ends, const NmsOptions& options, std::int64_t rows,
                       std::uintptr_t indices, std::uintptr_t segments, std::uintptr_t scores, std::uintptr_t count,
                       std::uintptr_t stream);
 

@@ -69,7 +69,7 @@ __device__ __forceinline__ double warp_sum(double value) {
 
 /// Warp: one row after the other; moves it to the mean of the candidates that overlap it, weighted by score * IoU.
 __global__ void __launch_bounds__(kCollectThreads)
-    nms_vote(NmsCandidates candidates, NmsSelected selected, const std::int64_t* ends, float threshold,
+    nms_vote(NmsCandidates candidates, NmsSelected selected, const std::int64_t* ends, NmsOptions options,
              NmsResult result) {
     const int lane = static_cast<int>(threadIdx.x % 32);
     const std::int64_t total = ends[candidates.videos - 1];
@@ -85,7 +85,7 @@ __global__ void __launch_bounds__(kCollectThreads)
         for (std::int64_t i = candidates.starts[video] + lane; i < candidates.starts[video + 1]; i += 32) {
             const float start = candidates.segments[2 * i], end = candidates.segments[2 * i + 1];
             if (!(end > start) || (candidates.labels && candidates.labels[i] != own)) continue;
-            const double weight = vote_weight(from, to, start, end, candidates.scores[i], threshold);
+            const double weight = vote_weight(from, to, start, end, candidates.scores[i], options);
             weights += weight;
             starts += weight * start;
             finishes += weight * end;

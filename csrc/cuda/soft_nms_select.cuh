@@ -52,24 +52,24 @@ __device__ __forceinline__ std::uint64_t warp_max(std::uint64_t key) {
 
 /// Score of a candidate after a selected segment; negative once suppressed or below min_score.
 __device__ __forceinline__ float nms_decayed(float score, float start, float end, float other_start, float other_end,
-                                             const NmsRule& rule) {
+                                             const NmsOptions& options) {
     // Written so that segments that are reversed, without length or NaN overlap nothing.
     if (!(end > start && other_end > other_start && start < other_end && end > other_start)) return score;
     const float inter = (end < other_end ? end : other_end) - (start > other_start ? start : other_start);
-    const float factor = nms_decay(inter, nms_area(other_start, other_end), nms_area(start, end), rule);
+    const float factor = nms_decay(inter, nms_area(other_start, other_end), nms_area(start, end), options);
     score = __fmul_rn(score, factor);
-    return factor >= 0.0f && score >= rule.min_score ? score : -1.0f;
+    return factor >= 0.0f && score >= options.min_score ? score : -1.0f;
 }
 
 /// One video, as a thread of its block sees it.
 class NmsVideo {
   public:
     __device__ NmsVideo(const NmsCandidates& candidates, const NmsScratch& scratch, const NmsSelected& selected,
-                        const NmsRule& rule, int video)
+                        const NmsOptions& options, int video)
         : all_(candidates),
           scratch_(scratch),
           selected_(selected),
-          rule_(rule),
+          options_(options),
           first_(static_cast<int>(candidates.starts[video])),
           size_(static_cast<int>(candidates.starts[video + 1]) - first_),
           chunks_((size_ + 31) / 32),
@@ -127,7 +127,7 @@ class NmsVideo {
         const int thread = static_cast<int>(threadIdx.x);
         for (int tile = alive(); tile < size_ && kept < limit && (all_.labels || kept == 0); tile += kNmsThreads) {
             const int position = first_ + tile + thread;
-            bool chosen = tile + thread < size_ && all_.scores[position] < rule_.min_score;
+            bool chosen = tile + thread < size_ && all_.scores[position] < options_.min_score;
             const std::int64_t own = chosen ? label(position) : 0;
             for (int k = 0; k < kept && chosen; ++k) chosen = label(selected_.positions[first_ + k]) != own;
             labels[thread] = own;
@@ -153,7 +153,7 @@ class NmsVideo {
     __device__ std::int64_t label(int position) const { return all_.labels ? all_.labels[position] : 0; }
 
     __device__ std::uint64_t key(int position, float score) const {
-        return score >= rule_.min_score ? nms_key(score, static_cast<std::uint32_t>(all_.rows[position])) : 0;
+        return score >= options_.min_score ? nms_key(score, static_cast<std::uint32_t>(all_.rows[position])) : 0;
     }
 
     /// How many candidates have min_score or more to begin with.
@@ -161,7 +161,7 @@ class NmsVideo {
         int low = 0, high = size_;
         while (low < high) {
             const int middle = low + (high - low) / 2;
-            if (all_.scores[first_ + middle] >= rule_.min_score)
+            if (all_.scores[first_ + middle] >= options_.min_score)
                 low = middle + 1;
             else
                 high = middle;
@@ -180,7 +180,7 @@ class NmsVideo {
             end = all_.segments[2 * static_cast<std::int64_t>(position) + 1];
             own = label(position);
         }
-        if (!(score >= rule_.min_score)) score = -1.0f;
+        if (!(score >= options_.min_score)) score = -1.0f;
         for (int tile = max(seen, 0); tile < kept; tile += 32) {
             float other_start = 0.0f, other_end = 0.0f;
             std::int64_t other = 0;
@@ -193,7 +193,7 @@ class NmsVideo {
             for (int k = 0; k < min(32, kept - tile); ++k) {
                 const float from = __shfl_sync(~0u, other_start, k), to = __shfl_sync(~0u, other_end, k);
                 if (__shfl_sync(~0u, other, k) == own && score >= 0.0f)
-                    score = nms_decayed(score, start, end, from, to, rule_);
+                    score = nms_decayed(score, start, end, from, to, options_);
             }
         }
         if (at < size_) scratch_.current[position] = score;
@@ -209,21 +209,20 @@ class NmsVideo {
     const NmsCandidates& all_;
     const NmsScratch& scratch_;
     const NmsSelected& selected_;
-    const NmsRule& rule_;
+    const NmsOptions& options_;
     const int first_, size_, chunks_, lane_, warp_;
 };
 
-/// Block: one video after the other. max_segments <= 0: no limit.
+/// Block: one video after the other.
 __global__ void __launch_bounds__(kNmsThreads)
-    nms_select(NmsCandidates candidates, NmsScratch scratch, NmsSelected selected, NmsRule rule, int max_segments,
-               bool keep_best) {
+    nms_select(NmsCandidates candidates, NmsScratch scratch, NmsSelected selected, NmsOptions options) {
     __shared__ std::uint64_t tops[kNmsWarps];
     __shared__ std::int64_t labels[kNmsThreads];
     __shared__ int open[kNmsThreads];
     for (int number = static_cast<int>(blockIdx.x); number < candidates.videos; number += static_cast<int>(gridDim.x)) {
         if (candidates.starts[number] >= candidates.count) return;
-        const NmsVideo video(candidates, scratch, selected, rule, number);
-        const int limit = max_segments > 0 ? min(max_segments, video.size()) : video.size();
+        const NmsVideo video(candidates, scratch, selected, options, number);
+        const int limit = static_cast<int>(nms_limit(video.size(), options));
         video.prepare();
         __syncthreads();
         int kept = 0;
@@ -240,7 +239,7 @@ __global__ void __launch_bounds__(kNmsThreads)
             __syncthreads();
         }
         __syncthreads();
-        if (keep_best) kept = video.keep_best_below(kept, limit, labels, open);
+        if (options.keep_best) kept = video.keep_best_below(kept, limit, labels, open);
         if (threadIdx.x == 0) selected.counts[number] = kept;
     }
 }

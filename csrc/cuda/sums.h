@@ -33,7 +33,7 @@ __device__ __forceinline__ bool comes_last(unsigned* counter, unsigned blocks) {
     __shared__ bool last;
     __syncthreads();
     if (threadIdx.x == 0) {
-        __threadfence();  // for what the barrier has let this thread see, too
+        __threadfence();  // covers what the barrier made visible to this thread, too
         last = atomicAdd(counter, 1u) == blocks - 1;
         if (last) *counter = 0;
     }

@@ -184,12 +184,14 @@ TEST(fuzz_votes) {
             at[0] = numbers.from(-50, 50), at[1] = at[0] + numbers.from(0, 9);
             at[2] = at[0] + numbers.from(-3, 3), at[3] = at[1] + numbers.from(-3, 3);
         }
-        const float score = numbers.chance(0.9) ? numbers.from(0, 1) : numbers.any(), threshold = numbers.from(0.1f, 1);
-        const float weight = asl::vote_weight(at[0], at[1], at[2], at[3], score, threshold);
+        const float score = numbers.chance(0.9) ? numbers.from(0, 1) : numbers.any();
+        asl::NmsOptions options;
+        options.voting_threshold = numbers.from(0.1f, 1);
+        const float weight = asl::vote_weight(at[0], at[1], at[2], at[3], score, options);
         CHECK(weight == 0.0f || (weight > 0.0f && weight <= score));
         if (weight == 0.0f || std::isinf(weight)) continue;
         const float rounding = 4 * std::numeric_limits<float>::epsilon() * std::max(std::abs(at[0]), std::abs(at[2]));
-        CHECK(std::abs(at[2] - at[0]) <= asl::vote_reach(at[1] - at[0], threshold) + rounding);
+        CHECK(std::abs(at[2] - at[0]) <= asl::vote_reach(at[1] - at[0], options) + rounding);
     }
 }
 

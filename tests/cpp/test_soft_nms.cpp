@@ -9,15 +9,21 @@ namespace {
 
 constexpr float kUlp = 1.2e-7f;  // spacing of float32 just above 1
 
+asl::NmsOptions voting(float threshold) {
+    asl::NmsOptions options;
+    options.voting_threshold = threshold;
+    return options;
+}
+
 }  // namespace
 
 TEST(nms_decay_follows_its_method) {
     const float area = asl::nms_area(2.0f, 6.0f);
     CHECK_NEAR(area, 4.0f + 1e-6f, 4 * kUlp);
     const float iou = 2.0f / ((area + area) - 2.0f);
-    const asl::NmsRule hard{asl::NmsMethod::kHard, 0.5f, 0.3f, 0.0f};
-    const asl::NmsRule linear{asl::NmsMethod::kLinear, 0.5f, 0.3f, 0.0f};
-    const asl::NmsRule gaussian{asl::NmsMethod::kGaussian, 0.5f, 0.3f, 0.0f};
+    const asl::NmsOptions hard{asl::NmsMethod::kHard, 0.5f, 0.3f, 0.0f};
+    const asl::NmsOptions linear{asl::NmsMethod::kLinear, 0.5f, 0.3f, 0.0f};
+    const asl::NmsOptions gaussian{asl::NmsMethod::kGaussian, 0.5f, 0.3f, 0.0f};
     CHECK(asl::nms_decay(2.0f, area, area, hard) < 0.0f);
     CHECK(asl::nms_decay(0.5f, area, area, hard) == 1.0f);
     CHECK(asl::nms_decay(0.5f, area, area, linear) == 1.0f);
@@ -44,11 +50,11 @@ TEST(nms_key_gives_back_what_went_in) {
 }
 
 TEST(vote_weight_is_score_times_iou_above_the_threshold) {
-    CHECK_NEAR(asl::vote_weight(0.0f, 4.0f, 2.0f, 6.0f, 0.9f, 0.3f), 0.9f * 2.0f / 6.0f, kUlp);
-    CHECK(asl::vote_weight(0.0f, 4.0f, 2.0f, 6.0f, 0.9f, 0.4f) == 0.0f);
-    CHECK(asl::vote_weight(0.0f, 4.0f, 5.0f, 6.0f, 0.9f, 0.0f) == 0.0f);
-    CHECK(asl::vote_weight(1.0f, 1.0f, 1.0f, 1.0f, 0.9f, 0.5f) == 0.0f);  // zero length: no 0/0
-    CHECK(asl::vote_weight(0.0f, 4.0f, 0.0f, 4.0f, 0.0f, 0.5f) == 0.0f);
+    CHECK_NEAR(asl::vote_weight(0.0f, 4.0f, 2.0f, 6.0f, 0.9f, voting(0.3f)), 0.9f * 2.0f / 6.0f, kUlp);
+    CHECK(asl::vote_weight(0.0f, 4.0f, 2.0f, 6.0f, 0.9f, voting(0.4f)) == 0.0f);
+    CHECK(asl::vote_weight(0.0f, 4.0f, 5.0f, 6.0f, 0.9f, voting(0.0f)) == 0.0f);
+    CHECK(asl::vote_weight(1.0f, 1.0f, 1.0f, 1.0f, 0.9f, voting(0.5f)) == 0.0f);  // zero length: no 0/0
+    CHECK(asl::vote_weight(0.0f, 4.0f, 0.0f, 4.0f, 0.0f, voting(0.5f)) == 0.0f);
 }
 
 TEST(vote_reach_bounds_the_distance_of_starts) {
@@ -58,8 +64,8 @@ TEST(vote_reach_bounds_the_distance_of_starts) {
             for (int length = 1; length <= 160; length += 3) {
                 const float start = static_cast<float>(shift) / 10.0f;
                 const float end = start + static_cast<float>(length) / 10.0f;
-                if (asl::vote_weight(0.0f, 4.0f, start, end, 1.0f, threshold) > 0.0f)
-                    CHECK(std::abs(start) <= asl::vote_reach(4.0f, threshold));
+                if (asl::vote_weight(0.0f, 4.0f, start, end, 1.0f, voting(threshold)) > 0.0f)
+                    CHECK(std::abs(start) <= asl::vote_reach(4.0f, voting(threshold)));
             }
         }
     }

@@ -48,7 +48,7 @@ Kept sequential(const Scene& scene, const asl::NmsOptions& options) {
     Kept kept;
     std::vector<float> now = scene.scores;
     std::vector<bool> out(now.size());
-    for (std::size_t i = 0; i < now.size(); ++i) out[i] = !(now[i] >= options.rule.min_score);
+    for (std::size_t i = 0; i < now.size(); ++i) out[i] = !(now[i] >= options.min_score);
     for (;;) {
         std::int64_t best = -1;
         for (std::int64_t i = 0; i < scene.size(); ++i)
@@ -64,10 +64,9 @@ Kept sequential(const Scene& scene, const asl::NmsOptions& options) {
             const float start = scene.segments[2 * i], end = scene.segments[2 * i + 1];
             const float inter = std::min(to, end) - std::max(from, start);
             if (!(inter > 0.0f)) continue;
-            const float factor =
-                asl::nms_decay(inter, asl::nms_area(from, to), asl::nms_area(start, end), options.rule);
+            const float factor = asl::nms_decay(inter, asl::nms_area(from, to), asl::nms_area(start, end), options);
             now[i] *= factor;
-            out[i] = factor < 0.0f || !(now[i] >= options.rule.min_score);
+            out[i] = factor < 0.0f || !(now[i] >= options.min_score);
         }
     }
 }
@@ -75,7 +74,7 @@ Kept sequential(const Scene& scene, const asl::NmsOptions& options) {
 /// The operator on one video, between guard bands that must survive.
 Kept searched(const Scene& scene, const asl::NmsOptions& options) {
     const asl::NmsInput input{scene.segments.data(), scene.scores.data(), scene.labels.data(), nullptr, scene.size()};
-    const std::int64_t rows = asl::SoftNms::limit(scene.size(), options.max_segments);
+    const std::int64_t rows = asl::nms_limit(scene.size(), options);
     std::vector<std::int64_t> indices(static_cast<std::size_t>(rows) + 2, -7);
     std::vector<float> segments(2 * indices.size(), -7.0f), scores(indices.size(), -7.0f);
     asl::SoftNms search(input, options);
@@ -96,8 +95,10 @@ TEST(lazy_search_gives_the_bits_of_the_sequential_algorithm) {
         const float sigmas[] = {0.5f, 0.9f, 1e-3f, 1e3f, 1e-30f};
         const float min_scores[] = {0.0f, 0.001f, 0.05f};
         const std::int64_t limits[] = {0, 1, 10, 200};
-        const asl::NmsOptions options{{static_cast<asl::NmsMethod>(round % 3), sigmas[random() % 5],
-                                       random() % 2 ? 0.1f : 0.5f, min_scores[random() % 3]},
+        const asl::NmsOptions options{static_cast<asl::NmsMethod>(round % 3),
+                                      sigmas[random() % 5],
+                                      random() % 2 ? 0.1f : 0.5f,
+                                      min_scores[random() % 3],
                                       limits[random() % 4],
                                       0.0f,
                                       false};
@@ -119,7 +120,7 @@ TEST(search_stays_in_bounds_on_what_is_not_a_number) {
         for (float& x : scene.scores)
             if (random() % 4 == 0) x = strange[random() % 9];
         const asl::NmsOptions options{
-            {static_cast<asl::NmsMethod>(round % 3), 0.5f, 0.3f, 0.001f}, 20, round % 2 ? 0.5f : 0.0f, true};
+            static_cast<asl::NmsMethod>(round % 3), 0.5f, 0.3f, 0.001f, 20, round % 2 ? 0.5f : 0.0f, true};
         const Kept kept = searched(scene, options);
         CHECK(kept.indices.size() <= 20);
         for (const std::int64_t index : kept.indices) {
@@ -133,7 +134,7 @@ TEST(bound_is_never_below_the_exact_score) {
     std::mt19937 random(13);
     std::uniform_real_distribution<float> uniform(0.0f, 1.0f);
     for (int round = 0; round < 2000; ++round) {
-        const asl::NmsRule rule{asl::NmsMethod::kGaussian, round % 2 ? 0.5f : 1e-2f, 0.1f, 0.0f};
+        const asl::NmsOptions rule{asl::NmsMethod::kGaussian, round % 2 ? 0.5f : 1e-2f, 0.1f, 0.0f};
         asl::Selected selected;
         const int count = static_cast<int>(random() % 80);
         for (int i = 0; i < count; ++i) {

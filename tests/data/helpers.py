@@ -23,7 +23,7 @@ def video(
     subset: str = "train",
     fps: float | None = None,
 ) -> Video:
-    """A video whose labels count up unless given."""
+    """Make a video whose labels count up unless given."""
     return Video(
         id=video_id,
         subset=subset,
@@ -35,7 +35,7 @@ def video(
 
 
 def ramp(steps: int = 100, dim: int = 3) -> np.ndarray:
-    """(steps, dim) float32 whose first channel is the index."""
+    """Make (steps, dim) float32 whose first channel is the index."""
     return (np.arange(steps, dtype=np.float32)[:, None] + np.arange(dim, dtype=np.float32)[None] * 1000).astype(
         np.float32
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,7 @@ CASES: list[tuple[Reader, Any, str]] = [
     (lists, LISTS | {"duration": 0}, r"a\.json, video 'bad': duration_sec must be positive, got 0\.0"),
     (bsn, 5, r"a\.json, video 'bad': expected .*, found 5"),
     (bsn, BSN | {"annotations": 7}, r"a\.json, video 'bad': 'annotations' must be a list of objects, found 7"),
-    (bsn, BSN | {"annotations": [3]}, r"a\.json, video 'bad': 'annotations' must be a list of objects, found \[3\]"),
+    (bsn, BSN | {"annotations": [3]}, r"a\.json, video 'bad', annotation 0: 'annotations' must be a list .*\[3\]"),
     (
         bsn,
         BSN | {"annotations": [{"label": ["jump"]}]},
@@ -146,6 +147,37 @@ def test_one_bad_video(tmp_path: Path, read: Reader, bad: Any, message: str, cap
     assert list(kept.videos) == ["good"] and len(kept.videos["good"].labels) == 1
     (skipped,) = kept.skipped
     assert f"skipping video '{skipped}'" in caplog.text and f"1 x {kept.skipped[skipped]}" in caplog.text
+
+
+TIMES = {"start_time": 1, "end_time": 2, "label": "cut", "primary": True}
+ENTRIES: list[tuple[Reader, Any, str]] = [
+    (anet, ANET | {"annotations": [INSTANCE, INSTANCE | {"segment": [1]}]}, "video 'bad', annotation 1: 'segment'"),
+    (lists, LISTS | {"actions": [[0, 1.0, 2.0], [9, 1, 2]]}, "video 'bad', action 1: unknown class 9"),
+    (lists, LISTS | {"actions": [[0, 1.0, 2.0], 7]}, "video 'bad', action 1: expected .* found 7"),
+    (bsn, BSN | {"annotations": [*BSN["annotations"], 3]}, "video 'bad', annotation 1: 'annotations' must"),  # type: ignore[misc]
+    (
+        ego4d,
+        clips(CLIP | {"annotations": [{"labels": [TIMES, TIMES | {"end_time": "x"}]}]}),
+        "clip 'bad', 'end_time': .* found 'x'",
+    ),
+    (epic, ("", EPIC_ROW.format("new") + "m,new,00:00:01.00,late,0,0\n"), "row 'm', stop_timestamp: .* found 'late'"),
+    (thumos, ("bad,30,300\n", THUMOS_ROW + "bad,,1.0,2.0\n", ""), "video 'bad': 'type' must name a class"),
+]
+
+
+@pytest.mark.parametrize(("read", "bad", "message"), ENTRIES)
+def test_one_bad_entry(tmp_path: Path, read: Reader, bad: Any, message: str, caplog: pytest.LogCaptureFixture) -> None:
+    """It costs that entry, not its video, in every format."""
+    if read is epic:
+        bad = ("new,9.5,50\n", bad[1])
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path, bad, True)
+    with caplog.at_level(logging.WARNING):
+        kept = read(tmp_path, bad, False)
+    (name,) = kept.left_out
+    assert name in kept.videos and not kept.skipped and kept.left_out[name] == len(kept.videos[name].labels) == 1
+    assert re.search(f"leaving out one annotation: .*{message}", caplog.text)
+    assert "1 x annotation that cannot be used" in caplog.text
 
 
 def test_ids_that_differ_by_a_prefix_only(tmp_path: Path) -> None:

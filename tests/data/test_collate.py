@@ -31,8 +31,8 @@ def test_layout() -> None:
     assert batch.mask.sum(dim=1).tolist() == [5, 8, 2]
     assert batch.features[~batch.mask].abs().sum() == 0
     assert torch.equal(batch.features[0, :5], torch.full((5, 3), 5.0))
-    assert batch.segment_offsets.tolist() == [0, 2, 2, 3]
-    assert batch.segment_offsets.dtype == torch.int64
+    assert batch.video_offsets.tolist() == [0, 2, 2, 3]
+    assert batch.video_offsets.dtype == torch.int64
     assert batch.labels.tolist() == [5, 5, 2]
     assert batch.segments.shape == (3, 2)
     assert batch.durations_sec == (5.0, 8.0, 2.0) and batch.grids == (GRID, GRID, GRID)
@@ -58,7 +58,7 @@ def test_padded_length(longest: int, options: dict[str, object], expected: int) 
 def test_to_and_pin_keep_everything_else() -> None:
     batch = collate([sample(5, 2)])
     moved = batch.to("meta")
-    assert moved.features.device.type == moved.segment_offsets.device.type == "meta"
+    assert moved.features.device.type == moved.video_offsets.device.type == "meta"
     assert moved.video_ids == batch.video_ids and moved.grids == batch.grids
 
 

@@ -103,7 +103,7 @@ def test_bad_segments_are_no_targets_but_stay_for_scoring() -> None:
 def test_video_without_action(training: bool) -> None:
     data = DetectionDataset([video(segments=[])], InMemoryFeatureStore({"a": ramp()}), GRID, training=training)
     assert data[0].segments.shape == (0, 2) and data[0].labels.shape == (0,)
-    assert collate([data[0]]).segment_offsets.tolist() == [0, 0]
+    assert collate([data[0]]).video_offsets.tolist() == [0, 0]
 
 
 def test_training_cannot_change_the_store() -> None:

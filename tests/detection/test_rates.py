@@ -20,7 +20,7 @@ MIXED = {"slow": 25.0, "fast": 50.0}
 
 
 def dataset(rates: dict[str, float] | None, manifest: FeatureManifest = MANIFEST) -> dict[str, Any]:
-    """What a run with these training videos knows of them; None: a run of before rates were written down."""
+    """Return what a run with these training videos knows of them; None: a run of before rates were written down."""
     record = {
         "name": "mine",
         "transform": None,
@@ -33,7 +33,7 @@ def dataset(rates: dict[str, float] | None, manifest: FeatureManifest = MANIFEST
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Recordings that training knew, and a new one, of 100 feature vectors each."""
+    """Make recordings that training knew, and a new one, of 100 feature vectors each."""
     for name in ("slow", "fast", "new"):
         np.save(tmp_path / f"{name}.npy", np.ones((100, 4), np.float32))
     return tmp_path

@@ -4,18 +4,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from asl_fast.detection.recordings import Recordings, open_recordings, read_durations
 from asl_fast.detection.run import detect_recordings, write_found
 from asl_fast.detection.trained import TrainedDetector, load_trained
 from asl_fast.evaluation.activitynet_json import read_detections
+from asl_fast.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from asl_fast.training.loop import train
 from asl_fast.training.run import describe_dataset
 from asl_fast.training.run_folder import RunFolder
+from asl_fast.training.scoring import NonFiniteOutputError
 from tests.training.tiny import CPU, DIM, tiny_bundle, tiny_config
 
 
@@ -85,3 +90,64 @@ def test_durations_are_numbers_by_name(tmp_path: Path) -> None:
         read_durations(path)
     with pytest.raises(FileNotFoundError, match=r"durations\.json"):
         read_durations(tmp_path / "other" / "durations.json")
+
+
+def test_a_recording_that_the_network_cannot_take_costs_itself_alone(
+    trained: TrainedDetector, recordings: Recordings, tmp_path: Path
+) -> None:
+    """Its values pass as numbers, but their squares do not fit into float32."""
+    array = np.random.default_rng(9).standard_normal((20, DIM)).astype(np.float32) * 1e30
+    array[:, 0] = 3e38
+    np.save(tmp_path / "huge.npy", array)
+    opened = open_recordings([tmp_path], trained.dataset)
+    names = ("huge", "recording0", "recording2")
+    sample = opened.load("huge")
+    with pytest.raises(NonFiniteOutputError, match=r"huge: the network gives NaN or infinity .* reach 3e\+38"):
+        list(trained.detect([sample]))
+    expected = detect_recordings(trained, Recordings(names[1:], opened.load), batch_size=2)
+    found = detect_recordings(trained, Recordings(names, opened.load), batch_size=3)
+    assert list(found.skipped) == ["huge"] and list(found.detections) == list(names[1:])
+    for name in names[1:]:
+        assert torch.equal(found.detections[name].segments, expected.detections[name].segments)
+    with pytest.raises(NonFiniteOutputError, match="huge"):
+        detect_recordings(trained, Recordings(names, opened.load), strict=True)
+    with pytest.raises(NonFiniteOutputError, match="huge"):
+        detect_recordings(trained, Recordings(("huge",), opened.load))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_named(trained: TrainedDetector, tmp_path: Path, value: float) -> None:
+    content = load_checkpoint(trained.path)
+    name = next(name for name in content["average"]["module"] if name.endswith("weight"))
+    content["average"]["module"][name].flatten()[2] = value
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, content)
+    with pytest.raises(CheckpointError, match=rf"last\.pt: average\.module\.{name}\[.*\] is {value}"):
+        load_trained(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.pop("average"), "lacks 'average'"),
+        (lambda c: c.update(epoch=None), "'epoch' is None"),
+        (lambda c: c["average"]["module"].popitem(), r"lacks average\.regression_head"),
+        (lambda c: c["config"]["model"].update(width=32), r"average\..* has shape .*, but its configuration makes it"),
+        (lambda c: c["config"]["model"].update(width=2**24), r"but its configuration makes it"),
+        (lambda c: c["config"]["model"].update(num_heads=3), r"model\.width 16 is not a multiple"),
+        (lambda c: c["dataset"].pop("grid"), r"lacks 'dataset\.grid'"),
+        (lambda c: c["dataset"]["class_names"].pop(), r"'dataset\.class_names' says 1, but its detector has 2"),
+        (lambda c: c["dataset"]["grid"].update(fps=0.0), r"'dataset' cannot be used: .*fps must be positive"),
+        (lambda c: c["dataset"]["grid"].update(rate=1.0), r"'dataset' cannot be used: .*rate"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_says_where(
+    trained: TrainedDetector, tmp_path: Path, change: Callable[[dict[str, Any]], Any], message: str
+) -> None:
+    content = load_checkpoint(trained.path)
+    change(content)
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, content)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_trained(path)
+    assert str(path) in str(caught.value)

@@ -33,7 +33,7 @@ def predictions(golden: dict[str, Any], label: str = "labels") -> dict[str, Any]
 
 
 def action_labels(golden: dict[str, Any]) -> dict[str, Any]:
-    """The golden columns with the column ``action`` = verb * number of nouns + noun added."""
+    """Add to the golden columns the column ``action`` = verb * number of nouns + noun."""
     nouns = int(golden["num_nouns"])
     return golden | {
         f"{side}_action": golden[f"{side}_verb"].astype(np.int64) * nouns + golden[f"{side}_noun"]

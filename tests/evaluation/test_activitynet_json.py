@@ -40,12 +40,13 @@ def test_reads_real_ground_truth(file: str, subset: str, videos: int, annotation
     assert len(truth.columns["labels"]) == len(truth.columns["video"]) == annotations
 
 
-def test_real_reversed_segments_skip_their_videos_unless_they_are_wanted() -> None:
+def test_real_reversed_segments_are_left_out_unless_they_are_wanted() -> None:
     path = shared_file("data/annotations/charades.json")
     truth = read_ground_truth(path, subset="training")
-    assert set(truth.skipped) == {"AKKWU", "LEOL6", "00SL4", "IOL8Q"}
-    assert "must not end before it starts, found [" in truth.skipped["LEOL6"]
-    assert len(truth.videos) == 7985 - 4
+    assert not truth.skipped and len(truth.videos) == 7985
+    assert len(truth.left_out) == 7 and len(truth.columns["labels"]) == 49809 - 7
+    assert {text.split("'")[1] for text in truth.left_out} == {"AKKWU", "LEOL6", "00SL4", "IOL8Q"}
+    assert all("must not end before it starts, found [" in text for text in truth.left_out)
     assert len(read_ground_truth(path, subset="training", reversed_segments="keep").columns["labels"]) == 49809
 
 
@@ -110,18 +111,19 @@ GOOD = {"segment": [0.0, 1.0], "label": "x", "score": 0.5}
         ({"label": "x", "score": 0.5}, r"'segment' must be \[start, end\] in seconds, found None"),
         ({**GOOD, "label": None}, r"unknown class None; 'label' must be the name of a class, or its id"),
         ({**GOOD, "label": ["x"]}, r"unknown class \['x'\]; 'label' must be the name of a class, or its id"),
-        ({**GOOD, "label_id": "3"}, r"label_id of 'x' must be a whole number, found '3'"),
+        ({**GOOD, "label_id": "3.5"}, r"label_id of 'x' must be a whole number, found '3.5'"),
         ({**GOOD, "score": float("nan")}, r"detection 1: 'score': expected a number, found nan"),
         ({**GOOD, "score": None}, r"detection 1: 'score': expected a number, found None"),
         ("x", r"'results' must be a list of objects, found .* 'x'\]"),
     ],
 )
-def test_unusable_entry_skips_its_video_or_stops(tmp_path: Path, entry: Any, message: str) -> None:
+def test_unusable_entry_is_left_out_or_stops(tmp_path: Path, entry: Any, message: str) -> None:
     path = write(tmp_path / "d.json", {"results": {"good": [GOOD], "bad": [GOOD, entry]}})
     found = read_detections(path)
-    assert found.videos == ("good",)
-    assert found.columns["video"].tolist() == ["good"]
-    assert list(found.skipped) == ["bad"]
+    assert found.videos == ("good", "bad") and not found.skipped
+    assert found.columns["video"].tolist() == ["good", "bad"]
+    (fault,) = found.left_out
+    assert "d.json, video 'bad', detection 1: " in fault
     with pytest.raises(AnnotationError, match=f"d.json, video 'bad'.*{message}"):
         read_detections(path, strict=True)
 

@@ -107,7 +107,7 @@ def test_unusable_detection_is_named(tmp_path: Path, entry: Any) -> None:
     assert (found["verb"].tolist(), found["noun"].tolist(), found["scores"].tolist()) == ([1], [2], [0.5])
 
 
-def test_unusable_videos_are_left_out_unless_strict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unusable_entries_are_left_out_unless_strict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = "P01,0:0:0,0:0:1,1,2\nP02,0:0:0,0:0:1,1,2\nP02,0:0:0,soon,1,2\nP03,0:0:0,0:0:1,1,2\n"
     (tmp_path / "v.csv").write_text(HEADER + rows)
     results = {"P01": [ENTRY], "P02": [ENTRY], "P03": [ENTRY, {**ENTRY, "verb": 1.5}]}
@@ -117,15 +117,29 @@ def test_unusable_videos_are_left_out_unless_strict(tmp_path: Path, capsys: pyte
     assert evaluate(words) == 0
     captured = capsys.readouterr()
     assert (
-        "warning: 1 videos left out on both sides: " in captured.err
+        "warning: 1 annotations left out: " in captured.err
         and "stop_timestamp: expected HH:MM:SS.cc, found 'soon'" in captured.err
     )
-    assert "warning: 1 videos counted as without detections: " in captured.err and "whole numbers" in captured.err
-    assert "2 videos, 2 annotations, 1 predictions" in captured.out
-    written = json.loads((tmp_path / "out.json").read_text())["skipped"]
-    assert list(written["ground_truth"]) == ["P02"] and list(written["predictions"]) == ["P03"]
+    assert "warning: 1 detections left out: " in captured.err and "whole numbers" in captured.err
+    assert "3 videos, 3 annotations, 3 predictions" in captured.out
+    written = json.loads((tmp_path / "out.json").read_text())
+    assert written["skipped"] == {"ground_truth": {}, "predictions": {}}
+    faults = written["left_out"]
+    assert "(video P02)" in faults["ground_truth"][0] and "video P03: [1] cannot" in faults["predictions"][0]
     assert evaluate([*words, "--strict"]) == 2
     assert "error: " in (error := capsys.readouterr().err) and "v.csv: line 4 (video P02)" in error
+
+
+def test_a_video_without_one_usable_row_is_left_out_on_both_sides(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "v.csv").write_text(HEADER + "P01,0:0:0,0:0:1,1,2\nP02,0:0:0,soon,1,2\n")
+    (tmp_path / "d.json").write_text(json.dumps({"results": {"P01": [ENTRY], "P02": [ENTRY]}}))
+    words = ["--ground-truth", str(tmp_path / "v.csv"), "--predictions", str(tmp_path / "d.json")]
+    assert evaluate([*words, "--protocol", "epic100"]) == 0
+    captured = capsys.readouterr()
+    assert "warning: 1 videos left out on both sides: " in captured.err
+    assert "1 videos, 1 annotations, 1 predictions" in captured.out
 
 
 @pytest.mark.parametrize("entries", [3, {"segment": [0, 1]}, [{**ENTRY, "score": float("nan")}]])
@@ -134,5 +148,6 @@ def test_entries_of_the_wrong_kind(tmp_path: Path, entries: Any) -> None:
     with pytest.raises(AnnotationError, match=r"d.json: video P01_01"):
         read_epic_detections(tmp_path / "d.json")
     skipped: dict[str, str] = {}
-    assert len(read_epic_detections(tmp_path / "d.json", skipped=skipped)["scores"]) == 0
-    assert list(skipped) == ["P01_01"]
+    faults: list[str] = []
+    assert len(read_epic_detections(tmp_path / "d.json", skipped=skipped, left_out=faults)["scores"]) == 0
+    assert list(skipped) == ["P01_01"] * (not isinstance(entries, list)) and len(faults) == isinstance(entries, list)

@@ -147,3 +147,17 @@ def test_detections_of_other_videos_are_an_error(
 )
 def test_parse_thresholds(text: str, expected: tuple[float, ...]) -> None:
     assert parse_thresholds(text) == expected
+
+
+def test_names_cannot_steer_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    entry = {"segment": [0, 10], "label": "\x1b[2Jrun"}
+    bad = {"segment": [5, 1], "label": "\x1b]0;x\x07"}
+    truth = {"\x1b[31mv": {"annotations": [entry, bad]}, "w": {"annotations": [bad]}}
+    (tmp_path / "gt.json").write_text(json.dumps({"database": truth}))
+    (tmp_path / "det.json").write_text(json.dumps({"results": {"\x1b[31mv": [entry | {"score": 0.5}, 7]}}))
+    words = ["--ground-truth", str(tmp_path / "gt.json"), "--predictions", str(tmp_path / "det.json"), "--tiou", "0.5"]
+    assert main([*words, "--per-class", "--csv", str(tmp_path / "out.csv")]) == 0
+    captured = capsys.readouterr()
+    assert "\x1b" not in captured.out + captured.err and "\\x1b[2Jrun" in captured.out
+    assert captured.err.count("warning: ") == 3 and "\x1b" not in (tmp_path / "out.csv").read_text()
+    assert main([*words, "--strict"]) == 2 and "\x1b" not in capsys.readouterr().err

@@ -168,7 +168,7 @@ def test_ap_falls_with_the_threshold_where_matching_cannot_trade() -> None:
 
 
 def brute_force_ap(hits: np.ndarray, count: int) -> float:
-    """The curve with its envelope, point by point."""
+    """Compute the curve with its envelope, point by point."""
     precision = [hits[: i + 1].sum() / (i + 1) for i in range(len(hits))]
     recall = [0.0, *(hits[: i + 1].sum() / count for i in range(len(hits)))]
     return sum((recall[i + 1] - recall[i]) * max(precision[i:]) for i in range(len(hits)))

@@ -90,7 +90,7 @@ def rounded(x: Tensor, steps: int = 64) -> Tensor:
 
 
 def model(modules: Any, variant: str, seed: int) -> tuple[Any, dict[str, Any]]:
-    """A small ActionFormer whose norms, biases and scales are far from their initial values."""
+    """Make a small ActionFormer whose norms, biases and scales are far from their initial values."""
     config = MODEL | {key: value for key, value in VARIANTS[variant].items() if key != "eval_T"}
     torch.manual_seed(seed)
     made = modules.meta_archs.PtTransformer(**config)
@@ -256,7 +256,7 @@ def focal(root: Path) -> dict[str, np.ndarray]:
 
 
 def main(arguments: list[str]) -> None:
-    """Writes every file of this folder that ActionFormer makes, or packs the named ones."""
+    """Write every file of this folder that ActionFormer makes, or pack the named ones."""
     if arguments[0] == "--pack":
         for path in map(Path, arguments[1:]):
             with np.load(path) as arrays:

@@ -37,7 +37,7 @@ def _import(name: str, path: Path) -> ModuleType:
 
 @cache
 def build() -> ModuleType | str:
-    """The kernels' module for the CPU, compiled if need be, or why this machine cannot have it."""
+    """Load the kernels' module for the CPU, compiled if need be, or say why this machine cannot have it."""
     native_build = _import("native_build", ROOT / "csrc" / "native_build.py")
     try:
         module = native_build.cuda_on_host_module()
@@ -55,7 +55,7 @@ def module() -> ModuleType:
 
 
 def library() -> ctypes.CDLL:
-    """The same module for what is not bound to Python: ``cuda_on_host_set_order``, ``cuda_on_host_launches``."""
+    """Load the module for what is not bound to Python: ``cuda_on_host_set_order``, ``cuda_on_host_launches``."""
     path = module().__file__
     assert path is not None
     opened = ctypes.CDLL(path)

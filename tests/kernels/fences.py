@@ -30,8 +30,8 @@ def fenced(owners: Sequence[str] = TRITON, *, some: bool = True) -> Iterator[lis
     """Buffers taken inside are poisoned (NaN, or a sentinel) with a band on both sides, which must not change.
 
     Args:
-        owners: modules that hand out the buffers.
-        some: whether it is an error that none was taken.
+        owners: Modules that hand out the buffers.
+        some: Whether it is an error that none was taken.
     """
     buffers: list[tuple[Tensor, int]] = []
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,8 +12,11 @@ from torch import Tensor
 from asl_fast.backend import backend
 from asl_fast.ops import _dispatch
 from asl_fast.reference import _outputs
+from asl_fast.reference.diou_loss import Operands as DIoU
 from asl_fast.reference.sensitivity_focal_loss import Operands as Focal
 from tests.kernels import examples
+
+Given = TypeVar("Given", Focal, DIoU)
 
 
 def focal_operands(
@@ -25,7 +30,7 @@ def focal_operands(
     label_smoothing: float = 0.0,
     reduction: str = "none",
 ) -> Focal:
-    """A call of the focal loss that needs the gradients of the logits, and of the weights where there are any."""
+    """Make a call of the focal loss that needs the gradients of the logits, and of the weights where there are any."""
     return Focal(
         logits=logits,
         targets=targets,
@@ -40,29 +45,52 @@ def focal_operands(
     )
 
 
-def widened(given: Focal) -> Focal:
-    """The same call in float64."""
-    return Focal(*(x.double() if isinstance(x, Tensor) and x.is_floating_point() else x for x in given))
+def diou_operands(
+    pred: Tensor,
+    target: Tensor,
+    weights: Tensor | None = None,
+    *,
+    reduction: str = "none",
+    need_pred: bool = True,
+    need_target: bool = True,
+    need_weights: bool = True,
+) -> DIoU:
+    """Make a call of the DIoU loss; without weights no gradient of them is needed."""
+    return DIoU(
+        pred=pred,
+        target=target,
+        weights=weights,
+        reduction=reduction,
+        eps=1e-8,
+        need_pred=need_pred,
+        need_target=need_target,
+        need_weights=need_weights and weights is not None,
+    )
+
+
+def widened(given: Given) -> Given:
+    """Make the same call in float64."""
+    return given._make(x.double() if isinstance(x, Tensor) and x.is_floating_point() else x for x in given)
 
 
 def misaligned(tensor: Tensor) -> Tensor:
-    """The same values, contiguous, one element behind the beginning of an allocation."""
+    """Copy the values, contiguous, one element behind the beginning of an allocation."""
     room = torch.empty(tensor.numel() + 1, dtype=tensor.dtype, device=tensor.device)
     return room[1:].view(tensor.shape).copy_(tensor)
 
 
 def strided(tensor: Tensor) -> Tensor:
-    """The same values, no two of them side by side."""
+    """Copy the values, no two of them side by side."""
     return torch.stack((tensor, tensor), -1)[..., 0]
 
 
-def outputs(op: str, given: examples.Arguments) -> list[Tensor]:
+def outputs(op: str, given: examples.Operands) -> list[Tensor]:
     """Of the CUDA implementation: the loss and all derivatives."""
     with torch.no_grad():
         return list(_dispatch.load(op, "cuda")(given))
 
 
-def layouts_give_the_same_bits(op: str, given: examples.Arguments) -> None:
+def layouts_give_the_same_bits(op: str, given: examples.Operands) -> None:
     """Each tensor in turn strided and at an odd address, then all outputs at odd addresses."""
     expected = outputs(op, given)
     for changed, value in enumerate(given):
@@ -91,7 +119,7 @@ def a_row_without_a_value_stays_alone(op: str, value: float, device: torch.devic
 
 
 def autograd_takes_the_derivatives(op: str, device: torch.device) -> None:
-    """The op under a factor, against the reference."""
+    """Compare the op under a factor with the reference."""
 
     def gradients(name: str) -> list[Tensor]:
         given = examples.arguments(op, device)
@@ -104,7 +132,7 @@ def autograd_takes_the_derivatives(op: str, device: torch.device) -> None:
 
 
 def tensors_on_the_cpu_take_another_implementation(op: str) -> None:
-    """The CUDA implementation is there, and never chosen for them."""
+    """Assert that the CUDA implementation is there, and never chosen for these operands."""
     assert "cuda" in _dispatch.implementations(op)
     assert _dispatch.choose(op, "cpu").implementation in ("cpu", "reference")
     assert _dispatch.choose(op, "cpu", "cuda").implementation is None

@@ -20,7 +20,7 @@ from torch.utils import _pytree
 
 
 def kernel_modules(test: ModuleType) -> list[ModuleType]:
-    """The modules of Triton kernels that a test module has imported."""
+    """List the modules of Triton kernels that a test module has imported."""
     return [
         value
         for value in vars(test).values()
@@ -36,7 +36,7 @@ def launchers(module: ModuleType) -> Iterator[tuple[str, Callable[..., Any]]]:
 
 
 def on_device(launcher: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
-    """``launcher`` for CPU tensors, run on ``device``, with CPU results; a call with its tensors passes through."""
+    """Make ``launcher`` run CPU tensors on ``device`` and return CPU results; a call with its own passes through."""
 
     @functools.wraps(launcher)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -50,7 +50,7 @@ def on_device(launcher: Callable[..., Any], device: torch.device) -> Callable[..
 
 
 def _moved(tensor: Tensor, device: torch.device) -> Tensor:
-    """A copy with the same strides, so that a test of layouts tests the same on the device."""
+    """Copy with the same strides, so that a test of layouts tests the same on the device."""
     if 0 in tensor.stride():  # elements that share memory cannot be written one by one
         return tensor.to(device)
     return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device).copy_(tensor)
@@ -58,7 +58,7 @@ def _moved(tensor: Tensor, device: torch.device) -> Tensor:
 
 @pytest.fixture(autouse=True)
 def triton_launchers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Moves the launchers of the test's kernel modules to the GPU, if there is one."""
+    """Move the launchers of the test's kernel modules to the GPU, if there is one."""
     if torch.cuda.is_available():
         for module in kernel_modules(request.module):
             for name, launcher in launchers(module):

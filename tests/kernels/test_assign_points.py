@@ -16,31 +16,8 @@ pytest.importorskip("triton")
 from asl_fast.kernels import assign_points as kernels
 
 from asl_fast.reference import assign_points as reference
+from tests.kernels.assign_points_cases import drawn, drawn_pairs, problem, pyramid
 from tests.kernels.fences import fenced
-
-
-def pyramid(length: int) -> Tensor:
-    """(P, 4) points of three levels."""
-    levels = []
-    for level, (low, high) in enumerate(((0.0, 8.0), (4.0, 16.0), (8.0, 10000.0))):
-        time = torch.arange(0, length, 2**level, dtype=torch.float32)
-        levels.append(torch.stack((time, *(torch.full_like(time, v) for v in (low, high, 2.0**level))), -1))
-    return torch.cat(levels)
-
-
-def problem(
-    points: Tensor, segments: Tensor, counts: list[int], classes: int, radius: float | None
-) -> reference.Operands:
-    """Videos of ``counts`` segments each, their labels 0, 1, ..., C - 1, 0, ..."""
-    return reference.Operands(
-        points=points,
-        segments=segments,
-        labels=torch.arange(len(segments)) % classes,
-        video_offsets=torch.tensor([0, *counts]).cumsum(0),
-        num_classes=classes,
-        center_sampling_radius=radius,
-        tie_tolerance=1e-3,
-    )
 
 
 def compare(points: Tensor, segments: Tensor, counts: list[int], classes: int, radius: float | None) -> None:
@@ -59,11 +36,7 @@ def compare(points: Tensor, segments: Tensor, counts: list[int], classes: int, r
 @pytest.mark.parametrize("counts", [[0], [1], [70, 0, 17, 32, 33]], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float64])
 def test_equals_the_reference(radius: float | None, counts: list[int], dtype: torch.dtype) -> None:
-    generator = torch.Generator().manual_seed(1)
-    start, size = torch.rand(2, sum(counts), generator=generator) * torch.tensor([[90.0], [40.0]])
-    segments = torch.stack((start, start + size), -1)
-    segments[: len(segments) // 2].round_()  # equal lengths, boundaries on points
-    compare(pyramid(100).to(dtype), segments.to(dtype), counts, 7, radius)
+    compare(pyramid(100).to(dtype), drawn(sum(counts)).to(dtype), counts, 7, radius)
 
 
 @pytest.mark.parametrize("classes", [1, 16, 65])
@@ -88,10 +61,7 @@ def test_unknown_labels_are_not_written() -> None:
     assert found.class_targets.sum(1).sum(0).nonzero().flatten().tolist() == [2]
 
 
-ticks = st.integers(0, 24).map(lambda n: n / 2)
-
-
-@given(st.lists(st.tuples(ticks, ticks), max_size=8), st.sampled_from([None, 0.5, 1.0, 1.5]))
+@given(drawn_pairs, st.sampled_from([None, 0.5, 1.0, 1.5]))
 @settings(max_examples=25, deadline=None)
 def test_drawn_segments(pairs: list[tuple[float, float]], radius: float | None) -> None:
     compare(pyramid(12), torch.tensor(pairs, dtype=torch.float32).view(-1, 2), [len(pairs)], 3, radius)

@@ -15,34 +15,13 @@ from asl_fast.ops import _assign_points_native
 from asl_fast.reference.assign_points import Operands, Outputs
 from asl_fast.reference.assign_points import assign_points as reference
 from tests.kernels import cuda_on_host
+from tests.kernels.assign_points_cases import drawn, drawn_pairs, problem, pyramid
 
 
 def assign(device: torch.device, operands: Operands) -> Outputs:
-    """What the CUDA implementation makes of CPU tensors, on the CPU again."""
+    """Return what the CUDA implementation makes of CPU tensors, on the CPU again."""
     placed = Operands(*(x.to(device) if isinstance(x, Tensor) else x for x in operands))
     return Outputs(*(x.cpu() for x in _assign_points_native.cuda(placed)))
-
-
-def pyramid(length: int) -> Tensor:
-    """(P, 4) points of three levels."""
-    levels = []
-    for level, (low, high) in enumerate(((0.0, 8.0), (4.0, 16.0), (8.0, 10000.0))):
-        time = torch.arange(0, length, 2**level, dtype=torch.float32)
-        levels.append(torch.stack((time, *(torch.full_like(time, v) for v in (low, high, 2.0**level))), -1))
-    return torch.cat(levels)
-
-
-def problem(points: Tensor, segments: Tensor, counts: list[int], classes: int, radius: float | None) -> Operands:
-    """Videos of ``counts`` segments each, their labels 0, 1, ..., C - 1, 0, ..."""
-    return Operands(
-        points=points,
-        segments=segments,
-        labels=torch.arange(len(segments)) % classes,
-        video_offsets=torch.tensor([0, *counts]).cumsum(0),
-        num_classes=classes,
-        center_sampling_radius=radius,
-        tie_tolerance=1e-3,
-    )
 
 
 def compare(
@@ -51,15 +30,6 @@ def compare(
     operands = problem(points, segments, counts, classes, radius)
     for one, other in zip(assign(device, operands), reference(operands), strict=True):
         assert one.dtype == other.dtype and one.is_contiguous() and torch.equal(one, other)
-
-
-def drawn(count: int, seed: int = 1) -> Tensor:
-    """Segments of any length; half of them have equal lengths and boundaries on points."""
-    generator = torch.Generator().manual_seed(seed)
-    start, size = torch.rand(2, count, generator=generator) * torch.tensor([[90.0], [40.0]])
-    segments = torch.stack((start, start + size), -1)
-    segments[: count // 2].round_()
-    return segments
 
 
 @pytest.mark.parametrize("radius", [1.5, None])
@@ -113,10 +83,7 @@ def test_one_launch_for_the_batch_in_any_order_of_threads() -> None:
     library.cuda_on_host_set_order(1)
 
 
-ticks = st.integers(0, 24).map(lambda n: n / 2)
-
-
-@given(st.lists(st.tuples(ticks, ticks), max_size=8), st.sampled_from([None, 0.5, 1.0, 1.5]))
+@given(drawn_pairs, st.sampled_from([None, 0.5, 1.0, 1.5]))
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_drawn_segments(cuda_device: torch.device, pairs: list[tuple[float, float]], radius: float | None) -> None:
     segments = torch.tensor(pairs, dtype=torch.float32).view(-1, 2)

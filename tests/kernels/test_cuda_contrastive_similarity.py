@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import pytest
@@ -13,9 +14,9 @@ from asl_fast.backend import backend
 from asl_fast.ops import _contrastive_similarity_native, _dispatch
 from asl_fast.ops.contrastive_similarity import add_contrastive_similarity_loss
 from asl_fast.ops.ragged import RaggedTargets
-from tests.kernels import contrastive_cases as cases
+from tests.kernels import contrastive_similarity_cases as cases
 from tests.kernels import cuda_on_host, fences
-from tests.kernels.contrastive_cases import Passes, compare, each_tensor, scene
+from tests.kernels.contrastive_similarity_cases import Passes, SharedTests, compare, each_tensor, scene
 
 
 @pytest.fixture
@@ -23,15 +24,8 @@ def passes(cuda_device: torch.device) -> Passes:
     return Passes(_contrastive_similarity_native.cuda, _contrastive_similarity_native.cuda_backward, cuda_device)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_equals_the_reference(passes: Passes, dtype: torch.dtype) -> None:
-    compare(passes, scene((5, 0, 8), 40, dtype))
-
-
-@pytest.mark.parametrize("delta", [0.0, 0.45])
-@pytest.mark.parametrize("temperature", [0.01, 1.0])
-def test_ranges_and_temperatures(passes: Passes, delta: float, temperature: float) -> None:
-    compare(passes, scene((6, 7), 5, seed=1)._replace(temperature=temperature, delta=delta))
+class TestAsEveryKernel(SharedTests):
+    pass
 
 
 # Tiles have 32 rows, 128 keys, and 128, 256 or 512 channels; the keys are divided among blocks.
@@ -64,23 +58,6 @@ def test_more_classes_than_a_block_has_threads(passes: Passes) -> None:
     assert not grad_mu[:264].any() and bool(grad_mu[264:].any())
 
 
-@pytest.mark.parametrize("count", [0, 1])
-def test_few_instances(passes: Passes, count: int) -> None:
-    compare(passes, scene((0, count), 20, seed=4))
-
-
-def test_masked_frames_may_hold_anything(passes: Passes) -> None:
-    cases.check_masked_frames_may_hold_anything(passes)
-
-
-def test_vectors_of_length_zero(passes: Passes) -> None:
-    cases.check_vectors_of_length_zero(passes)
-
-
-def test_gradients_that_are_not_needed(passes: Passes) -> None:
-    cases.check_gradients_that_are_not_needed(passes)
-
-
 def test_other_layouts_and_types_give_the_same_bits(passes: Passes) -> None:
     given = each_tensor(lambda x: x.to(passes.device), scene((5, 8), 9))
     expected = passes.forward(given)
@@ -102,12 +79,7 @@ def test_instances_without_a_value_make_the_loss_show_it(passes: Passes) -> None
 
 
 def test_buffers_grow_linearly_with_the_instances(passes: Passes) -> None:
-    sizes = []
-    for count in (2, 4, 8):
-        with fences.fenced(fences.CUDA) as buffers:
-            cases.run(passes, count)
-        sizes.append(sum(buffer.numel() for buffer in buffers))
-    assert sizes[2] - sizes[1] <= 2.2 * (sizes[1] - sizes[0])
+    cases.check_buffers_grow_linearly(passes, functools.partial(fences.fenced, fences.CUDA))
 
 
 def test_two_launches_each_way_and_the_same_bits_in_any_order_of_threads(passes: Passes) -> None:

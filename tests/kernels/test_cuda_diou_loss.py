@@ -19,8 +19,10 @@ from tests.kernels import cuda_on_host
 from tests.kernels.loss_checks import (
     a_row_without_a_value_stays_alone,
     autograd_takes_the_derivatives,
+    diou_operands,
     layouts_give_the_same_bits,
     tensors_on_the_cpu_take_another_implementation,
+    widened,
 )
 
 OP = "diou_loss"
@@ -29,12 +31,10 @@ DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 FLOAT32 = {"rtol": 1e-5, "atol": 2e-6}
 
 
-def compare(device: torch.device, pred: Tensor, target: Tensor, weights: Tensor | None, *options: object) -> None:
-    """Loss and three derivatives against float64."""
-    placed = [None if x is None else x.to(device) for x in (pred, target, weights)]
-    found = diou_loss(Operands(*placed, *options))  # type: ignore[arg-type]
-    wide = [None if x is None else x.double() for x in (pred, target, weights)]
-    expected = reference(Operands(*wide, *options))  # type: ignore[arg-type]
+def compare(device: torch.device, operands: Operands) -> None:
+    """Compare the loss and three derivatives with float64."""
+    found = diou_loss(Operands(*(x.to(device) if isinstance(x, Tensor) else x for x in operands)))
+    expected = reference(widened(operands))
     for index, (one, other) in enumerate(zip(found, expected, strict=True)):
         eps = torch.finfo(one.dtype).eps if index else 0.0
         assert one.shape == other.shape and one.is_contiguous()
@@ -48,7 +48,7 @@ def test_equals_the_reference(cuda_device: torch.device, dtype: torch.dtype, red
     for rows, weighted in itertools.product((1, 255, 700), (False, True)):
         pred, target = (1 + 4 * torch.rand(rows, 2, generator=generator).to(dtype) for _ in range(2))
         weights = torch.rand(rows, generator=generator).to(dtype) if weighted else None
-        compare(cuda_device, pred, target, weights, reduction, 1e-8, True, True, weighted)
+        compare(cuda_device, diou_operands(pred, target, weights, reduction=reduction))
 
 
 @given(
@@ -60,16 +60,18 @@ def test_drawn_offsets(cuda_device: torch.device, rows: list[tuple[float, ...]],
     values = torch.tensor(rows, dtype=torch.float32).reshape(-1, 4)
     # Slopes are one over a length: what is shorter than a ten-thousandth of a step says nothing about precision.
     values = torch.where(values < 1e-4, 0.0, values)
-    compare(cuda_device, values[:, :2], values[:, 2:], None, reduction, 1e-8, True, True, False)
+    compare(cuda_device, diou_operands(values[:, :2], values[:, 2:], reduction=reduction))
 
 
 def test_mixed_types_and_parts_that_are_not_needed(cuda_device: torch.device) -> None:
     generator = torch.Generator().manual_seed(1)
     pred = torch.rand(40, 2, generator=generator)
     target, weights = torch.rand(40, 2, generator=generator, dtype=torch.float64), torch.rand(40).half()
-    compare(cuda_device, pred, target, weights, "sum", 1e-8, True, True, True)
-    for needed in itertools.product((False, True), repeat=3):
-        compare(cuda_device, pred, target.float(), weights, "mean", 1e-8, *needed)
+    compare(cuda_device, diou_operands(pred, target, weights, reduction="sum"))
+    whole = diou_operands(pred, target.float(), weights, reduction="mean")
+    for need_pred, need_target, need_weights in itertools.product((False, True), repeat=3):
+        needed = whole._replace(need_pred=need_pred, need_target=need_target, need_weights=need_weights)
+        compare(cuda_device, needed)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -78,7 +80,7 @@ def test_layouts_give_the_same_bits(cuda_device: torch.device, dtype: torch.dtyp
     generator = torch.Generator().manual_seed(3)
     pred, target = (torch.rand(40, 2, generator=generator).to(cuda_device, dtype) for _ in range(2))
     weights = torch.rand(40, generator=generator).to(cuda_device, dtype)
-    layouts_give_the_same_bits(OP, Operands(pred, target, weights, reduction, 1e-8, True, True, True))
+    layouts_give_the_same_bits(OP, diou_operands(pred, target, weights, reduction=reduction))
 
 
 def test_one_launch_and_the_same_bits_in_any_order_of_threads(cuda_device: torch.device) -> None:
@@ -90,7 +92,7 @@ def test_one_launch_and_the_same_bits_in_any_order_of_threads(cuda_device: torch
     for seed in (1, 2):
         library.cuda_on_host_set_order(seed)
         before = library.cuda_on_host_launches()
-        runs.append(diou_loss(Operands(pred, target, None, "sum", 1e-8, True, True, False)))
+        runs.append(diou_loss(diou_operands(pred, target, reduction="sum")))
         assert library.cuda_on_host_launches() == before + 1
     library.cuda_on_host_set_order(1)
     assert all(map(torch.equal, *runs))

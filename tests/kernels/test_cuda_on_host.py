@@ -35,7 +35,7 @@ def library() -> Iterator[ctypes.CDLL]:
 
 
 def run(library: ctypes.CDLL, kernel: str, values: Tensor, rows: int, blocks: int = 1, shared: int = 0) -> Tensor:
-    """(rows, THREADS) that the kernel wrote; raises what the launcher would."""
+    """Return (rows, THREADS) that the kernel wrote; raise what the launcher would."""
     out = torch.full((rows, THREADS), -7.0)
     error = library.cuda_on_host_self_test(KERNELS.index(kernel), values.data_ptr(), out.data_ptr(), blocks, shared)
     if error:

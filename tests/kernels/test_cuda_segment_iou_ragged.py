@@ -13,8 +13,8 @@ from torch import Tensor
 
 from asl_fast.ops import _segment_iou_ragged_native as native
 from asl_fast.reference.segment_iou_ragged import Operands
-from tests.kernels import cuda_on_host, ragged_cases
-from tests.kernels.ragged_cases import Run, backward, batch, compare
+from tests.kernels import cuda_on_host, segment_iou_ragged_cases
+from tests.kernels.segment_iou_ragged_cases import Run, backward, batch, compare
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_more_videos_than_one_step_of_their_sum(run: Run) -> None:
 
 @pytest.mark.parametrize("counts", [[], [(0, 0)], [(0, 3)], [(3, 0), (0, 0)]])
 @pytest.mark.parametrize("spare", [0, 5])
-def test_no_pairs_at_all(run: Run, counts: ragged_cases.Counts, spare: int) -> None:
+def test_no_pairs_at_all(run: Run, counts: segment_iou_ragged_cases.Counts, spare: int) -> None:
     compare(run, batch(counts, spare=spare))
 
 
@@ -66,7 +66,7 @@ def test_nan_stays_in_its_own_pairs_and_video(run: Run) -> None:
 
 
 def test_offsets_that_make_no_sense_read_nothing_out_of_place(run: Run) -> None:
-    ragged_cases.check_nonsense(run)
+    segment_iou_ragged_cases.check_nonsense(run)
 
 
 def test_any_layout_and_mixed_types(run: Run) -> None:
@@ -95,7 +95,7 @@ def test_the_same_bits_in_any_order_of_threads_and_two_launches_forward(cuda_dev
     assert all(map(torch.equal, *runs))
 
 
-@given(counts=ragged_cases.counts, distance=st.booleans(), spare=st.integers(-3, 3))
+@given(counts=segment_iou_ragged_cases.counts, distance=st.booleans(), spare=st.integers(-3, 3))
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_drawn_batches(run: Run, counts: list[tuple[int, int]], distance: bool, spare: int) -> None:
     compare(run, batch(counts, distance, spare=spare))

@@ -22,9 +22,9 @@ from asl_fast.backend import backend as forced
 from asl_fast.ops.detection_loss import detection_loss
 from asl_fast.reference import detection_loss as reference
 from asl_fast.reference import detection_loss_backward as reference_backward
-from asl_fast.reference.gaussians import gaussian_tables
+from asl_fast.reference.detection_loss_gaussians import gaussian_tables
 from tests.detection_scene import INIT, MU_SCALE, SIGMA_SCALES, Scene, scene
-from tests.kernels.examples import DETECTION_SETTINGS
+from tests.kernels.examples.detection_loss import DETECTION_SETTINGS
 from tests.kernels.fences import fenced
 from tests.losses.scene import asl_loss, batch
 
@@ -74,7 +74,7 @@ def operands(data: Scene, dtype: torch.dtype, **changed: Any) -> reference.Opera
         points=data.points,
         segments=data.targets.segments,
         labels=data.targets.labels,
-        video_offsets=data.targets.offsets,
+        video_offsets=data.targets.video_offsets,
         raw_mu=data.raw_mu.detach(),
         raw_sigma=data.raw_sigma.detach(),
         normalizer=torch.tensor(90.0),
@@ -85,7 +85,7 @@ def operands(data: Scene, dtype: torch.dtype, **changed: Any) -> reference.Opera
 def backward_operands(
     given: reference.Operands, found: reference.Outputs, dtype: torch.dtype
 ) -> reference_backward.BackwardOperands:
-    """What a backward pass takes, from gradients of every output that has one."""
+    """Return what a backward pass takes, from gradients of every output that has one."""
     losses = {"grad_total": 0.5, "grad_cls": -1.0, "grad_loc": 2.0, "grad_sensitivity": 3.0}
     scalars = {name: torch.full((), value, dtype=dtype) for name, value in losses.items()}
     table = torch.linspace(-1, 1, found.mu.numel(), dtype=torch.float64).view(found.mu.shape).to(dtype)

@@ -80,7 +80,7 @@ def test_a_read_is_noticed() -> None:
 
 @pytest.fixture(params=KERNELS if torch.cuda.is_available() else [], ids="-".join)
 def on_gpu(request: pytest.FixtureRequest) -> Iterator[str]:
-    """An op whose implementation on the GPU is forced to one of its kernels."""
+    """Return an op whose implementation on the GPU is forced to one of its kernels."""
     op, name = request.param
     choice = _dispatch.choose(op, "cuda", name)
     if choice.implementation is None:
@@ -93,7 +93,7 @@ def _tuple(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, (tuple, list)) else (value,)
 
 
-def value_and_grads(op: str, given: examples.Arguments) -> list[Tensor]:
+def value_and_grads(op: str, given: examples.Operands) -> list[Tensor]:
     """Results of the op, then gradients of a weighted sum of the first where it has any."""
     results = _tuple(getattr(torch.ops.asl_fast, op).default(*given))
     leaves = [x for x in given if isinstance(x, Tensor) and x.requires_grad]

@@ -13,16 +13,16 @@ pytest.importorskip("triton")
 
 from asl_fast.kernels import diou_loss as kernels
 
-from asl_fast.reference import diou_loss as reference
+from asl_fast.reference.diou_loss import diou_loss as reference
 from tests.kernels.fences import fenced
+from tests.kernels.loss_checks import diou_operands, widened
 
 
 def compare(pred: Tensor, target: Tensor, weights: Tensor | None, reduction: str) -> None:
-    operands = reference.Operands(pred, target, weights, reduction, 1e-8, True, True, weights is not None)
+    operands = diou_operands(pred, target, weights, reduction=reduction)
     with fenced():
         found = kernels.diou_loss(operands)
-    wide = None if weights is None else weights.double()
-    expected = reference.diou_loss(operands._replace(pred=pred.double(), target=target.double(), weights=wide))
+    expected = reference(widened(operands))
     for index, (one, other) in enumerate(zip(found, expected, strict=True)):
         assert one.shape == other.shape and one.is_contiguous()
         eps = torch.finfo(one.dtype).eps if index else 0.0  # gradients round to bfloat16, never below float32

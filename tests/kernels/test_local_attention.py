@@ -20,7 +20,7 @@ from tests.kernels.fences import fenced
 
 
 def inputs(batch: int, heads: int, length: int, dim: int, dtype: torch.dtype, seed: int = 0) -> list[Tensor]:
-    """q, k, v and the gradient of the result."""
+    """Draw q, k, v and the gradient of the result."""
     generator = torch.Generator().manual_seed(seed)
     return [torch.randn(batch, heads, length, dim, generator=generator).to(dtype) for _ in range(4)]
 

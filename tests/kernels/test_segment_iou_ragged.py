@@ -16,9 +16,9 @@ pytest.importorskip("triton")
 from asl_fast.kernels import segment_iou_ragged as kernels
 
 from asl_fast.reference.segment_iou_ragged import Operands
-from tests.kernels import ragged_cases
+from tests.kernels import segment_iou_ragged_cases
 from tests.kernels.fences import fenced
-from tests.kernels.ragged_cases import backward, batch, compare
+from tests.kernels.segment_iou_ragged_cases import backward, batch, compare
 
 
 def run(grad: Tensor, given: Operands) -> tuple[Tensor, ...]:
@@ -48,7 +48,7 @@ def test_more_videos_than_one_step_of_their_sum(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("counts", [[], [(0, 0)], [(0, 3)], [(3, 0), (0, 0)]])
 @pytest.mark.parametrize("spare", [0, 5])
-def test_no_pairs_at_all(counts: ragged_cases.Counts, spare: int) -> None:
+def test_no_pairs_at_all(counts: segment_iou_ragged_cases.Counts, spare: int) -> None:
     compare(run, batch(counts, spare=spare))
 
 
@@ -61,7 +61,7 @@ def test_nan_stays_in_its_own_pairs_and_video() -> None:
 
 
 def test_offsets_that_make_no_sense_read_nothing_out_of_place() -> None:
-    ragged_cases.check_nonsense(run)
+    segment_iou_ragged_cases.check_nonsense(run)
 
 
 def test_any_layout_and_mixed_types() -> None:
@@ -73,7 +73,7 @@ def test_any_layout_and_mixed_types() -> None:
     compare(run, drawn._replace(a=drawn.a.double()))
 
 
-@given(counts=ragged_cases.counts, distance=st.booleans(), spare=st.integers(-3, 3))
+@given(counts=segment_iou_ragged_cases.counts, distance=st.booleans(), spare=st.integers(-3, 3))
 @settings(max_examples=10, deadline=None)
 def test_drawn_batches(counts: list[tuple[int, int]], distance: bool, spare: int) -> None:
     compare(run, batch(counts, distance, spare=spare))

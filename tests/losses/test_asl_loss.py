@@ -13,7 +13,7 @@ from tests.losses.scene import KEYS, PLAIN, Batch, asl_loss, batch
 
 
 def by_equations(data: Batch, normalizer: float = 100.0, **options: Any) -> Expected:
-    """The equations on the levels of a batch."""
+    """Apply the equations to the levels of a batch."""
     joined = (torch.cat(levels, 1) for levels in (data.logits, data.offsets, data.masks))
     return expected_losses(*joined, torch.cat(data.points), data.targets, normalizer, **options)
 

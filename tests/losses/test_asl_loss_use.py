@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from asl_fast import backend
 from asl_fast.losses import ASLLoss
 from asl_fast.losses.inputs import join_outputs
+from asl_fast.losses.sensitivity import MU_INIT
 from tests.losses.scene import CLASSES, DIM, KEYS, PLAIN, Batch, asl_loss, batch
 
 SWITCHES: list[dict[str, Any]] = [
@@ -209,7 +210,7 @@ def test_learning_cannot_lower_the_loss_through_the_weights_scale() -> None:
         falls[normalization] = out["loc"].item() / first
         assert loss.gaussians is not None
         assert ((loss.gaussians.sigma > 0.1) & (loss.gaussians.sigma < 5)).all()
-        assert ((loss.gaussians.mu - loss.gaussians.mu_init).abs() < 0.5).all()
+        assert ((loss.gaussians.mu - torch.tensor(MU_INIT)).abs() < 0.5).all()
     assert falls["none"] < 0.5
     assert falls["batch"] > 0.5
 
@@ -229,7 +230,7 @@ def test_likelihood_fits_the_gaussians_alone() -> None:
 
 def test_list_of_targets_and_joined_points_are_the_same() -> None:
     data, loss = batch(), asl_loss().eval()
-    bounds = data.targets.offsets.tolist()
+    bounds = data.targets.video_offsets.tolist()
     pairs = [(data.targets.segments[a:b], data.targets.labels[a:b]) for a, b in pairwise(bounds)]
     wanted, out = loss(*data), loss(*data[:4], torch.cat(data.points), pairs)
     assert {name: value.item() for name, value in out.items()} == {name: value.item() for name, value in wanted.items()}

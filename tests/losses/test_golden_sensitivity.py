@@ -15,11 +15,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from asl_fast.losses.sensitivity import gaussian
 from asl_fast.ops.assign_points import assign_points
 from asl_fast.ops.diou_loss import diou_loss
 from asl_fast.ops.ragged import RaggedTargets
 from asl_fast.ops.sensitivity_focal_loss import sensitivity_focal_loss
+from asl_fast.reference.detection_loss_gaussians import gaussian
 from tests.shared import golden_arrays
 
 PARAMETERS = ("mu", "sigma", "mu_reg_left", "sigma_reg_left", "mu_reg_right", "sigma_reg_right")

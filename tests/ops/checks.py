@@ -22,7 +22,7 @@ FLOAT64 = {"rtol": 1e-12, "atol": 1e-12}
 
 
 def opcheck(op: Callable[..., Any], *args: Any) -> None:
-    """Schema, fake shapes, autograd registration and AOT dispatch of a registered op agree with its kernel."""
+    """Assert that schema, fake shapes, autograd and AOT dispatch of a registered op agree with its kernel."""
     assert isinstance(op, torch._ops.OpOverload)
     for arguments in (args, tuple(_scattered(a) if isinstance(a, Tensor) else a for a in args)):
         results = torch.library.opcheck(op, arguments)
@@ -30,7 +30,7 @@ def opcheck(op: Callable[..., Any], *args: Any) -> None:
 
 
 def compiles(function: Callable[..., Tensor], *args: Any) -> None:
-    """``function`` compiles without a graph break, with equal results and gradients."""
+    """Assert that ``function`` compiles without a graph break, with equal results and gradients."""
     torch._dynamo.reset()
     compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
     expected, expected_grads = value_and_grads(function, *args)
@@ -42,7 +42,7 @@ def compiles(function: Callable[..., Tensor], *args: Any) -> None:
 
 
 def value_and_grads(function: Callable[..., Tensor], *args: Any) -> tuple[Tensor, list[Tensor]]:
-    """The result and the gradient of a weighted sum of it for every tensor argument that requires one."""
+    """Return the result and, per tensor that requires one, the gradient of a weighted sum of it."""
     fresh = [a.detach().clone().requires_grad_(a.requires_grad) if isinstance(a, Tensor) else a for a in args]
     value = function(*fresh)
     inputs = [a for a in fresh if isinstance(a, Tensor) and a.requires_grad]
@@ -99,7 +99,7 @@ def implementations(op: str, device: str = "cpu") -> Sequence[Any]:
 
 @contextmanager
 def every_call_on(name: str) -> Iterator[None]:
-    """Forces one backend around a test's calls."""
+    """Force one backend around a test's calls."""
     with backend(name):
         yield
 
@@ -111,7 +111,7 @@ def _like(value: Any, dtype: torch.dtype) -> Any:
 
 
 def _scattered(tensor: Tensor) -> Tensor:
-    """The same values as every second element of a larger buffer, with the dimensions stored in reverse order."""
+    """Lay the values out as every second element of a larger buffer, with the dimensions stored in reverse order."""
     reverse = tuple(reversed(range(tensor.dim())))
     buffer = torch.zeros([2 * size for size in tensor.permute(reverse).shape], dtype=tensor.dtype)
     view = buffer[tuple(slice(None, None, 2) for _ in reverse)].permute(reverse)

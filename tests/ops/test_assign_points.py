@@ -25,7 +25,7 @@ RADIUS = {"r1.5": 1.5, "r2.5": 2.5, "none": None}
 
 
 def pyramid(length: int = 64, ranges: tuple[float, ...] = (0, 4, 8, 16, 32, 10000)) -> Tensor:
-    """(P, 4): time, range low, range high, stride of a pyramid with one level per range."""
+    """Return (P, 4): time, range low, range high, stride of a pyramid with one level per range."""
     levels = []
     for level, (low, high) in enumerate(pairwise(ranges)):
         time = torch.arange(0, length, 2**level, dtype=torch.float32)
@@ -46,7 +46,7 @@ def random_targets(counts: list[int], classes: int, seed: int = 0, length: float
 def definition(
     points: list[list[float]], segments: list[list[float]], labels: list[int], radius: float | None, tolerance: float
 ) -> list[tuple[set[int], int]]:
-    """The rule in Python numbers: classes and instance (-1) of every point of one video."""
+    """Apply the rule in Python numbers: classes and instance (-1) of every point of one video."""
     result = []
     for time, low, high, stride in points:
         claims = []
@@ -85,7 +85,7 @@ def test_equals_actionformer_on_real_annotations_as_one_ragged_batch(dataset: st
 
 
 def check_consistency(points: Tensor, targets: RaggedTargets, found: PointAssignment) -> None:
-    """What must hold between the parts of any result."""
+    """Assert what must hold between the parts of any result."""
     positive = found.positive
     assert torch.equal(positive, found.instance >= 0)
     assert torch.equal(positive, found.class_targets.any(-1))
@@ -123,7 +123,7 @@ def test_equals_the_definition(videos: list[list[tuple[float, float, int]]], rad
     for b, (segments, labels) in enumerate(pairs):
         rule = definition(points.tolist(), segments.tolist(), labels.tolist(), radius, 1e-3)
         classes = [set(row.nonzero().flatten().tolist()) for row in found.class_targets[b]]
-        first = int(targets.offsets[b])
+        first = int(targets.video_offsets[b])
         local = [row - first if row >= 0 else -1 for row in found.instance[b].tolist()]
         assert list(zip(classes, local, strict=True)) == rule
 
@@ -134,11 +134,11 @@ def test_a_batch_is_its_videos_one_by_one_and_ignores_their_neighbours() -> None
     check_consistency(points, targets, together)
     assert int(together.positive.sum()) > 50
     for b in range(4):
-        rows = slice(int(targets.offsets[b]), int(targets.offsets[b + 1]))
+        rows = slice(int(targets.video_offsets[b]), int(targets.video_offsets[b + 1]))
         alone = assign_points(points, RaggedTargets.from_list([(targets.segments[rows], targets.labels[rows])]), 5)
         for name in ("class_targets", "offsets", "distance", "positive"):
             assert torch.equal(getattr(together, name)[b], getattr(alone, name)[0]), name
-        moved = torch.where(alone.instance >= 0, alone.instance + targets.offsets[b], -1)
+        moved = torch.where(alone.instance >= 0, alone.instance + targets.video_offsets[b], -1)
         assert torch.equal(together.instance[b], moved[0])
 
 
@@ -206,14 +206,14 @@ def test_dtypes_layouts_and_gradients() -> None:
     points, targets = pyramid(), random_targets([12], classes=4, seed=3)
     plain = assign_points(points, targets, 4)
     assert [part.dtype for part in plain] == [torch.float32] * 2 + [torch.int64, torch.float32, torch.bool]
-    strided = RaggedTargets(targets.segments.T.contiguous().T, targets.labels, targets.offsets)
+    strided = RaggedTargets(targets.segments.T.contiguous().T, targets.labels, targets.video_offsets)
     for one, other in zip(assign_points(points.T.contiguous().T, strided, 4), plain, strict=True):
         assert torch.equal(one, other)
-    double = RaggedTargets(targets.segments.double().requires_grad_(), targets.labels, targets.offsets)
+    double = RaggedTargets(targets.segments.double().requires_grad_(), targets.labels, targets.video_offsets)
     wide = assign_points(points.double(), double, 4)
     assert wide.offsets.dtype == torch.float64 and not wide.offsets.requires_grad
     torch.testing.assert_close(wide.offsets.float(), plain.offsets, rtol=1e-5, atol=1e-5)
-    halved = RaggedTargets(targets.segments.half(), targets.labels, targets.offsets)
+    halved = RaggedTargets(targets.segments.half(), targets.labels, targets.video_offsets)
     assert assign_points(points, halved, 4).offsets.dtype == torch.float32
 
 
@@ -223,12 +223,12 @@ def test_bad_arguments_are_named() -> None:
     cases: list[tuple[type[Exception], str, Tensor, RaggedTargets, dict[str, Any]]] = [
         (ValueError, r"labels must lie in \[0, 3\], got 0 to 4", points, change(labels=torch.arange(5)), {}),
         (ValueError, "got -1 to -1", points, change(labels=torch.full((5,), -1)), {}),
-        (ValueError, r"segments 5, got \[0, 3, 4\]", points, change(offsets=torch.tensor([0, 3, 4])), {}),
-        (ValueError, r"got \[0, 6, 5\]", points, change(offsets=torch.tensor([0, 6, 5])), {}),
+        (ValueError, r"segments 5, got \[0, 3, 4\]", points, change(video_offsets=torch.tensor([0, 3, 4])), {}),
+        (ValueError, r"got \[0, 6, 5\]", points, change(video_offsets=torch.tensor([0, 6, 5])), {}),
         (ValueError, r"points must be \(P, 4\)", points[:, :3], targets, {}),
         (ValueError, r"targets.segments must be \(G, 2\)", points, change(segments=torch.zeros(5)), {}),
         (ValueError, r"targets.labels must be \(5,\), got \(4,\)", points, change(labels=labels[:4]), {}),
-        (ValueError, r"targets.offsets must be \(B \+ 1,\)", points, change(offsets=torch.tensor(5)), {}),
+        (ValueError, r"targets.video_offsets must be \(B \+ 1,\)", points, change(video_offsets=torch.tensor(5)), {}),
         (TypeError, "labels must be int64, got torch.int32", points, change(labels=labels.int()), {}),
         (TypeError, "points must be floating point", points.long(), targets, {}),
         (ValueError, "points is on meta but segments on cpu", points.to("meta"), targets, {}),
@@ -246,7 +246,7 @@ def test_ragged_targets() -> None:
     pairs = [(torch.tensor([[0, 1], [2, 4]]), torch.tensor([1, 0])), (torch.zeros(0, 2), torch.zeros(0))]
     targets = RaggedTargets.from_list(pairs)
     assert targets.segments.dtype == torch.float32 and targets.labels.dtype == torch.int64
-    assert targets.offsets.tolist() == [0, 2, 2] and targets.batch_size == 2
+    assert targets.video_offsets.tolist() == [0, 2, 2] and targets.batch_size == 2
     assert targets.video_index().tolist() == [0, 0]
     assert targets.to("meta").segments.device.type == "meta"
     with pytest.raises(ValueError, match="empty list"):
@@ -265,7 +265,7 @@ def test_registration(counts: list[int], radius: float | None) -> None:
         points=pyramid(16),
         segments=targets.segments,
         labels=targets.labels,
-        video_offsets=targets.offsets,
+        video_offsets=targets.video_offsets,
         num_classes=3,
         center_sampling_radius=radius,
         tie_tolerance=1e-3,

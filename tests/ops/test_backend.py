@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import os
 import subprocess
@@ -204,8 +205,10 @@ def test_every_registered_op_has_a_reference_and_loadable_implementations() -> N
     for op in _dispatch._implementations:
         assert "reference" in _dispatch.implementations(op), op
         for name in _dispatch.implementations(op):
-            if _dispatch.choose(op, "cpu", name).implementation is not None:
+            if name != "triton" or importlib.util.find_spec("triton") is not None:
                 assert callable(_dispatch.load(op, name)), (op, name)
+            for device in ("cpu", "cuda"):
+                assert _dispatch.choose(op, device, name).reason, (op, name, device)
 
 
 def test_the_preference_tables_name_known_things() -> None:

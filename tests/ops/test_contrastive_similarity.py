@@ -14,7 +14,7 @@ from torch import Tensor
 from asl_fast import backend
 from asl_fast.ops.contrastive_similarity import add_contrastive_similarity_loss, contrastive_similarity_loss
 from asl_fast.ops.ragged import RaggedTargets
-from asl_fast.reference import _info_nce
+from asl_fast.reference import _contrastive_similarity_info_nce
 from asl_fast.reference import contrastive_similarity as reference
 from tests.ops import checks
 
@@ -32,14 +32,14 @@ def implementation(request: pytest.FixtureRequest) -> Iterator[str]:
 def definition(
     features: Tensor, lengths: list[int], targets: RaggedTargets, mu: Tensor, sigma: Tensor, delta: float, tau: float
 ) -> Tensor:
-    """method: four steps, one instance and one frame at a time."""
+    """Take the method's four steps, one instance and one frame at a time."""
 
     def p(kind: int, label: int, distance: float) -> Tensor:
         return torch.exp(-((distance - mu[label, kind]) ** 2) / (2 * sigma[label, kind] ** 2))
 
     anchors, backgrounds = [], []
     for video, count in enumerate(lengths):
-        for g in range(int(targets.offsets[video]), int(targets.offsets[video + 1])):
+        for g in range(int(targets.video_offsets[video]), int(targets.video_offsets[video + 1])):
             start, end = targets.segments[g].tolist()
             label, centre, length = int(targets.labels[g]), (start + end) / 2, end - start
             inside = [t for t in range(count) if start <= t <= end]
@@ -100,7 +100,7 @@ def operands(
         mask=mask,
         segments=targets.segments,
         labels=targets.labels,
-        video_offsets=targets.offsets,
+        video_offsets=targets.video_offsets,
         mu=mu,
         sigma=sigma,
         base=base,
@@ -281,7 +281,7 @@ def test_anchor_without_positive_is_skipped() -> None:
     # The two features of an instance are of one class, so only info_nce itself can meet such an anchor.
     vectors = torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     background = torch.randn(1, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    loss = _info_nce.info_nce(torch.cat([vectors, background]), torch.tensor([0, 0, 1, -1]), 0.5)
+    loss = _contrastive_similarity_info_nce.info_nce(torch.cat([vectors, background]), torch.tensor([0, 0, 1, -1]), 0.5)
     unit = torch.nn.functional.normalize(torch.cat([vectors, background]), dim=-1)
     sim = torch.exp(unit @ unit.T / 0.5)
     wanted = -(torch.log(sim[0, 1] / sim[0, 1:].sum()) + torch.log(sim[1, 0] / (sim[1].sum() - sim[1, 1]))) / 2
@@ -341,7 +341,9 @@ def test_bad_arguments() -> None:
     with pytest.raises(ValueError, match=r"labels must lie in \[0, 3\], got 1 to 4"):
         contrastive_similarity_loss(features, mask, targets._replace(labels=targets.labels + 1), mu, sigma)
     with pytest.raises(ValueError, match=r"offsets must rise from 0 to 8, got \[0, 5, 5, 7\]"):
-        contrastive_similarity_loss(features, mask, targets._replace(offsets=torch.tensor([0, 5, 5, 7])), mu, sigma)
+        contrastive_similarity_loss(
+            features, mask, targets._replace(video_offsets=torch.tensor([0, 5, 5, 7])), mu, sigma
+        )
     with pytest.raises(TypeError, match="int64"):
         add_contrastive_similarity_loss(torch.tensor(1), 0.3, features, mask, targets, mu, sigma)
     with pytest.raises(ValueError, match=r"base must be a scalar, got \(1,\)"):

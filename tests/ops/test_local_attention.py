@@ -24,7 +24,7 @@ def reference(
     window: int,
     bias: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The formula, called as the op is."""
+    """Apply the formula, called as the op is."""
     return unfolded_attention(Operands(q=q, k=k, v=v, mask=mask, bias=bias, window=window))
 
 

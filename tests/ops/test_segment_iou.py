@@ -32,7 +32,7 @@ def random_segments(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float
 
 
 def scalar(a: tuple[float, float], b: tuple[float, float], distance: bool) -> float:
-    """The definition, in Python numbers."""
+    """Apply the definition in Python numbers."""
     length_a, length_b = max(a[1] - a[0], 0.0), max(b[1] - b[0], 0.0)
     intersection = max(min(a[1], b[1]) - max(a[0], b[0]), 0.0)
     union = length_a + length_b - intersection

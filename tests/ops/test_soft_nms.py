@@ -39,7 +39,7 @@ def golden(name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 
 def affordable(implementation: str, configs: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
-    """The reference takes a second for each large run: a few of them there, all of them for the others."""
+    """Choose a few large runs for the reference, which takes a second for each, and all of them for the others."""
     return configs[:: 1 if implementation != "reference" or count <= 500 else 5 if count <= 2000 else 12]
 
 

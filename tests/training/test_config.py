@@ -12,9 +12,11 @@ import pytest
 
 from asl_fast.data.datasets.catalogue import DATASETS
 from asl_fast.losses import ASLLoss, LossConfig
+from asl_fast.models.config import DetectorConfig, InferenceConfig
 from asl_fast.training.config import DataConfig, EvaluationConfig, OptimizerConfig, TrainConfig
 from asl_fast.training.presets import BENCHMARK_PRESETS, SIZES, VARIANTS, preset, with_variant
-from asl_fast.training.serialization import differing, from_dict, read_config, to_dict
+from asl_fast.training.ranges import RANGES
+from asl_fast.training.serialization import differing, flatten, from_dict, read_config, to_dict
 from tests.training.tiny import tiny_config
 
 
@@ -135,6 +137,25 @@ def test_differing_names_dotted_fields() -> None:
         ({"data": DataConfig(synthetic_scale=0.0)}, "synthetic_scale"),
         ({"evaluation": EvaluationConfig(tiou_thresholds=(0.0,))}, "tiou_thresholds"),
         ({"evaluation": EvaluationConfig(tiou_thresholds=())}, "tiou_thresholds"),
+        ({"evaluation": EvaluationConfig(strict_thresholds=(1.5,))}, r"strict_thresholds must lie in \(0, 1\], found"),
+        ({"evaluation": EvaluationConfig(convention="mine")}, "evaluation.convention: unknown .* 'mine'"),
+        ({"inference": InferenceConfig(voting_threshold=7.0)}, r"voting_threshold must lie in \[0, 1\], found 7.0"),
+        ({"inference": InferenceConfig(nms_sigma=0.0)}, "inference.nms_sigma must be positive and finite, found 0.0"),
+        ({"inference": InferenceConfig(min_score=-0.1)}, r"inference.min_score must lie in \[0, 1\), found -0.1"),
+        ({"inference": InferenceConfig(score_threshold=float("nan"))}, "inference.score_threshold must lie"),
+        ({"inference": InferenceConfig(candidates_per_level=-1)}, "candidates_per_level must be at least 1, found -1"),
+        ({"inference": InferenceConfig(max_segments=2**40)}, "inference.max_segments must be at most 2147483647"),
+        ({"inference": InferenceConfig(nms_iou_threshold=0.0)}, "inference.nms_iou_threshold must lie"),
+        ({"seed": 2**64}, "seed must be at most 9223372036854775807, found 18446744073709551616"),
+        ({"data": DataConfig(synthetic_seed=2**64)}, "data.synthetic_seed must be at most"),
+        ({"data": DataConfig(crop_ratio=(0.9, 0.1))}, "data.crop_ratio must be a smallest and a largest"),
+        ({"data": DataConfig(fold=5)}, "data.fold must lie in 0 to 4, found 5"),
+        ({"data": DataConfig(holdout_share=1.0)}, r"data.holdout_share must lie in \(0, 1\)"),
+        ({"optimizer": OptimizerConfig(betas=(0.9, 1.0))}, r"optimizer.betas must lie in \[0, 1\), found \(0.9, 1.0\)"),
+        ({"optimizer": OptimizerConfig(lr=float("inf"))}, "optimizer.lr must be positive and finite"),
+        ({"loss": LossConfig(temperature=0.0)}, "loss.temperature must be positive"),
+        ({"model": DetectorConfig(drop_path=1.0)}, "model.drop_path"),
+        ({"threads": 2**33}, "threads must be at most"),
         ({"loss": LossConfig(constant_weights=(1.5, 2.3))}, "loss.constant_weights"),
         ({"loss": LossConfig(label_smoothing=1.0)}, r"loss.label_smoothing must lie in \[0, 1\), found 1.0"),
     ],
@@ -149,3 +170,21 @@ def test_model_takes_width_and_classes_from_the_data() -> None:
     assert (config.model.feature_dim, config.model.num_classes) == (128, 20)
     with pytest.raises(ValueError, match=r"model.feature_dim is 128, but thumos14 has 64"):
         config.with_dataset(feature_dim=64, num_classes=20)
+
+
+def test_every_number_has_a_range() -> None:
+    """A new option needs its line in the table, or a reason to be checked elsewhere."""
+    elsewhere = {
+        # By DetectorConfig.validate, once the data set is known.
+        *(f"model.{name}" for name in ("width", "num_levels", "first_level", "num_heads", "head_layers")),
+        # By LossConfig.validate.
+        *(f"loss.{name}" for name in ("label_smoothing", "init_loss_norm", "loss_norm_momentum", "location_weight")),
+    }
+    config = tiny_config()
+    numbers = {
+        name
+        for name, value in flatten(config).items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    }
+    assert numbers - set(RANGES) == elsewhere
+    assert set(RANGES) <= set(flatten(config))

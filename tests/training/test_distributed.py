@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from asl_fast.training.checkpoint import load_checkpoint
 from asl_fast.training.distributed import start_processes, uses_bf16
 from asl_fast.training.run_folder import RunFolder
+from tests.training.tiny import TINY_OPTIONS
 
 CPU = torch.device("cpu")
 
@@ -20,6 +24,7 @@ WORKER = """
 import sys
 from pathlib import Path
 import torch
+from asl_fast.training.checkpoint import load_checkpoint
 from asl_fast.training.distributed import start_processes
 from asl_fast.training.loop import train
 from asl_fast.training.run_folder import RunFolder
@@ -68,6 +73,53 @@ def test_two_processes_agree(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     assert "both processes agree on" in done.stdout
     assert RunFolder(tmp_path).metrics.read_text().count('"kind": "epoch"') == 2
+
+
+DYING_PEER = """
+import os, signal, sys
+from asl_fast import train
+from asl_fast.training import loop
+step = loop.train_on_batch
+
+def dying(state, *args):
+    if state.epoch == 1 and os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(state, *args)
+
+loop.train_on_batch = dying
+sys.exit(train.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+def test_a_process_that_dies_costs_the_others_one_line(tmp_path: Path) -> None:
+    """Without torchrun, which would say so itself."""
+    root = Path(__file__).resolve().parents[2]
+    folder = RunFolder(tmp_path / "run")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    words = ["--dataset", "thumos14", "--synthetic-scale", "0.02", *TINY_OPTIONS, "--epochs", "3", "--device", "cpu"]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", DYING_PEER, *words, "--output", str(folder.path)],
+            env=os.environ | group | {"RANK": rank, "LOCAL_RANK": rank, "PYTHONPATH": str(root)},
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in ("0", "1")
+    ]
+    errors = [process.communicate(timeout=240)[1] for process in processes]
+    assert processes[1].returncode == -signal.SIGKILL
+    assert processes[0].returncode == 1, errors[0]
+    assert "Traceback" not in errors[0]
+    said = (
+        "error: another process of this run ended, so this one cannot go on; finished epochs are kept; continue with: "
+    )
+    assert f"{said}torchrun --nproc-per-node 2 -m asl_fast.train --resume --output {folder.path}" in errors[0]
+    assert load_checkpoint(folder.last)["epoch"] == 1
 
 
 def test_one_process_needs_no_group() -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,17 @@ import torch
 
 from asl_fast.data.bundle import DatasetBundle
 from asl_fast.evaluation.protocols import evaluate_protocol, run_protocol
+from asl_fast.models.config import InferenceConfig
 from asl_fast.models.postprocess import Detections
-from asl_fast.training.checkpoint import CheckpointError, load_checkpoint
+from asl_fast.training import loop
+from asl_fast.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from asl_fast.training.config import EvaluationConfig, OptimizerConfig, TrainConfig
 from asl_fast.training.loop import NonFiniteLossError, Result, train
 from asl_fast.training.metrics_log import read_metrics
 from asl_fast.training.presets import with_variant
 from asl_fast.training.run_folder import RunFolder
 from asl_fast.training.scoring import ground_truth_columns, predict, prediction_columns
+from asl_fast.training.state import TrainingState
 from tests.training.tiny import CPU, tiny_bundle, tiny_config
 
 
@@ -108,8 +112,42 @@ def test_resuming_a_finished_run_only_scores_it(tmp_path: Path) -> None:
 
 def test_resuming_with_another_configuration_is_refused(tmp_path: Path) -> None:
     run(tiny_config(), tmp_path)
-    with pytest.raises(CheckpointError, match="epochs 2 there, 5 now"):
-        run(tiny_config(epochs=5), tmp_path, resume=True)
+    with pytest.raises(CheckpointError, match="epochs 2 there, 1 now; batch_size 2 there, 3 now"):
+        run(tiny_config(epochs=1, batch_size=3), tmp_path, resume=True)
+
+
+def test_a_finished_run_can_be_extended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(tiny_config(), tmp_path)
+    before = read_metrics(tmp_path / "metrics.jsonl")
+    result = run(tiny_config(epochs=4), tmp_path, resume=True)
+    assert (
+        "extended from 3 to 5 epochs: from epoch 4 on the learning rate follows the longer" in capsys.readouterr().out
+    )
+    after = read_metrics(tmp_path / "metrics.jsonl")
+    assert (result.state.epoch, after[: len(before)]) == (5, before)
+    rates = [record["lr"] for record in after if record["kind"] == "step"]
+    # The warm-up has 3 steps, the cosine 12 from there.
+    assert rates[9:] == pytest.approx([1e-8 + (1e-3 - 1e-8) * (1 + np.cos(np.pi * k / 12)) / 2 for k in range(6, 12)])
+    with pytest.raises(CheckpointError, match="epochs 4 there, 2 now"):
+        run(tiny_config(), tmp_path, resume=True)
+
+
+def test_another_way_of_scoring_may_be_chosen_on_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tiny_config(evaluation=EvaluationConfig(every=1))
+    run(config, tmp_path)
+    other = replace(
+        config, inference=InferenceConfig(min_score=0.2), evaluation=EvaluationConfig(tiou_thresholds=(0.9,))
+    )
+    rescored = run(other, tmp_path, resume=True)
+    # The best of each class in each video stays.
+    assert len(rescored.predictions["scores"]) == 6
+    assert "scored by other rules" not in capsys.readouterr().out
+    extended = run(replace(other, epochs=3), tmp_path, resume=True)
+    said = (
+        "scored by other rules from here on (inference.min_score 0.001 there, 0.2 now; evaluation.tiou_thresholds (0.3"
+    )
+    assert said in capsys.readouterr().out
+    assert extended.state.best_epoch == 4
 
 
 def test_divergence_is_named_and_keeps_the_last_good_epoch(tmp_path: Path) -> None:
@@ -118,6 +156,72 @@ def test_divergence_is_named_and_keeps_the_last_good_epoch(tmp_path: Path) -> No
     with pytest.raises(NonFiniteLossError, match=r"diverged at step \d+ in epoch \d+: .*total.*--optimizer.lr"):
         run(tiny_config(optimizer=OptimizerConfig(lr=1e38, clip_norm=0)), tmp_path)
     assert (tmp_path / "checkpoints" / "last.pt").read_bytes() == good
+
+
+def test_a_weight_that_becomes_infinite_in_the_last_step_is_not_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The losses of the epoch are all finite then."""
+    run(tiny_config(epochs=1), tmp_path)
+    good = (tmp_path / "checkpoints" / "last.pt").read_bytes()
+    step = loop.train_on_batch
+
+    def last_step_fails(state: TrainingState, *args: Any) -> dict[str, torch.Tensor]:
+        losses = step(state, *args)
+        if state.step == 3:
+            state.parameters[0].data[0] = float("inf")
+        return losses
+
+    monkeypatch.setattr(loop, "train_on_batch", last_step_fails)
+    with pytest.raises(NonFiniteLossError, match=r"diverged in epoch 1: detector\..* is inf"):
+        run(tiny_config(epochs=1), tmp_path)
+    assert (tmp_path / "checkpoints" / "last.pt").read_bytes() == good
+
+
+@pytest.mark.parametrize("part", ["detector", "loss", "average"])
+def test_resuming_from_weights_that_are_no_numbers_is_refused(tmp_path: Path, part: str) -> None:
+    run(tiny_config(), tmp_path)
+    path = tmp_path / "checkpoints" / "last.pt"
+    content = load_checkpoint(path)
+    weights = content[part]["module"] if part == "average" else content[part]
+    next(value for value in weights.values() if value.is_floating_point()).fill_(float("nan"))
+    save_checkpoint(path, content)
+    with pytest.raises(CheckpointError, match=rf"last\.pt: {part}\..* is nan"):
+        run(tiny_config(), tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.pop("optimizer"), "lacks 'optimizer'"),
+        (lambda c: c.update(epoch=-1), "'epoch' is -1"),
+        (lambda c: c.update(step="many"), "'step' is 'many'"),
+        (lambda c: c["config"]["model"].pop("width"), r"missing model\.width"),
+        (lambda c: c["detector"].popitem(), r"lacks detector\..*; does its configuration belong"),
+        (lambda c: c["loss"].update(extra=torch.zeros(1)), r"loss\.extra is unknown"),
+        (lambda c: c["average"].pop("module"), "average holds NoneType, not weights"),
+        (lambda c: c["average"].pop("num_updates"), "does not fit: KeyError"),
+        (lambda c: c["optimizer"]["param_groups"].pop(), r"optimizer has groups of .* parameters, expected"),
+        (
+            lambda c: c["optimizer"]["state"][0].update(exp_avg=torch.zeros(1)),
+            r"optimizer\.state\[0\]\.exp_avg has shape",
+        ),
+        (lambda c: c["optimizer"]["state"][0].pop("step"), r"lacks optimizer\.state\[0\]\.step"),
+        (lambda c: c["rng"][0].pop("numpy"), "does not fit: KeyError"),
+        (lambda c: c["rng"][0].update(torch=torch.zeros(3)), "does not fit: "),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_says_where(
+    tmp_path: Path, change: Callable[[dict[str, Any]], Any], message: str
+) -> None:
+    run(tiny_config(epochs=0), tmp_path)
+    path = tmp_path / "checkpoints" / "last.pt"
+    content = load_checkpoint(path)
+    change(content)
+    save_checkpoint(path, content)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        run(tiny_config(epochs=0), tmp_path, resume=True)
+    assert str(path) in str(caught.value)
 
 
 def test_bfloat16_trains_with_float32_losses(tmp_path: Path) -> None:

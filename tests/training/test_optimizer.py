@@ -88,7 +88,7 @@ def test_a_parameter_without_a_rule_is_named() -> None:
 
 
 def actionformer_rates(base: float, warmup: int, total: int, min_lr: float) -> list[float]:
-    """The recurrences of ActionFormer's scheduler, step by step."""
+    """Apply the recurrences of ActionFormer's scheduler, step by step."""
     rates = [0.0]
     for step in range(1, total):
         if step < warmup:

@@ -21,7 +21,7 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def start_run(*words: str) -> RunFolder:
-    """A run folder as training leaves it before its first epoch ends."""
+    """Make a run folder as training leaves it before its first epoch ends."""
     request = parse(words)
     request.folder.create()
     write_json(request.folder.config, to_dict(request.config))

@@ -37,7 +37,7 @@ run_in(Path(sys.argv[1]))
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Sums over threads depend on their number, so both processes must have the same."""
+    """Give both processes the same number of threads, on which sums over threads depend."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -89,7 +89,7 @@ def assert_same_runs(one: Path, two: Path) -> None:
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
-    """A run that was left alone."""
+    """Make a run that was left alone."""
     path = tmp_path_factory.mktemp("straight")
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -122,7 +122,6 @@ def test_whatever_the_moment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, straight: tuple[Path, Result], moment: str
 ) -> None:
     """The process ends in the fourth epoch: in a step, before either checkpoint, or before the log."""
-
     owner, name, fatal = {
         "step": (loop, "ragged_targets", 11),
         "best.pt": (loop, "save_checkpoint", 1),

@@ -83,7 +83,7 @@ def tiny_config(output: Path | None = None, **changes: object) -> TrainConfig:
 
 
 def small_hapt(source: Path, folder: Path) -> Path:
-    """A copy of the HAPT download with two training and two test recordings."""
+    """Copy the HAPT download with two training and two test recordings."""
     with zipfile.ZipFile(next(source.glob("*.zip"))) as archive:
         names = archive.namelist()
 

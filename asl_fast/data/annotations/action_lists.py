@@ -8,18 +8,19 @@ from 1 to 65, Charades from 0 to 156. About a third of the Charades segments end
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from asl_fast.data.annotations.entries import read_action_rows
-from asl_fast.data.annotations.problems import Problems
+from asl_fast.data.annotations.classes import ids_count
+from asl_fast.data.annotations.entries import LARGEST_ID, Entry, class_id, read_action_rows
+from asl_fast.data.annotations.problems import AnnotationError, Problems
 from asl_fast.data.annotations.video import Annotations, Video
 from asl_fast.files import number, read_json, read_text
 
-_CLASS_LINE = re.compile(r"^c?(\d+)[\s,]+(.+?)\s*$")
+_CLASS_LINE = re.compile(r"^c?(\d{1,18})[\s,]+(.+?)\s*$")
 
 
 def read_class_list(path: str | Path, first_id: int) -> tuple[str, ...]:
@@ -48,8 +49,8 @@ def read_action_lists(
     path: str | Path,
     *,
     name: str,
-    num_classes: int,
-    first_id: int,
+    num_classes: int | None = None,
+    first_id: int = 0,
     class_names: Sequence[str] | None = None,
     fps: Callable[[str], float] | None = None,
     strict: bool = False,
@@ -59,11 +60,12 @@ def read_action_lists(
     Args:
         path: The file.
         name: Name of the data set.
-        num_classes: Number of classes.
+        num_classes: Number of classes; None takes the ids that occur, from ``first_id`` on where they count classes
+            (see `classes.ids_count`).
         first_id: Id of the first class in the file; labels are counted from 0 afterwards.
         class_names: Names by label; None calls them by the file's ids.
         fps: Frame rate by video id; the files do not give it.
-        strict: Stop at the first bad video instead of skipping it with a counted warning.
+        strict: Stop at the first bad video or action instead of leaving it out with a counted warning.
 
     Raises:
         FileNotFoundError: When the file is not there.
@@ -73,42 +75,73 @@ def read_action_lists(
     content = read_json(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected {{video: {{'subset', 'duration', 'actions'}}}}")
-    names = tuple(class_names) if class_names else tuple(f"class_{first_id + k}" for k in range(num_classes))
-    if len(names) != num_classes:
-        raise ValueError(f"{name}: {len(names)} class names for {num_classes} classes")
+    ids: Sequence[int] = range(first_id, first_id + (num_classes or 0))
+    if num_classes is None:
+        ids = occurring_ids(content)
+        if not ids:
+            raise ValueError(f"{path}: no 'actions' of the form [class, start, end], so there are no classes")
+        if ids_count(ids, first_id):
+            ids = range(first_id, ids[-1] + 1)
+    names = tuple(class_names) if class_names else tuple(f"class_{class_id}" for class_id in ids)
+    if len(names) != len(ids):
+        raise ValueError(f"{name}: {len(names)} class names for {len(ids)} classes")
+    labels = {class_id: label for label, class_id in enumerate(ids)}
     problems = Problems(name, strict=strict)
     videos = {}
     for video_id, entry in content.items():
         try:
             videos[video_id] = _video(
-                video_id, entry, first_id, num_classes, fps and fps(video_id), f"{path}, video {video_id!r}"
+                video_id,
+                entry,
+                labels,
+                fps and fps(video_id),
+                f"{path}, video {video_id!r}",
+                problems.entry_of(video_id),
             )
         except ValueError as error:
             problems.skip(video_id, "bad annotation", error, path)
     problems.summarise()
     if not videos:
         raise ValueError(f"{path}: no usable video ({len(content)} in the file)")
-    return Annotations(name, names, videos, problems.skipped)
+    return Annotations(name, names, videos, problems.skipped, problems.left_out)
 
 
-def _video(video_id: str, entry: Any, first_id: int, num_classes: int, fps: float | None, where: str) -> Video:
+def occurring_ids(content: Mapping[str, Any]) -> list[int]:
+    """Class ids in the usable rows of all videos, sorted."""
+    found: set[int] = set()
+    for entry in content.values():
+        rows = entry.get("actions") if isinstance(entry, dict) else None
+        for row in rows if isinstance(rows, list) else []:
+            key = class_id(row[0]) if isinstance(row, list) and len(row) == 3 else None
+            if key is not None and key <= LARGEST_ID:
+                found.add(key)
+    return sorted(found)
+
+
+def _video(
+    video_id: str,
+    entry: Any,
+    labels: Mapping[int, int],
+    fps: float | None,
+    where: str,
+    bad: Callable[[AnnotationError], object],
+) -> Video:
     if not isinstance(entry, dict):
         raise ValueError(f"{where}: expected {{'subset', 'duration', 'actions'}}, found {entry!r:.80}")
     for key, kind in (("subset", str), ("duration", (int, float))):
         if not isinstance(entry.get(key), kind):
             raise ValueError(f"{where}: {key!r} is missing or of the wrong kind, found {entry.get(key)!r:.80}")
-    actions = read_action_rows(entry.get("actions"), where)
-    for position, action in enumerate(actions):
-        if not first_id <= int(action.label) < first_id + num_classes:
-            raise ValueError(
-                f"{where}, action {position}: unknown class {action.label!r}; ids run from {first_id} to "
-                f"{first_id + num_classes - 1}"
-            )
+
+    def known(action: Entry) -> None:
+        if action.label not in labels:
+            raise ValueError(f"unknown class {action.label!r}; ids run from {min(labels)} to {max(labels)}")
+
+    actions = read_action_rows(entry.get("actions"), where, bad=bad, accept=known)
     return Video(
         id=video_id,
         subset=entry["subset"],
         duration_sec=number(entry["duration"], f"{where}, 'duration'"),
         segments_sec=np.array([action[:2] for action in actions], np.float64).reshape(-1, 2),
-        labels=np.array([int(action.label) - first_id for action in actions], np.int64),
+        labels=np.array([labels[int(action.label)] for action in actions], np.int64),
         fps=fps,
     )

@@ -9,15 +9,23 @@ Training and ``check_data`` take `Annotations` from here; evaluation makes table
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from asl_fast.data.annotations.entries import Entry, ReversedSegments, is_class_id, read_action_rows, read_entries
+from asl_fast.data.annotations.classes import Classes, number_classes
+from asl_fast.data.annotations.entries import (
+    BadEntry,
+    Entry,
+    ReversedSegments,
+    is_usable,
+    read_action_rows,
+    read_entries,
+    read_label,
+)
 from asl_fast.data.annotations.problems import AnnotationError, Problems
 from asl_fast.data.annotations.video import Annotations, Video
 from asl_fast.files import number, read_json, write_json
@@ -90,13 +98,22 @@ def read_results(path: str | Path) -> dict[str, Any]:
     return results
 
 
-def read_listed_video(entry: object, where: str, *, reversed_segments: ReversedSegments = "keep") -> ListedVideo:
+def read_listed_video(
+    entry: object,
+    where: str,
+    *,
+    reversed_segments: ReversedSegments = "keep",
+    bad: BadEntry | None = None,
+    accept: Callable[[Entry], object] = lambda entry: None,
+) -> ListedVideo:
     """Read one video of `read_database`.
 
     Args:
         entry: Its value there.
         where: File and video, for messages.
         reversed_segments: See `read_entries`.
+        bad: Likewise.
+        accept: Likewise.
 
     Raises:
         AnnotationError: Naming what cannot be used.
@@ -107,9 +124,10 @@ def read_listed_video(entry: object, where: str, *, reversed_segments: ReversedS
     if subset is not None and not isinstance(subset, str):
         raise AnnotationError(f"{where}: 'subset' must name its split, found {subset!r}")
     if "actions" in entry and "annotations" not in entry:
-        entries = read_action_rows(entry["actions"], where, reversed_segments=reversed_segments)
+        listed, read = entry["actions"], read_action_rows
     else:
-        entries = read_entries(entry.get("annotations"), where, reversed_segments=reversed_segments)
+        listed, read = entry.get("annotations"), read_entries
+    entries = read(listed, where, reversed_segments=reversed_segments, bad=bad, accept=accept)
     try:
         return ListedVideo(
             subset,
@@ -134,8 +152,8 @@ def read_activitynet_json(
     """Read an ActivityNet-style file.
 
     Class ids are, in this order: positions in ``class_names``; ``label_id`` where the file has it, or a ``label`` that
-    is an id itself; the alphabetical order of the labels that occur. An id without a name is called ``class_<id>``, one
-    that no label uses ``unused_<id>``.
+    is an id itself, as `number_classes` says; the alphabetical order of the labels that occur. An id without a name is
+    called ``class_<id>``, one that no label uses ``unused_<id>``.
 
     Args:
         path: The file, plain or ``.gz``.
@@ -144,7 +162,7 @@ def read_activitynet_json(
         durations_sec: Length by video, for files without ``duration``.
         fps: Frame rate by video, for files without ``fps``.
         default_subset: Subset of videos without ``subset``; None makes that an error.
-        strict: Stop at the first bad video instead of skipping it with a counted warning.
+        strict: Stop at the first bad video or annotation instead of leaving it out with a counted warning.
 
     Raises:
         FileNotFoundError: When the file is not there.
@@ -153,15 +171,23 @@ def read_activitynet_json(
     """
     database = read_database(path)
     name = name or Path(path).name.split(".")[0]
-    names = tuple(class_names) if class_names is not None else _class_names(database, path)
-    ids: dict[str | int, int] = {index: index for index in range(len(names))}
-    ids |= {label: index for index, label in enumerate(names)}
+    if class_names is not None:
+        names = tuple(class_names)
+        ids: Mapping[str | int, int] = dict(zip((*range(len(names)), *names), [*range(len(names))] * 2, strict=True))
+    else:
+        names, ids = _classes(database, path)
     problems = Problems(name, strict=strict)
+
+    def known(entry: Entry) -> None:
+        if entry.label not in ids:
+            first = ", ".join(map(repr, names[:3])) or "none"
+            raise ValueError(f"unknown class {entry.label!r}; known are {len(names)} classes, e.g. {first}")
+
     videos = {}
     for video_id, entry in database.items():
         where = f"{path}, video {video_id!r}"
         try:
-            listed = read_listed_video(entry, where)
+            listed = read_listed_video(entry, where, bad=problems.entry_of(video_id), accept=known)
             subset = listed.subset if listed.subset is not None else default_subset
             duration = listed.duration_sec if listed.duration_sec is not None else (durations_sec or {}).get(video_id)
             if duration is None:
@@ -173,7 +199,7 @@ def read_activitynet_json(
                 subset=subset,
                 duration_sec=duration,
                 segments_sec=np.array([each[:2] for each in listed.entries], np.float64).reshape(-1, 2),
-                labels=_labels(listed.entries, ids, where),
+                labels=np.array([ids[each.label] for each in listed.entries], np.int64),
                 fps=listed.fps if listed.fps is not None else (fps or {}).get(video_id),
                 extra={key: value for key, value in entry.items() if key not in _OWN_KEYS},
             )
@@ -182,7 +208,7 @@ def read_activitynet_json(
     problems.summarise()
     if not videos:
         raise AnnotationError(f"{path}: no usable video ({len(database)} in the file)")
-    return Annotations(name, names, videos, problems.skipped)
+    return Annotations(name, names, videos, problems.skipped, problems.left_out)
 
 
 def write_activitynet_json(annotations: Annotations, path: str | Path) -> None:
@@ -201,41 +227,36 @@ def write_activitynet_json(annotations: Annotations, path: str | Path) -> None:
     write_json(path, {"version": annotations.name, "database": database})
 
 
-def _labels(entries: Sequence[Entry], ids: Mapping[str | int, int], where: str) -> NDArray[np.int64]:
-    for position, entry in enumerate(entries):
-        if entry.label not in ids:
-            names = [name for name in ids if isinstance(name, str)]
-            known = f"{len(names)} classes, e.g. {', '.join(map(repr, names[:3]))}"
-            raise AnnotationError(f"{where}, annotation {position}: unknown class {entry.label!r}; known are {known}")
-    return np.array([ids[entry.label] for entry in entries], np.int64)
-
-
-def _class_names(database: Mapping[str, Any], path: str | Path) -> tuple[str, ...]:
-    """Names by id of all classes that occur, also in videos that are of no use: leaving one out must not change ids."""
+def _classes(database: Mapping[str, Any], path: str | Path) -> Classes:
+    """Classes that occur, also in videos that are of no use: leaving one out must not change ids."""
     by_label: dict[str, int | None] = {}
     by_id: dict[int, str] = {}
     bare_ids: set[int] = set()
+    without_id: set[str] = set()
     for video_id, entry in database.items():
         where = f"{path}, video {video_id!r}"
         found = entry.get("annotations") if isinstance(entry, dict) else None
         for instance in found if isinstance(found, list) else []:
-            # Entries that are no instance at all are reported with their video, later.
-            if not isinstance(instance, dict):
-                continue
-            label_id = instance.get("label_id")
-            label = instance.get("label", label_id)
-            if is_class_id(label):
+            try:
+                label, label_id = read_label(instance)
+            except (ValueError, AttributeError):
+                continue  # no instance at all, which is said when its video is read
+            if isinstance(label, int):
                 bare_ids.add(label)
-            if not isinstance(label, str) or (label_id is not None and not is_class_id(label_id)):
                 continue
-            if by_label.setdefault(label, label_id) != label_id:
-                raise AnnotationError(f"{where}: {label!r} has label_id {label_id}, elsewhere {by_label[label]}")
-            if label_id is not None and by_id.setdefault(label_id, label) != label:
+            known = by_label.setdefault(label, label_id)
+            if label_id is None:
+                if is_usable(instance):
+                    without_id.add(label)
+                continue
+            if known is None:
+                by_label[label] = label_id
+            elif known != label_id:
+                raise AnnotationError(f"{where}: {label!r} has label_id {label_id}, elsewhere {known}")
+            if by_id.setdefault(label_id, label) != label:
                 raise AnnotationError(f"{where}: label_id {label_id} is {label!r}, elsewhere {by_id[label_id]!r}")
-    if not by_id and not bare_ids:
-        return tuple(sorted(by_label))
-    if by_label and not by_id:
+    if by_label and bare_ids and not by_id:
         raise AnnotationError(f"{path}: labels are class names in some entries and integer ids in others")
-    last = max((*by_id, *bare_ids))
-    unnamed = (f"class_{index}" if index in bare_ids else f"unused_{index}" for index in range(last + 1))
-    return tuple(by_id.get(index, other) for index, other in enumerate(unnamed))
+    if by_id or bare_ids:
+        return number_classes(by_id, bare_ids, without_id - set(by_id.values()), str(path))
+    return number_classes({}, (), by_label, str(path))

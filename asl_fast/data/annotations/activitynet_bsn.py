@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from asl_fast.data.annotations.entries import read_entries
+from asl_fast.data.annotations.entries import Entry, read_entries
 from asl_fast.data.annotations.problems import Problems
 from asl_fast.data.annotations.video import Annotations, Video
 from asl_fast.files import number, read_csv, read_json
@@ -34,7 +34,7 @@ def read_activitynet13_bsn(
         annotations: ``{video: {"duration_second", "annotations": [{"segment", "label"}]}}``.
         video_info: Columns ``video, fps, subset``.
         class_list: CSV with a column ``action`` whose order gives the class ids; None numbers classes alphabetically.
-        strict: Stop at the first bad video instead of skipping it with a counted warning.
+        strict: Stop at the first bad video or annotation instead of leaving it out with a counted warning.
 
     Raises:
         FileNotFoundError: When a file is missing.
@@ -55,6 +55,11 @@ def read_activitynet13_bsn(
         class_names = tuple(sorted(_labels(content)))
     ids = {label: index for index, label in enumerate(class_names)}
     problems = Problems("activitynet13", strict=strict)
+
+    def known(entry: Entry) -> None:
+        if entry.label not in ids:
+            raise ValueError(f"unknown class {entry.label!r}, {len(ids)} are known")
+
     videos = {}
     for key, entry in content.items():
         where = f"{annotations}, video {key!r}"
@@ -64,23 +69,19 @@ def read_activitynet13_bsn(
                 raise ValueError(
                     f"{where}: {'listed twice' if listed else 'not'} in {video_info}, so its subset is unknown"
                 )
-            segments, found = [], []
             if not isinstance(entry, dict):
                 raise ValueError(f"{where}: expected {{'duration_second', 'annotations'}}, found {entry!r:.80}")
-            for item in read_entries(entry.get("annotations"), where):
-                if item.label not in ids:
-                    raise ValueError(f"{where}: unknown class {item.label!r}, {len(ids)} are known")
-                segments.append(item[:2])
-                found.append(ids[str(item.label)])
             video_id = official_id(key)
+            bad = problems.entry_of(video_id)
+            found = read_entries(entry.get("annotations"), where, bad=bad, accept=known)
             if video_id in videos:
                 raise ValueError(f"{where}: {video_id!r} is in the file with and without the prefix 'v_'")
             videos[video_id] = Video(
                 id=video_id,
                 subset=listed[0]["subset"],
                 duration_sec=number(entry.get("duration_second"), f"{where}, 'duration_second'"),
-                segments_sec=np.array(segments, np.float64).reshape(-1, 2),
-                labels=np.array(found, np.int64),
+                segments_sec=np.array([each[:2] for each in found], np.float64).reshape(-1, 2),
+                labels=np.array([ids[str(each.label)] for each in found], np.int64),
                 fps=number(listed[0]["fps"], f"{video_info}, video {key!r}, 'fps'"),
                 extra={name: entry[name] for name in ("duration_frame", "feature_frame") if name in entry},
             )
@@ -89,7 +90,7 @@ def read_activitynet13_bsn(
     problems.summarise()
     if not videos:
         raise ValueError(f"{annotations}: no usable video ({len(content)} in the file)")
-    return Annotations("activitynet13", class_names, videos, problems.skipped)
+    return Annotations("activitynet13", class_names, videos, problems.skipped, problems.left_out)
 
 
 def _labels(content: dict[str, Any]) -> set[str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from asl_fast.data.annotations.entries import BadEntry, read_each
 from asl_fast.data.annotations.problems import Problems
 from asl_fast.data.annotations.video import Annotations, Video
 from asl_fast.files import number, read_json
@@ -32,7 +33,7 @@ def read_ego4d_moments(
         class_names: Names by id. Public conversions number the 110 classes differently, so take the ids from the file
             that came with a trained model; None numbers them alphabetically.
         primary_only: Keep the labels that the benchmark scores (``primary``), 110 classes, and leave the others out.
-        strict: Stop at the first bad clip instead of skipping it with a counted warning.
+        strict: Stop at the first bad clip or label instead of leaving it out with a counted warning.
 
     Raises:
         FileNotFoundError: When a file is missing.
@@ -50,7 +51,8 @@ def read_ego4d_moments(
                 if clip_id in clips:
                     del clips[clip_id]
                     raise ValueError(f"{where} occurs twice")
-                clips[clip_id] = (path, video, clip, _instances(clip, primary_only, where))
+                found = _instances(clip, primary_only, class_names, where, problems.entry_of(clip_id))
+                clips[clip_id] = (path, video, clip, found)
             except ValueError as error:
                 problems.skip(clip_id, "bad annotation", error)
     if class_names is None:
@@ -65,7 +67,7 @@ def read_ego4d_moments(
     problems.summarise()
     if not videos:
         raise ValueError(f"ego4d-mq: no usable clip in {', '.join(map(str, paths))}")
-    return Annotations("ego4d-mq", tuple(class_names), videos, problems.skipped)
+    return Annotations("ego4d-mq", tuple(class_names), videos, problems.skipped, problems.left_out)
 
 
 def _clips(
@@ -88,17 +90,27 @@ def _clips(
                 problems.skip(place, "bad annotation", error)
 
 
-def _instances(clip: Mapping[str, Any], primary_only: bool, where: str) -> list[tuple[str, float, float]]:
-    rows = []
-    for annotation in _objects(clip, "annotations", where):
-        for label in _objects(annotation, "labels", where):
-            if primary_only and not label.get("primary"):
-                continue
-            if not isinstance(label.get("label"), str):
-                raise ValueError(f"{where}: 'label' must be a name, found {label.get('label')!r}")
-            times = [number(label.get(key), f"{where}, {key!r}") for key in ("start_time", "end_time")]
-            rows.append((label["label"], times[0], times[1]))
-    return rows
+def _instances(
+    clip: Mapping[str, Any], primary_only: bool, class_names: Sequence[str] | None, where: str, bad: BadEntry
+) -> list[tuple[str, float, float]]:
+    known = None if class_names is None else frozenset(class_names)
+
+    def read(label: Mapping[str, Any]) -> tuple[str, float, float]:
+        name = label.get("label")
+        if not isinstance(name, str):
+            raise ValueError(f"{where}: 'label' must be a name, found {name!r}")
+        if known is not None and name not in known:
+            raise ValueError(f"{where}: unknown class {name!r}, {len(known)} are known")
+        times = [number(label.get(key), f"{where}, {key!r}") for key in ("start_time", "end_time")]
+        return name, times[0], times[1]
+
+    labels = [
+        label
+        for annotation in _objects(clip, "annotations", where)
+        for label in _objects(annotation, "labels", where)
+        if label.get("primary") or not primary_only
+    ]
+    return read_each(labels, read, bad=bad)
 
 
 def _objects(entry: Mapping[str, Any], key: str, where: str) -> list[Mapping[str, Any]]:
@@ -117,9 +129,6 @@ def _clip(
 ) -> Video:
     where = f"clip {clip_id!r}"
     start, end = (number(clip.get(key), f"{where}, {key!r}") for key in ("video_start_sec", "video_end_sec"))
-    unknown = next((label for label, _, _ in rows if label not in ids), None)
-    if unknown is not None:
-        raise ValueError(f"{where}: unknown class {unknown!r}, {len(ids)} are known")
     if not isinstance(video.get("split"), str):
         raise ValueError(f"{where}: its video has no 'split', found {video.get('split')!r}")
     return Video(

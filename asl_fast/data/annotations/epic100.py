@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from asl_fast.data.annotations.entries import ReversedSegments
+from asl_fast.data.annotations.entries import BadEntry, ReversedSegments, read_each
 from asl_fast.data.annotations.problems import AnnotationError, Problems
 from asl_fast.data.annotations.video import Annotations, Video
 from asl_fast.files import number, read_csv
@@ -62,6 +62,7 @@ class EpicAnnotations:
     verb_names: tuple[str, ...]
     noun_names: tuple[str, ...]
     skipped: Mapping[str, str] = field(default_factory=dict)
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def actions(self) -> NDArray[np.int64]:
         """List the pairs of verb and noun that occur, (A, 2), in order; the classes of the action task."""
@@ -97,7 +98,7 @@ class EpicAnnotations:
                 fps=video.fps,
                 extra={"participant": video.participant},
             )
-        return Annotations(f"epic100-{task}", names, videos, self.skipped)
+        return Annotations(f"epic100-{task}", names, videos, self.skipped, self.left_out)
 
 
 def parse_timestamp(text: str | None, where: str) -> float:
@@ -170,7 +171,7 @@ def read_epic100(
         video_info: ``EPIC_100_video_info.csv``, for durations and frame rates.
         verb_classes: ``EPIC_100_verb_classes.csv``.
         noun_classes: ``EPIC_100_noun_classes.csv``.
-        strict: Stop at the first bad row instead of skipping its video with a counted warning.
+        strict: Stop at the first bad row or video instead of leaving it out with a counted warning.
 
     Raises:
         FileNotFoundError: When a file is missing.
@@ -197,20 +198,33 @@ def read_epic100(
                     fault = "lists twice" if listed else "does not list"
                     raise ValueError(f"{video_info} {fault} video {video_id!r} of {path}")
                 videos[video_id] = _video(
-                    rows, subset, listed[0], (len(verb_names), len(noun_names)), f"{path}, video {video_id!r}"
+                    rows,
+                    subset,
+                    listed[0],
+                    (len(verb_names), len(noun_names)),
+                    f"{path}, video {video_id!r}",
+                    problems.entry_of(video_id),
                 )
             except ValueError as error:
                 problems.skip(video_id, "bad annotation", error, path)
     problems.summarise()
     if not videos:
         raise ValueError(f"epic100: no usable video in {', '.join(map(str, splits.values()))}")
-    return EpicAnnotations(videos, verb_names, noun_names, problems.skipped)
+    return EpicAnnotations(videos, verb_names, noun_names, problems.skipped, problems.left_out)
 
 
 def _video(
-    rows: list[dict[str, str]], subset: str, info: Mapping[str, str], num_classes: tuple[int, int], where: str
+    rows: list[dict[str, str]],
+    subset: str,
+    info: Mapping[str, str],
+    num_classes: tuple[int, int],
+    where: str,
+    bad: BadEntry,
 ) -> EpicVideo:
-    actions = [read_epic_row(row, f"{where}, row {row['narration_id']!r}", num_classes) for row in rows]
+    def read(row: dict[str, str]) -> tuple[EpicAction, str]:
+        return read_epic_row(row, f"{where}, row {row['narration_id']!r}", num_classes), row["narration_id"]
+
+    actions, narrations = zip(*read_each(rows, read, bad=bad), strict=True)
     times = np.array([(action.start_sec, action.stop_sec) for action in actions])
     # Rows are sorted by id as text; put them in time order.
     order = np.lexsort(times.T[::-1])
@@ -223,5 +237,5 @@ def _video(
         segments_sec=times[order],
         verbs=labels[:, 0],
         nouns=labels[:, 1],
-        narration_ids=tuple(rows[int(index)]["narration_id"] for index in order),
+        narration_ids=tuple(narrations[int(index)] for index in order),
     )

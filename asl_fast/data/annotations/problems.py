@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A video that cannot be used, and what to do about it: stop, or skip it and say so."""
+"""A video or an entry that cannot be used, and what to do about it: stop, or leave it out and say so."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+
+from asl_fast.wording import printable
 
 logger = logging.getLogger(__name__)
 
@@ -15,7 +18,7 @@ class AnnotationError(ValueError):
 
 
 class Problems:
-    """Collects what is wrong with single videos.
+    """Collects what is wrong with single videos, and with single entries of them.
 
     Args:
         what: Name of the data set, for messages.
@@ -28,6 +31,7 @@ class Problems:
         self.strict = strict
         self.shown = shown
         self.skipped: dict[str, str] = {}
+        self.left_out: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
 
     def skip(self, video_id: str, kind: str, error: Exception, source: str | Path | None = None) -> None:
@@ -42,6 +46,17 @@ class Problems:
         self.skipped[video_id] = kind
         self._note(kind, f"skipping video {video_id!r}: {error}")
 
+    def entry_of(self, video_id: str) -> Callable[[AnnotationError], None]:
+        """Make what leaves out single annotations of a video: each is raised when strict, else counted and logged."""
+
+        def leave_out(error: AnnotationError) -> None:
+            if self.strict:
+                raise error
+            self.left_out[video_id] += 1
+            self._note("annotation that cannot be used", f"leaving out one annotation: {error}")
+
+        return leave_out
+
     def note(self, kind: str, error: Exception) -> None:
         """Note what is odd but usable: raise ``error`` when strict, otherwise count and log it."""
         if self.strict:
@@ -51,12 +66,12 @@ class Problems:
     def _note(self, kind: str, message: str) -> None:
         self.counts[kind] += 1
         if self.counts[kind] <= self.shown:
-            logger.warning("%s: %s", self.what, message)
+            logger.warning("%s: %s", printable(self.what), printable(message))
 
     def summarise(self) -> dict[str, int]:
         """Log one line per kind that occurred and return the counts."""
         for kind, count in self.counts.items():
             logger.warning(
-                "%s: %d x %s%s", self.what, count, kind, "" if count <= self.shown else " (first ones above)"
+                "%s: %d x %s%s", printable(self.what), count, kind, "" if count <= self.shown else " (first ones above)"
             )
         return dict(self.counts)

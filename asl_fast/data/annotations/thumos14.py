@@ -9,10 +9,12 @@ trains, ``Test`` is scored. Test counts in use are 213 (all), 212 (without 00012
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from asl_fast.data.annotations.entries import read_each
 from asl_fast.data.annotations.problems import Problems
 from asl_fast.data.annotations.video import Annotations, Video
 from asl_fast.files import number, read_csv
@@ -84,7 +86,7 @@ def read_thumos14_csv(folder: str | Path, *, strict: bool = False) -> Annotation
 
     Args:
         folder: Where the four files lie.
-        strict: Stop at the first bad video instead of skipping it with a counted warning.
+        strict: Stop at the first bad video or row instead of leaving it out with a counted warning.
 
     Raises:
         FileNotFoundError: When a file is missing.
@@ -115,14 +117,9 @@ def read_thumos14_csv(folder: str | Path, *, strict: bool = False) -> Annotation
         file = folder / f"{'val' if subsets[video_id] == 'Validation' else 'test'}_Annotation.csv"
         where = f"{file}, video {video_id!r}"
         try:
-            if not all(row["type"] for row in found):
-                raise ValueError(f"{where}: 'type' must name a class, found ''")
             if video_id not in durations:
                 raise ValueError(f"{where}: not in the video_info.csv files, so its duration is unknown")
-            table = [
-                (row["type"], number(row["start"], f"{where}, 'start'"), number(row["end"], f"{where}, 'end'"))
-                for row in found
-            ]
+            table = read_each(found, partial(_instance, where=where), bad=problems.entry_of(video_id))
             clear = [row for row in table if row[0] != AMBIGUOUS]
             videos[video_id] = Video(
                 id=video_id,
@@ -138,4 +135,10 @@ def read_thumos14_csv(folder: str | Path, *, strict: bool = False) -> Annotation
     problems.summarise()
     if not videos:
         raise ValueError(f"{folder}: no usable video ({len(rows)} in the files)")
-    return Annotations("thumos14", class_names, videos, problems.skipped)
+    return Annotations("thumos14", class_names, videos, problems.skipped, problems.left_out)
+
+
+def _instance(row: dict[str, str], where: str) -> tuple[str, float, float]:
+    if not row["type"]:
+        raise ValueError(f"{where}: 'type' must name a class, found ''")
+    return row["type"], number(row["start"], f"{where}, 'start'"), number(row["end"], f"{where}, 'end'")

@@ -66,6 +66,7 @@ class Annotations:
         class_names: Names by label.
         videos: By id.
         skipped: Videos that the files list but that cannot be used: id -> what is wrong.
+        left_out: Annotations that cannot be used in videos that can: id -> how many.
 
     Raises:
         ValueError: When a label lies outside ``class_names``, or a key differs from its video's id.
@@ -75,6 +76,7 @@ class Annotations:
     class_names: tuple[str, ...]
     videos: Mapping[str, Video]
     skipped: Mapping[str, str] = field(default_factory=dict)
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for key, video in self.videos.items():

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from asl_fast.data.annotations.action_lists import read_action_lists, read_class_list
+from asl_fast.data.annotations.action_lists import occurring_ids, read_action_lists, read_class_list
 from asl_fast.data.annotations.activitynet import read_activitynet_json
 from asl_fast.data.annotations.problems import Problems
 from asl_fast.data.annotations.video import Annotations, Video
@@ -129,7 +129,7 @@ def read_own_annotations(path: str | Path, name: str, *, strict: bool = False) -
     content = read_json(path)
     entries = [entry for entry in content.values() if isinstance(entry, dict)] if isinstance(content, dict) else []
     if entries and all("actions" in entry for entry in entries):
-        return _action_lists(Path(path), name, entries, strict=strict)
+        return _action_lists(Path(path), name, content, strict=strict)
     read = read_activitynet_json(path, name=name, default_subset="all", strict=strict)
     if not read.class_names:
         raise ValueError(f"{path}: no annotation has a 'label', so there are no classes; is this the test split alone?")
@@ -145,23 +145,19 @@ def read_own_annotations(path: str | Path, name: str, *, strict: bool = False) -
     return read, Decision("classes", value, f"labels of {count(instances, 'instance')}, {order}")
 
 
-def _action_lists(
-    path: Path, name: str, entries: Sequence[dict[str, Any]], *, strict: bool
-) -> tuple[Annotations, Decision]:
-    lists = [entry["actions"] for entry in entries if isinstance(entry["actions"], list)]
-    actions = [action for found in lists for action in found if isinstance(action, list) and action]
-    ids = sorted({int(action[0]) for action in actions if isinstance(action[0], (int, float))})
+def _action_lists(path: Path, name: str, content: dict[str, Any], *, strict: bool) -> tuple[Annotations, Decision]:
+    ids = occurring_ids(content)
     if not ids:
         raise ValueError(f"{path}: no 'actions' of the form [class, start, end], so there are no classes")
     class_file = path.with_name(f"{path.stem}_classes.txt")
     first = 0 if ids[0] == 0 else 1
     names = read_class_list(class_file, first) if class_file.exists() else None
-    number = ids[-1] - first + 1 if names is None else len(names)
+    number = None if names is None else len(names)
     read = read_action_lists(path, name=name, num_classes=number, first_id=first, class_names=names, strict=strict)
     why = f"ids {ids[0]} to {ids[-1]} occur, " + (
         f"named in {class_file.name}" if names is not None else f"no {class_file.name} names them"
     )
-    return read, Decision("classes", f"{number} ({examples(list(read.class_names))})", why)
+    return read, Decision("classes", f"{len(read.class_names)} ({examples(list(read.class_names))})", why)
 
 
 def _given_manifest(manifest: str | FeatureManifest | None, folder: Path, dim: int) -> FeatureManifest | None:

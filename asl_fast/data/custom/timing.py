@@ -54,7 +54,9 @@ def derive_manifest(
     Args:
         videos: Videos with features.
         steps: Feature vectors by video.
-        name, dim, prefix: Of the manifest.
+        name: Name of the manifest.
+        dim: Its channels.
+        prefix: What its file names begin with.
 
     Raises:
         ValueError: When there is no video.
@@ -78,7 +80,7 @@ def derive_manifest(
 def _exact(
     seconds: Array, rates: Array, number: Array, *, name: str, dim: int, prefix: str
 ) -> tuple[FeatureManifest, tuple[Decision, ...]] | None:
-    """The manifest of whole frames that explains the lengths, with reasons; None where there is none."""
+    """Return the manifest of whole frames that explains the lengths, with reasons; None where there is none."""
     if np.isfinite(rates).all():
         found = whole_frames(seconds * rates, number)
         if found is not None:
@@ -150,7 +152,7 @@ def _estimate(
     dim: int,
     prefix: str,
 ) -> tuple[FeatureManifest, tuple[Decision, ...]]:
-    """The manifest of the stride that lengths grow by, with reasons."""
+    """Return the manifest of the stride that lengths grow by, with reasons."""
     number = np.array([steps[video.id] for video in known], np.float64)
     in_seconds = _fit(seconds, number)
     in_frames = _fit(seconds * rates, number) if np.isfinite(rates).all() else None

@@ -11,6 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from asl_fast.files import TooLarge, check_unpacked
+
+# A zip inside the download is how some data sets come; deeper than that nothing is, but zips that contain themselves.
+_DEEPEST = 1
+
 
 @dataclass(frozen=True, eq=False)
 class Archive:
@@ -29,13 +34,15 @@ class Archive:
 
         Raises:
             FileNotFoundError: When it is not there.
-            ValueError: When the archive is damaged.
+            ValueError: When the archive is damaged, or holds far more than is stored of it (see `check_unpacked`).
         """
         if name not in self.names:
             raise FileNotFoundError(f"{self.where(name)} is missing; download and unpack the data set again")
         try:
             return self._read(name)
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        except TooLarge:
+            raise
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
             raise ValueError(f"{self.where(name)} is damaged ({error}); download the archive again") from error
 
 
@@ -48,7 +55,7 @@ def open_archive(path: str | Path, wanted: re.Pattern[str]) -> Archive:
 
     Raises:
         FileNotFoundError: When the path does not exist or holds no such file.
-        ValueError: When the zip is damaged.
+        ValueError: When the zip is damaged; when zips lie in zips in zips.
     """
     path = Path(path)
     if path.is_dir():
@@ -66,18 +73,42 @@ def open_archive(path: str | Path, wanted: re.Pattern[str]) -> Archive:
     return archive
 
 
-def _open_zip(file: Path | io.BytesIO, origin: str, wanted: re.Pattern[str]) -> Archive | None:
+def _open_zip(file: Path | io.BytesIO, origin: str, wanted: re.Pattern[str], depth: int = 0) -> Archive | None:
     try:
         archive = zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, EOFError) as error:
+    except (zipfile.BadZipFile, EOFError, ValueError, OSError, RuntimeError, NotImplementedError) as error:
         raise ValueError(f"{origin} is not a complete zip file ({error}); download it again") from error
     names = [name for name in archive.namelist() if not name.endswith("/")]
-    found = _rooted(origin, names, archive.read, wanted)
+    size = file.stat().st_size if isinstance(file, Path) else len(file.getbuffer())
+
+    def read(name: str) -> bytes:
+        entry = archive.getinfo(name)
+        check_unpacked(entry.file_size, min(entry.compress_size, size), f"{origin}/{name}")
+        return archive.read(entry)
+
+    found = _rooted(origin, names, read, wanted)
     if found is None:
         inner = sorted(name for name in names if name.lower().endswith(".zip"))
-        opened = (_open_zip(io.BytesIO(archive.read(name)), f"{origin}/{name}", wanted) for name in inner)
+        if inner and depth >= _DEEPEST:
+            raise ValueError(
+                f"{origin} holds zips in zips in zips, such as {inner[0]!r}; unpack it, and give the folder"
+            )
+        opened = (_open_inner(read, name, origin, wanted, depth + 1) for name in inner)
         found = next((candidate for candidate in opened if candidate is not None), None)
     return found
+
+
+def _open_inner(
+    read: Callable[[str], bytes], name: str, origin: str, wanted: re.Pattern[str], depth: int
+) -> Archive | None:
+    where = f"{origin}/{name}"
+    try:
+        content = read(name)
+    except TooLarge:
+        raise
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        raise ValueError(f"{where} is damaged ({error}); download the archive again") from error
+    return _open_zip(io.BytesIO(content), where, wanted, depth)
 
 
 def _rooted(origin: str, names: list[str], read: Callable[[str], bytes], wanted: re.Pattern[str]) -> Archive | None:

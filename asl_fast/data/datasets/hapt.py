@@ -29,7 +29,7 @@ from asl_fast.data.transform import FeatureTransform
 
 SAMPLE_RATE_HZ = 50.0
 NUM_CHANNELS = 6
-_RECORDING = re.compile(r"(?:^|/)acc_exp(\d+)_user(\d+)\.txt$")
+_RECORDING = re.compile(r"(?:^|/)acc_exp(\d{1,6})_user(\d{1,6})\.txt$")
 
 
 class HaptRecordings(NamedTuple):
@@ -186,7 +186,11 @@ def read_hapt(data_root: str | Path, *, strict: bool = False) -> HaptRecordings:
 
 def _class_names(archive: Archive) -> tuple[str, ...]:
     name = "activity_labels.txt"
-    rows = [line.split() for line in archive.read(name).decode().splitlines() if line.strip()]
+    try:
+        text = archive.read(name).decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{archive.where(name)} is no text ({error}); download it again") from error
+    rows = [line.split() for line in text.splitlines() if line.strip()]
     if [row[0] for row in rows] != [str(number) for number in range(1, len(rows) + 1)]:
         raise ValueError(f"{archive.where(name)}: activities must be numbered from 1, found {[row[0] for row in rows]}")
     return tuple(" ".join(row[1:]) for row in rows)
@@ -289,10 +293,16 @@ def hapt_bundle(
 
 
 def open_hapt(
-    data_root: str | Path, *, samples_per_step: int = 12, fold: int | None = None, num_folds: int = 5
+    data_root: str | Path,
+    *,
+    samples_per_step: int = 12,
+    fold: int | None = None,
+    num_folds: int = 5,
+    strict: bool = False,
 ) -> DataSource:
     """Open HAPT from its files, unchecked; see `read_hapt` and `hapt_bundle` for the arguments."""
-    bundle = hapt_bundle(read_hapt(data_root), samples_per_step=samples_per_step, fold=fold, num_folds=num_folds)
+    recordings = read_hapt(data_root, strict=strict)
+    bundle = hapt_bundle(recordings, samples_per_step=samples_per_step, fold=fold, num_folds=num_folds)
     store = bundle.train.store
     assert isinstance(store, InMemoryFeatureStore)
     layout = FeatureManifest(

@@ -3,18 +3,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-EXTENSIONS = (".npy", ".npz", ".pt", ".pth", ".h5", ".hdf5")
-_HDF5 = (".h5", ".hdf5")
-_USUAL_KEYS = ("feats", "features", "feat", "feature", "arr_0", "data")
+from asl_fast.data.features.array_entries import Unusable, choose_key
+from asl_fast.data.features.hdf5_files import HDF5, hdf5_array, open_hdf5
+from asl_fast.data.features.tensor_files import TENSORS, read_tensor
+from asl_fast.files import TooLarge, check_unpacked, require_file
+
+EXTENSIONS = (".npy", ".npz", *TENSORS, *HDF5)
 
 
 def read_array(path: Path, key: str | None = None) -> NDArray[np.float32]:
@@ -28,18 +32,12 @@ def read_array(path: Path, key: str | None = None) -> NDArray[np.float32]:
         FileNotFoundError: When there is no such file.
         ValueError: Naming the file, when it is truncated, of another format, or holds no array of numbers.
     """
-    try:
+    with _named(path):
         values = _read(path, key)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} does not exist") from None
-    except _Unusable as error:
-        raise ValueError(f"{path}: {error}") from None
-    except (OSError, EOFError, ValueError, RuntimeError, KeyError, zlib.error, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} cannot be read, it is truncated or damaged ({error}); copy it again") from error
-    if values.dtype.kind != "f":
-        raise ValueError(f"{path}: features must be floating point, found {values.dtype}")
-    shape = squeezed(values.shape)
-    return np.ascontiguousarray(values.reshape(shape), dtype=np.float32)
+        _require_floats(values.dtype)
+        # What is beyond float32 becomes infinite, which is said where features are checked.
+        with np.errstate(over="ignore"):
+            return np.ascontiguousarray(values.reshape(squeezed(values.shape)), dtype=np.float32)
 
 
 def read_shape(path: Path, key: str | None = None) -> tuple[int, ...]:
@@ -49,86 +47,55 @@ def read_shape(path: Path, key: str | None = None) -> tuple[int, ...]:
         FileNotFoundError, ValueError: As `read_array`; a ``.npy`` shorter than its header promises is found out too.
     """
     suffix = path.suffix.lower()
-    try:
+    with _named(path):
         if suffix == ".npy":
             return squeezed(_npy_shape(path))
         if suffix == ".npz":
             return squeezed(_npz_shape(path, key))
-        if suffix in _HDF5:
+        if suffix in HDF5:
             with open_hdf5(path) as file:
-                return squeezed(tuple(hdf5_array(file, key).shape))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} does not exist") from None
-    except _Unusable as error:
-        raise ValueError(f"{path}: {error}") from None
-    except (OSError, EOFError, ValueError, KeyError, zlib.error, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} cannot be read, it is truncated or damaged ({error}); copy it again") from error
+                array = hdf5_array(file, key)
+                _require_floats(array.dtype)
+                return squeezed(tuple(array.shape))
     return read_array(path, key).shape
 
 
 def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Shape without dimensions of size one, from the right, until two are left: (T, 1, 1, D) is a common layout."""
+    """Shape without dimensions of size one, from the right, until two are left.
+
+    (T, 1, 1, D), (1, T, D) and (T, D, 1, 1), which pooling leaves, are common layouts.
+    """
     sizes = list(shape)
-    for axis in range(len(sizes) - 2, -1, -1):
+    for axis in range(len(sizes) - 1, -1, -1):
         if len(sizes) > 2 and sizes[axis] == 1:
             del sizes[axis]
     return tuple(sizes)
 
 
-def open_hdf5(path: Path) -> Any:
-    """Open the file for reading.
-
-    Raises:
-        FileNotFoundError: When there is no such file.
-        ImportError: Saying how to install h5py when it is missing.
-        ValueError: When it is no HDF5 file.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist")
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Have whatever goes wrong within name the file, and only regular files read."""
+    require_file(path)
     try:
-        import h5py
-    except ImportError as error:
-        raise ImportError(f"reading {path} needs h5py: pip install h5py") from error
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(f"{path} is not a complete HDF5 file ({error}); copy it again") from error
+        yield
+    except ImportError:
+        raise
+    except (Unusable, TooLarge) as error:
+        raise ValueError(f"{path}: {error}") from None
+    except MemoryError:
+        raise ValueError(f"{path}: there is too little memory for this array") from None
+    except PermissionError as error:
+        raise PermissionError(f"{path} cannot be read: {error.strerror}") from None
+    except Exception as error:  # NumPy, zipfile and h5py report damage by many types
+        text = str(error) or type(error).__name__
+        if str(path) in text:
+            raise ValueError(text) from error
+        raise ValueError(f"{path} cannot be read, it is truncated or damaged ({text}); copy it again") from error
 
 
-def hdf5_array(group: Any, key: str | None) -> Any:
-    """Find the data set to read of an HDF5 file or group, chosen as `choose_key` does.
-
-    Raises:
-        ValueError: Listing the entries when that is not clear, or when it is a group.
-    """
-    name = choose_key(group, key)
-    if not hasattr(group[name], "shape"):
-        inside = ", ".join(map(repr, list(group[name])[:8])) or "nothing"
-        raise _Unusable(f"entry {name!r} is a group with {inside} inside, not an array; set key to {name}/NAME")
-    return group[name]
-
-
-def choose_key(entries: Mapping[str, Any], key: str | None) -> str:
-    """Entry to read: the one asked for, the only one, or one with a usual name.
-
-    Raises:
-        ValueError: Listing the entries when that is not clear.
-    """
-    names = list(entries)
-    if key is not None:
-        if key not in entries:
-            raise _Unusable(f"no entry {key!r}, found {', '.join(map(repr, names[:8])) or 'nothing'}")
-        return key
-    if len(names) == 1:
-        return names[0]
-    usual = [name for name in _USUAL_KEYS if name in names]
-    if not usual:
-        raise _Unusable(f"which of its entries holds the features? Set key to one of {', '.join(map(repr, names[:8]))}")
-    return usual[0]
-
-
-class _Unusable(ValueError):
-    """The file is intact but not what is needed."""
+def _require_floats(dtype: np.dtype[Any]) -> None:
+    if dtype.kind != "f":
+        raise Unusable(f"features must be floating point, found {dtype}")
 
 
 def _read(path: Path, key: str | None) -> NDArray[Any]:
@@ -137,59 +104,61 @@ def _read(path: Path, key: str | None) -> NDArray[Any]:
         _npy_shape(path)
         return np.asarray(np.load(path, allow_pickle=False))
     if suffix == ".npz":
-        with np.load(path, allow_pickle=False) as entries:
-            return np.asarray(entries[choose_key(entries, key)])
-    if suffix in (".pt", ".pth"):
-        return _read_tensor(path, key)
-    if suffix in _HDF5:
-        with open_hdf5(path) as file:
-            return np.asarray(hdf5_array(file, key)[()])
-    raise _Unusable(f"unknown format {suffix!r}; features can be {', '.join(EXTENSIONS)}")
+        with zipfile.ZipFile(path) as archive, _npz_member(archive, path, key) as file:
+            values = np.lib.format.read_array(file, allow_pickle=False)
+            # The checksum is compared at the end of the entry.
+            file.read(1)
+            return np.asarray(values)
+    if suffix in TENSORS:
+        return read_tensor(path, key)
+    if suffix in HDF5:
+        with open_hdf5(path) as opened:
+            array = hdf5_array(opened, key)
+            _require_floats(array.dtype)
+            return np.asarray(array[()])
+    raise Unusable(f"unknown format {suffix!r}; features can be {', '.join(EXTENSIONS)}")
 
 
-def _read_tensor(path: Path, key: str | None) -> NDArray[Any]:
-    if not path.is_file():
-        raise FileNotFoundError(path)
-    # Imported here because the other formats need no torch.
-    import torch
-
-    try:
-        value = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch reports damage and refused pickles by many types
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise _Unusable(
-            f"cannot be read as tensors alone ({first}); it is damaged, or holds other objects: "
-            "save the feature tensor itself"
-        ) from error
-    if isinstance(value, dict):
-        value = value[choose_key(value, key)]
-    if isinstance(value, torch.Tensor):
-        # NumPy has no bfloat16.
-        return np.asarray((value.float() if value.dtype == torch.bfloat16 else value).detach().numpy())
-    raise _Unusable(f"holds a {type(value).__name__}, not a tensor")
-
-
-def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], int]:
+    """Shape and number of bytes of the array that a header promises; it is an array of floating point numbers."""
     version = np.lib.format.read_magic(file)
     reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = reader(file)
     if dtype.hasobject:
-        raise _Unusable("holds Python objects; save a plain float array")
-    return shape, dtype
+        raise Unusable("holds Python objects; save a plain float array")
+    _require_floats(dtype)
+    if min(shape, default=0) < 0:
+        raise Unusable(f"its header promises the shape {shape}")
+    # By Python's integers, which do not overflow.
+    return shape, math.prod(shape) * dtype.itemsize
 
 
 def _npy_shape(path: Path) -> tuple[int, ...]:
     with path.open("rb") as file:
-        shape, dtype = _npy_header(file)
-        promised = file.tell() + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    size = path.stat().st_size
-    if size < promised:
-        raise _Unusable(f"truncated, {size} bytes of the {promised} that its header promises; copy it again")
+        shape, num_bytes = _npy_header(file)
+        promised = file.tell() + num_bytes
+    _require_bytes(path.stat().st_size, promised)
     return shape
 
 
 def _npz_shape(path: Path, key: str | None) -> tuple[int, ...]:
-    with zipfile.ZipFile(path) as archive:
-        members = {name.removesuffix(".npy"): name for name in archive.namelist()}
-        with archive.open(members[choose_key(members, key)]) as file:
-            return _npy_header(file)[0]
+    with zipfile.ZipFile(path) as archive, _npz_member(archive, path, key) as file:
+        return _npy_header(file)[0]
+
+
+def _npz_member(archive: zipfile.ZipFile, path: Path, key: str | None) -> IO[bytes]:
+    """Open an entry whose size has been checked against its header and against what is stored."""
+    members = {name.removesuffix(".npy"): name for name in archive.namelist()}
+    name = choose_key(members, key)
+    entry = archive.getinfo(members[name])
+    stored = min(entry.compress_size, path.stat().st_size)
+    check_unpacked(entry.file_size, stored, f"entry {name!r}")
+    with archive.open(entry) as file:
+        _, num_bytes = _npy_header(file)
+        _require_bytes(entry.file_size, file.tell() + num_bytes)
+    return archive.open(entry)
+
+
+def _require_bytes(size: int, promised: int) -> None:
+    if size < promised:
+        raise Unusable(f"truncated, {size} bytes of the {promised} that its header promises; copy it again")

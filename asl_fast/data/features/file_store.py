@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from asl_fast.data.features.array_files import EXTENSIONS, hdf5_array, open_hdf5, read_array, read_shape, squeezed
+from asl_fast.data.features.array_entries import Unusable
+from asl_fast.data.features.array_files import EXTENSIONS, read_array, read_shape, squeezed
+from asl_fast.data.features.hdf5_files import checked_array, hdf5_array, hdf5_entry, open_hdf5
 from asl_fast.data.features.packed_store import PackedFeatureStore, is_packed
-from asl_fast.data.features.store import NamedFeatureStore, check_features
+from asl_fast.data.features.store import NamedFeatureStore, check_features, check_shape
+from asl_fast.files import TooLarge
 
 
 class FolderFeatureStore:
@@ -50,7 +53,9 @@ class FolderFeatureStore:
         self.transposed = transposed
         if not self.folder.is_dir():
             raise FileNotFoundError(f"feature folder {self.folder} does not exist")
-        files = sorted(file for file in self.folder.iterdir() if file.suffix.lower() in EXTENSIONS)
+        # What is named like a feature file and is none, such as a pipe, is a matter of its own video.
+        named = (file for file in self.folder.iterdir() if file.suffix.lower() in EXTENSIONS)
+        files = sorted(file for file in named if not file.is_dir())
         if not files:
             raise FileNotFoundError(f"feature folder {self.folder} holds no {', '.join(EXTENSIONS)} file")
         found = sorted({file.suffix for file in files})
@@ -72,11 +77,11 @@ class FolderFeatureStore:
 
     def _first_shape(self) -> tuple[int, ...]:
         """Shape in the first file that can be read: a damaged one is a matter of its own video."""
-        first: ValueError | None = None
+        first: ValueError | OSError | None = None
         for stem in sorted(self._stems):
             try:
                 return read_shape(self.folder / (stem + self.extension), self.key)
-            except ValueError as error:
+            except (ValueError, OSError) as error:
                 first = first or error
         raise first or ValueError(f"feature folder {self.folder} holds no {self.extension} file")
 
@@ -94,6 +99,10 @@ class FolderFeatureStore:
     def path(self, video_id: str) -> Path:
         """File that holds a video's features, whether or not it exists."""
         return self.folder / f"{self.prefix}{video_id}{self.suffix}{self.extension}"
+
+    def source_files(self, video_id: str) -> tuple[Path, ...]:
+        """Files that a video's features are read from."""
+        return (self.path(video_id),)
 
     def load(self, video_id: str) -> NDArray[np.float32]:
         """Features (T, dim) float32.
@@ -155,7 +164,10 @@ class Hdf5FeatureStore:
         self.transposed = transposed
         # Opened anew by each process: an HDF5 handle does not survive a fork.
         with open_hdf5(self.path) as file:
-            self._names = frozenset(file)
+            try:
+                self._names = frozenset(file)
+            except (OSError, RuntimeError, KeyError) as error:
+                raise ValueError(f"{self.path} cannot be read, it is damaged ({error}); copy it again") from error
         if not self._names:
             raise ValueError(f"{self.path} holds no entries")
         self._dim = dim
@@ -165,9 +177,20 @@ class Hdf5FeatureStore:
         """Width of a feature vector."""
         if self._dim is None:
             with open_hdf5(self.path) as file:
-                shape = squeezed(tuple(self._entry(file, min(self._names)).shape))
+                shape = self._first_shape(file)
             self._dim = shape[0] if self.transposed else shape[-1]
         return self._dim
+
+    def _first_shape(self, file: Any) -> tuple[int, ...]:
+        """Shape of the first entry that can be read: a damaged one is a matter of its own video."""
+        first: ValueError | None = None
+        for name in sorted(self._names):
+            try:
+                return squeezed(tuple(self._entry(file, name).shape))
+            except ValueError as error:
+                first = first or error
+        assert first is not None
+        raise first
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -180,18 +203,21 @@ class Hdf5FeatureStore:
         fits = (name for name in self._names if name.startswith(self.prefix) and name.endswith(self.suffix))
         return tuple(sorted(name[len(self.prefix) : len(name) - len(self.suffix)] for name in fits))
 
+    def source_files(self, video_id: str) -> tuple[Path, ...]:
+        """Files that a video's features are read from."""
+        return (self.path,)
+
     def load(self, video_id: str) -> NDArray[np.float32]:
         """Features (T, dim) float32; raises as `FolderFeatureStore.load`."""
         name = self._name(video_id)
         with open_hdf5(self.path) as file:
             try:
                 values = np.asarray(self._entry(file, name)[()])
-            except OSError as error:
+            except (OSError, RuntimeError) as error:
                 raise ValueError(f"{self.path}, entry {name!r} is damaged ({error}); copy the file again") from error
-        if values.dtype.kind != "f":
-            raise ValueError(f"{self.path}, entry {name!r}: features must be floating point, found {values.dtype}")
         values = values.reshape(squeezed(values.shape))
-        array = np.ascontiguousarray(values.T if self.transposed else values, dtype=np.float32)
+        with np.errstate(over="ignore"):
+            array = np.ascontiguousarray(values.T if self.transposed else values, dtype=np.float32)
         check_features(array, self.dim, f"{self.path}, entry {name!r}")
         return array
 
@@ -214,13 +240,18 @@ class Hdf5FeatureStore:
         return f"{self.prefix}{video_id}{self.suffix}"
 
     def _entry(self, file: Any, name: str) -> Any:
-        entry = file[name]
-        if hasattr(entry, "shape"):
-            return entry
+        where = f"{self.path}, entry {name!r}"
         try:
-            return hdf5_array(entry, self.key)
-        except ValueError as error:
-            raise ValueError(f"{self.path}, entry {name!r}: {error}") from None
+            entry = hdf5_entry(file, name)
+            array = hdf5_array(entry, self.key) if hasattr(entry, "keys") else checked_array(entry, name)
+            kind = array.dtype.kind
+        except (Unusable, TooLarge) as error:
+            raise ValueError(f"{where}: {error}") from None
+        except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{where} is damaged ({error}); copy the file again") from error
+        if kind != "f":
+            raise ValueError(f"{where}: features must be floating point, found {array.dtype}")
+        return array
 
 
 class ConcatenatedFeatureStore:
@@ -254,6 +285,11 @@ class ConcatenatedFeatureStore:
     def video_ids(self) -> tuple[str, ...]:
         """Ids of the videos that every extractor has."""
         return tuple(sorted(set.intersection(*(set(store.video_ids) for store in self.stores))))
+
+    def source_files(self, video_id: str) -> tuple[Path, ...]:
+        """Files that a video's features are read from, as far as the extractors' stores say."""
+        known = [getattr(store, "source_files", None) for store in self.stores]
+        return tuple(path for files in known if files is not None for path in files(video_id))
 
     def load(self, video_id: str) -> NDArray[np.float32]:
         """Features (T, dim) float32; raises ValueError when the extractors disagree on the length."""
@@ -301,7 +337,5 @@ def open_store(path: str | Path, **options: Any) -> FolderFeatureStore | Hdf5Fea
 
 
 def _check_shape(shape: tuple[int, ...], dim: int, where: str) -> int:
-    if len(shape) != 2 or shape[1] != dim or shape[0] == 0:
-        # One row of zeros would do; only the message of the full check is wanted.
-        check_features(np.broadcast_to(np.float32(0), shape), dim, where)
+    check_shape(shape, dim, where)
     return shape[0]

@@ -39,7 +39,11 @@ def read_manifest(path: str | Path, dim: int | None = None) -> FeatureManifest:
         FileNotFoundError: When there is no such file.
         ValueError: Naming the file, for an unknown key, a value that is no number, or no ``stride_frame``.
     """
-    content = read_json(path)
+    return parse_manifest(read_json(path), str(path), dim)
+
+
+def parse_manifest(content: object, path: str, dim: int | None = None) -> FeatureManifest:
+    """Make a manifest of what JSON holds; ``path`` says where, ``dim`` and errors as of `read_manifest`."""
     if not isinstance(content, dict):
         raise ValueError(f'{path}: expected {{"stride_frame": ..., "fps": ...}}, found {content!r:.80}')
     for key in content:

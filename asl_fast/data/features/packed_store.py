@@ -4,11 +4,17 @@
 A packed store is a folder with two files. ``features.bin`` holds the (T, D) arrays of all videos one after the other,
 little-endian, without headers. ``packed.json`` is written last and says what lies where::
 
-    {"format", "version", "dtype", "dim", "manifest", "source", "videos": {video: [first row, T, CRC-32 of its bytes]}}
+    {"format", "version", "dtype", "dim", "manifest", "source", "videos": {video: [first row, T, CRC-32 of its bytes]},
+     "files": {file that was packed: [bytes, time of its last change]}}
+
+Where the files that were packed are still there and have changed since, a warning says so when the store is opened.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,12 +25,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asl_fast.data.features.manifest import FeatureManifest
+from asl_fast.data.features.manifest_file import parse_manifest
 from asl_fast.files import read_json
+from asl_fast.wording import printable
 
 INDEX, DATA = "packed.json", "features.bin"
 FORMAT, VERSION = "asl_fast packed features", 1
 DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2")}
 _REPAIR = "pack the data set again"
+logger = logging.getLogger(__name__)
+# Stores whose warning was given: one command opens a store several times.
+_SAID: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -61,7 +72,7 @@ class PackedFeatureStore:
         self.dtype: str = index["dtype"]
         self.dim: int = index["dim"]
         self.source: str = index["source"]
-        self.manifest = None if index["manifest"] is None else FeatureManifest(**index["manifest"])
+        self.manifest: FeatureManifest | None = index["manifest"]
         self._names = tuple(sorted(index["videos"]))
         cut = len(prefix) if all(name.startswith(prefix) for name in self._names) else 0
         self._videos = {name[cut:]: PackedVideo(*entry) for name, entry in index["videos"].items()}
@@ -71,6 +82,17 @@ class PackedFeatureStore:
         if not self._data.is_file():
             raise FileNotFoundError(f"{self._data} is missing, {index_path} needs it; {_REPAIR}")
         self._check_size(self._data.stat().st_size)
+        self.changed_sources = _changed(index["files"])
+        if self.changed_sources and str(self.folder) not in _SAID:
+            _SAID.add(str(self.folder))
+            logger.warning(
+                "%s: %d of the %d files that were packed have changed since, such as %s; %s if their features did",
+                printable(str(self.folder)),
+                len(self.changed_sources),
+                len(index["files"]),
+                printable(self.changed_sources[0]),
+                _REPAIR,
+            )
 
     @property
     def video_ids(self) -> tuple[str, ...]:
@@ -198,7 +220,30 @@ def _read_index(path: Path) -> Mapping[str, Any]:
     for name, entry in videos.items():
         if not isinstance(entry, list) or len(entry) != 3 or not all(map(_is_count, entry)):
             raise ValueError(f"{path}, video {name!r}: expected [first row, rows, CRC-32], found {entry!r}; {_REPAIR}")
-    return {"manifest": None, "source": "", **index}
+    files = index.get("files", {})
+    if not isinstance(files, dict) or not all(
+        isinstance(stamp, list) and len(stamp) == 2 and all(map(_is_count, stamp)) for stamp in files.values()
+    ):
+        raise ValueError(f"{path}: 'files' must be {{file: [bytes, time]}}, found {files!r:.80}; {_REPAIR}")
+    source, manifest = index.get("source", ""), index.get("manifest")
+    if not isinstance(source, str):
+        raise ValueError(f"{path}: 'source' must be text, found {source!r:.80}; {_REPAIR}")
+    if manifest is not None:
+        manifest = parse_manifest(manifest, f"{path}, 'manifest'", index["dim"])
+        if manifest.dim != index["dim"]:
+            raise ValueError(f"{path}: 'manifest' has width {manifest.dim}, but 'dim' is {index['dim']}; {_REPAIR}")
+    return {**index, "files": files, "source": source, "manifest": manifest}
+
+
+def _changed(files: Mapping[str, list[int]]) -> tuple[str, ...]:
+    changed = []
+    for path, stamp in files.items():
+        # Moved or removed since: nothing to compare with.
+        with contextlib.suppress(OSError, ValueError):
+            state = os.stat(path)
+            if [state.st_size, state.st_mtime_ns] != stamp:
+                changed.append(path)
+    return tuple(changed)
 
 
 def _is_count(value: object) -> bool:

@@ -101,7 +101,8 @@ def pack_features(
     partial = output.with_name(f".{output.name}.partial")
     partial.mkdir(exist_ok=True)
     with _locked(partial / JOURNAL) as journal, (partial / DATA).open("a+b") as data:
-        done = _take_up(journal, data, header, lengths, partial)
+        stamps = {video_id: _stamps(store, video_id) for video_id in lengths}
+        done = _take_up(journal, data, header, lengths, stamps, partial)
         for video_id in done:
             progress(video_id)
         resumed, rounding = len(done), 0.0
@@ -123,7 +124,7 @@ def pack_features(
             data.flush()
             done[video_id] = PackedVideo(end, len(rows), zlib.crc32(rows.data))
             end += len(rows)
-            journal.write(json.dumps([video_id, done[video_id].length, done[video_id].crc32]) + "\n")
+            journal.write(json.dumps(_line(video_id, done[video_id], stamps)) + "\n")
             journal.flush()
             progress(video_id)
         problems.summarise()
@@ -131,10 +132,28 @@ def pack_features(
             raise ValueError(f"nothing to pack: none of the {len(video_ids)} videos has usable features")
         os.fsync(data.fileno())
         videos = {name: [entry.offset, entry.length, entry.crc32] for name, entry in done.items()}
-        write_json(partial / INDEX, {**header, "videos": videos})
+        files = {path: stamp for name in done for path, *stamp in stamps[name]}
+        write_json(partial / INDEX, {**header, "videos": videos, "files": files})
         partial.rename(output)
         (output / JOURNAL).unlink()
     return Packed(output, len(done), resumed, end * row_bytes, dict(problems.skipped), rounding)
+
+
+Stamp = list[str | int]
+
+
+def _stamps(store: FeatureStore, video_id: str) -> list[Stamp]:
+    """List [file, bytes, time of the last change] of what a video's features are read from, as far as is known."""
+    found: list[Stamp] = []
+    for path in getattr(store, "source_files", lambda video_id: ())(video_id):
+        with suppress(OSError):  # a file that is gone is said when it is read
+            state = path.stat()
+            found.append([str(path.absolute()), state.st_size, state.st_mtime_ns])
+    return found
+
+
+def _line(name: str, entry: PackedVideo, stamps: Mapping[str, list[Stamp]]) -> list[Any]:
+    return [name, entry.length, entry.crc32, stamps[name]]
 
 
 def _lengths(store: FeatureStore, video_ids: Sequence[str], problems: Problems) -> dict[str, int]:
@@ -177,9 +196,14 @@ def _locked(path: Path) -> Iterator[IO[str]]:
 
 
 def _take_up(
-    journal: IO[str], data: IO[bytes], header: Mapping[str, Any], lengths: Mapping[str, int], partial: Path
+    journal: IO[str],
+    data: IO[bytes],
+    header: Mapping[str, Any],
+    lengths: Mapping[str, int],
+    stamps: Mapping[str, list[Stamp]],
+    partial: Path,
 ) -> dict[str, PackedVideo]:
-    """Videos that an earlier attempt wrote whole; what follows them is cut off."""
+    """Videos that an earlier attempt wrote whole, from files that are still the same; what follows is cut off."""
     journal.seek(0)
     lines = journal.read().splitlines()
     if len(lines) > 1 and (found := _parsed(lines[0])) != header:
@@ -194,9 +218,11 @@ def _take_up(
     data.seek(0)
     for line in lines[1:]:
         entry = _parsed(line)
-        if not isinstance(entry, list) or len(entry) != 3 or lengths.get(entry[0]) != entry[1]:
+        if not isinstance(entry, list) or len(entry) != 4 or lengths.get(entry[0]) != entry[1]:
             break
-        name, length, crc32 = entry
+        name, length, crc32, stamp = entry
+        if stamps[name] != stamp:
+            break
         rows = data.read(length * row_bytes)
         if len(rows) != length * row_bytes or zlib.crc32(rows) != crc32:
             break
@@ -206,7 +232,7 @@ def _take_up(
     data.truncate()
     journal.seek(0)
     journal.truncate()
-    kept = [[name, entry.length, entry.crc32] for name, entry in done.items()]
+    kept = [_line(name, entry, stamps) for name, entry in done.items()]
     journal.writelines(json.dumps(line) + "\n" for line in [header, *kept])
     journal.flush()
     return done

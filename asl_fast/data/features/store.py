@@ -95,15 +95,28 @@ class InMemoryFeatureStore:
         return video_id in self._features
 
 
+LARGEST_VALUE = 1e18
+"""No feature is larger: its square, which every norm takes, would come near the end of float32."""
+
+
+def check_shape(shape: tuple[int, ...], dim: int | None, where: str) -> None:
+    """Raise ValueError, beginning with ``where``, unless the shape is (T > 0, dim)."""
+    if len(shape) != 2 or 0 in shape:
+        raise ValueError(f"{where}: features must be (T, D) with T, D > 0, got shape {shape}")
+    if dim is not None and shape[1] != dim:
+        hint = "; it looks transposed, (D, T): store it as (T, D)" if shape[0] == dim else ""
+        raise ValueError(f"{where}: features have width {shape[1]}, expected {dim}{hint}")
+
+
 def check_features(array: NDArray[Any], dim: int | None, where: str) -> None:
-    """Raise ValueError, beginning with ``where``, unless the array is (T > 0, dim) and finite."""
-    if array.ndim != 2 or 0 in array.shape:
-        raise ValueError(f"{where}: features must be (T, D) with T, D > 0, got shape {array.shape}")
-    if dim is not None and array.shape[1] != dim:
-        hint = "; it looks transposed, (D, T): store it as (T, D)" if array.shape[0] == dim else ""
-        raise ValueError(f"{where}: features have width {array.shape[1]}, expected {dim}{hint}")
-    if not np.isfinite(array).all():
-        step, channel = (int(i) for i in np.argwhere(~np.isfinite(array))[0])
+    """Raise ValueError, beginning with ``where``, unless the array is (T > 0, dim) and its values are usable.
+
+    They are when they are finite and not beyond ``LARGEST_VALUE``.
+    """
+    check_shape(array.shape, dim, where)
+    # A NaN is neither above nor below.
+    if not (array.min() >= -LARGEST_VALUE and array.max() <= LARGEST_VALUE):
+        step, channel = (int(i) for i in np.argwhere(~(np.abs(array) <= LARGEST_VALUE))[0])
         raise ValueError(
             f"{where}: value {array[step, channel]} at step {step}, channel {channel}; extract these features again"
         )

@@ -43,6 +43,16 @@ def annotation_findings(
             "correct what the warnings name",
             tuple(skipped),
         )
+    left_out = source.annotations.left_out
+    if left_out:
+        yield Finding(
+            "unusable entries",
+            "problem",
+            f"{count(sum(left_out.values()), 'annotation')} of {source.annotation_path} left out, in "
+            f"{count(len(left_out), 'video')}: {examples(list(left_out))}",
+            "correct what the warnings name",
+            tuple(left_out),
+        )
     yield from _splits(source)
     yield from _classes(source)
     yield from _segments(source)

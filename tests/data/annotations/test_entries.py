@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +18,7 @@ import pytest
 from asl_fast.data.annotations.activitynet import read_activitynet_json, write_activitynet_json
 from asl_fast.data.annotations.entries import Entry, read_action_rows, read_entries
 from asl_fast.data.annotations.problems import AnnotationError
-from asl_fast.evaluation.activitynet_json import read_ground_truth
+from asl_fast.evaluation.activitynet_json import read_detections, read_ground_truth
 
 RUN = {"segment": [1, 2.5], "label": "run"}
 GOOD = {"subset": "train", "duration": 9.0, "annotations": [RUN]}
@@ -52,7 +54,7 @@ def test_reversed_segments_are_kept_or_refused_by_name() -> None:
         (7, "expected {'subset', 'duration', 'annotations'}, found 7"),
         (GOOD | {"annotations": 7}, "'annotations' must be a list of objects, found 7"),
         (GOOD | {"annotations": [7]}, r"'annotations' must be a list of objects, found \[7\]"),
-        (GOOD | {"annotations": [RUN, {"label": "run"}]}, "annotation 1: 'segment' must be .* found None"),
+        (GOOD | {"annotations": [{"label": "run"}]}, "annotation 0: 'segment' must be .* found None"),
         (GOOD | {"annotations": [RUN | {"segment": [0, True]}]}, "annotation 0: 'segment': expected a number, found T"),
         (GOOD | {"annotations": [RUN | {"segment": [0, float("nan")]}]}, "'segment': expected a number, found nan"),
         (GOOD | {"annotations": [RUN | {"label": None}]}, "annotation 0: unknown class None"),
@@ -70,6 +72,46 @@ def test_what_is_of_no_use_is_so_for_all(tmp_path: Path, bad: Any, message: str)
     for read in (read_activitynet_json, read_ground_truth):
         with pytest.raises(AnnotationError, match=rf"a\.json, video 'bad'.*{message}"):
             read(path, strict=True)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (7, r"annotation 1: 'annotations' must be a list of objects"),
+        ({"label": "run"}, "annotation 1: 'segment' must be .* found None"),
+        (RUN | {"segment": [0, float("inf")]}, "annotation 1: 'segment': expected a number, found inf"),
+        (RUN | {"label": True}, "annotation 1: unknown class True"),
+    ],
+)
+def test_one_bad_entry_costs_that_entry_for_all(
+    tmp_path: Path, bad: Any, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path / "a.json", {"good": GOOD, "odd": GOOD | {"annotations": [RUN, bad, RUN]}})
+    with caplog.at_level(logging.WARNING):
+        read = read_activitynet_json(path)
+    table = read_ground_truth(path)
+    assert list(read.videos) == list(table.videos) == ["good", "odd"] and not read.skipped and not table.skipped
+    np.testing.assert_array_equal(read.videos["odd"].segments_sec, [[1, 2.5]] * 2)
+    np.testing.assert_array_equal(table.columns["segments"], [[1, 2.5]] * 3)
+    assert read.left_out == {"odd": 1} and len(table.left_out) == 1
+    assert re.search(rf"a\.json, video 'odd', {message}", table.left_out[0])
+    assert "a: leaving out one annotation: " in caplog.text
+    assert "a: 1 x annotation that cannot be used" in caplog.text
+    for reader in (read_activitynet_json, read_ground_truth):
+        with pytest.raises(AnnotationError, match=message):
+            reader(path, strict=True)  # type: ignore[operator]
+
+
+def test_a_video_of_which_no_entry_can_be_used_is_left_out(tmp_path: Path) -> None:
+    """It is not a video in which nothing happens."""
+    path = write(tmp_path / "a.json", {"good": GOOD, "bad": GOOD | {"annotations": [{"label": "run"}, 7]}})
+    read, table = read_activitynet_json(path), read_ground_truth(path)
+    assert list(read.videos) == list(table.videos) == ["good"]
+    assert list(read.skipped) == list(table.skipped) == ["bad"] and not read.left_out and not table.left_out
+    found = write(tmp_path / "d.json", {})
+    found.write_text(json.dumps({"results": {"a": [7], "b": []}}))
+    detections = read_detections(found)
+    assert detections.videos == ("a", "b") and len(detections.left_out) == 1 and not detections.skipped
 
 
 def test_missing_lists_labels_and_names_mean_the_same_to_all(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from tests.data.helpers import video
 
 
 def annotations(*subsets: str, without: tuple[str, ...] = (), each: int = 5) -> Annotations:
-    """Some videos of every subset; those in ``without`` have no instance."""
+    """Take some videos of every subset; those in ``without`` have no instance."""
     found: dict[str, Video] = {}
     for subset in subsets:
         for index in range(each):

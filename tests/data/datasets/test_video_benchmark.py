@@ -31,7 +31,7 @@ def thumos(tmp_path: Path) -> Path:
 
 
 def annotation_subset(name: str, keys: list[str], target: Path) -> None:
-    """The real annotation file with only some of its videos."""
+    """Write the real annotation file with only some of its videos."""
     content = json.loads(shared_file(f"data/annotations/{name}").read_text())
     if "database" in content:
         content["database"] = {key: content["database"][key] for key in keys}

@@ -82,7 +82,7 @@ def test_float16_rounds_and_says_by_how_much(tmp_path: Path) -> None:
     assert done.num_bytes == sum(array.size for array in FEATURES.values()) * 2 == (done.path / DATA).stat().st_size
 
 
-@pytest.mark.parametrize("value", [65505.0, -7e4, 3e38])
+@pytest.mark.parametrize("value", [65505.0, -7e4, 3e17])
 def test_values_beyond_float16_are_refused(tmp_path: Path, value: float) -> None:
     array = np.zeros((3, 2), np.float32)
     array[1, 1] = value
@@ -281,3 +281,59 @@ def test_names_with_a_prefix(packed: Path) -> None:
 def test_other_processes_read_it(packed: Path) -> None:
     store = pickle.loads(pickle.dumps(PackedFeatureStore(packed)))
     np.testing.assert_array_equal(store.load("video2"), FEATURES["video2"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"manifest": 7}, r"packed\.json, 'manifest': expected .* found 7"),
+        ({"manifest": {"stride": 4}}, r"packed\.json, 'manifest': unknown key 'stride'"),
+        ({"manifest": {"dim": 4}}, r"packed\.json, 'manifest': no 'stride_frame'"),
+        ({"manifest": {"stride_frame": "x"}}, r"'manifest', 'stride_frame': expected a number, found 'x'"),
+        ({"manifest": {"stride_frame": -4}}, r"'manifest': .*stride_frame must be positive"),
+        ({"manifest": {"stride_frame": 4, "dim": 5}}, r"'manifest' has width 5, but 'dim' is 4"),
+        ({"source": 3}, "'source' must be text, found 3"),
+        ({"files": [1]}, r"'files' must be .* found \[1\]"),
+        ({"files": {"a": [1, "x"]}}, "'files' must be"),
+    ],
+)
+def test_an_edited_index_is_named(packed: Path, change: dict[str, object], message: str) -> None:
+    index = json.loads((packed / INDEX).read_text())
+    (packed / INDEX).write_text(json.dumps(index | change))
+    with pytest.raises(ValueError, match=message):
+        PackedFeatureStore(packed)
+
+
+def test_a_changed_source_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "features"
+    folder.mkdir()
+    for name, array in FEATURES.items():
+        np.save(folder / f"{name}.npy", array)
+    source = FolderFeatureStore(folder)
+    path = pack_features(source, source.video_ids, tmp_path / "packed").path
+    assert PackedFeatureStore(path).changed_sources == () and not caplog.text
+    np.save(folder / "video2.npy", FEATURES["video2"] + 1)
+    assert PackedFeatureStore(path).changed_sources == (str(folder / "video2.npy"),)
+    assert f"1 of the 4 files that were packed have changed since, such as {folder / 'video2.npy'}" in caplog.text
+    for file in folder.iterdir():
+        file.unlink()
+    assert PackedFeatureStore(path).changed_sources == ()
+
+
+def test_packing_does_not_go_on_with_other_features(tmp_path: Path) -> None:
+    folder = tmp_path / "features"
+    folder.mkdir()
+    for name, array in FEATURES.items():
+        np.save(folder / f"{name}.npy", array)
+    source = FolderFeatureStore(folder)
+
+    def stop(video_id: str) -> None:
+        if video_id == "video2":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pack_features(source, source.video_ids, tmp_path / "packed", progress=stop)
+    np.save(folder / "video1.npy", FEATURES["video1"] + 1)
+    packed = pack_features(source, source.video_ids, tmp_path / "packed")
+    assert packed.resumed == 1
+    np.testing.assert_array_equal(PackedFeatureStore(packed.path).load("video1"), FEATURES["video1"] + 1)

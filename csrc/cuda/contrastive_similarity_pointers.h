@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// The buffers of a call of the contrastive loss as typed pointers, for both of its launchers.
+#pragma once
+
+#include "common/contrastive_similarity_buffers.h"
+#include "cuda/contrastive_similarity_pool.cuh"
+
+namespace asl::cuda {
+
+template <class T>
+T* contrastive_pointer(std::uintptr_t address) {
+    return reinterpret_cast<T*>(address);
+}
+
+template <class Real>
+Instances<Real> instances_of(const ContrastiveBuffers& buffers) {
+    return {contrastive_pointer<const std::uint8_t>(buffers.mask),
+            contrastive_pointer<const Real>(buffers.segments),
+            contrastive_pointer<const std::int64_t>(buffers.labels),
+            contrastive_pointer<const std::int64_t>(buffers.video_offsets),
+            contrastive_pointer<const Real>(buffers.mu),
+            contrastive_pointer<const Real>(buffers.sigma),
+            contrastive_pointer<InstanceFrames>(buffers.ranges),
+            buffers.batch,
+            buffers.frames,
+            buffers.count,
+            static_cast<int>(buffers.channels)};
+}
+
+inline std::int64_t blocks_of(std::int64_t items, std::int64_t each) { return (items + each - 1) / each; }
+
+/// run(pointer to the features, zero of the type it computes in).
+template <class Run>
+void with_features(View features, const Run& run) {
+    switch (static_cast<Dtype>(features.second)) {
+        case Dtype::kFloat64:
+            return run(contrastive_pointer<const double>(features.first), 0.0);
+        case Dtype::kFloat16:
+            return run(contrastive_pointer<const __half>(features.first), 0.0f);
+        case Dtype::kBFloat16:
+            return run(contrastive_pointer<const __nv_bfloat16>(features.first), 0.0f);
+        default:
+            return run(contrastive_pointer<const float>(features.first), 0.0f);
+    }
+}
+
+}  // namespace asl::cuda

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operands of the assignment of points: one realistic call, and those that are compiled ahead of time."""
+
+from __future__ import annotations
+
+import torch
+
+from asl_fast.reference.assign_points import Operands
+from tests.kernels.examples._scene import CLASSES, INSTANCES, Call, Size, points, segments
+
+
+def assign(generator: torch.Generator) -> Operands:
+    """Two videos, the second without instances."""
+    labels = torch.randint(0, CLASSES, (INSTANCES,), generator=generator)
+    return Operands(
+        points=points(),
+        segments=segments(generator, INSTANCES),
+        labels=labels,
+        video_offsets=torch.tensor([0, INSTANCES, INSTANCES]),
+        num_classes=CLASSES,
+        center_sampling_radius=1.5,
+        tie_tolerance=1e-3,
+    )
+
+
+EXAMPLES = {"assign_points": assign}
+
+
+def calls(size: Size) -> list[Call]:
+    """One video, with as many instances as points."""
+    given = Operands(
+        points=torch.ones(size.rows, 4, dtype=size.dtype),
+        segments=torch.ones(size.rows, 2, dtype=size.dtype),
+        labels=torch.zeros(size.rows, dtype=torch.int64),
+        video_offsets=torch.tensor([0, size.rows]),
+        num_classes=size.classes,
+        center_sampling_radius=1.5,
+        tie_tolerance=1e-3,
+    )
+    return [Call(f"assign-{size.name}", "assign_points", given)]
