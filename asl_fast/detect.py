@@ -118,7 +118,7 @@ def _detect(chosen: Arguments) -> int:
         found = detect_recordings(trained, recordings, batch_size=chosen.batch_size, strict=chosen.strict)
     write_found(chosen.output, found, trained)
     for note in recordings.notes[:_NOTES_SHOWN]:
-        print(f"warning: {note}", file=sys.stderr)
+        print(f"warning: {printable(note)}", file=sys.stderr)
     if more := recordings.notes[_NOTES_SHOWN:]:
         print(f"warning: {len(more)} more of these", file=sys.stderr)
     _report(found, trained, chosen.output)

@@ -112,7 +112,7 @@ def evaluate(arguments: Arguments) -> str:
         warn=_warn,
     )
     for line in inputs.differences:
-        print(f"warning: {line}", file=sys.stderr)
+        print(f"warning: {printable(line)}", file=sys.stderr)
     protocol = replace(protocol, excluded_videos=(*protocol.excluded_videos, *inputs.excluded))
     if inputs.nouns is None:
         result = evaluate_protocol(protocol, inputs.annotations, inputs.detections, videos=inputs.videos)

@@ -19,13 +19,13 @@ from asl_fast.wording import count
 Columns = Mapping[str, Any]
 
 
-def check_usable(columns: Columns, path: Path, skipped: Mapping[str, str], what: str, listed: int) -> None:
+def check_usable(columns: Columns, path: Path, reasons: Sequence[str], what: str, listed: int) -> None:
     """Refuse a file of which nothing is left to score.
 
     Args:
         columns: What was read from it.
         path: The file.
-        skipped: Video -> why it is not used.
+        reasons: What is wrong with each video or entry that is not used.
         what: "detection" or "annotation".
         listed: Videos that were read, with or without entries.
 
@@ -34,9 +34,8 @@ def check_usable(columns: Columns, path: Path, skipped: Mapping[str, str], what:
     """
     if len(columns["video"]):
         return
-    if skipped:
-        first = next(iter(skipped.values()))
-        raise ValueError(f"{path}: no {what} can be used; {count(len(skipped), 'video')} left out, the first: {first}")
+    if reasons:
+        raise ValueError(f"{path}: no {what} can be used; {len(reasons)} left out, the first: {reasons[0]}")
     raise ValueError(f"{path}: holds no {what} ({count(listed, 'video')} listed), so there is nothing to score")
 
 

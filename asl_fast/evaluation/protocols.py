@@ -25,7 +25,7 @@ def thresholds(first: float, last: float, step: float) -> tuple[float, ...]:
 
 
 def published_thresholds(first: float, last: float, step: float) -> tuple[float, ...]:
-    """Return the same with the bits that every public evaluator uses, so that a benchmark's numbers are its evaluator's.
+    """Return the same with the bits that every public evaluator uses: a benchmark's numbers are its evaluator's.
 
     These come from numpy.linspace, so 0.3 of 0.1:0.5:0.1 is 0.30000000000000004, and an IoU of exactly 0.3 is below
     it; annotations and detections rounded to hundredths do meet that.

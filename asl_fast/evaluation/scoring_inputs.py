@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from asl_fast.evaluation.activitynet_json import read_detections, read_ground_truth
+from asl_fast.evaluation.activitynet_json import SegmentFile, read_detections, read_ground_truth
 from asl_fast.evaluation.agreement import check_usable, check_videos, common_labels, differences
 from asl_fast.evaluation.epic import class_ids, read_epic_csv, read_epic_detections
 from asl_fast.evaluation.protocols import Protocol
@@ -85,8 +85,8 @@ def _read_json(
     found = read_detections(predictions, strict=strict, reversed_segments=reversed_segments)
     _tell(warn, truth.skipped, truth.left_out, found.skipped, found.left_out)
     annotations, detections = dict(truth.columns), dict(found.columns)
-    check_usable(annotations, ground_truth, truth.skipped, "annotation", len(truth.videos))
-    check_usable(detections, predictions, found.skipped, "detection", len(found.videos))
+    check_usable(annotations, ground_truth, _reasons(truth), "annotation", len(truth.videos))
+    check_usable(detections, predictions, _reasons(found), "detection", len(found.videos))
     check_videos(detections["video"], predictions, truth.videos, ground_truth)
     annotations["labels"], detections["labels"] = common_labels(annotations, detections, ground_truth, predictions)
     return ScoringInputs(
@@ -145,6 +145,10 @@ def _read_epic(
     return replace(inputs, differences=tuple(lines))
 
 
+def _reasons(file: SegmentFile) -> list[str]:
+    return [*file.skipped.values(), *file.left_out]
+
+
 def _tell(
     warn: Warn,
     unused: Mapping[str, str],
@@ -159,11 +163,13 @@ def _tell(
 
 
 def _check_epic(inputs: ScoringInputs, predictions: Path, nouns: Path | None, ground_truth: Path) -> None:
-    skipped, listed = inputs.skipped, len(inputs.videos)
-    check_usable(inputs.annotations, ground_truth, skipped["ground_truth"], "annotation", listed)
+    reasons = {
+        side: [*inputs.skipped[side].values(), *inputs.left_out[side]] for side in ("ground_truth", "predictions")
+    }
+    check_usable(inputs.annotations, ground_truth, reasons["ground_truth"], "annotation", len(inputs.videos))
     for columns, path in ((inputs.detections, predictions), (inputs.nouns, nouns)):
         if columns is not None and path is not None:
-            check_usable(columns, path, skipped["predictions"], "detection", len(set(columns["video"].tolist())))
+            check_usable(columns, path, reasons["predictions"], "detection", len(set(columns["video"].tolist())))
             check_videos(columns["video"], path, inputs.videos, ground_truth)
     common_labels(inputs.annotations, inputs.detections, ground_truth, predictions)
 

@@ -89,12 +89,18 @@ def _exact(
             return layout, tuple(_reasons(found, value, seconds / number, 1.0))
     tried = {rate: whole_frames(seconds * rate, number) for rate in _RATES}
     every = {rate: each for rate, each in tried.items() if each is not None and each.explained == len(number)}
-    pairs = {(round(e.stride_frame / rate, 4), round(e.window_frame / rate, 3)) for rate, e in every.items()}
-    if len(pairs) != 1 or any(each.others for each in every.values()):
+    single = [(rate, each) for rate, each in every.items() if not each.others]
+    if not single:
         return None
-    rate, found = next(iter(every.items()))
+    rate, found = min(single, key=lambda pair: pair[0])
+    # A multiple of the rate explains the lengths as well, with windows that differ by less than a frame.
+    for other, each in every.items():
+        for stride, window in ((each.stride_frame, each.window_frame), *each.others):
+            same_stride = abs(stride / other - found.stride_frame / rate) < 1e-3 * found.stride_frame / rate
+            if not same_stride or abs(window / other - found.window_frame / rate) > 1 / rate:
+                return None
     layout = FeatureManifest(name, dim, found.stride_frame / rate, _or_none(found, rate), fps=1.0, prefix=prefix)
-    value = f"{found.stride_frame / rate:.4g} s, {found.stride_frame} frames at {rate:.5g} a second"
+    value = f"{found.stride_frame / rate:.4g} s, whole frames at {rate:.5g} a second or a multiple of it"
     return layout, tuple(_reasons(found, value, seconds / number, rate))
 
 

@@ -23,7 +23,7 @@ MIN_VIDEOS = 6
 MIN_SHARE = 0.8
 """Where no pair explains every video, the one that explains most must explain this share: the others are other cuts."""
 _LARGEST_STRIDE = 512
-_ROUNDING = 0.01
+_ROUNDING = 0.05
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ VIDEO_TOLERANCE = 0.1
 """The same for a single video: annotators and extractors often saw different cuts of it."""
 VIDEO_TOLERANCE_STEPS = 3
 """Feature vectors by which a video may always differ: rounding and padding of the extractor."""
+_ROUNDING_SEC = 2e-3
 _RUN_STEPS = 1000.0
 _FRAME_RATES = (5.0, 10.0, 12.0, 12.5, 15.0, 20.0, 24.0, 25.0, 30.0, 48.0, 50.0, 60.0, 90.0, 100.0, 120.0)
 
@@ -92,7 +93,7 @@ def check_timing(videos: Sequence[Video], steps: Mapping[str, int], layout: Feat
         scale=scale,
         groups=() if fixed else _groups({known[i].id: float(ratios[i]) for i in np.flatnonzero(off)}),
         fixed_steps=int(found[0]) if fixed else None,
-        exact=sum(layout.expected_steps(video) == steps[video.id] for video in known),
+        exact=sum(_is_exact(video, steps[video.id], layout) for video in known),
     )
 
 
@@ -100,6 +101,14 @@ def expected_steps(video: Video, layout: FeatureManifest) -> float:
     """Feature vectors that a video should have, not rounded, at least 1."""
     grid = layout.extracted_grid(video, 1)
     return max((video.duration_sec * grid.fps - grid.window_frame) / grid.stride_frame + 1, 1.0)
+
+
+def _is_exact(video: Video, steps: int, layout: FeatureManifest) -> bool:
+    """Whether whole windows give just this number, of the frames that a rounded duration stands for."""
+    grid = layout.extracted_grid(video, steps)
+    frames = video.duration_sec * grid.fps
+    whole = (frames, round(frames)) if not layout.is_in_seconds else (frames - _ROUNDING_SEC, frames + _ROUNDING_SEC)
+    return steps in [grid.num_steps(each / grid.fps) for each in whole]
 
 
 def is_fixed_number(steps: np.ndarray, durations_sec: np.ndarray) -> bool:

@@ -19,6 +19,8 @@ OUTSIDE_TOLERANCE_SEC = 0.05
 _FRAMES_SHARE = 0.2
 _SHORT_SHARE = 0.05
 _LONG_SHARE = 0.05
+SHORT_PROBLEM_SHARE = 0.9
+"""Share of instances shorter than a step above which units, not instances, are to blame: a problem, see `units`."""
 
 
 def annotation_findings(
@@ -131,7 +133,9 @@ def _segments(source: DataSource) -> Iterator[Finding]:
             "segments past the end",
             past,
             f"{count(number, 'segment')} of {total} start after the end of the video",
-            "are the times in frames? They must be in seconds" if many else "not trained on, but scored",
+            "are the times in frames? Or in milliseconds? They must be in seconds"
+            if many
+            else "not trained on, but scored",
             problem=many,
         )
     for kind, masks, words, fix in (
@@ -165,7 +169,7 @@ def _segment_finding(
 
 def _lengths(lengths: NDArray[np.float64], levels: Sequence[LevelCount]) -> Iterator[Finding]:
     short = int((lengths < 1).sum())
-    if short > _SHORT_SHARE * len(lengths):
+    if _SHORT_SHARE * len(lengths) < short <= SHORT_PROBLEM_SHARE * len(lengths):
         yield Finding(
             "instances shorter than a step",
             "note",

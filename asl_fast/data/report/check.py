@@ -17,6 +17,7 @@ from asl_fast.data.report.annotations import annotation_findings
 from asl_fast.data.report.features import feature_findings, length_findings
 from asl_fast.data.report.finding import Finding
 from asl_fast.data.report.lengths import LevelCount, Range, count_levels, lengths_grid, typical_step_sec
+from asl_fast.data.report.units import unit_findings
 from asl_fast.data.source import DataSource
 
 
@@ -138,6 +139,7 @@ def check_data(
     findings = [
         *feature_findings(source, survey.steps, survey.missing, survey.unusable),
         *length_findings(source, survey.steps, timing),
+        *unit_findings(source, survey.steps, lengths),
         *annotation_findings(source, lengths, levels),
     ]
     return DataReport(

@@ -15,6 +15,8 @@ from asl_fast.data.report.finding import Finding
 from asl_fast.data.source import DataSource
 from asl_fast.wording import count, examples
 
+_MANY = 6
+
 
 def feature_findings(
     source: DataSource, steps: Mapping[str, int], missing: Mapping[str, str], unusable: Mapping[str, str]
@@ -53,6 +55,15 @@ def feature_findings(
             "training leaves these videos out and says so",
             tuple(unusable),
         )
+    if len(steps) >= _MANY and len(set(steps.values())) == 1 and source.layout.stride_frame is None:
+        number, dim = next(iter(steps.values())), source.store.dim
+        looks = " it looks transposed, (D, T)." if _is_width(number) and not _is_width(dim) else ""
+        yield Finding(
+            "one shape for all",
+            "note",
+            f"all {len(steps)} files are (T, D) = ({number}, {dim}): is that the right way round?{looks}",
+            "T counts feature vectors in time, D is the width of each; store them as (T, D)",
+        )
     annotated = source.annotations.videos.keys() | source.annotations.skipped.keys()
     left_over = tuple(sorted(set(source.store.video_ids) - annotated))
     if left_over and (steps or unusable):
@@ -63,6 +74,11 @@ def feature_findings(
             "they are not used",
             left_over,
         )
+
+
+def _is_width(size: int) -> bool:
+    """Whether it is a usual width of features: a power of two from 64 on, three of them, or a number of classes."""
+    return size >= 64 and (size & (size - 1) == 0 or size in (400, 768, 1536, 2304, 3072))
 
 
 def length_findings(source: DataSource, steps: Mapping[str, int], timing: TimingCheck | None) -> Iterator[Finding]:

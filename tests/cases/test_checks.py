@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is derived is proved, and units are noticed: the cases of checks.txt, one a line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from asl_fast.check_data import main
+from tests.cases.recordings import write
+from tests.cases.tables import check, outcome, rows
+
+
+@pytest.mark.parametrize(("recipe", "words", "status", "says"), rows("checks.txt"))
+def test_case(
+    recipe: str, words: str, status: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [*write(tmp_path, recipe), *words.split()]
+    if command[-1].startswith("MANIFEST/"):
+        pairs = (pair.split("=") for pair in command[-1].removeprefix("MANIFEST/").split(","))
+        command[-1] = str(tmp_path / "given.json")
+        Path(command[-1]).write_text(json.dumps({key: float(value) for key, value in pairs}))
+    check(int(status), says, outcome(main, command, capsys))
