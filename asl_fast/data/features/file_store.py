@@ -365,7 +365,7 @@ def is_transposed(shapes: Iterable[tuple[int, ...]], where: str) -> bool:
 
 
 def _readable(shapes: Iterable[Callable[[], tuple[int, ...]]]) -> Iterator[tuple[int, ...]]:
-    """The shapes of those that can be read."""
+    """Return the shapes of those that can be read."""
     for read in shapes:
         with contextlib.suppress(ValueError, OSError):
             yield read()
