@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from asl_fast.data.dataset import Sample
 from asl_fast.detection.recordings import Recordings, open_recordings, read_durations
 from asl_fast.detection.run import detect_recordings, write_found
 from asl_fast.detection.trained import TrainedDetector, load_trained
@@ -95,24 +97,28 @@ def test_durations_are_numbers_by_name(tmp_path: Path) -> None:
 def test_a_recording_that_the_network_cannot_take_costs_itself_alone(
     trained: TrainedDetector, recordings: Recordings, tmp_path: Path
 ) -> None:
-    """Its values pass as numbers, but their squares do not fit into float32."""
-    array = np.random.default_rng(9).standard_normal((20, DIM)).astype(np.float32) * 1e30
-    array[:, 0] = 3e38
-    np.save(tmp_path / "huge.npy", array)
-    opened = open_recordings([tmp_path], trained.dataset)
+    """Its values are numbers, but their squares do not fit into float32."""
     names = ("huge", "recording0", "recording2")
-    sample = opened.load("huge")
+    opened = open_recordings([tmp_path], trained.dataset)
+    features = torch.full((20, DIM), 1e30)
+    features[:, 0] = 3e38
+    # Files that hold such values are refused when they are read.
+    sample = replace(opened.load("recording0"), video_id="huge", features=features)
+
+    def load(name: str) -> Sample:
+        return sample if name == "huge" else opened.load(name)
+
     with pytest.raises(NonFiniteOutputError, match=r"huge: the network gives NaN or infinity .* reach 3e\+38"):
         list(trained.detect([sample]))
     expected = detect_recordings(trained, Recordings(names[1:], opened.load), batch_size=2)
-    found = detect_recordings(trained, Recordings(names, opened.load), batch_size=3)
+    found = detect_recordings(trained, Recordings(names, load), batch_size=3)
     assert list(found.skipped) == ["huge"] and list(found.detections) == list(names[1:])
     for name in names[1:]:
         assert torch.equal(found.detections[name].segments, expected.detections[name].segments)
     with pytest.raises(NonFiniteOutputError, match="huge"):
-        detect_recordings(trained, Recordings(names, opened.load), strict=True)
+        detect_recordings(trained, Recordings(names, load), strict=True)
     with pytest.raises(NonFiniteOutputError, match="huge"):
-        detect_recordings(trained, Recordings(("huge",), opened.load))
+        detect_recordings(trained, Recordings(("huge",), load))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
