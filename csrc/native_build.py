@@ -245,8 +245,14 @@ def _ninja(folder: Path) -> None:
     if program is None:
         raise NotBuilt("ninja is not installed; pip install pybind11 ninja")
     jobs = ["-j", os.environ["MAX_JOBS"]] if os.environ.get("MAX_JOBS") else []
+    # A make above that runs several targets offers to share its jobs in a way that ninja does not reach, and says so.
+    environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS")}
     done = subprocess.run(
-        [program, "-C", str(folder), *jobs], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [program, "-C", str(folder), *jobs],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     (folder / "build.log").write_text(done.stdout)
     print(done.stdout, end="", flush=True)

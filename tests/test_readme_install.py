@@ -76,6 +76,7 @@ def fresh_environment(folder: Path) -> dict[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="replaces the compiler by a script, as on Linux")
+@pytest.mark.timeout(900)
 def test_the_install_block_gives_compiled_ops(tmp_path: Path) -> None:
     clone, environment = fresh_copy(tmp_path / "clone"), fresh_environment(tmp_path / "environment")
     block = install_block() + "\npython -m asl_fast.env --json > report.json\n"
