@@ -11,7 +11,6 @@ the JSON file says why.
 from __future__ import annotations
 
 import argparse
-import difflib
 import signal
 import sys
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ import torch
 
 from asl_fast import ops
 from asl_fast.backend import forced_backend
+from asl_fast.wording import closest
 from benchmarks import actionformer, record, table
 from benchmarks.measuring import Options, Record, measure_case
 from benchmarks.registry import Case, discover
@@ -119,8 +119,8 @@ def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
 def _problem(request: argparse.Namespace, names: Sequence[str]) -> str | None:
     for name in request.op or ():
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
+            near = closest(name, names)
+            hint = f"did you mean {near}? " if near is not None else ""
             return f"no benchmark {name!r}; {hint}There are {', '.join(names)}"
     if request.device == "cuda" and not torch.cuda.is_available():
         return "--device cuda needs a GPU and a CUDA build of torch; python -m asl_fast.env says what is missing"
