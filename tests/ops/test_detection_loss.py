@@ -14,6 +14,7 @@ from asl_fast.ops.detection_loss import detection_loss
 from asl_fast.reference.detection_loss import Operands
 from tests.detection_scene import Scene, expected, scene
 from tests.kernels import examples
+from tests.kernels.examples.detection_loss import WITHOUT_ASL
 from tests.ops import checks
 
 OPTIONS: list[dict[str, Any]] = [
@@ -95,19 +96,7 @@ def test_registration(dtype: torch.dtype) -> None:
     given = Operands(*map(cast, examples.arguments("detection_loss")))
     assert isinstance(op := torch.ops.asl_fast.detection_loss.default, torch._ops.OpOverload)
     assert set(torch.library.opcheck(op, given).values()) == {"SUCCESS"}
-    plain = given._replace(
-        predicted_quality=None,
-        raw_mu=None,
-        raw_sigma=None,
-        gaussian_form=[],
-        class_level=False,
-        cls_sensitive=False,
-        loc_sensitive=False,
-        cls_column=-1,
-        loc_column=-1,
-        need_predicted_quality=False,
-        need_gaussians=False,
-    )
+    plain = given._replace(**WITHOUT_ASL, need_predicted_quality=False)
     assert set(torch.library.opcheck(op, plain).values()) == {"SUCCESS"}
     unneeded = plain._replace(need_logits=False, need_offsets=False)
     assert set(torch.library.opcheck(op, unneeded, test_utils="test_faketensor").values()) == {"SUCCESS"}

@@ -38,6 +38,20 @@ DETECTION_SETTINGS: dict[str, Any] = {
     "need_gaussians": True,
 }
 
+# What is left out of the operands for ActionFormer's loss: no evaluator, no Gaussians, no weights.
+WITHOUT_ASL: dict[str, Any] = {
+    "predicted_quality": None,
+    "raw_mu": None,
+    "raw_sigma": None,
+    "gaussian_form": [],
+    "class_level": False,
+    "cls_sensitive": False,
+    "loc_sensitive": False,
+    "cls_column": -1,
+    "loc_column": -1,
+    "need_gaussians": False,
+}
+
 
 def detection(generator: torch.Generator) -> Operands:
     """Everything on; the second video without instances."""
@@ -136,20 +150,11 @@ def calls(size: Size) -> list[Call]:
     ]
     if dtype == torch.float32:  # the variants differ in what is left out, not in types
         plain = asl._replace(
-            predicted_quality=None,
-            raw_mu=None,
-            raw_sigma=None,
-            gaussian_form=[],
-            class_level=False,
-            cls_sensitive=False,
-            loc_sensitive=False,
-            cls_column=-1,
-            loc_column=-1,
+            **WITHOUT_ASL,
             normalize=False,
             label_smoothing=0.1,
             momentum=1.0,
             location_weight=0.0,
-            need_gaussians=False,
         )
         plain_backward = asl_backward._replace(
             grad_cls=None,
