@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 import triton.language as tl
@@ -74,3 +75,15 @@ def row_tile(columns: int, elements: int) -> tuple[int, int]:
     best = min(padded.values())
     width = max(width for width, lanes in padded.items() if lanes <= 1.25 * best)
     return elements // width, width
+
+
+def launch(kernel: Any, grid: Sequence[int], *arguments: object, **options: object) -> None:
+    """Launch a kernel on a grid of programs; every launch goes through here, so that tests and tools can note it.
+
+    Args:
+        kernel: A function under ``triton.jit``.
+        grid: Number of programs, by axis.
+        arguments: Of the kernel, by position.
+        options: Arguments by name, and options of the compiler (``num_warps``, ``maxnreg``, ...).
+    """
+    kernel[tuple(grid)](*arguments, **options)

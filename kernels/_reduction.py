@@ -24,4 +24,4 @@ def sum_kernel(parts_ptr, total_ptr, count, BLOCK: tl.constexpr):
 
 def total(parts: Tensor, result: Tensor) -> None:
     """Write the sum of a flat float32 or float64 tensor into ``result`` (), of the same dtype."""
-    sum_kernel[(1,)](parts, result, parts.numel(), BLOCK=BLOCK, **_launch.FUSED)
+    _launch.launch(sum_kernel, (1,), parts, result, parts.numel(), BLOCK=BLOCK, **_launch.FUSED)

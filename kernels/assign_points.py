@@ -143,7 +143,9 @@ def assign_points(given: Operands) -> Outputs:
         found.class_targets.zero_()
     radius = given.center_sampling_radius
     with _launch.on_device_of(given.points):
-        assign_points_kernel[(triton.cdiv(num_points, BLOCK_POINTS) * given.num_videos,)](
+        _launch.launch(
+            assign_points_kernel,
+            (triton.cdiv(num_points, BLOCK_POINTS) * given.num_videos,),
             given.points.contiguous(),
             given.segments.contiguous(),
             given.labels.contiguous(),

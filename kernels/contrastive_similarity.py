@@ -230,7 +230,8 @@ def contrastive_similarity_loss(given: Operands) -> Outputs:
     parts = _launch.empty((blocks, 2), dtype, device)
     labels = given.labels.contiguous()
     with _launch.on_device_of(features):
-        pool_kernel[(count,)](
+        _launch.launch(
+            pool_kernel, (count,),
             features.contiguous(), given.mask.contiguous().view(torch.uint8), given.segments.contiguous(), labels,
             given.video_offsets.contiguous(), given.mu.contiguous(), given.sigma.contiguous(),
             found.vectors, found.stats, found.ranges, count, batch, frames, channels,
@@ -238,7 +239,8 @@ def contrastive_similarity_loss(given: Operands) -> Outputs:
             BLOCK_T=max(1, 4096 // block_d) if compute == tl.float32 else max(1, 2048 // block_d), BLOCK_D=block_d,
             BLOCK_B=triton.next_power_of_2(batch), BLOCK_MASK=1024, num_warps=4, enable_fp_fusion=False,
         )  # fmt: skip
-        log_sums_kernel[(blocks,)](
+        _launch.launch(
+            log_sums_kernel, (blocks,),
             found.vectors, labels, found.ranges, found.stats, given.base, counter(features), parts,
             found.total, found.loss, found.anchors, count, channels,
             WEIGHT=float(given.weight), SCALE=1.0 / given.temperature, **options,

@@ -283,13 +283,15 @@ def contrastive_similarity_loss_backward(given: BackwardOperands) -> BackwardOut
     # By default the compiler makes room for more programs at a time and spills a few registers for that.
     registers = _launch.register_limit(128 if compute == tl.float32 else 255)
     with _launch.on_device_of(features):
-        vector_gradient_kernel[tiles](
+        _launch.launch(
+            vector_gradient_kernel, tiles,
             given.grad_total, given.grad_loss, vectors, labels, ranges, given.stats.contiguous(), given.anchors,
             grad_vectors, count, channels,
             WEIGHT=float(given.weight), SCALE=1.0 / given.temperature, BLOCK_D=block_d, **options,
         )  # fmt: skip
         if programs:
-            input_gradient_kernel[(programs,)](
+            _launch.launch(
+                input_gradient_kernel, (programs,),
                 grad_vectors, features.contiguous(), valid, segments, labels, given.video_offsets.contiguous(), mu,
                 sigma, ranges, _launch.or_none(found.grad_features), _launch.or_none(found.grad_mu),
                 _launch.or_none(found.grad_sigma), frame_tiles, count, frames, channels,

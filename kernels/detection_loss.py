@@ -243,7 +243,9 @@ def detection_loss(given: Operands) -> Outputs:
     parts = _launch.empty((SUMS, programs), dtype, device)
     radius = given.center_sampling_radius
     with _launch.on_device_of(given.logits):
-        detection_loss_fwd_kernel[(programs,)](
+        _launch.launch(
+            detection_loss_fwd_kernel,
+            (programs,),
             logits_ptr=given.logits.contiguous(),
             offsets_ptr=given.offsets.contiguous(),
             predicted_quality_ptr=_launch.contiguous(given.predicted_quality),

@@ -162,7 +162,9 @@ def detection_loss_backward(given: BackwardOperands) -> BackwardOutputs:
     programs = sum(triton.cdiv(unit.numel(), block) for unit in units) + (classes if learns else 0)
     if programs:
         with _launch.on_device_of(given.factors):
-            detection_loss_bwd_kernel[(programs,)](
+            _launch.launch(
+                detection_loss_bwd_kernel,
+                (programs,),
                 grad_total_ptr=_launch.contiguous(given.grad_total),
                 grad_cls_ptr=_launch.contiguous(given.grad_cls),
                 grad_loc_ptr=_launch.contiguous(given.grad_loc),

@@ -106,7 +106,9 @@ def diou_loss(given: Operands) -> Outputs:
     direct = elementwise or programs == 1
     parts = found.loss if direct else _launch.empty((programs,), found.loss.dtype, found.loss.device)
     with _launch.on_device_of(given.pred):
-        diou_loss_fwd_kernel[(programs,)](
+        _launch.launch(
+            diou_loss_fwd_kernel,
+            (programs,),
             given.pred.contiguous(),
             given.target.contiguous(),
             None if given.weights is None else given.weights.contiguous(),

@@ -311,8 +311,13 @@ def local_attention(given: Operands) -> Outputs:
     inputs = _inputs(given)
     owned = _owned(given.q)
     with _launch.on_device_of(given.q):
-        local_attention_fwd_kernel[(triton.cdiv(length, owned) * batch * heads,)](
-            out_ptr=found.out, lse_ptr=found.lse, **inputs, **_options(given.q, given.window, owned)
+        _launch.launch(
+            local_attention_fwd_kernel,
+            (triton.cdiv(length, owned) * batch * heads,),
+            out_ptr=found.out,
+            lse_ptr=found.lse,
+            **inputs,
+            **_options(given.q, given.window, owned),
         )
     return found
 
@@ -336,14 +341,20 @@ def local_attention_backward(given: BackwardOperands) -> BackwardOutputs:
         **_options(q, given.window, owned),
     }
     with _launch.on_device_of(q):
-        local_attention_bwd_query_kernel[(programs * batch * heads,)](
+        _launch.launch(
+            local_attention_bwd_query_kernel,
+            (programs * batch * heads,),
             out_ptr=given.out.contiguous(),
             grad_q_ptr=found.grad_q,
             grad_bias_ptr=None if bias is None else parts,
             BLOCK_W=triton.next_power_of_2(given.window),
             **both,
         )
-        local_attention_bwd_key_kernel[(programs * batch * heads,)](
-            grad_k_ptr=found.grad_k, grad_v_ptr=found.grad_v, **both
+        _launch.launch(
+            local_attention_bwd_key_kernel,
+            (programs * batch * heads,),
+            grad_k_ptr=found.grad_k,
+            grad_v_ptr=found.grad_v,
+            **both,
         )
     return found if bias is None else found._replace(grad_bias=parts.sum((0, 2)).to(bias.dtype))

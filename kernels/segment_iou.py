@@ -175,7 +175,9 @@ def segment_iou(given: Operands) -> Outputs:
     sides = batches(given)
     with _launch.on_device_of(out):
         if given.aligned:
-            segment_iou_aligned_fwd_kernel[(triton.cdiv(out.numel(), BLOCK_ROWS),)](
+            _launch.launch(
+                segment_iou_aligned_fwd_kernel,
+                (triton.cdiv(out.numel(), BLOCK_ROWS),),
                 sides.a,
                 sides.b,
                 out,
@@ -188,7 +190,9 @@ def segment_iou(given: Operands) -> Outputs:
             return found
         rows, columns = given.a.shape[-2], given.b.shape[-2]
         tiles = triton.cdiv(rows, BLOCK_N) * triton.cdiv(columns, BLOCK_M) * sides.entries
-        segment_iou_pairwise_fwd_kernel[(tiles,)](
+        _launch.launch(
+            segment_iou_pairwise_fwd_kernel,
+            (tiles,),
             sides.a,
             sides.b,
             out,
@@ -213,7 +217,9 @@ def segment_iou_backward(given: BackwardOperands) -> BackwardOutputs:
             _pairwise_gradient(given, sides, grad, found.grad_a, of_a=True)
             _pairwise_gradient(given, sides, grad, found.grad_b, of_a=False)
         elif grad.numel():
-            segment_iou_aligned_bwd_kernel[(triton.cdiv(grad.numel(), BLOCK_ROWS),)](
+            _launch.launch(
+                segment_iou_aligned_bwd_kernel,
+                (triton.cdiv(grad.numel(), BLOCK_ROWS),),
                 grad,
                 sides.a,
                 sides.b,
@@ -234,7 +240,9 @@ def _pairwise_gradient(given: BackwardOperands, sides: Batches, grad: Tensor, ou
         return
     dtype, n, m = given.forward.dtype, given.a.shape[-2], given.b.shape[-2]
     rows = n if of_a else m
-    segment_iou_pairwise_bwd_kernel[(triton.cdiv(rows, BLOCK_N) * sides.entries,)](
+    _launch.launch(
+        segment_iou_pairwise_bwd_kernel,
+        (triton.cdiv(rows, BLOCK_N) * sides.entries,),
         grad,
         mine_ptr=sides.a if of_a else sides.b,
         other_ptr=sides.b if of_a else sides.a,

@@ -157,11 +157,20 @@ def segment_iou_ragged(given: Operands) -> Outputs:
     a_video_offsets, b_video_offsets = given.a_video_offsets.contiguous(), given.b_video_offsets.contiguous()
     sizes = {"videos": given.videos, "a_count": given.a.shape[0], "b_count": given.b.shape[0]}
     with _launch.on_device_of(given.a):
-        segment_iou_ragged_offsets_kernel[(1,)](
-            a_video_offsets, b_video_offsets, found.pair_offsets, **sizes, BLOCK=BLOCK_VIDEOS, num_warps=4
+        _launch.launch(
+            segment_iou_ragged_offsets_kernel,
+            (1,),
+            a_video_offsets,
+            b_video_offsets,
+            found.pair_offsets,
+            **sizes,
+            BLOCK=BLOCK_VIDEOS,
+            num_warps=4,
         )
         if given.max_pairs > 0:
-            segment_iou_ragged_fwd_kernel[(triton.cdiv(given.max_pairs, BLOCK_PAIRS),)](
+            _launch.launch(
+                segment_iou_ragged_fwd_kernel,
+                (triton.cdiv(given.max_pairs, BLOCK_PAIRS),),
                 given.a.contiguous(),
                 given.b.contiguous(),
                 a_video_offsets,
@@ -203,7 +212,9 @@ def _gradient(given: BackwardOperands, out: Tensor, *, of_a: bool) -> None:
     if min(videos, len(other), max_pairs) == 0:
         out.zero_()
     elif len(mine) > 0:
-        segment_iou_ragged_bwd_kernel[(triton.cdiv(len(mine), block_n),)](
+        _launch.launch(
+            segment_iou_ragged_bwd_kernel,
+            (triton.cdiv(len(mine), block_n),),
             given.grad,
             mine,
             other,

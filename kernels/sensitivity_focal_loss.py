@@ -148,7 +148,9 @@ def sensitivity_focal_loss(given: Operands) -> Outputs:
     parts = found.loss if direct else _launch.empty((programs,), dtype, device)
     mean = given.reduction == "mean"
     with _launch.on_device_of(given.logits):
-        sensitivity_focal_loss_fwd_kernel[(programs,)](
+        _launch.launch(
+            sensitivity_focal_loss_fwd_kernel,
+            (programs,),
             given.logits.contiguous(),
             given.targets.contiguous(),
             None if given.weights is None else given.weights.contiguous(),

@@ -254,7 +254,9 @@ def soft_nms(given: Operands) -> Outputs:
         positions = _launch.empty((count,), torch.int32, device)
         decayed_scores = _launch.empty((count,), torch.float32, device)
         counts = _launch.empty((videos,), torch.int64, device).zero_()  # fewer videos than places, mostly
-        soft_nms_select_kernel[(min(videos, MOST_PROGRAMS),)](
+        _launch.launch(
+            soft_nms_select_kernel,
+            (min(videos, MOST_PROGRAMS),),
             candidates.segments,
             candidates.scores,
             candidates.labels,
@@ -303,7 +305,9 @@ def _collect(
     chosen = torch.where(there, positions[place].long(), 0)
     found.segments.copy_(torch.where(there[:, None], candidates.segments[chosen], 0.0))
     if given.voting_threshold > 0:
-        soft_nms_vote_kernel[(min(rows, MOST_PROGRAMS),)](
+        _launch.launch(
+            soft_nms_vote_kernel,
+            (min(rows, MOST_PROGRAMS),),
             candidates.segments,
             candidates.scores,
             candidates.labels,
