@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from asl_fast.models.blocks import ConvBlock, TransformerBlock
 from asl_fast.models.config import DetectorConfig
 from asl_fast.models.front_end import FrontEnd
-from asl_fast.models.positions import AbsolutePositions
+from asl_fast.models.positions import AbsolutePositions, Place
 from asl_fast.models.primitives import MaskedNorm, Pointwise, TemporalConv, apply_mask
 
 
@@ -40,15 +40,15 @@ class Embedding(nn.Module):
             else None
         )
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Map x (B, T, feature_dim) with its mask (B, T) to (B, T, width)."""
+    def forward(self, x: Tensor, mask: Tensor, place: Place | None = None) -> Tensor:
+        """Map x (B, T, feature_dim) with its mask (B, T) to (B, T, width); ``place`` is for the positions."""
         x = self.front_end(x, mask) if self.front_end is not None else apply_mask(x, mask)
         if self.splits:
             streams = x.split(list(self.splits), dim=-1)
             x = torch.cat([apply_mask(p(s), mask) for p, s in zip(self.projections, streams, strict=True)], dim=-1)
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = F.relu(norm(apply_mask(conv(x), mask), mask))
-        return x if self.positions is None else self.positions(x, mask)
+        return x if self.positions is None else self.positions(x, mask, place)
 
 
 class Backbone(nn.Module):
@@ -69,17 +69,18 @@ class Backbone(nn.Module):
             return ConvBlock(config, stride=stride)
         return TransformerBlock(config, window=config.windows[level], stride=stride)
 
-    def forward(self, x: Tensor, mask: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    def forward(self, x: Tensor, mask: Tensor, place: Place | None = None) -> tuple[list[Tensor], list[Tensor]]:
         """Map features to a pyramid.
 
         Args:
             x: (B, T, feature_dim), T a multiple of 2 ** (levels - 1).
             mask: (B, T) bool, True where valid.
+            place: Where in a longer sequence x lies; None where it is the whole.
 
         Returns:
             Per level, finest first, features (B, T_l, width) and masks (B, T_l).
         """
-        x = self.embedding(x, mask)
+        x = self.embedding(x, mask, place)
         for block in self.stem:
             x, mask = block(x, mask)
         features, masks = [x], [mask]

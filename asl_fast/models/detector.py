@@ -18,6 +18,7 @@ from asl_fast.models.convert_actionformer import convert_config, convert_state_d
 from asl_fast.models.heads import ClassificationHead, RegressionHead
 from asl_fast.models.neck import FeaturePyramid, IdentityNeck
 from asl_fast.models.points import LevelPoints
+from asl_fast.models.positions import Place
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,14 @@ class ActionDetector(nn.Module):
         """Number of grid steps to a multiple of which sequences are padded."""
         return int(2 ** (self.config.num_levels - 1))
 
-    def forward(self, features: Tensor, mask: Tensor) -> DetectorOutput:
+    def forward(self, features: Tensor, mask: Tensor, place: Place | None = None) -> DetectorOutput:
         """Run the detector on a padded batch.
 
         Args:
             features: (B, T, feature_dim) floating point; what lies in padded positions does not matter.
             mask: (B, T) bool, True where valid; the valid positions of a sequence come first.
+            place: Where in a longer sequence, the same for all of the batch, these steps lie; None where they are the
+                whole. Points count from the first step of ``features`` in any case.
 
         Returns:
             The predictions; level 0 has T steps, rounded up to a multiple of :attr:`length_multiple`.
@@ -85,7 +88,7 @@ class ActionDetector(nn.Module):
         # Not a product with the mask: NaN times zero would stay NaN.
         features = features.masked_fill(~mask.unsqueeze(-1), 0.0)
         first = self.config.first_level
-        levels, masks = (x[first:] for x in self.backbone(features, mask))
+        levels, masks = (x[first:] for x in self.backbone(features, mask, place))
         levels = self.neck(levels, masks)
         joined = join_levels(levels, masks, self.config.kernel_size // 2)
         return DetectorOutput(

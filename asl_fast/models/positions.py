@@ -3,9 +3,25 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+class Place(NamedTuple):
+    """Where the window of a long sequence lies in it, in grid steps.
+
+    Attributes:
+        start_grid: Index in the sequence of the window's first step.
+        valid_grid: Valid steps of the whole sequence.
+        padded_grid: Steps of the whole sequence with its padding.
+    """
+
+    start_grid: int
+    valid_grid: int
+    padded_grid: int
 
 
 def sinusoids(positions: Tensor, dim: int) -> Tensor:
@@ -35,15 +51,21 @@ class AbsolutePositions(nn.Module):
         table = sinusoids(torch.arange(max_length), dim) / dim**0.5
         self.register_buffer("table", table.float(), persistent=False)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Add positions to x (B, T, D) where its mask (B, T) is True."""
+    def forward(self, x: Tensor, mask: Tensor, place: Place | None = None) -> Tensor:
+        """Add positions to x (B, T, D) where its mask (B, T) is True; ``place`` says of which part x is the window."""
         length = x.shape[1]
         if self.resample_padded:
-            encoding = self._resampled(length).unsqueeze(0)
+            encoding = (self._resampled(length) if place is None else self._window(place, length)).unsqueeze(0)
         else:
-            valid = mask.sum(1, keepdim=True).clamp(min=1)
+            valid = (
+                mask.sum(1, keepdim=True).clamp(min=1)
+                if place is None
+                else mask.new_tensor([[place.valid_grid]], dtype=torch.int64)
+            )
+            first = 0 if place is None else place.start_grid
             ratio = (self.max_length / valid.double()).clamp(max=1.0)
-            encoding = sinusoids(torch.arange(length, device=x.device) * ratio, self.dim) / self.dim**0.5
+            steps = torch.arange(first, first + length, device=x.device)
+            encoding = sinusoids(steps * ratio, self.dim) / self.dim**0.5
         return x + encoding.to(x.dtype) * mask.unsqueeze(-1).to(x.dtype)
 
     def _resampled(self, length: int) -> Tensor:
@@ -55,3 +77,16 @@ class AbsolutePositions(nn.Module):
                 f"a training sequence has {length} steps, more than model.max_length_grid {self.max_length}; crop it"
             )
         return F.interpolate(self.table.T.unsqueeze(0), length, mode="linear", align_corners=False)[0].T
+
+    def _window(self, place: Place, length: int) -> Tensor:
+        """Return the rows (length, dim) of `_resampled` for the whole sequence that a window of it has."""
+        stop = place.start_grid + length
+        if place.padded_grid <= self.max_length:
+            return self.table[place.start_grid : stop]
+        # As F.interpolate places the rows: both tables cover the same time in equal shares.
+        rows = torch.arange(place.start_grid, stop, device=self.table.device, dtype=torch.float64)
+        at = ((rows + 0.5) * (self.max_length / place.padded_grid) - 0.5).clamp(min=0.0)
+        before = at.floor().long().clamp(max=self.max_length - 1)
+        after = (before + 1).clamp(max=self.max_length - 1)
+        share = (at - before).unsqueeze(1)
+        return (self.table[before] * (1.0 - share) + self.table[after] * share).to(self.table.dtype)

@@ -27,7 +27,8 @@ class Detections:
     """Detections of one video.
 
     Attributes:
-        segments: (M, 2) float32; grid steps for candidates, seconds after `detect`.
+        segments: (M, 2); grid steps for candidates, seconds after `detect`; float32, or float64 where a recording is so
+            long that its times need it.
         scores: (M,) float32 in [0, 1].
         labels: (M,) int64.
     """
@@ -40,24 +41,29 @@ class Detections:
 @torch.no_grad()
 def candidates(output: DetectorOutput, config: InferenceConfig) -> list[Detections]:
     """Find each video's candidates before suppression, in grid steps, by falling score within a level."""
-    per_level = [_level_candidates(output, level, config) for level in range(len(output.logits))]
-    videos = []
-    for video in range(output.logits[0].shape[0]):
-        parts = [level[video] for level in per_level]
-        videos.append(
-            Detections(
-                torch.cat([p.segments for p in parts]),
-                torch.cat([p.scores for p in parts]),
-                torch.cat([p.labels for p in parts]),
-            )
-        )
-    return videos
+    per_level = [
+        level_candidates(*level, config)
+        for level in zip(output.logits, output.offsets, output.masks, output.points, strict=True)
+    ]
+    return [joined([level[video] for level in per_level]) for video in range(output.logits[0].shape[0])]
 
 
-def _level_candidates(output: DetectorOutput, level: int, config: InferenceConfig) -> list[Detections]:
-    logits, offsets, points = output.logits[level].float(), output.offsets[level].float(), output.points[level]
+@torch.no_grad()
+def level_candidates(
+    logits: Tensor, offsets: Tensor, mask: Tensor, points: Tensor, config: InferenceConfig
+) -> list[Detections]:
+    """Find each video's candidates on one level, in grid steps, by falling score.
+
+    Args:
+        logits: (B, T_l, C).
+        offsets: (B, T_l, 2), in units of the level's stride.
+        mask: (B, T_l) bool.
+        points: (T_l, 4), see `asl_fast.models.points.level_points`.
+        config: Thresholds.
+    """
+    logits, offsets = logits.float(), offsets.float()
     num_classes = logits.shape[-1]
-    scores = (logits.sigmoid() * output.masks[level].unsqueeze(-1)).flatten(1)  # (B, T_l * C)
+    scores = (logits.sigmoid() * mask.unsqueeze(-1)).flatten(1)  # (B, T_l * C)
     top = scores.topk(min(config.candidates_per_level, scores.shape[1]), dim=1)
     point = torch.div(top.indices, num_classes, rounding_mode="floor")
     chosen = points[point]  # (B, K, 4)
@@ -67,6 +73,15 @@ def _level_candidates(output: DetectorOutput, level: int, config: InferenceConfi
     keep = (top.values > config.score_threshold) & (segments[..., 1] - segments[..., 0] > config.min_length_grid)
     labels = top.indices % num_classes
     return [Detections(segments[b][k], top.values[b][k], labels[b][k]) for b, k in enumerate(keep)]
+
+
+def joined(parts: Sequence[Detections]) -> Detections:
+    """Put detections of one video one after the other."""
+    return Detections(
+        torch.cat([part.segments for part in parts]),
+        torch.cat([part.scores for part in parts]),
+        torch.cat([part.labels for part in parts]),
+    )
 
 
 @torch.no_grad()
@@ -84,12 +99,19 @@ def detect(
     Returns:
         Detections of each of the B videos, on the CPU.
     """
-    videos = candidates(output, config)
+    return finish(candidates(output, config), grids=grids, durations_sec=durations_sec, config=config)
+
+
+@torch.no_grad()
+def finish(
+    videos: list[Detections], *, grids: Sequence[TimeGrid], durations_sec: Sequence[float], config: InferenceConfig
+) -> list[Detections]:
+    """Suppress each video's candidates and convert what is left to seconds; arguments and result as of `detect`."""
     suppressed = videos if config.nms == "none" else _suppress(videos, config)
     out = []
     for video, grid, duration_sec in zip(suppressed, grids, durations_sec, strict=True):
         segments = torch.as_tensor(grid.to_sec(video.segments.cpu().double())).clamp(0.0, float(duration_sec))
-        out.append(Detections(segments.float(), video.scores.cpu(), video.labels.cpu()))
+        out.append(Detections(segments.to(video.segments.dtype), video.scores.cpu(), video.labels.cpu()))
     return out
 
 
