@@ -21,10 +21,10 @@ from asl_fast.models.postprocess import Detections
 from asl_fast.training.checkpoint import CheckpointError, check_finite, load_checkpoint, saved_config
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.distributed import uses_bf16
+from asl_fast.training.inference import NonFiniteOutputError, detect_batch
 from asl_fast.training.ranges import check_ranges
 from asl_fast.training.restoring import check_keys, check_weights
 from asl_fast.training.run_folder import RunFolder
-from asl_fast.training.scoring import NonFiniteOutputError, detect_batch
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def _front_end_grid(config: DetectorConfig) -> int:
 
 def _block_grid(config: DetectorConfig, *, level: int, stride: int) -> int:
     """Grid steps that a block with outputs on ``level`` reaches to either side."""
-    after = 2**level
+    after: int = 2**level
     before = after // stride  # of the block's input, which its first convolution of width 3 (or max-pool) reads
     if config.backbone == "conv":
         return before + after

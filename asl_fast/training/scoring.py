@@ -7,76 +7,20 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from asl_fast.data.annotations.video import Video
-from asl_fast.data.collate import Batch
 from asl_fast.data.dataset import DetectionDataset
 from asl_fast.evaluation.mean_ap import MeanAveragePrecision
 from asl_fast.evaluation.protocols import ProtocolResult
 from asl_fast.models.config import InferenceConfig
-from asl_fast.models.detector import ActionDetector, DetectorOutput
-from asl_fast.models.postprocess import Detections, detect
+from asl_fast.models.detector import ActionDetector
+from asl_fast.models.postprocess import Detections
 from asl_fast.training.distributed import Processes
+from asl_fast.training.inference import detect_batch
 from asl_fast.training.loader import inference_batches
 
 Columns = dict[str, NDArray[Any]]
-
-
-class NonFiniteOutputError(ValueError):
-    """The network gives NaN or infinity for a video, which post-processing would drop without a word.
-
-    Args:
-        message: Naming the first such video of a batch.
-        index: Its number in the batch.
-    """
-
-    def __init__(self, message: str, index: int) -> None:
-        super().__init__(message)
-        self.index = index
-
-
-@torch.inference_mode()
-def detect_batch(
-    detector: ActionDetector, batch: Batch, config: InferenceConfig, *, autocast: bool
-) -> list[Detections]:
-    """Detect in every video of a batch.
-
-    Args:
-        detector: In evaluation mode.
-        batch: Videos, on any device.
-        config: Thresholds.
-        autocast: Run the detector in bfloat16.
-
-    Returns:
-        Per video its detections in seconds, by falling score, on the CPU.
-
-    Raises:
-        NonFiniteOutputError: Naming a video for which the network gives NaN or infinity.
-    """
-    device = next(detector.parameters()).device
-    with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-        output = detector(batch.features.to(device), batch.mask.to(device))
-    _check_finite(output, batch)
-    return detect(output, grids=batch.grids, durations_sec=batch.durations_sec, config=config)
-
-
-def _check_finite(output: DetectorOutput, batch: Batch) -> None:
-    """Raise NonFiniteOutputError where a valid position of a video has a number that is none."""
-    finite = [
-        ((logits.isfinite().all(-1) & offsets.isfinite().all(-1)) | ~mask).all(-1)
-        for logits, offsets, mask in zip(output.logits, output.offsets, output.masks, strict=True)
-    ]
-    bad = (~torch.stack(finite).all(0)).nonzero().flatten().tolist()
-    if bad:
-        first = bad[0]
-        reach = float(batch.features[first][batch.mask[first]].abs().max())
-        raise NonFiniteOutputError(
-            f"{batch.video_ids[first]}: the network gives NaN or infinity here; its features reach {reach:.3g}, are "
-            "they those the detector was trained on?",
-            first,
-        )
 
 
 def prediction_columns(videos: Iterable[tuple[str, Detections]]) -> Columns:

@@ -19,10 +19,10 @@ from asl_fast.detection.run import detect_recordings, write_found
 from asl_fast.detection.trained import TrainedDetector, load_trained
 from asl_fast.evaluation.activitynet_json import read_detections
 from asl_fast.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from asl_fast.training.inference import NonFiniteOutputError
 from asl_fast.training.loop import train
 from asl_fast.training.run import describe_dataset
 from asl_fast.training.run_folder import RunFolder
-from asl_fast.training.scoring import NonFiniteOutputError
 from tests.training.tiny import CPU, DIM, tiny_bundle, tiny_config
 
 

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A detector on batches of recordings, and on one recording of any length, read piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from asl_fast.data.collate import Batch
+from asl_fast.data.grid import FeatureGrid
+from asl_fast.models.config import DetectorConfig, InferenceConfig
+from asl_fast.models.detector import ActionDetector, DetectorOutput
+from asl_fast.models.postprocess import Detections, detect, finish
+from asl_fast.models.receptive_field import receptive_field
+from asl_fast.models.windows import Window, is_long, windowed_candidates
+
+
+class NonFiniteOutputError(ValueError):
+    """The network gives NaN or infinity for a video, which post-processing would drop without a word.
+
+    Args:
+        message: Naming the first such video of a batch.
+        index: Its number in the batch.
+    """
+
+    def __init__(self, message: str, index: int) -> None:
+        super().__init__(message)
+        self.index = index
+
+
+@dataclass(frozen=True)
+class LongRecording:
+    """A recording whose features need not be in memory together.
+
+    Attributes:
+        video_id: Its name.
+        num_steps: Feature vectors.
+        read: Gives those of steps ``[start, stop)``, (stop - start, feature_dim) float32.
+        duration_sec: Its length, to which detections are clipped.
+        grid: Turns grid steps into seconds.
+    """
+
+    video_id: str
+    num_steps: int
+    read: Callable[[int, int], Tensor]
+    duration_sec: float
+    grid: FeatureGrid
+
+
+@torch.inference_mode()
+def detect_batch(
+    detector: ActionDetector, batch: Batch, config: InferenceConfig, *, autocast: bool
+) -> list[Detections]:
+    """Detect in every video of a batch; in long ones window by window.
+
+    Args:
+        detector: In evaluation mode.
+        batch: Videos, on any device.
+        config: Thresholds.
+        autocast: Run the detector in bfloat16.
+
+    Returns:
+        Per video its detections in seconds, by falling score, on the CPU.
+
+    Raises:
+        NonFiniteOutputError: Naming a video for which the network gives NaN or infinity.
+        ValueError: Naming a video that is too long for a detector with full attention.
+    """
+    if is_long(detector, batch.features.shape[1]):
+        return [_detect_row(detector, batch, row, config, autocast=autocast) for row in range(len(batch))]
+    _check_memory(detector, batch)
+    output = _run(detector, batch.features, batch.mask, autocast=autocast)
+    _check_finite(output, batch.video_ids, batch.features, batch.mask)
+    return detect(output, grids=batch.grids, durations_sec=batch.durations_sec, config=config)
+
+
+@torch.inference_mode()
+def detect_long(
+    detector: ActionDetector,
+    recording: LongRecording,
+    config: InferenceConfig,
+    *,
+    autocast: bool,
+    each: Callable[[Iterator[Window]], Iterator[Window]] = iter,
+) -> Detections:
+    """Detect in one recording, window by window.
+
+    Args:
+        detector: In evaluation mode, without full attention.
+        recording: Where to detect.
+        config: Thresholds.
+        autocast: Run the detector in bfloat16.
+        each: Passes the windows on, e.g. with a progress bar.
+
+    Returns:
+        Detections in seconds, by falling score, on the CPU.
+
+    Raises:
+        NonFiniteOutputError: Naming the recording, when the network gives NaN or infinity.
+        UnboundedReachError: When the detector has a level of full attention.
+    """
+
+    def check(output: DetectorOutput, features: Tensor) -> None:
+        _check_finite(output, [recording.video_id], features, torch.ones_like(features[..., 0], dtype=torch.bool))
+
+    found = windowed_candidates(
+        detector, recording.read, recording.num_steps, config, autocast=autocast, check=check, each=each
+    )
+    (detections,) = finish([found], grids=[recording.grid], durations_sec=[recording.duration_sec], config=config)
+    return detections
+
+
+def _detect_row(
+    detector: ActionDetector, batch: Batch, row: int, config: InferenceConfig, *, autocast: bool
+) -> Detections:
+    """Detect in one video of a batch of which some are long."""
+    features = batch.features[row][batch.mask[row]]
+    recording = LongRecording(
+        batch.video_ids[row], len(features), lambda a, b: features[a:b], batch.durations_sec[row], batch.grids[row]
+    )
+    try:
+        return detect_long(detector, recording, config, autocast=autocast)
+    except NonFiniteOutputError as error:
+        raise NonFiniteOutputError(str(error), row) from None
+
+
+def _run(detector: ActionDetector, features: Tensor, mask: Tensor, *, autocast: bool) -> DetectorOutput:
+    device = next(detector.parameters()).device
+    with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+        output: DetectorOutput = detector(features.to(device), mask.to(device))
+    return output
+
+
+def _check_finite(
+    output: DetectorOutput, video_ids: list[str] | tuple[str, ...], features: Tensor, mask: Tensor
+) -> None:
+    """Raise NonFiniteOutputError where a valid position of a video has a number that is none."""
+    finite = [
+        ((logits.isfinite().all(-1) & offsets.isfinite().all(-1)) | ~valid).all(-1)
+        for logits, offsets, valid in zip(output.logits, output.offsets, output.masks, strict=True)
+    ]
+    bad = (~torch.stack(finite).all(0)).nonzero().flatten().tolist()
+    if bad:
+        first = bad[0]
+        reach = float(features[first][mask[first]].abs().max())
+        raise NonFiniteOutputError(
+            f"{video_ids[first]}: the network gives NaN or infinity here; its features reach {reach:.3g}, are "
+            "they those the detector was trained on?",
+            first,
+        )
+
+
+def one_pass_bytes(config: DetectorConfig, num_steps: int) -> int:
+    """Estimate the memory that one pass over a sequence of this many grid steps takes, without its weights.
+
+    Per step, the input in float32, and what the finest blocks hold at once: measured, 20 to 26 vectors of the model's
+    width for windowed and full attention alike.
+    """
+    return 4 * num_steps * (2 * config.feature_dim + 26 * config.width)
+
+
+def _check_memory(detector: ActionDetector, batch: Batch) -> None:
+    """Raise ValueError where a detector with full attention would take more memory than there is."""
+    num_videos, num_steps = batch.mask.shape
+    if receptive_field(detector.config) is not None:
+        return
+    needed = num_videos * one_pass_bytes(detector.config, num_steps)
+    available = _available_bytes(next(detector.parameters()).device)
+    if available is None or needed <= available:
+        return
+    longest = int(batch.mask.sum(1).argmax())
+    raise ValueError(
+        f"{batch.video_ids[longest]}: the detector has a level of full attention and looks at all {num_steps} steps at "
+        f"once, which needs about {needed / 1e9:.0f} GB of memory, of which {available / 1e9:.0f} GB are free; cut the "
+        "recording, use a smaller --batch-size, or train with model.attention_windows above 0, which takes recordings "
+        "of any length"
+    )
+
+
+def _available_bytes(device: torch.device) -> int | None:
+    """Memory that is free on a device; None where the system does not say."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    found = [int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")]
+    return found[0] if found else None
