@@ -11,12 +11,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
 
 from asl_fast.command_line.errors import if_stopped, run_command
 from asl_fast.command_line.options import read_options
+from asl_fast.command_line.post_processing import PostProcessing
 from asl_fast.wording import printable
 
 if TYPE_CHECKING:
@@ -43,17 +46,7 @@ class Arguments:
             given, as in training, where each recording is known or all had one rate.
         strict: Stop at a recording that cannot be used instead of leaving it out.
         durations: Lengths of the recordings as JSON {"name": seconds}; from the number of features unless given.
-        score_threshold: Candidates must score more; this and what follows is as in training unless given.
-        candidates_per_level: Best-scoring (point, class) pairs kept per recording and level.
-        min_length_grid: Candidates must be longer, in grid steps.
-        nms: How overlapping detections are suppressed.
-        nms_sigma: Width of the Gaussian decay.
-        nms_iou_threshold: tIoU from which "linear" decays and "hard" removes.
-        min_score: Detections whose decayed score falls below are dropped, except the best of each class;
-            --score-threshold drops that one too.
-        max_segments: Detections kept per recording.
-        class_agnostic: Whether to suppress across classes.
-        voting_threshold: Average boundaries over candidates of at least this tIoU; "off" does not.
+        post_processing: What is done otherwise than in training.
     """
 
     run: Path
@@ -65,29 +58,7 @@ class Arguments:
     fps: str | None = None
     strict: bool = False
     durations: Path | None = None
-    score_threshold: float | None = None
-    candidates_per_level: int | None = None
-    min_length_grid: float | None = None
-    nms: Literal["as-trained", "gaussian", "linear", "hard", "none"] = "as-trained"
-    nms_sigma: float | None = None
-    nms_iou_threshold: float | None = None
-    min_score: float | None = None
-    max_segments: int | None = None
-    class_agnostic: Literal["as-trained", "yes", "no"] = "as-trained"
-    voting_threshold: float | Literal["off"] | None = None
-
-    def post_processing(self) -> dict[str, Any]:
-        """Return what replaces the run's post-processing, by the names of `asl_fast.models.config.InferenceConfig`."""
-        numbers = ("score_threshold", "candidates_per_level", "min_length_grid", "nms_sigma", "nms_iou_threshold")
-        chosen = {name: getattr(self, name) for name in (*numbers, "min_score", "max_segments")}
-        found = {name: value for name, value in chosen.items() if value is not None}
-        if self.nms != "as-trained":
-            found["nms"] = self.nms
-        if self.class_agnostic != "as-trained":
-            found["class_agnostic"] = self.class_agnostic == "yes"
-        if self.voting_threshold is not None:
-            found["voting_threshold"] = None if self.voting_threshold == "off" else self.voting_threshold
-        return found
+    post_processing: Annotated[PostProcessing, tyro.conf.arg(name="")] = field(default_factory=PostProcessing)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -112,7 +83,7 @@ def _detect(chosen: Arguments) -> int:
         fps = None if chosen.fps is None else read_rates(chosen.fps)
         device = start_processes(chosen.device).device
         trained = load_trained(chosen.run, checkpoint=chosen.checkpoint, device=device)
-        trained = trained.with_post_processing(**chosen.post_processing())
+        trained = trained.with_post_processing(**chosen.post_processing.changes())
         durations_sec = None if chosen.durations is None else read_durations(chosen.durations)
         recordings = open_recordings(chosen.features, trained.dataset, fps=fps, durations_sec=durations_sec)
         found = detect_recordings(trained, recordings, batch_size=chosen.batch_size, strict=chosen.strict)

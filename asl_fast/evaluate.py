@@ -5,6 +5,7 @@ That is mean average precision, and what the benchmark reports beside it.
 
 Examples:
     python -m asl_fast.evaluate --run runs/thumos14-001
+    python -m asl_fast.evaluate --run runs/thumos14-001 --redetect --nms-sigma 0.7
     python -m asl_fast.evaluate --ground-truth annotations.json --predictions detections.json --tiou 0.3:0.7:0.1
     python -m asl_fast.evaluate --ground-truth annotations.json --predictions detections.json --protocol activitynet13
 """
@@ -13,11 +14,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from asl_fast.command_line.errors import CommandError, run_command
 from asl_fast.command_line.options import read_options
+from asl_fast.command_line.post_processing import PostProcessing
 from asl_fast.evaluation.analysis import analyse
 from asl_fast.evaluation.conventions import get_convention
 from asl_fast.evaluation.epic import evaluate_verbs_and_nouns
@@ -44,6 +49,8 @@ class Arguments:
 
     Attributes:
         run: A run folder of train; its evaluation.json is written anew.
+        redetect: With --run: apply the post-processing below to what the network found, which is computed once and
+            kept in the run folder; detections and scores go to its folder "redetected".
         ground_truth: Ground truth as ActivityNet-style JSON, or the CSV of EPIC-KITCHENS-100.
         predictions: Detections as ActivityNet-style JSON.
         tiou: Thresholds: first:last:step as 0.3:0.7:0.1, or a list as 0.3,0.5,0.7; the decimal numbers, where public
@@ -60,9 +67,11 @@ class Arguments:
         nouns: With --protocol epic100: noun detections; --predictions then holds verbs, and actions are made of both.
         json: Also write the result here.
         csv: Also write the per-class table of the main measure here.
+        post_processing: With --redetect: what is done otherwise than in training.
     """
 
     run: Path | None = None
+    redetect: bool = False
     ground_truth: Path | None = None
     predictions: Path | None = None
     tiou: str | None = None
@@ -75,6 +84,7 @@ class Arguments:
     nouns: Path | None = None
     json: Path | None = None
     csv: Path | None = None
+    post_processing: Annotated[PostProcessing, tyro.conf.arg(name="")] = field(default_factory=PostProcessing)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -134,7 +144,7 @@ def evaluate(arguments: Arguments) -> str:
         found = analyse(annotations, detections, durations_sec=inputs.durations_sec, convention=protocol.convention)
         text += f"\n\n{analysis_table(found)}"
         record["analysis"] = found.as_dict()
-    for path in (arguments.json, arguments.run / "evaluation.json" if arguments.run else None):
+    for path in (arguments.json, predictions_path.with_name("evaluation.json") if arguments.run else None):
         if path is not None:
             write_json(path, record, indent=2)
     if arguments.csv is not None:
@@ -174,16 +184,31 @@ def parse_thresholds(text: str) -> tuple[float, ...]:
 def _request(arguments: Arguments) -> tuple[Protocol, Path, Path]:
     """Return the rules, the file of ground truth and the file of detections."""
     named = get_protocol(arguments.protocol) if arguments.protocol is not None else None
+    if arguments.run is None and arguments.redetect:
+        raise ValueError("--redetect needs --run: it applies other post-processing to what a run's network found")
+    if not arguments.redetect and (changes := arguments.post_processing.changes()):
+        option = f"--{next(iter(changes))}".replace("_", "-")
+        raise ValueError(f"{option} changes detections, not their scoring: give --run DIR --redetect with it")
     if arguments.run is not None:
         if arguments.ground_truth or arguments.predictions:
             raise ValueError("give either --run or --ground-truth and --predictions, not both")
         protocol = named or _run_protocol(arguments.run / "config.json")
-        return protocol, arguments.run / "ground_truth.json", arguments.run / "detections.json"
+        return protocol, arguments.run / "ground_truth.json", _run_detections(arguments, arguments.run)
     if arguments.ground_truth is None or arguments.predictions is None:
         raise ValueError("give --run DIR, or both --ground-truth FILE and --predictions FILE")
     if named is None and arguments.tiou is None:
         raise ValueError("give the thresholds with --tiou, such as 0.3:0.7:0.1, or a benchmark with --protocol")
     return named or Protocol("detections", "", ()), arguments.ground_truth, arguments.predictions
+
+
+def _run_detections(arguments: Arguments, run: Path) -> Path:
+    """Return the file of a run's detections, which is written first where they shall be made anew."""
+    if not arguments.redetect:
+        return run / "detections.json"
+    # Imported here: all else that is scored needs no network.
+    from asl_fast.detection.redetect import redetect
+
+    return redetect(run, arguments.post_processing.changes())
 
 
 def _run_protocol(path: Path) -> Protocol:

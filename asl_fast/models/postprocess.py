@@ -39,13 +39,13 @@ class Detections:
 
 
 @torch.no_grad()
-def candidates(output: DetectorOutput, config: InferenceConfig) -> list[Detections]:
-    """Find each video's candidates before suppression, in grid steps, by falling score within a level."""
+def candidates(output: DetectorOutput, config: InferenceConfig) -> list[list[Detections]]:
+    """Find each video's candidates before suppression, level by level, in grid steps and by falling score."""
     per_level = [
         level_candidates(*level, config)
         for level in zip(output.logits, output.offsets, output.masks, output.points, strict=True)
     ]
-    return [joined([level[video] for level in per_level]) for video in range(output.logits[0].shape[0])]
+    return [list(levels) for levels in zip(*per_level, strict=True)]
 
 
 @torch.no_grad()
@@ -86,28 +86,26 @@ def joined(parts: Sequence[Detections]) -> Detections:
 
 @torch.no_grad()
 def detect(
-    output: DetectorOutput, *, grids: Sequence[TimeGrid], durations_sec: Sequence[float], config: InferenceConfig
+    videos: Sequence[Sequence[Detections]],
+    *,
+    grids: Sequence[TimeGrid],
+    durations_sec: Sequence[float],
+    config: InferenceConfig,
 ) -> list[Detections]:
-    """Turn the detector's output into detections in seconds, by falling score.
+    """Turn candidates into detections in seconds, by falling score.
 
     Args:
-        output: The detector's output for B videos.
+        videos: Per video the candidates of its levels, as :func:`candidates` finds them.
         grids: Per video, what converts grid steps to seconds.
         durations_sec: Per video, the length that detections are clipped to.
         config: Thresholds.
 
     Returns:
-        Detections of each of the B videos, on the CPU.
+        Detections of each of the videos, on the CPU.
     """
-    return finish(candidates(output, config), grids=grids, durations_sec=durations_sec, config=config)
-
-
-@torch.no_grad()
-def finish(
-    videos: list[Detections], *, grids: Sequence[TimeGrid], durations_sec: Sequence[float], config: InferenceConfig
-) -> list[Detections]:
-    """Suppress each video's candidates and convert what is left to seconds; arguments and result as of `detect`."""
-    suppressed = videos if config.nms == "none" else _suppress(videos, config)
+    suppressed = [joined(levels) for levels in videos]
+    if config.nms != "none":
+        suppressed = _suppress(suppressed, config)
     out = []
     for video, grid, duration_sec in zip(suppressed, grids, durations_sec, strict=True):
         segments = torch.as_tensor(grid.to_sec(video.segments.cpu().double())).clamp(0.0, float(duration_sec))

@@ -70,7 +70,7 @@ def windowed_candidates(
     core_grid: int = CORE_GRID,
     check: Callable[[DetectorOutput, Tensor], None] | None = None,
     each: Callable[[Iterator[Window]], Iterator[Window]] = iter,
-) -> Detections:
+) -> list[Detections]:
     """Find the candidates of one sequence, in grid steps, by falling score within a level, as one pass would.
 
     Args:
@@ -85,7 +85,8 @@ def windowed_candidates(
         each: Passes the windows on, e.g. with a progress bar.
 
     Returns:
-        Candidates; the segments are float64, as float32 does not hold grid steps of long sequences exactly.
+        Candidates of each level; the segments are float64, as float32 does not hold grid steps of long sequences
+        exactly.
 
     Raises:
         UnboundedReachError: When the detector has a level of full attention.
@@ -105,7 +106,7 @@ def windowed_candidates(
             check(output, features)
         found = [_core_candidates(output, level, window, config) for level in range(len(output.logits))]
         kept = [_best([a, b], config) for a, b in zip(kept, found, strict=True)] if kept else found
-    return joined(kept)
+    return kept
 
 
 def _core_candidates(output: DetectorOutput, level: int, window: Window, config: InferenceConfig) -> Detections:

@@ -14,7 +14,7 @@ from asl_fast.data.collate import Batch
 from asl_fast.data.grid import FeatureGrid
 from asl_fast.models.config import DetectorConfig, InferenceConfig
 from asl_fast.models.detector import ActionDetector, DetectorOutput
-from asl_fast.models.postprocess import Detections, detect, finish
+from asl_fast.models.postprocess import Detections, candidates, detect
 from asl_fast.models.receptive_field import receptive_field
 from asl_fast.models.windows import Window, is_long, windowed_candidates
 
@@ -55,7 +55,7 @@ class LongRecording:
 def detect_batch(
     detector: ActionDetector, batch: Batch, config: InferenceConfig, *, autocast: bool
 ) -> list[Detections]:
-    """Detect in every video of a batch; in long ones window by window.
+    """Detect in every video of a batch.
 
     Args:
         detector: In evaluation mode.
@@ -67,27 +67,42 @@ def detect_batch(
         Per video its detections in seconds, by falling score, on the CPU.
 
     Raises:
+        NonFiniteOutputError, ValueError: As `find_candidates`.
+    """
+    found = find_candidates(detector, batch, config, autocast=autocast)
+    return detect(found, grids=batch.grids, durations_sec=batch.durations_sec, config=config)
+
+
+@torch.inference_mode()
+def find_candidates(
+    detector: ActionDetector, batch: Batch, config: InferenceConfig, *, autocast: bool
+) -> list[list[Detections]]:
+    """Find the candidates of every video of a batch, level by level; arguments as of `detect_batch`.
+
+    Long videos are looked at window by window.
+
+    Raises:
         NonFiniteOutputError: Naming a video for which the network gives NaN or infinity.
         ValueError: Naming a video that is too long for a detector with full attention.
     """
     if is_long(detector, batch.features.shape[1]):
-        return [_detect_row(detector, batch, row, config, autocast=autocast) for row in range(len(batch))]
+        return [_row_candidates(detector, batch, row, config, autocast=autocast) for row in range(len(batch))]
     _check_memory(detector, batch)
     output = _run(detector, batch.features, batch.mask, autocast=autocast)
     _check_finite(output, batch.video_ids, batch.features, batch.mask)
-    return detect(output, grids=batch.grids, durations_sec=batch.durations_sec, config=config)
+    return candidates(output, config)
 
 
 @torch.inference_mode()
-def detect_long(
+def long_candidates(
     detector: ActionDetector,
     recording: LongRecording,
     config: InferenceConfig,
     *,
     autocast: bool,
     each: Callable[[Iterator[Window]], Iterator[Window]] = iter,
-) -> Detections:
-    """Detect in one recording, window by window.
+) -> list[Detections]:
+    """Find the candidates of one recording, level by level, window by window.
 
     Args:
         detector: In evaluation mode, without full attention.
@@ -95,9 +110,6 @@ def detect_long(
         config: Thresholds.
         autocast: Run the detector in bfloat16.
         each: Passes the windows on, e.g. with a progress bar.
-
-    Returns:
-        Detections in seconds, by falling score, on the CPU.
 
     Raises:
         NonFiniteOutputError: Naming the recording, when the network gives NaN or infinity.
@@ -107,23 +119,21 @@ def detect_long(
     def check(output: DetectorOutput, features: Tensor) -> None:
         _check_finite(output, [recording.video_id], features, torch.ones_like(features[..., 0], dtype=torch.bool))
 
-    found = windowed_candidates(
+    return windowed_candidates(
         detector, recording.read, recording.num_steps, config, autocast=autocast, check=check, each=each
     )
-    (detections,) = finish([found], grids=[recording.grid], durations_sec=[recording.duration_sec], config=config)
-    return detections
 
 
-def _detect_row(
+def _row_candidates(
     detector: ActionDetector, batch: Batch, row: int, config: InferenceConfig, *, autocast: bool
-) -> Detections:
-    """Detect in one video of a batch of which some are long."""
+) -> list[Detections]:
+    """Find the candidates of one video of a batch of which some are long."""
     features = batch.features[row][batch.mask[row]]
     recording = LongRecording(
         batch.video_ids[row], len(features), lambda a, b: features[a:b], batch.durations_sec[row], batch.grids[row]
     )
     try:
-        return detect_long(detector, recording, config, autocast=autocast)
+        return long_candidates(detector, recording, config, autocast=autocast)
     except NonFiniteOutputError as error:
         raise NonFiniteOutputError(str(error), row) from None
 

@@ -14,7 +14,7 @@ import torch
 from asl_fast.data.grid import FeatureGrid
 from asl_fast.models.config import InferenceConfig
 from asl_fast.models.detector import DetectorOutput
-from asl_fast.models.postprocess import candidates, detect
+from asl_fast.models.postprocess import candidates, detect, joined
 from tests.shared import golden_arrays, postprocess_cases
 
 CASES = postprocess_cases()
@@ -55,7 +55,7 @@ def in_order_of_time(segments: np.ndarray, labels: np.ndarray) -> tuple[np.ndarr
 @pytest.mark.parametrize("case", CASES)
 def test_candidates_equal(case: str) -> None:
     output, config, arrays = load(case)
-    found = candidates(output, config)[0]
+    found = joined(candidates(output, config)[0])
     torch.testing.assert_close(found.scores, torch.from_numpy(arrays["pre_scores"]), atol=1e-6, rtol=1e-6)
     # Neighbours whose scores differ by one rounding may change places, so the rest is compared in order of time.
     ours, order = in_order_of_time(found.segments.numpy(), found.labels.numpy())
@@ -68,7 +68,8 @@ def test_candidates_equal(case: str) -> None:
 def test_detections_equal(case: str) -> None:
     output, config, arrays = load(case)
     grid = FeatureGrid(float(arrays["fps"]), int(arrays["feat_stride"]), int(arrays["feat_num_frames"]))
-    found = detect(output, grids=[grid], durations_sec=[float(arrays["duration"])], config=config)[0]
+    before = candidates(output, config)
+    found = detect(before, grids=[grid], durations_sec=[float(arrays["duration"])], config=config)[0]
     assert found.labels.tolist() == arrays["labels"].tolist()
     torch.testing.assert_close(found.scores, torch.from_numpy(arrays["scores"]), atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(found.segments, torch.from_numpy(arrays["segments"]), atol=1e-4, rtol=1e-5)
@@ -92,13 +93,15 @@ GRID = FeatureGrid(fps=10.0, stride_frame=2, window_frame=2)
 
 def test_videos_of_a_batch_do_not_touch() -> None:
     output = random_output(3, 40)
-    together = detect(output, grids=[GRID] * 3, durations_sec=[8.0, 6.0, 4.0], config=InferenceConfig())
+    config = InferenceConfig()
+    together = detect(candidates(output, config), grids=[GRID] * 3, durations_sec=[8.0, 6.0, 4.0], config=config)
     for video, duration_sec in enumerate((8.0, 6.0, 4.0)):
         one = slice(video, video + 1)
         alone = DetectorOutput(
             [output.logits[0][one]], [output.offsets[0][one]], [], [output.masks[0][one]], output.points
         )
-        expected = detect(alone, grids=[GRID], durations_sec=[duration_sec], config=InferenceConfig())[0]
+        found = candidates(alone, config)
+        expected = detect(found, grids=[GRID], durations_sec=[duration_sec], config=config)[0]
         assert torch.equal(together[video].segments, expected.segments)
         torch.testing.assert_close(together[video].scores, expected.scores, atol=1e-6, rtol=1e-6)
         assert torch.equal(together[video].labels, expected.labels)
@@ -110,7 +113,7 @@ def test_videos_of_a_batch_do_not_touch() -> None:
 def test_nothing_over_the_threshold(nms: str) -> None:
     output = random_output(2, 16, bias=-50.0)
     config = replace(InferenceConfig(), nms=nms)  # type: ignore[arg-type]
-    for found in detect(output, grids=[GRID] * 2, durations_sec=[3.2, 3.2], config=config):
+    for found in detect(candidates(output, config), grids=[GRID] * 2, durations_sec=[3.2, 3.2], config=config):
         assert found.segments.shape == (0, 2)
         assert found.scores.shape == found.labels.shape == (0,)
 
@@ -118,5 +121,5 @@ def test_nothing_over_the_threshold(nms: str) -> None:
 def test_padded_points_give_no_candidates() -> None:
     output = random_output(1, 16)
     output.masks[0][:, 5:] = False
-    found = candidates(output, InferenceConfig())[0]
+    (found,) = candidates(output, InferenceConfig())[0]
     assert len(found.scores) == 5 * 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -13,9 +14,10 @@ from hypothesis import strategies as st
 
 from asl_fast.models.config import DetectorConfig, InferenceConfig
 from asl_fast.models.detector import ActionDetector
-from asl_fast.models.postprocess import Detections, candidates
+from asl_fast.models.postprocess import Detections, candidates, joined
 from asl_fast.models.receptive_field import Reach, receptive_field
-from asl_fast.models.windows import UnboundedReachError, is_long, windowed_candidates, windows
+from asl_fast.models.windows import UnboundedReachError, is_long, windows
+from asl_fast.models.windows import windowed_candidates as levels_of_windows
 from tests.models.test_detector import VARIANTS, build, run
 
 WINDOWED = {name: config for name, config in VARIANTS.items() if receptive_field(config) is not None} | {
@@ -27,7 +29,11 @@ ALL = InferenceConfig(score_threshold=0.0, min_length_grid=-1.0, candidates_per_
 
 
 def whole(detector: ActionDetector, features: torch.Tensor, config: InferenceConfig) -> Detections:
-    return candidates(run(detector, [features], len(features)), config)[0]
+    return joined(candidates(run(detector, [features], len(features)), config)[0])
+
+
+def windowed_candidates(*arguments: Any, **options: Any) -> Detections:
+    return joined(levels_of_windows(*arguments, **options))
 
 
 def _slices(features: torch.Tensor) -> Callable[[int, int], torch.Tensor]:
