@@ -83,7 +83,7 @@ def test_the_network_runs_once(run: RunFolder, monkeypatch: pytest.MonkeyPatch) 
     [
         ("--nms-sigma", "0.2"),
         ("--candidates-per-level", "5"),
-        ("--score-threshold", "0.01", "--min-length-grid", "1.5"),
+        ("--score-threshold", "0.005", "--min-length-grid", "0.3"),
         ("--score-threshold", "0"),
         ("--class-agnostic", "yes", "--voting-threshold", "0.6"),
     ],
