@@ -2,6 +2,7 @@
 # make demo     train, evaluate and print a table on synthetic recordings       make test   everything CI runs
 # make build    compile what changed in csrc            make lint    ruff, mypy, spelling, C++ format
 # make format   write what lint checks                  make bench   every op and job against other ways, quickly
+# make fuzz     drawn files and operands, thousands of each
 # make test-gpu, make gpu (builds, tests, sanitizes and measures on a GPU), make sanitize, make env, make clean
 #
 # Each works alone on a fresh clone with python3 (3.10 to 3.13), pip and a C++ compiler, and writes nothing outside it.
@@ -28,7 +29,7 @@ export TRITON_CACHE_DIR := $(SCRATCH)/triton
 export TORCHINDUCTOR_CACHE_DIR := $(SCRATCH)/inductor
 export CUDA_CACHE_PATH := $(SCRATCH)/cuda
 
-.PHONY: demo test build lint format cpp-test bench test-gpu gpu sanitize env clean
+.PHONY: demo test build lint format cpp-test bench test-gpu gpu fuzz sanitize env clean
 
 demo: $(VENV)/.runtime
 	$(PYTHON) -m asl_fast.train --dataset multithumos --preset smoke
@@ -71,6 +72,14 @@ bench: $(VENV)/.dev build
 	$(PYTHON) benchmarks/run.py --quick $(BENCH)
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q --benchmark-enable --benchmark-only --benchmark-columns=min,median,rounds \
 		tests/test_benchmarks_cases.py
+
+# What the tests draw, drawn often: files for every reader, then operands for every operator (half an hour or more).
+FILES ?= 20000
+OPERANDS ?= 10000
+fuzz: $(VENV)/.dev build
+	ASL_FAST_FUZZ_DRAWS=$(FILES) OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -n $(WORKERS) tests/data/features/test_fuzz.py \
+		tests/data/annotations/test_fuzz.py
+	ASL_FAST_FUZZ_DRAWS=$(OPERANDS) OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -n $(WORKERS) -k 'not benchmark' tests/ops tests/evaluation
 
 # C++ operators and, on the CPU, CUDA kernels under the address and undefined-behaviour sanitizers, driven by the tests.
 # What a sanitizer prints before it ends the process must not be captured.

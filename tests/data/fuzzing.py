@@ -3,23 +3,35 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-DRAWS = int(os.environ.get("ASL_FAST_FUZZ_DRAWS", "40"))
-"""Files drawn for each reader; the environment variable asks for more, such as 20000."""
+from tests.drawing import draws
+
+DRAWS = draws(40)
+"""Files drawn for each reader."""
 
 fuzz = settings(
     max_examples=DRAWS,
     deadline=timedelta(seconds=5),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
+
+
+@pytest.fixture(scope="module")
+def bounded_memory() -> Iterator[None]:
+    """Expect that no file, of a few hundred bytes each, makes its reader take 500 MB."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    yield
+    grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown_kib < 500 << 10, f"the readers took {grown_kib >> 10} MiB more"
 
 
 def read_or_named(read: Callable[[], object], path: Path) -> None:

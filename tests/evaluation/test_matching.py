@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from asl_fast import native
 from asl_fast.evaluation import CONVENTIONS, DEFAULT, Convention
 from asl_fast.evaluation.matching import match_segments, match_segments_numpy, temporal_iou
+from tests.drawing import draws
 
 needs_native = pytest.mark.skipif(native.cpu_module() is None, reason=f"C++ module: {native.why_missing()}")
 TIOUS = np.array([0.5, 0.1, 1.0, 0.75])  # on purpose unsorted
@@ -62,7 +63,7 @@ def match_by_definition(problem: dict[str, Any], convention: Convention) -> np.n
 
 
 @pytest.mark.parametrize("ties", ["first", "last"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=draws(60), deadline=None)
 @given(problem=problems())
 def test_numpy_matching_is_the_definition(ties: Any, problem: dict[str, Any]) -> None:
     convention = replace(DEFAULT, ties=ties)
@@ -73,7 +74,7 @@ def test_numpy_matching_is_the_definition(ties: Any, problem: dict[str, Any]) ->
 
 @needs_native
 @pytest.mark.parametrize("name", CONVENTIONS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=draws(60), deadline=None)
 @given(problem=problems(reversed_too=True))
 def test_native_matching_equals_numpy(name: str, problem: dict[str, Any]) -> None:
     convention = CONVENTIONS[name]

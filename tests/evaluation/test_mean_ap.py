@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from asl_fast import native
 from asl_fast.evaluation import CONVENTIONS, MeanAveragePrecision, mean_average_precision
 from asl_fast.evaluation.average_precision import average_precision
+from tests.drawing import draws
 
 TIOUS = [0.1, 0.3, 0.5, 0.7, 0.9]
 Table = dict[str, Any]
@@ -60,7 +61,7 @@ def check_equal(a: MeanAveragePrecision, b: MeanAveragePrecision) -> None:
 
 @pytest.mark.skipif(native.cpu_module() is None, reason=f"C++ module: {native.why_missing()}")
 @pytest.mark.parametrize("convention", CONVENTIONS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=draws(25), deadline=None)
 @given(problem=tables())
 def test_native_equals_numpy(convention: str, problem: tuple[Table, Table]) -> None:
     truth, found = problem
@@ -72,7 +73,7 @@ def test_native_equals_numpy(convention: str, problem: tuple[Table, Table]) -> N
         check_equal(fast, mean_average_precision(truth, found, TIOUS, convention=convention))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=draws(50), deadline=None)
 @given(problem=tables(), seed=st.integers(0, 1000))
 def test_invariances(problem: tuple[Table, Table], seed: int) -> None:
     truth, found = problem
@@ -93,7 +94,7 @@ def test_invariances(problem: tuple[Table, Table], seed: int) -> None:
 
 
 @pytest.mark.parametrize("convention", ["default", "published"])
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=draws(50), deadline=None)
 @given(problem=tables(), seed=st.integers(0, 1000))
 def test_the_order_of_the_files_never_matters(convention: str, problem: tuple[Table, Table], seed: int) -> None:
     """Nor where scores, overlaps and whole annotations are equal or nearly so."""
@@ -118,7 +119,7 @@ def test_the_order_of_the_files_never_matters(convention: str, problem: tuple[Ta
         np.testing.assert_array_equal(other.annotations_per_class, results[0].annotations_per_class)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=draws(50), deadline=None)
 @given(problem=tables())
 def test_one_class_on_its_own_and_worse_predictions(problem: tuple[Table, Table]) -> None:
     truth, found = problem
@@ -139,7 +140,7 @@ def test_one_class_on_its_own_and_worse_predictions(problem: tuple[Table, Table]
             np.testing.assert_allclose(changed, result.ap, rtol=0, atol=1e-12)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=draws(50), deadline=None)
 @given(problem=tables())
 def test_perfect_predictions_score_one(problem: tuple[Table, Table]) -> None:
     truth, _ = problem
@@ -174,7 +175,7 @@ def brute_force_ap(hits: np.ndarray, count: int) -> float:
     return sum((recall[i + 1] - recall[i]) * max(precision[i:]) for i in range(len(hits)))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=draws(50), deadline=None)
 @given(hits=st.lists(st.booleans(), max_size=40), missed=st.integers(0, 5))
 def test_average_precision_is_the_area_under_the_interpolated_curve(hits: list[bool], missed: int) -> None:
     array = np.array(hits, dtype=np.bool_)

@@ -18,6 +18,7 @@ from asl_fast.models.postprocess import Detections, candidates, joined
 from asl_fast.models.receptive_field import Reach, receptive_field
 from asl_fast.models.windows import UnboundedReachError, is_long, windows
 from asl_fast.models.windows import windowed_candidates as levels_of_windows
+from tests.drawing import draws
 from tests.models.test_detector import VARIANTS, build, run
 
 WINDOWED = {name: config for name, config in VARIANTS.items() if receptive_field(config) is not None} | {
@@ -113,7 +114,7 @@ def test_times_beyond_the_whole_numbers_of_float32_are_exact() -> None:
     assert bool((middles % 1 != 0).any()), "float32 would have rounded these to even numbers"
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=draws(60))
 @given(st.integers(1, 4000), st.integers(0, 90), st.integers(0, 90), st.sampled_from([1, 4, 32]), st.integers(1, 999))
 def test_cores_cover_every_step_once_within_their_windows(
     num_steps: int, left: int, right: int, multiple: int, core: int

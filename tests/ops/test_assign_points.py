@@ -17,6 +17,7 @@ from torch import Tensor
 from asl_fast import RaggedTargets, assign_points
 from asl_fast.ops.assign_points import PointAssignment
 from asl_fast.reference import assign_points as reference
+from tests.drawing import draws
 from tests.ops import checks
 from tests.shared import golden_arrays
 
@@ -110,7 +111,7 @@ instances = st.lists(st.tuples(halves, halves, st.integers(0, 3)), max_size=7)
 
 
 @given(videos=st.lists(instances, min_size=1, max_size=3), radius=st.sampled_from([None, 0.5, 1.5]))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=draws(80), deadline=None)
 def test_equals_the_definition(videos: list[list[tuple[float, float, int]]], radius: float | None) -> None:
     points = pyramid(32)
     pairs = [

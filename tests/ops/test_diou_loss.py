@@ -14,6 +14,7 @@ from torch import Tensor
 
 from asl_fast import diou_loss, segment_diou
 from asl_fast.reference import diou_loss as reference
+from tests.drawing import draws
 from tests.ops import checks
 from tests.shared import golden_arrays
 
@@ -66,7 +67,7 @@ def test_a_perfect_match_has_loss_and_gradient_zero() -> None:
 
 
 @given(rows=st.lists(st.tuples(*[st.integers(0, 64)] * 4), min_size=1, max_size=8))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=draws(100), deadline=None)
 def test_is_one_minus_the_diou_of_the_segments_and_stays_in_range(rows: list[tuple[int, ...]]) -> None:
     pred, target = torch.tensor(rows, dtype=torch.float64).split(2, dim=-1)
     loss = diou_loss(pred, target)

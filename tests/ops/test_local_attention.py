@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from asl_fast.ops.local_attention import local_attention
 from asl_fast.reference import local_attention as registered
 from asl_fast.reference.local_attention import BackwardOperands, Operands, unfolded_attention
+from tests.drawing import draws
 from tests.ops import checks
 
 
@@ -33,7 +34,7 @@ def inputs(batch: int, heads: int, length: int, dim: int, seed: int = 0) -> list
     return [torch.randn(batch, heads, length, dim, generator=generator, dtype=torch.float64) for _ in range(3)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=draws(60), deadline=None)
 @given(
     length=st.integers(1, 150),
     radius=st.integers(0, 40),

@@ -14,6 +14,7 @@ from torch import Tensor
 from asl_fast import segment_diou, segment_iou
 from asl_fast.reference import segment_iou as reference
 from asl_fast.reference.segment_iou import BackwardOperands, Operands
+from tests.drawing import draws
 from tests.ops import checks
 
 OP = "segment_iou"
@@ -45,7 +46,7 @@ def scalar(a: tuple[float, float], b: tuple[float, float], distance: bool) -> fl
 
 @OPS
 @given(a=segments, b=segments)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=draws(60), deadline=None)
 def test_equals_the_definition_on_any_pair(op, a: Tensor, b: Tensor) -> None:
     found = op(a, b)
     expected = torch.tensor([[scalar(tuple(x), tuple(y), op is segment_diou) for y in b.tolist()] for x in a.tolist()])
@@ -53,7 +54,7 @@ def test_equals_the_definition_on_any_pair(op, a: Tensor, b: Tensor) -> None:
 
 
 @given(a=segments, b=segments, shift=st.integers(-1000, 1000), power=st.integers(-3, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=draws(60), deadline=None)
 def test_symmetric_bounded_and_independent_of_origin_and_unit(a: Tensor, b: Tensor, shift: int, power: int) -> None:
     iou, diou = segment_iou(a, b), segment_diou(a, b)
     assert torch.equal(iou, segment_iou(b, a).T)

@@ -16,6 +16,7 @@ from torch import Tensor
 from asl_fast import backend, segment_diou, segment_diou_ragged, segment_iou, segment_iou_ragged
 from asl_fast.ops.segment_iou_ragged import RaggedPairs
 from asl_fast.reference.segment_iou_ragged import BackwardOperands, Operands
+from tests.drawing import draws
 from tests.ops import checks
 from tests.ops.test_segment_iou import random_segments
 
@@ -50,7 +51,7 @@ def weighted(values: Tensor) -> Tensor:
 
 @OPS
 @given(counts=sizes, spare=st.integers(0, 5), seed=st.integers(0, 9))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=draws(40), deadline=None)
 def test_equals_each_video_alone(op, counts: list[tuple[int, int]], spare: int, seed: int) -> None:
     a, b, a_video_offsets, b_video_offsets = batch(counts, seed=seed)
     a.requires_grad_(), b.requires_grad_()

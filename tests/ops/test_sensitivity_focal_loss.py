@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from asl_fast import sensitivity_focal_loss
 from asl_fast.reference.sensitivity_focal_loss import Operands
+from tests.drawing import draws
 from tests.ops import checks
 from tests.shared import golden_arrays
 
@@ -88,7 +89,7 @@ elements = st.lists(
 
 
 @given(rows=elements, alpha=st.sampled_from([-1.0, 0.0, 0.25, 1.0]), gamma=st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.5]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=draws(100), deadline=None)
 def test_stays_finite_and_bounded_by_cross_entropy(rows, alpha: float, gamma: float) -> None:
     x, t = (torch.tensor(column, dtype=torch.float32)[None] for column in zip(*rows, strict=True))
     x.requires_grad_()
@@ -104,7 +105,7 @@ def test_stays_finite_and_bounded_by_cross_entropy(rows, alpha: float, gamma: fl
 
 
 @given(rows=elements, gamma=st.sampled_from([0.0, 0.5, 2.0]))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=draws(50), deadline=None)
 def test_swapping_the_classes_mirrors_the_loss(rows, gamma: float) -> None:
     x, t = (torch.tensor(column, dtype=torch.float64)[None] for column in zip(*rows, strict=True))
     loss = sensitivity_focal_loss(x, t, alpha=0.25, gamma=gamma)

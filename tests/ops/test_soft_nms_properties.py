@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from asl_fast import backend, soft_nms
+from tests.drawing import draws
 from tests.ops import checks
 
 OTHERS = [case for case in checks.implementations("soft_nms") if case.values[0] == "cpu"]  # GPU: tests/kernels
@@ -55,7 +56,7 @@ OPTIONS = st.fixed_dictionaries(
 
 @pytest.mark.parametrize("implementation", OTHERS)
 @given(candidates(), OPTIONS)
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=draws(100))
 def test_every_implementation_gives_the_bits_of_the_reference(
     implementation: str, given_input: dict[str, Any], options: dict[str, Any]
 ) -> None:
@@ -69,7 +70,7 @@ def test_every_implementation_gives_the_bits_of_the_reference(
 
 @pytest.mark.parametrize("implementation", OTHERS)
 @given(candidates(), OPTIONS, st.sampled_from([0.05, 0.5, 0.75, 1.0]))
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=draws(50))
 def test_every_implementation_votes_as_the_reference(
     implementation: str, given_input: dict[str, Any], options: dict[str, Any], threshold: float
 ) -> None:
@@ -83,7 +84,7 @@ def test_every_implementation_votes_as_the_reference(
 
 
 @given(candidates(), OPTIONS)
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=draws(50))
 def test_never_raises_a_score_and_keeps_the_best(given_input: dict[str, Any], options: dict[str, Any]) -> None:
     scores = given_input["scores"]
     result = soft_nms(**given_input, **options)
@@ -105,7 +106,7 @@ def test_never_raises_a_score_and_keeps_the_best(given_input: dict[str, Any], op
 
 
 @given(candidates(), OPTIONS, st.randoms(use_true_random=False))
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=draws(50))
 def test_order_of_the_input_matters_only_for_ties(
     given_input: dict[str, Any], options: dict[str, Any], random: Any
 ) -> None:

@@ -20,7 +20,10 @@ from asl_fast.data.annotations.thumos14 import read_thumos14_csv
 from asl_fast.data.custom.data import read_own_annotations
 from asl_fast.evaluation.activitynet_json import read_detections, read_ground_truth
 from asl_fast.evaluation.epic import read_epic_csv, read_epic_detections
-from tests.data.fuzzing import damaged, fuzz, json_like, mixed, read_or_named
+from tests.data.fuzzing import bounded_memory, damaged, fuzz, json_like, mixed, read_or_named
+
+__all__ = ["bounded_memory"]
+pytestmark = pytest.mark.usefixtures("bounded_memory")
 
 ENTRY = {"segment": [1.0, 2.0], "label": "jump", "label_id": 0, "score": 0.5}
 VIDEO = {"subset": "train", "duration": 9.0, "fps": 25, "annotations": [ENTRY]}

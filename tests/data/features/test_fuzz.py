@@ -21,7 +21,10 @@ from asl_fast.data.features.manifest_file import read_manifest
 from asl_fast.data.features.packed_store import INDEX, PackedFeatureStore
 from asl_fast.data.features.packing import pack_features
 from asl_fast.data.features.store import InMemoryFeatureStore
-from tests.data.fuzzing import damaged, fuzz, json_like, mixed, read_or_named
+from tests.data.fuzzing import bounded_memory, damaged, fuzz, json_like, mixed, read_or_named
+
+__all__ = ["bounded_memory"]
+pytestmark = pytest.mark.usefixtures("bounded_memory")
 
 h5py = pytest.importorskip("h5py")
 VALUES = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
