@@ -51,7 +51,7 @@ def focal(x, t, ALPHA: tl.constexpr, GAMMA: tl.constexpr, WIDE: tl.constexpr):
     return value, slope
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "elements"])
 def sensitivity_focal_loss_fwd_kernel(
     logits_ptr,
     targets_ptr,
