@@ -18,6 +18,7 @@ from pathlib import Path
 
 from asl_fast.command_line.errors import CommandError, run_command
 from asl_fast.command_line.options import read_options
+from asl_fast.data.annotations.columns import parse_columns
 from asl_fast.evaluation.analysis import analyse
 from asl_fast.evaluation.conventions import get_convention
 from asl_fast.evaluation.epic import evaluate_verbs_and_nouns
@@ -35,7 +36,7 @@ from asl_fast.evaluation.protocols import (
 from asl_fast.evaluation.scoring_inputs import read_inputs
 from asl_fast.evaluation.table import analysis_table, class_csv, result_table
 from asl_fast.files import read_json, write_json, write_text
-from asl_fast.wording import printable
+from asl_fast.wording import count, printable
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,11 @@ class Arguments:
 
     Attributes:
         run: A run folder of train; its evaluation.json is written anew.
-        ground_truth: Ground truth as ActivityNet-style JSON, or the CSV of EPIC-KITCHENS-100.
-        predictions: Detections as ActivityNet-style JSON.
+        ground_truth: Ground truth as ActivityNet-style JSON, as a .csv or .tsv table, or the CSV of EPIC-KITCHENS-100.
+        predictions: Detections as ActivityNet-style JSON or as a table.
+        columns: Columns of a table of ground truth, video=NAME,start=NAME,end=NAME,label=NAME; by their names unless
+            given.
+        prediction_columns: Likewise of a table of detections; also score=NAME.
         tiou: Thresholds: first:last:step as 0.3:0.7:0.1, or a list as 0.3,0.5,0.7; the decimal numbers, where public
             evaluators, and --protocol like them, have 0.30000000000000004 for the third of 0.1:0.5:0.1.
         subset: The subset of the ground truth to score; the protocol's, or the only one that has annotations, unless
@@ -65,6 +69,8 @@ class Arguments:
     run: Path | None = None
     ground_truth: Path | None = None
     predictions: Path | None = None
+    columns: str | None = None
+    prediction_columns: str | None = None
     tiou: str | None = None
     subset: str | None = None
     protocol: str | None = None
@@ -108,6 +114,10 @@ def evaluate(arguments: Arguments) -> str:
         predictions_path,
         nouns=arguments.nouns,
         subset=arguments.subset or (protocol.subset if arguments.run is None else None),
+        columns=None if arguments.columns is None else parse_columns(arguments.columns),
+        prediction_columns=None
+        if arguments.prediction_columns is None
+        else parse_columns(arguments.prediction_columns),
         strict=arguments.strict,
         warn=_warn,
     )
@@ -202,7 +212,8 @@ def _warn(reasons: Collection[str], noun: str, consequence: str) -> None:
     if reasons:
         first = printable(next(iter(reasons)))
         more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
-        print(f"warning: {len(reasons)} {noun}s {consequence}: {first}{more}; --strict stops there", file=sys.stderr)
+        said = f"{count(len(reasons), noun)} {consequence}: {first}{more}; --strict stops there"
+        print(f"warning: {said}", file=sys.stderr)
 
 
 if __name__ == "__main__":
