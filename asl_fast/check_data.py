@@ -12,13 +12,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
 
 from asl_fast.command_line.errors import run_command
 from asl_fast.command_line.options import read_options
+from asl_fast.data.datasets.benchmarks import told_manifest
 from asl_fast.data.datasets.catalogue import DATASETS, get_dataset
+from asl_fast.data.features.reading import FeatureReading
 from asl_fast.files import write_json
 from asl_fast.training.config import DataConfig, TrainConfig
 from asl_fast.training.presets import preset
@@ -27,6 +31,7 @@ from asl_fast.wording import printable
 
 if TYPE_CHECKING:
     from asl_fast.data.custom.decision import Decision
+    from asl_fast.data.features.manifest import FeatureManifest
     from asl_fast.data.report.check import DataReport
     from asl_fast.data.source import DataSource
 
@@ -48,6 +53,11 @@ class Arguments:
         train_subset: Subset of your own data to train on; found by its name unless given.
         test_subset: Subset of your own data to score on; found by its name unless given.
         save_preset: Also write the training configuration that was derived from your own data here, for train --preset.
+        columns: Columns of a .csv or .tsv table of your own annotations, video=NAME,start=NAME,end=NAME,label=NAME; by
+            their names unless given.
+        durations: Length of each video in seconds, where your own annotations do not say so: JSON {"name": seconds} or
+            a table.
+        reading: How features lie in their files.
         headers_only: Do not read the features themselves: quick, but values that are not finite are not found.
         json: Also write the report here.
         strict: Stop at the first annotation, video or feature file that cannot be used instead of counting it.
@@ -61,6 +71,9 @@ class Arguments:
     train_subset: str | None = None
     test_subset: str | None = None
     save_preset: Path | None = None
+    columns: str | None = None
+    durations: str | None = None
+    reading: Annotated[FeatureReading, tyro.conf.arg(name="")] = field(default_factory=FeatureReading)
     headers_only: bool = False
     json: Path | None = None
     strict: bool = False
@@ -113,15 +126,18 @@ def _benchmark(arguments: Arguments) -> tuple[TrainConfig, DataSource]:
     config = preset(arguments.dataset)
     if arguments.data_root is None:
         raise ValueError(f"give --data-root DIR, the folder of {arguments.dataset}")
-    for option in ("train_subset", "test_subset", "save_preset"):
+    for option in ("train_subset", "test_subset", "save_preset", "columns", "durations"):
         if getattr(arguments, option) is not None:
             raise ValueError(f"--{option.replace('_', '-')} is for your own data; {arguments.dataset} has its own")
+    manifest: str | FeatureManifest | None = arguments.manifest
+    if arguments.reading.given:
+        manifest = told_manifest(arguments.dataset, arguments.manifest, None, arguments.reading)
     source = open_source(
         arguments.dataset,
         arguments.data_root,
         annotations=arguments.annotations,
         features=arguments.features or None,
-        manifest=arguments.manifest,
+        manifest=manifest,
         strict=arguments.strict,
         **{name: getattr(config.data, name) for name in get_dataset(arguments.dataset).settings},
     )
@@ -136,10 +152,14 @@ def _own_data(arguments: Arguments, annotations: str) -> tuple[TrainConfig, Data
         annotations=annotations,
         features=tuple(map(str, arguments.features)),
         data=DataConfig(
-            train_subset=arguments.train_subset, test_subset=arguments.test_subset, strict=arguments.strict
+            train_subset=arguments.train_subset,
+            test_subset=arguments.test_subset,
+            strict=arguments.strict,
+            columns=arguments.columns,
+            durations=arguments.durations,
         ),
     )
-    own = open_configured(asked, arguments.manifest)
+    own = open_configured(asked, arguments.manifest, arguments.reading)
     config, decisions = own_preset(own, asked)
     if arguments.save_preset is not None:
         write_json(arguments.save_preset, to_dict(config), indent=2)

@@ -20,7 +20,9 @@ import tyro
 from asl_fast.command_line.errors import if_stopped, run_command
 from asl_fast.command_line.options import read_options
 from asl_fast.command_line.post_processing import PostProcessing
-from asl_fast.wording import printable
+from asl_fast.data.features.reading import FeatureReading
+from asl_fast.files import read_named_numbers
+from asl_fast.wording import count, printable
 
 if TYPE_CHECKING:
     from asl_fast.detection.run import Found
@@ -45,7 +47,9 @@ class Arguments:
         fps: Frames per second of the recordings: one number, or a JSON {"name": number} or CSV file of them. Unless
             given, as in training, where each recording is known or all had one rate.
         strict: Stop at a recording that cannot be used instead of leaving it out.
-        durations: Lengths of the recordings as JSON {"name": seconds}; from the number of features unless given.
+        durations: Lengths of the recordings as JSON {"name": seconds} or a table; from the number of features unless
+            given.
+        reading: How features lie in their files; as in training unless given.
         post_processing: What is done otherwise than in training.
     """
 
@@ -58,6 +62,7 @@ class Arguments:
     fps: str | None = None
     strict: bool = False
     durations: Path | None = None
+    reading: Annotated[FeatureReading, tyro.conf.arg(name="")] = field(default_factory=FeatureReading)
     post_processing: Annotated[PostProcessing, tyro.conf.arg(name="")] = field(default_factory=PostProcessing)
 
 
@@ -75,7 +80,7 @@ def _detect(chosen: Arguments) -> int:
         _check_output(chosen.output)
 
         from asl_fast.detection.rates import read_rates
-        from asl_fast.detection.recordings import open_recordings, read_durations
+        from asl_fast.detection.recordings import open_recordings
         from asl_fast.detection.run import detect_recordings, write_found
         from asl_fast.detection.trained import load_trained
         from asl_fast.training.distributed import start_processes
@@ -84,8 +89,10 @@ def _detect(chosen: Arguments) -> int:
         device = start_processes(chosen.device).device
         trained = load_trained(chosen.run, checkpoint=chosen.checkpoint, device=device)
         trained = trained.with_post_processing(**chosen.post_processing.changes())
-        durations_sec = None if chosen.durations is None else read_durations(chosen.durations)
-        recordings = open_recordings(chosen.features, trained.dataset, fps=fps, durations_sec=durations_sec)
+        durations_sec = None if chosen.durations is None else read_named_numbers(chosen.durations, "seconds")
+        recordings = open_recordings(
+            chosen.features, trained.dataset, fps=fps, durations_sec=durations_sec, reading=chosen.reading
+        )
         found = detect_recordings(trained, recordings, batch_size=chosen.batch_size, strict=chosen.strict)
     write_found(chosen.output, found, trained)
     for note in recordings.notes[:_NOTES_SHOWN]:
@@ -95,8 +102,9 @@ def _detect(chosen: Arguments) -> int:
     _report(found, trained, chosen.output)
     if found.skipped:
         first = next(iter(found.skipped.values()))
-        count = f"{len(found.skipped)} of {len(recordings)} recordings are left out"
-        print(f"warning: {count}, the first: {printable(str(first))}; --strict stops there", file=sys.stderr)
+        are = "is" if len(recordings) == 1 else "are"
+        left_out = f"{len(found.skipped)} of {count(len(recordings), 'recording')} {are} left out"
+        print(f"warning: {left_out}, the first: {printable(str(first))}; --strict stops there", file=sys.stderr)
     return 0
 
 
@@ -110,12 +118,13 @@ def _check_output(path: Path) -> None:
 
 
 def _report(found: Found, trained: TrainedDetector, output: Path) -> None:
-    count = sum(len(each.scores) for each in found.detections.values())
+    number = sum(len(each.scores) for each in found.detections.values())
     seconds = sum(found.durations_sec.values())
-    print(f"{count} detections in {len(found.detections)} recordings ({seconds:.0f} s), written to {output}")
+    recordings = count(len(found.detections), "recording")
+    print(f"{count(number, 'detection')} in {recordings} ({seconds:.0f} s), written to {output}")
     if trained.dataset["synthetic"]:
         print("the detector was trained on synthetic data: these are no detections of real actions")
-    if not count:
+    if not number:
         print(
             f"warning: no detection in any recording: nothing scores {trained.config.inference.min_score} or more; is "
             "the detector trained, and are these features like those it was trained on?",

@@ -23,6 +23,7 @@ import tyro
 from asl_fast.command_line.errors import CommandError, run_command
 from asl_fast.command_line.options import read_options
 from asl_fast.command_line.post_processing import PostProcessing
+from asl_fast.data.annotations.columns import parse_columns
 from asl_fast.evaluation.analysis import analyse
 from asl_fast.evaluation.conventions import get_convention
 from asl_fast.evaluation.epic import evaluate_verbs_and_nouns
@@ -40,7 +41,7 @@ from asl_fast.evaluation.protocols import (
 from asl_fast.evaluation.scoring_inputs import read_inputs
 from asl_fast.evaluation.table import analysis_table, class_csv, result_table
 from asl_fast.files import read_json, write_json, write_text
-from asl_fast.wording import printable
+from asl_fast.wording import count, printable
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,11 @@ class Arguments:
         run: A run folder of train; its evaluation.json is written anew.
         redetect: With --run: apply the post-processing below to what the network found, which is computed once and
             kept in the run folder; detections and scores go to its folder "redetected".
-        ground_truth: Ground truth as ActivityNet-style JSON, or the CSV of EPIC-KITCHENS-100.
-        predictions: Detections as ActivityNet-style JSON.
+        ground_truth: Ground truth as ActivityNet-style JSON, as a .csv or .tsv table, or the CSV of EPIC-KITCHENS-100.
+        predictions: Detections as ActivityNet-style JSON or as a table.
+        columns: Columns of a table of ground truth, video=NAME,start=NAME,end=NAME,label=NAME; by their names unless
+            given.
+        prediction_columns: Likewise of a table of detections; also score=NAME.
         tiou: Thresholds: first:last:step as 0.3:0.7:0.1, or a list as 0.3,0.5,0.7; the decimal numbers, where public
             evaluators, and --protocol like them, have 0.30000000000000004 for the third of 0.1:0.5:0.1.
         subset: The subset of the ground truth to score; the protocol's, or the only one that has annotations, unless
@@ -74,6 +78,8 @@ class Arguments:
     redetect: bool = False
     ground_truth: Path | None = None
     predictions: Path | None = None
+    columns: str | None = None
+    prediction_columns: str | None = None
     tiou: str | None = None
     subset: str | None = None
     protocol: str | None = None
@@ -118,6 +124,10 @@ def evaluate(arguments: Arguments) -> str:
         predictions_path,
         nouns=arguments.nouns,
         subset=arguments.subset or (protocol.subset if arguments.run is None else None),
+        columns=None if arguments.columns is None else parse_columns(arguments.columns),
+        prediction_columns=None
+        if arguments.prediction_columns is None
+        else parse_columns(arguments.prediction_columns),
         strict=arguments.strict,
         warn=_warn,
     )
@@ -227,7 +237,8 @@ def _warn(reasons: Collection[str], noun: str, consequence: str) -> None:
     if reasons:
         first = printable(next(iter(reasons)))
         more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
-        print(f"warning: {len(reasons)} {noun}s {consequence}: {first}{more}; --strict stops there", file=sys.stderr)
+        said = f"{count(len(reasons), noun)} {consequence}: {first}{more}; --strict stops there"
+        print(f"warning: {said}", file=sys.stderr)
 
 
 if __name__ == "__main__":

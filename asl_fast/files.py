@@ -315,3 +315,44 @@ def number(value: object, where: str) -> float:
             if abs(found) < float("inf"):
                 return found
     raise ValueError(f"{where}: expected a number, found {value!r}")
+
+
+def read_named_numbers(path: str | Path, unit: str) -> dict[str, float]:
+    """Read a positive number for each name, from JSON or from a table of two columns, with or without a header.
+
+    Args:
+        path: The file.
+        unit: What the numbers are, for messages.
+
+    Raises:
+        FileNotFoundError: When it is not there.
+        ValueError: Naming file and entry, for anything else.
+    """
+    if Path(path).suffix.lower() not in (".csv", ".tsv"):
+        content = read_json(path)
+        if not isinstance(content, dict):
+            raise ValueError(f'{path} must be JSON like {{"name": {unit}}}, found {content!r:.80}')
+        return {name: _positive(value, unit, f"{path}, {name!r}") for name, value in content.items()}
+    found: dict[str, float] = {}
+    text = read_text(path)
+    separator = max(",;\t", key=text.partition("\n")[0].count)
+    try:
+        for line, row in enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=separator), start=1):
+            where = f"{path}, line {line}"
+            if not row or (line == 1 and len(row) == 2 and not re.match(r"\s*[-+.\d]", row[1])):
+                continue  # a header
+            if len(row) != 2:
+                raise ValueError(f"{where}: expected name{separator}{unit}, found {separator.join(row)!r:.80}")
+            if row[0] in found:
+                raise ValueError(f"{where}: {row[0]!r} occurs twice")
+            found[row[0]] = _positive(row[1], unit, where)
+    except csv.Error as error:
+        raise ValueError(f"{path}: {error}; is it a CSV file?") from None
+    return found
+
+
+def _positive(value: object, unit: str, where: str) -> float:
+    found = number(value, where)
+    if found <= 0:
+        raise ValueError(f"{where}: {unit} must be positive, found {found:g}")
+    return found

@@ -13,14 +13,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
 
 from asl_fast.command_line.errors import if_stopped, run_command
 from asl_fast.command_line.options import read_options
 from asl_fast.command_line.program import program
-from asl_fast.wording import printable
+from asl_fast.data.features.reading import FeatureReading
+from asl_fast.wording import count, printable
 
 if TYPE_CHECKING:
     from asl_fast.data.features.manifest import FeatureManifest
@@ -38,6 +41,12 @@ class Arguments:
         features: Instead of both: feature folders or .h5 files, several to be put side by side.
         annotations: With --features: annotations of your own data; only their videos are packed, with the timing that
             fits them.
+        manifest: How the features were extracted: a known name such as thumos14-i3d, or a JSON file; the benchmark's,
+            or derived from your own data, unless given.
+        columns: Columns of a .csv or .tsv table of annotations, video=NAME,start=NAME,...; by their names unless given.
+        durations: Length of each video in seconds, where the annotations do not say so: JSON {"name": seconds} or a
+            table.
+        reading: How features lie in their files.
         output: The store to write; "packed" in the data root, where training finds it, unless given.
         dtype: float32 keeps every bit; float16 halves size and reading, and rounds to 3 digits.
         strict: Stop at a video without usable features instead of leaving it out with a warning.
@@ -48,6 +57,10 @@ class Arguments:
     data_root: Path | None = None
     features: tuple[Path, ...] = ()
     annotations: Path | None = None
+    manifest: str | None = None
+    columns: str | None = None
+    durations: str | None = None
+    reading: Annotated[FeatureReading, tyro.conf.arg(name="")] = field(default_factory=FeatureReading)
     output: Path | None = None
     dtype: Literal["float32", "float16"] = "float32"
     strict: bool = False
@@ -92,19 +105,27 @@ def _pack(arguments: Arguments) -> int:
 
 def _source(arguments: Arguments) -> tuple[FeatureStore, list[str], FeatureManifest | None, Path | None]:
     """Return features, the videos to pack, their timing where it is known, and the data root."""
-    from asl_fast.data.custom.data import open_own_data
+    from asl_fast.data.custom.data import AnnotationTable, open_own_data
+    from asl_fast.data.datasets.benchmarks import told_manifest
     from asl_fast.data.datasets.catalogue import DATASETS
-    from asl_fast.data.features.file_store import ConcatenatedFeatureStore, open_store
+    from asl_fast.data.features.manifest import FeatureManifest
+    from asl_fast.data.features.opening import open_features
     from asl_fast.data.load import load_dataset
 
     if arguments.features:
         if arguments.dataset is not None or arguments.data_root is not None:
             raise ValueError("give either --features, or --dataset and --data-root, not both")
         if arguments.annotations is not None:
-            own = open_own_data(arguments.annotations, arguments.features, strict=arguments.strict).source
+            own = open_own_data(
+                arguments.annotations,
+                arguments.features,
+                manifest=arguments.manifest,
+                reading=arguments.reading,
+                table=AnnotationTable(arguments.columns, arguments.durations),
+                strict=arguments.strict,
+            ).source
             return own.store, [video.id for video in own.videos], own.layout, None
-        stores = [open_store(path) for path in arguments.features]
-        store = stores[0] if len(stores) == 1 else ConcatenatedFeatureStore(stores)
+        store = open_features(arguments.features, arguments.reading.applied(FeatureManifest("", 1, None)).store_options)
         return store, list(store.video_ids), None, None
     if arguments.annotations is not None:
         raise ValueError("--annotations needs --features, the folders or .h5 files to pack")
@@ -117,22 +138,32 @@ def _source(arguments: Arguments) -> tuple[FeatureStore, list[str], FeatureManif
         missing = "--data-root DIR" if arguments.dataset else f"--dataset, one of {', '.join(packable)}"
         raise ValueError(f"give {missing}; a synthetic twin is generated in memory and is not packed")
     # Headers are enough here: every array is read and checked when it is packed.
-    bundle = load_dataset(arguments.dataset, arguments.data_root, verify=False, strict=arguments.strict)
+    options: dict[str, Any] = {}
+    if arguments.manifest is not None or arguments.reading.given:
+        options["manifest"] = told_manifest(arguments.dataset, arguments.manifest, None, arguments.reading)
+    bundle = load_dataset(arguments.dataset, arguments.data_root, verify=False, strict=arguments.strict, **options)
     layout: Any = bundle.test.layout
     return bundle.train.store, sorted(bundle.annotations.videos), layout, arguments.data_root
 
 
 def _report(packed: Packed, arguments: Arguments) -> None:
     resumed = f", {packed.resumed} of them by an earlier attempt" if packed.resumed else ""
-    print(f"{packed.path}: {packed.videos} videos{resumed}, {packed.num_bytes / 2**20:.1f} MiB as {arguments.dtype}")
+    size = f"{packed.num_bytes / 2**20:.1f} MiB as {arguments.dtype}"
+    print(f"{packed.path}: {count(packed.videos, 'video')}{resumed}, {size}")
     if packed.skipped:
-        print(f"{len(packed.skipped)} videos were left out, for example {next(iter(packed.skipped))!r}")
+        were = "was" if len(packed.skipped) == 1 else "were"
+        print(f"{count(len(packed.skipped), 'video')} {were} left out, for example {next(iter(packed.skipped))!r}")
     if arguments.dtype == "float16":
         print(f"float16 changed values by at most {packed.rounding:.2g}; results differ slightly from the files'")
     if arguments.dataset is not None:
         print(f"next: {program('train')} --dataset {arguments.dataset} --data-root {packed.path}")
     elif arguments.annotations is not None:
-        print(f"next: {program('train')} --annotations {arguments.annotations} --features {packed.path}")
+        more = "".join(
+            f" --{option} {value}"
+            for option, value in (("columns", arguments.columns), ("durations", arguments.durations))
+            if value is not None
+        )
+        print(f"next: {program('train')} --annotations {arguments.annotations} --features {packed.path}{more}")
 
 
 def _verify(path: Path) -> int:
@@ -149,7 +180,9 @@ def _verify(path: Path) -> int:
             damaged += 1
             print(f"error: {printable(str(error))}", file=sys.stderr)
     intact = len(store.video_ids) - damaged
-    print(f"{path}: {intact} of {len(store.video_ids)} videos are intact, {store.num_bytes / 2**20:.1f} MiB")
+    number = len(store.video_ids)
+    are = "is" if number == 1 else "are"
+    print(f"{path}: {intact} of {count(number, 'video')} {are} intact, {store.num_bytes / 2**20:.1f} MiB")
     return 1 if damaged else 0
 
 

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from asl_fast.command_line.errors import CommandError, if_stopped, run_command
 from asl_fast.command_line.options import read_options
+from asl_fast.wording import count
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ def _submit(chosen: Arguments) -> int:
             raise CommandError(error) from error
     write_submission(chosen.output, data)
     results = data.get("results", data.get("detect_results", {}))
-    print(f"{chosen.output}: {sum(map(len, results.values()))} detections in {len(results)} videos")
+    number = count(sum(map(len, results.values())), "detection")
+    print(f"{chosen.output}: {number} in {count(len(results), 'video')}")
     return 0
 
 

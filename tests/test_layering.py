@@ -45,7 +45,7 @@ INTERNAL: dict[str, set[str]] = {
     "data.dataset": {"data.annotations", "data.grid", "data.crop", "data.augment", "data.features"},
     "data.collate": {"data.grid", "data.dataset"},
     "data.bundle": {"data.annotations", "data.grid", "data.transform", "data.dataset"},
-    "data.source": {"data.annotations", "data.features", "data.dataset", "data.bundle"},
+    "data.source": {"wording", "data.annotations", "data.features", "data.dataset", "data.bundle"},
     "data.synthetic": {"wording", "data.annotations", "data.features", "data.dataset", "data.bundle"},
     "data.datasets": {
         "files",
@@ -60,7 +60,7 @@ INTERNAL: dict[str, set[str]] = {
     },
     "data.custom": {"files", "wording", "data.annotations", "data.features", "data.source"},
     "data.report": {"wording", "data.annotations", "data.crop", "data.features", "data.source"},
-    "data.load": {"data.datasets", "data.synthetic", "data.bundle", "data.source"},
+    "data.load": {"data.features", "data.datasets", "data.synthetic", "data.bundle", "data.source"},
     "evaluation": {"native", "files", "wording", "data.annotations"},
     "training": {"files", "wording", "models", "losses", "data", "evaluation", "environment", "command_line"},
     "detection": {"files", "wording", "training", "models", "data", "evaluation"},

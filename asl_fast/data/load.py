@@ -10,6 +10,7 @@ from typing import Any
 
 from asl_fast.data.bundle import DatasetBundle
 from asl_fast.data.datasets.catalogue import get_dataset
+from asl_fast.data.features.manifest import FeatureManifest
 from asl_fast.data.source import DataSource
 
 _CROP_OPTIONS = ("max_length", "crop_ratio", "truncation_threshold")
@@ -59,7 +60,7 @@ def open_source(
     *,
     annotations: str | Path | None = None,
     features: Sequence[str | Path] | None = None,
-    manifest: str | None = None,
+    manifest: str | FeatureManifest | None = None,
     strict: bool = False,
     **settings: Any,
 ) -> DataSource:

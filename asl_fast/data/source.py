@@ -14,6 +14,7 @@ from asl_fast.data.features.check import check_videos
 from asl_fast.data.features.manifest import FeatureManifest
 from asl_fast.data.features.packed_store import store_note
 from asl_fast.data.features.store import NamedFeatureStore
+from asl_fast.wording import count
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +101,6 @@ class DataSource:
             feature_dim=self.store.dim,
             synthetic=False,
             description=f"{self.name}, {self.layout.name} features{store_note(self.store)}: "
-            f"{len(train)} videos to train on, {len(test)} to test on ({place})",
+            f"{count(len(train), 'video')} to train on, {len(test)} to test on ({place})",
             metadata={"manifest": self.layout.name, "problems": counts, "skipped": skipped},
         )

@@ -3,15 +3,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from asl_fast.data.features.manifest import FeatureManifest
-from asl_fast.files import number, read_json, read_text
+from asl_fast.files import read_named_numbers
 from asl_fast.wording import examples
 
 Rates = float | Mapping[str, float]
@@ -25,32 +23,15 @@ def read_rates(text: str) -> Rates:
         FileNotFoundError: When there is no such file.
         ValueError: Naming the file and entry, when it is neither or a rate is not positive.
     """
-    if Path(text).suffix.lower() in (".json", ".csv"):
-        return _read_file(Path(text))
+    if Path(text).suffix.lower() in (".json", ".csv", ".tsv"):
+        return read_named_numbers(text, "frames per second")
     try:
-        return _positive(float(text), f"--fps {text}")
+        rate = float(text)
+        if not (math.isfinite(rate) and rate > 0):
+            raise ValueError
+        return rate
     except ValueError:
         raise ValueError(f"--fps {text}: give frames per second, above 0, or a .json or .csv file of them") from None
-
-
-def _read_file(path: Path) -> dict[str, float]:
-    if path.suffix.lower() == ".json":
-        content = read_json(path)
-        if not isinstance(content, dict):
-            raise ValueError(f'{path} must be JSON like {{"name": frames per second}}, found {content!r:.80}')
-        return {
-            name: _positive(number(rate, f"{path}, {name!r}"), f"{path}, {name!r}") for name, rate in content.items()
-        }
-    rates = {}
-    for line, row in enumerate(csv.reader(io.StringIO(read_text(path))), start=1):
-        if not row or (line == 1 and len(row) > 1 and not _is_number(row[1])):
-            continue  # a header
-        if len(row) != 2 or not _is_number(row[1]):
-            raise ValueError(f"{path}, line {line}: expected name,frames per second, found {','.join(row)!r:.80}")
-        if row[0] in rates:
-            raise ValueError(f"{path}, line {line}: {row[0]!r} occurs twice")
-        rates[row[0]] = _positive(float(row[1]), f"{path}, line {line}")
-    return rates
 
 
 def known_rates(names: Iterable[str], dataset: Mapping[str, Any], given: Rates | None) -> dict[str, float]:
@@ -102,17 +83,3 @@ def measured_rate(steps: int, duration_sec: float, manifest: FeatureManifest) ->
     # Rounding down leaves less than one stride of the recording uncovered.
     usual = [rate for rate in _USUAL if covered - 1 <= rate * duration_sec < covered + stride + 1]
     return usual[0] if len(usual) == 1 else (covered + stride / 2) / duration_sec
-
-
-def _positive(rate: float, where: str) -> float:
-    if not (math.isfinite(rate) and rate > 0):
-        raise ValueError(f"{where}: frames per second must be positive, found {rate:g}")
-    return rate
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

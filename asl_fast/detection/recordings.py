@@ -15,15 +15,17 @@ from numpy.typing import NDArray
 from asl_fast.data.annotations.video import Video
 from asl_fast.data.dataset import Sample
 from asl_fast.data.datasets.catalogue import get_dataset
-from asl_fast.data.features.array_files import EXTENSIONS, read_array
-from asl_fast.data.features.file_store import ConcatenatedFeatureStore, open_store
+from asl_fast.data.features.array_files import EXTENSIONS
+from asl_fast.data.features.feature_files import feature_files, holds_features
+from asl_fast.data.features.hdf5_files import HDF5
 from asl_fast.data.features.manifest import FeatureManifest
+from asl_fast.data.features.opening import JOIN, open_features, read_features
 from asl_fast.data.features.packed_store import is_packed
-from asl_fast.data.features.store import NamedFeatureStore, check_features
+from asl_fast.data.features.reading import FeatureReading
+from asl_fast.data.features.store import check_features
 from asl_fast.data.grid import FeatureGrid
 from asl_fast.data.transform import FeatureTransform
 from asl_fast.detection.rates import Rates, check_rates, known_rates, measured_rate
-from asl_fast.files import number, read_json
 from asl_fast.wording import examples
 
 Array = NDArray[np.float32]
@@ -53,6 +55,7 @@ def open_recordings(
     *,
     fps: Rates | None = None,
     durations_sec: Mapping[str, float] | None = None,
+    reading: FeatureReading | None = None,
 ) -> Recordings:
     """Find the recordings at the given paths.
 
@@ -65,6 +68,7 @@ def open_recordings(
             rate that it had there; any other one that of the training videos if it was the same for all, or the one
             that its length in ``durations_sec`` shows.
         durations_sec: Lengths by name; None derives them from the number of feature vectors.
+        reading: How features lie in their files, where that is not as in training.
 
     Raises:
         FileNotFoundError: When a path does not exist or holds nothing to read.
@@ -76,7 +80,7 @@ def open_recordings(
             raise FileNotFoundError(f"{path} does not exist")
     arrays = _raw_signals(paths, dataset) if dataset["transform"] is not None else None
     if arrays is None:
-        arrays = _features(paths, dataset)
+        arrays = _features(paths, dataset, reading or FeatureReading())
     names, read = arrays
     if not names:
         raise FileNotFoundError(f"{', '.join(map(str, paths))}: no recording found")
@@ -102,25 +106,12 @@ def open_recordings(
     return Recordings(names, lambda name: prepare(name, read(name)), notes)
 
 
-def read_durations(path: Path) -> dict[str, float]:
-    """Read lengths of recordings in seconds by name, from a JSON file.
-
-    Raises:
-        FileNotFoundError: When there is no such file.
-        ValueError: Naming the file, when it holds anything else.
-    """
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise ValueError(f'{path} must be JSON like {{"name": seconds}}, found {content!r:.80}')
-    return {name: number(seconds, f"{path}, {name!r}") for name, seconds in content.items()}
-
-
 def _raw_signals(
     paths: Sequence[Path], dataset: Mapping[str, Any]
 ) -> tuple[Sequence[str], Callable[[str], Array]] | None:
     """Find recordings as downloaded, normalised as in training; None where the path holds arrays instead."""
     path = paths[0]
-    if path.suffix.lower() in EXTENSIONS or is_packed(path) or (path.is_dir() and _arrays_in(path)):
+    if path.suffix.lower() in EXTENSIONS or is_packed(path) or (path.is_dir() and holds_features(path)):
         return None
     transform = FeatureTransform.from_state(dataset["transform"])
     single = path.is_file() and path.suffix.lower() == ".txt"
@@ -133,13 +124,16 @@ def _raw_signals(
     return tuple(signals), lambda name: transform(signals[name])
 
 
-def _features(paths: Sequence[Path], dataset: Mapping[str, Any]) -> tuple[Sequence[str], Callable[[str], Array]]:
+def _features(
+    paths: Sequence[Path], dataset: Mapping[str, Any], reading: FeatureReading
+) -> tuple[Sequence[str], Callable[[str], Array]]:
     """Find recordings in files of arrays; those of raw signals are normalised as in training."""
     state = dataset["transform"]
     transform = None if state is None else FeatureTransform.from_state(state)
-
-    manifest = dataset["manifest"] or {}
-    transposed = manifest.get("layout") == "CT"
+    known = FeatureManifest(**dataset["manifest"]) if dataset["manifest"] else FeatureManifest("", 1, None)
+    layout = reading.applied(known)
+    # What training did not have to say is as it was there, and not found out anew.
+    layout = replace(layout, layout=layout.layout or "TC")
 
     def checked(array: Array, where: str) -> Array:
         if transform is not None and array.ndim == 2 and array.shape[1] == transform.num_channels:
@@ -151,29 +145,24 @@ def _features(paths: Sequence[Path], dataset: Mapping[str, Any]) -> tuple[Sequen
         return array
 
     def read(path: Path) -> Array:
-        return np.ascontiguousarray(read_array(path).T) if transposed else read_array(path)
+        return read_features(path, layout.key, transposed=layout.layout == "CT")
 
-    def opened(path: Path, **options: Any) -> NamedFeatureStore:
-        return open_store(path, **options, **({} if is_packed(path) else {"transposed": transposed}))
+    def short(name: str) -> str:
+        return name.removeprefix(layout.prefix).removesuffix(layout.suffix)
 
-    prefix = manifest.get("prefix", "")
-    if len(paths) == 1 and paths[0].is_file() and paths[0].suffix.lower() not in (".h5", ".hdf5"):
+    streams = JOIN in layout.prefix or JOIN in layout.suffix
+    if len(paths) == 1 and paths[0].is_file() and paths[0].suffix.lower() not in HDF5:
         path = paths[0]
-        return (path.stem.removeprefix(prefix),), lambda name: checked(read(path), str(path))
-    if len(paths) == 1 and paths[0].is_dir() and not is_packed(paths[0]):
-        files = {path.stem.removeprefix(prefix): path for path in _arrays_in(paths[0])}
+        return (short(path.stem),), lambda name: checked(read(path), str(path))
+    if len(paths) == 1 and paths[0].is_dir() and not is_packed(paths[0]) and not streams:
+        files = {short(name): path for name, path in feature_files(paths[0], layout.extension).items()}
         return tuple(files), lambda name: checked(read(files[name]), str(files[name]))
-    stores = [opened(path) for path in paths]
-    if prefix and any(name.startswith(prefix) for name in stores[0].names):
-        stores = [opened(path, prefix=prefix) for path in paths]
-    joined = stores[0] if len(stores) == 1 else ConcatenatedFeatureStore(stores)
-    names = [name for name in stores[0].video_ids if name in joined]
+    store = open_features(paths, layout.store_options)
+    if not store.video_ids:
+        store = open_features(paths, replace(layout, prefix="", suffix="").store_options)
+    names = [name for name in store.video_ids if name in store]
     where = ", ".join(map(str, paths))
-    return names, lambda name: checked(joined.load(name), f"{where}, {name}")
-
-
-def _arrays_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS)
+    return names, lambda name: checked(store.load(name), f"{where}, {name}")
 
 
 def _on_a_grid(

@@ -17,6 +17,7 @@ from asl_fast.data.annotations.problems import AnnotationError
 from asl_fast.evaluation.columns import Array, Table, read_columns
 from asl_fast.evaluation.conventions import DEFAULT
 from asl_fast.files import collector_paused, write_json
+from asl_fast.wording import count
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ def read_ground_truth(
     path: str | Path,
     *,
     subset: str | None = None,
+    columns: Mapping[str, str] | None = None,
     strict: bool = False,
     reversed_segments: ReversedSegments = "error",
 ) -> SegmentFile:
@@ -57,6 +59,7 @@ def read_ground_truth(
         path: The file.
         subset: Which subset to read; needed when the file has annotations in more than one. Upper and lower case are
             one only where no subset of exactly that name exists.
+        columns: Columns of a table by what they hold, see `asl_fast.data.annotations.table`; None goes by their names.
         strict: Raise on the first unusable entry instead of leaving it out.
         reversed_segments: Whether a segment that ends before it starts is unusable ("error") or read ("keep").
 
@@ -65,7 +68,7 @@ def read_ground_truth(
         AnnotationError: It is not such a file, has no such subset, or ``strict`` and an entry cannot be used.
     """
     path = Path(path)
-    database = read_database(path)
+    database = read_database(path, columns)
     objects = [entry for entry in database.values() if isinstance(entry, dict)]
     if not any("annotations" in entry or "actions" in entry for entry in objects):
         raise AnnotationError(f"{path}: no video has 'annotations'; found keys {sorted(map(str, database))[:5]}")
@@ -93,7 +96,11 @@ def read_ground_truth(
 
 @collector_paused()
 def read_detections(
-    path: str | Path, *, strict: bool = False, reversed_segments: ReversedSegments = "error"
+    path: str | Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    strict: bool = False,
+    reversed_segments: ReversedSegments = "error",
 ) -> SegmentFile:
     """Read ``{"version", "results": {video: [{"segment", "label", "score"}]}, "external_data"}``.
 
@@ -106,7 +113,7 @@ def read_detections(
     skipped: dict[str, str] = {}
     left_out: list[str] = []
     bad = None if strict else _note_in(left_out)
-    for video, listed in read_results(path).items():
+    for video, listed in read_results(path, columns).items():
         where = f"{path}, video {video!r}"
         try:
             videos[video] = read_entries(listed, where, scores=True, reversed_segments=reversed_segments, bad=bad)
@@ -181,7 +188,7 @@ def _note_in(left_out: list[str]) -> BadEntry:
 
 def _choose_subset(path: Path, entries: Sequence[Mapping[str, Any]], subset: str | None) -> str | None:
     counts = Counter(str(entry["subset"]) for entry in entries if "subset" in entry)
-    listing = ", ".join(f"{name} ({count} videos)" for name, count in counts.most_common()) or "none"
+    listing = ", ".join(f"{name} ({count(number, 'video')})" for name, number in counts.most_common()) or "none"
     if subset is None:
         # A subset that is no text is said with its video.
         annotated = [entry.get("subset") for entry in entries if entry.get("annotations") or entry.get("actions")]

@@ -76,7 +76,7 @@ def check_videos(predicted: Array, predictions: Path, videos: Sequence[str], gro
     found = set(predicted.tolist())
     if found and not found & set(videos):
         raise ValueError(
-            f"{predictions}: none of its {len(found)} videos is in {ground_truth}; for example "
+            f"{predictions}: none of its {count(len(found), 'video')} is in {ground_truth}; for example "
             f"{min(found)!r} there and {min(videos, default='nothing')!r} here"
         )
 

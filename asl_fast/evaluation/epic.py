@@ -17,6 +17,7 @@ from asl_fast.data.annotations.activitynet import read_results
 from asl_fast.data.annotations.entries import BadEntry, read_each
 from asl_fast.data.annotations.epic100 import EpicAction, read_class_names, read_epic_row
 from asl_fast.data.annotations.problems import AnnotationError
+from asl_fast.data.annotations.table import is_table
 from asl_fast.evaluation.columns import Array
 from asl_fast.evaluation.conventions import Convention
 from asl_fast.evaluation.fusion import combine_verbs_and_nouns
@@ -25,6 +26,18 @@ from asl_fast.files import read_text
 
 NUM_VERBS, NUM_NOUNS = 97, 300
 _COLUMNS = ("video_id", "start_timestamp", "stop_timestamp", "verb_class", "noun_class")
+
+
+def is_epic_csv(path: Path) -> bool:
+    """Tell an EPIC_100_*.csv file from other tables by its columns.
+
+    Raises:
+        FileNotFoundError, ValueError: As `read_text`.
+    """
+    if not is_table(path):
+        return False
+    first = read_text(path).partition("\n")[0]
+    return set(_COLUMNS) <= {name.strip() for name in first.split(",")}
 
 
 def read_epic_csv(

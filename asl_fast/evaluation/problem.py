@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from asl_fast.evaluation.columns import Array, Columns, FloatArray
 from asl_fast.evaluation.conventions import Convention
+from asl_fast.wording import count
 
 IntArray = npt.NDArray[np.int64]
 _CHUNK = 1 << 18  # ids turned into Python objects at a time
@@ -73,7 +74,11 @@ def build_problem(ground_truth: Columns, predictions: Columns, convention: Conve
     _, gt_label = np.unique(_sortable(ground_truth.labels), return_inverse=True)
     kept = np.flatnonzero(_clean(gt_video, gt_label, ground_truth.segments_sec, convention))
     if not len(kept):
-        found = f"{len(ground_truth)} annotations, all removed as too short" if len(ground_truth) else "no annotation"
+        found = (
+            f"{count(len(ground_truth), 'annotation')}, all removed as too short"
+            if len(ground_truth)
+            else "no annotation"
+        )
         raise ValueError(f"ground_truth holds {found}: there is nothing to evaluate against")
 
     videos, gt_video = np.unique(_sortable(ground_truth.video[kept]), return_inverse=True)
@@ -161,7 +166,7 @@ def _resolve_unknown(codes: IntArray, labels: Array, classes: Array, convention:
     if convention.unknown_class == "error":
         raise ValueError(
             f"predictions['labels'][{unknown[0]}] is {labels[unknown[0]]!s}, a class without annotations "
-            f"({len(unknown)} such predictions), which convention {convention.name!r} does not accept"
+            f"({count(len(unknown), 'such prediction')}), which convention {convention.name!r} does not accept"
         )
     values = np.array(labels[unknown].tolist())
     if values.dtype.kind in "iu":

@@ -13,7 +13,7 @@ import numpy as np
 
 from asl_fast.evaluation.activitynet_json import SegmentFile, read_detections, read_ground_truth
 from asl_fast.evaluation.agreement import check_usable, check_videos, common_labels, differences
-from asl_fast.evaluation.epic import class_ids, read_epic_csv, read_epic_detections
+from asl_fast.evaluation.epic import class_ids, is_epic_csv, read_epic_csv, read_epic_detections
 from asl_fast.evaluation.protocols import Protocol
 
 # Takes why each is not used (may be empty), what they are ("video", "annotation"), and what that means for the scores.
@@ -54,6 +54,8 @@ def read_inputs(
     *,
     nouns: Path | None = None,
     subset: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    prediction_columns: Mapping[str, str] | None = None,
     strict: bool = False,
     warn: Warn,
 ) -> ScoringInputs:
@@ -61,10 +63,12 @@ def read_inputs(
 
     Args:
         protocol: The rules.
-        ground_truth: ActivityNet-style JSON, or the CSV of EPIC-KITCHENS-100.
-        predictions: ActivityNet-style JSON, or the challenge's own for the actions of EPIC-KITCHENS-100.
+        ground_truth: ActivityNet-style JSON, a table, or the CSV of EPIC-KITCHENS-100.
+        predictions: ActivityNet-style JSON, a table, or the challenge's own for the actions of EPIC-KITCHENS-100.
         nouns: Detections of nouns; ``predictions`` are then those of verbs.
-        subset: Of a JSON file of ground truth; None takes the only one that has annotations.
+        subset: Of a file of ground truth; None takes the only one that has annotations.
+        columns: Columns of a table of ground truth by what they hold; None goes by their names.
+        prediction_columns: Likewise of a table of detections.
         strict: Raise at the first unusable entry instead of leaving it out.
         warn: Told which videos and entries are not used, with the reason, and what that means for the scores.
 
@@ -72,17 +76,13 @@ def read_inputs(
         OSError, ValueError: Naming the file, and the video, key or line that cannot be used; also when nothing of the
             predictions can be used, or no video or no label of theirs is one of the ground truth.
     """
-    if ground_truth.suffix == ".csv":
+    if is_epic_csv(ground_truth):
         return _read_epic(protocol, ground_truth, predictions, nouns, strict, warn)
-    return _read_json(protocol, ground_truth, predictions, subset, strict, warn)
-
-
-def _read_json(
-    protocol: Protocol, ground_truth: Path, predictions: Path, subset: str | None, strict: bool, warn: Warn
-) -> ScoringInputs:
     reversed_segments = protocol.convention.reversed_segments
-    truth = read_ground_truth(ground_truth, subset=subset, strict=strict, reversed_segments=reversed_segments)
-    found = read_detections(predictions, strict=strict, reversed_segments=reversed_segments)
+    truth = read_ground_truth(
+        ground_truth, subset=subset, columns=columns, strict=strict, reversed_segments=reversed_segments
+    )
+    found = read_detections(predictions, columns=prediction_columns, strict=strict, reversed_segments=reversed_segments)
     _tell(warn, truth.skipped, truth.left_out, found.skipped, found.left_out)
     annotations, detections = dict(truth.columns), dict(found.columns)
     check_usable(annotations, ground_truth, _reasons(truth), "annotation", len(truth.videos))
@@ -172,6 +172,8 @@ def _check_epic(inputs: ScoringInputs, predictions: Path, nouns: Path | None, gr
             check_usable(columns, path, reasons["predictions"], "detection", len(set(columns["video"].tolist())))
             check_videos(columns["video"], path, inputs.videos, ground_truth)
     common_labels(inputs.annotations, inputs.detections, ground_truth, predictions)
+    if inputs.nouns is not None and nouns is not None:
+        common_labels({"labels": inputs.annotations["noun"]}, inputs.nouns, ground_truth, nouns)
 
 
 def _without(columns: dict[str, Any], videos: Iterable[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from asl_fast.evaluation.analysis import Analysis
 from asl_fast.evaluation.mean_ap import MeanAveragePrecision
 from asl_fast.evaluation.protocols import ProtocolResult
 from asl_fast.evaluation.recall import RecallAtK
-from asl_fast.wording import printable
+from asl_fast.wording import count, printable
 
 
 def align(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -46,15 +46,15 @@ def result_table(result: ProtocolResult, *, per_class: bool = False) -> str:
     protocol = result.protocol
     main = next(iter(result.measures.values()))
     lines = [f"{protocol.name}: {protocol.counts}" if protocol.counts else protocol.name]
-    counts = f"{result.num_videos} videos, {main.num_ground_truth} annotations"
+    counts = f"{count(result.num_videos, 'video')}, {count(main.num_ground_truth, 'annotation')}"
     if isinstance(main, MeanAveragePrecision):
-        counts += f", {main.num_predictions} predictions"
-        for number, what in (
-            (main.num_removed_annotations, "annotations removed as duplicate or too short"),
-            (main.num_ignored_predictions, "predictions of classes without annotation ignored"),
-            (result.num_excluded_predictions, "predictions in videos not scored left out"),
+        counts += f", {count(main.num_predictions, 'prediction')}"
+        for number, noun, what in (
+            (main.num_removed_annotations, "annotation", "removed as duplicate or too short"),
+            (main.num_ignored_predictions, "prediction", "of classes without annotation ignored"),
+            (result.num_excluded_predictions, "prediction", "in videos not scored left out"),
         ):
-            counts += f", {number} {what}" if number else ""
+            counts += f", {count(number, noun)} {what}" if number else ""
     lines += [f"{counts}; convention {protocol.convention.name}", ""]
     for name, measure in result.measures.items():
         lines += [*_block(name, measure), ""]

@@ -46,6 +46,8 @@ class DataConfig:
         split_seed: Seed of the choice of videos to hold out; it does not follow the run's seed, so that seeds compare
             on the same data.
         manifest: How the features were extracted; None takes the benchmark's, or derives it from one's own data.
+        columns: Columns of a table of one's own annotations, video=NAME,start=NAME,...; None goes by their names.
+        durations: File with the length of each video in seconds, where one's own annotations do not say so.
     """
 
     max_length: int = 2304
@@ -69,6 +71,8 @@ class DataConfig:
     holdout_share: float = 0.2
     split_seed: int = 0
     manifest: FeatureManifest | None = None
+    columns: Annotated[str | None, tyro.conf.arg(aliases=("--columns",))] = None
+    durations: Annotated[str | None, tyro.conf.arg(aliases=("--durations",))] = None
 
 
 @dataclass(frozen=True)

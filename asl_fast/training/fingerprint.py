@@ -12,7 +12,7 @@ import numpy as np
 
 from asl_fast.data.bundle import DatasetBundle
 from asl_fast.data.dataset import DetectionDataset
-from asl_fast.wording import examples
+from asl_fast.wording import count, examples
 
 FEATURE_BYTES = 256_000_000
 """Features of all videos are looked at up to this size; of a larger data set as many videos as this many bytes hold."""
@@ -62,7 +62,8 @@ def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 def _classes(before: Sequence[str], after: Sequence[str]) -> str:
     gone, new = ([name for name in one if name not in other] for one, other in ((before, after), (after, before)))
     parts = [f"{word} {examples(names)}" for word, names in (("without", gone), ("with", new)) if names]
-    return f"{len(before)} classes there, {len(after)} now" + (f", {' and '.join(parts)}" if parts else ", reordered")
+    changed = " and ".join(parts) or "reordered"
+    return f"{count(len(before), 'class', 'classes')} there, {len(after)} now, {changed}"
 
 
 def _split(dataset: DetectionDataset, synthetic: bool) -> dict[str, Any]:

@@ -14,11 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asl_fast.data.annotations.video import Video
-from asl_fast.data.custom.data import OwnData, open_own_data, own_name
+from asl_fast.data.custom.data import AnnotationTable, OwnData, open_own_data, own_name
 from asl_fast.data.custom.decision import Decision
 from asl_fast.data.custom.split import SplitRule
+from asl_fast.data.features.reading import FeatureReading
+from asl_fast.data.report.annotations import segment_findings
 from asl_fast.data.report.lengths import count_levels, lengths_grid, typical_step_sec
 from asl_fast.data.report.text import histogram
+from asl_fast.data.report.units import unit_findings
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.presets import SIZES, thumos14, with_size, with_variant
 from asl_fast.wording import count, examples, nearest
@@ -40,12 +43,13 @@ def own_data_name(annotations: str, known: Container[str]) -> str:
     return f"own-{name}" if name in known else name
 
 
-def open_configured(config: TrainConfig, manifest: str | None = None) -> OwnData:
+def open_configured(config: TrainConfig, manifest: str | None = None, reading: FeatureReading | None = None) -> OwnData:
     """Open the data that a configuration names.
 
     Args:
         config: Names annotations and features.
         manifest: Name or file of a manifest that replaces the configuration's own.
+        reading: How features lie in their files, which goes before what the manifest says.
 
     Raises:
         FileNotFoundError, ValueError: As `open_own_data`.
@@ -57,9 +61,27 @@ def open_configured(config: TrainConfig, manifest: str | None = None) -> OwnData
         config.features,
         name=config.dataset,
         manifest=manifest or data.manifest,
+        reading=reading,
+        table=AnnotationTable(data.columns, data.durations),
         rule=SplitRule(data.train_subset, data.test_subset, data.holdout_share, data.split_seed),
         strict=data.strict,
     )
+
+
+def check_units(own: OwnData) -> None:
+    """Refuse data whose times are in another unit than seconds, as `check_data` finds out.
+
+    Raises:
+        ValueError: Saying what looks like frames or milliseconds.
+    """
+    source = own.source
+    lengths = lengths_grid([video for video in source.train if video.id in own.steps], own.steps, source.layout)
+    for finding in (*unit_findings(source, own.steps, lengths), *segment_findings(source)):
+        if finding.severity == "problem":
+            raise ValueError(
+                f"{source.name}: {finding.message}; {finding.fix}; --accept-units trains all the same, "
+                "python -m asl_fast.check_data says more"
+            )
 
 
 def own_preset(
@@ -104,6 +126,8 @@ def own_preset(
             max_length=max_length,
             pad_multiple=min(_PAD_MULTIPLE, max_length),
             strict=asked.data.strict,
+            columns=asked.data.columns,
+            durations=asked.data.durations,
             train_subset=own.split.train,
             test_subset=own.split.test,
             holdout_share=own.split.holdout_share,
@@ -191,7 +215,7 @@ def _max_length(
         wanted, which = float(MAX_LENGTH_GRID), f"no more than the published {MAX_LENGTH_GRID}"
     length = max(multiple, math.ceil(wanted / multiple) * multiple)
     cut = int((steps > length).sum())
-    cropped = f"; {cut} of {len(steps)} videos are longer and cut at random" if cut else ""
+    cropped = f"; {cut} of {count(len(steps), 'video')} longer and cut at random" if cut else ""
     why = f"{which}, rounded up to a multiple of {multiple} for the coarsest level{cropped}"
     return length, Decision("maximum length", f"{length} grid steps ({length * step_sec:.0f} s)", why)
 

@@ -14,8 +14,9 @@ import tyro
 
 from asl_fast.command_line.options import read_options
 from asl_fast.data.custom.decision import Decision
+from asl_fast.data.datasets.benchmarks import told_manifest
 from asl_fast.data.datasets.catalogue import DATASETS, needs_its_data
-from asl_fast.data.features.manifest_file import find_manifest
+from asl_fast.data.features.reading import FeatureReading
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.presets import SIZES, preset, with_variant
 from asl_fast.training.run_folder import RunFolder, already_holds_a_run, existing_runs, next_run
@@ -36,6 +37,8 @@ class Options:
         manifest: How the features were extracted: a known name such as thumos14-i3d, or a JSON file with stride_frame,
             window_frame, fps, ...; the benchmark's, or derived from your own data, unless given.
         save_preset: Also write the configuration here, for --preset.
+        accept_units: Train although your own times look like frames or milliseconds; check_data says why they do.
+        reading: How features lie in their files.
         help_all: Show every option: those of data, model, loss, optimizer, inference and evaluation too.
     """
 
@@ -46,6 +49,8 @@ class Options:
     overwrite: bool = False
     manifest: str | None = None
     save_preset: Path | None = None
+    accept_units: bool = False
+    reading: Annotated[FeatureReading, tyro.conf.arg(name="")] = field(default_factory=FeatureReading)
     help_all: bool = False
 
 
@@ -107,12 +112,14 @@ def parse(arguments: Sequence[str], *, about: str | None = None) -> Request:
     elif early.preset is not None and early.preset not in SIZES and Path(early.preset).suffix == ".json":
         base = _preset_file(Path(early.preset), early.dataset, early.variant)
     elif early.annotations is not None and named not in DATASETS:
-        from asl_fast.training.own_preset import open_configured, own_preset
+        from asl_fast.training.own_preset import check_units, open_configured, own_preset
 
         size = early.preset or "full"
         # Read twice: what was asked for decides what is derived, and may then override single fields of it.
         asked = _options(words, TrainConfig(dataset=named), about, early)
-        own = open_configured(asked.config, asked.manifest)
+        own = open_configured(asked.config, asked.manifest, asked.reading)
+        if not asked.accept_units:
+            check_units(own)
         base, decisions = own_preset(own, asked.config, size, early.variant)
     else:
         dataset = early.dataset or "multithumos"
@@ -120,8 +127,9 @@ def parse(arguments: Sequence[str], *, about: str | None = None) -> Request:
         base = preset(dataset, size, early.variant)
     options = _options(words, base, about, early)
     config = options.config
-    if options.manifest is not None and own is None:
-        config = replace(config, data=replace(config.data, manifest=find_manifest(options.manifest)))
+    if own is None and (options.manifest is not None or options.reading.given):
+        manifest = told_manifest(config.dataset, options.manifest, config.data.manifest, options.reading)
+        config = replace(config, data=replace(config.data, manifest=manifest))
     config.validate()
     if folder is None:
         folder = RunFolder(config.output) if config.output is not None else next_run(config.dataset)

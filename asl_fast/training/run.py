@@ -38,7 +38,7 @@ from asl_fast.training.run_folder import RunFolder, already_holds_a_run
 from asl_fast.training.run_lock import RunLock
 from asl_fast.training.scoring import Columns, ground_truth_columns, summary
 from asl_fast.training.serialization import to_dict
-from asl_fast.wording import printable
+from asl_fast.wording import count, printable
 
 
 def run(request: Request, arguments: Sequence[str]) -> None:
@@ -299,19 +299,21 @@ def _announce(
     for line in request.explanation:
         print(printable(f"  {line}".rstrip()))
     print(
-        f"  run folder {request.folder.path}, {len(bundle.train)} training and {len(bundle.test)} test videos, "
-        f"{config.total_epochs} epochs on {processes.world_size} x {processes.device}, seed {config.seed}"
+        f"  run folder {request.folder.path}, {len(bundle.train)} training and "
+        f"{count(len(bundle.test), 'test video')}, {count(config.total_epochs, 'epoch')} on {processes.world_size} x {processes.device}, seed {config.seed}"
     )
     if folder := waiting_run(request.folder):
         print(f"  the run before is kept in {folder} until the first epoch of this one is saved")
     left_out = Counter(bundle.metadata.get("skipped", {}).values())
     if left_out:
-        kinds = ", ".join(f"{count} x {kind}" for kind, count in left_out.items())
-        print(f"  {sum(left_out.values())} videos are left out: {kinds}; --strict stops at the first")
+        kinds = ", ".join(f"{times} x {kind}" for kind, times in left_out.items())
+        number = sum(left_out.values())
+        are = "is" if number == 1 else "are"
+        print(f"  {count(number, 'video')} {are} left out: {kinds}; --strict stops at the first")
     clipped, dropped = bundle.train.num_clipped, bundle.train.num_dropped
     if clipped or dropped:
         print(
-            f"  training targets: {clipped} segments are cut at the ends of their video, {dropped} are empty or "
+            f"  training targets: {count(clipped, 'segment')} cut at the ends of their video, {dropped} empty or "
             "outside and not used; scoring takes them as they are"
         )
     if request.resume:

@@ -45,7 +45,8 @@ def from_dict(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
     """Make a dataclass from what `to_dict` gave.
 
     Args:
-        kind: The dataclass; all of its fields must be there.
+        kind: The dataclass; all of its fields must be there, but those that are None or empty text unless given:
+            files of an earlier version do not have the newest of these.
         values: Of its fields.
         where: The file they come from, for messages.
 
@@ -65,10 +66,11 @@ def _arguments(kind: Any, values: Mapping[str, Any], where: str, path: str) -> d
     for key in values:
         if key not in names:
             raise ValueError(f"{where}: unknown key {path + key!r}; {nearest(key, names)}")
-    missing = [path + name for name in names if name not in values]
+    optional = [entry.name for entry in dataclasses.fields(kind) if entry.default is None or entry.default == ""]
+    missing = [path + name for name in names if name not in values and name not in optional]
     if missing:
         raise ValueError(f"{where}: missing {', '.join(missing)}")
-    return {name: _convert(hints[name], values[name], where, path + name) for name in names}
+    return {name: _convert(hints[name], values[name], where, path + name) for name in names if name in values}
 
 
 def _convert(hint: Any, value: Any, where: str, path: str) -> Any:

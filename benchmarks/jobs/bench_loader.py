@@ -20,7 +20,7 @@ import numpy as np
 from asl_fast.data.annotations.video import Video
 from asl_fast.data.collate import Batch
 from asl_fast.data.dataset import DetectionDataset
-from asl_fast.data.features.file_store import FolderFeatureStore
+from asl_fast.data.features.folder_store import FolderFeatureStore
 from asl_fast.data.features.packed_store import DATA, PackedFeatureStore
 from asl_fast.data.features.packing import pack_features
 from asl_fast.data.grid import FeatureGrid

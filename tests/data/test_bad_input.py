@@ -21,7 +21,7 @@ from asl_fast.data.annotations.epic100 import read_epic100
 from asl_fast.data.annotations.thumos14 import read_thumos14_csv
 from asl_fast.data.annotations.video import Annotations
 from asl_fast.data.datasets.hapt import read_hapt
-from asl_fast.data.features.file_store import open_store
+from asl_fast.data.features.opening import open_store
 from asl_fast.data.load import load_dataset
 from tests.data.datasets.test_hapt import small_copy
 

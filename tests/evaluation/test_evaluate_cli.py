@@ -89,7 +89,7 @@ def test_unusable_ground_truth_video_is_left_out_on_both_sides(
     captured = capsys.readouterr()
     assert "warning: 1 videos left out on both sides: " in captured.err
     assert "video 'b', annotation 0: 'segment' must not end before it starts, found [9.0, 5.0]" in captured.err
-    assert "2 videos, 2 annotations, 2 predictions, 1 predictions in videos not scored left out" in captured.out
+    assert "2 videos, 2 annotations, 2 predictions, 1 prediction in videos not scored left out" in captured.out
     assert "mAP (%)  100.00   100.00" in captured.out
     assert main([*files, "--tiou", "0.5", "--strict"]) == 2
 

@@ -19,6 +19,7 @@ from asl_fast.data.annotations.entries import LARGEST_ID, Entry, class_id, read_
 from asl_fast.data.annotations.problems import AnnotationError, Problems
 from asl_fast.data.annotations.video import Annotations, Video
 from asl_fast.files import number, read_json, read_text
+from asl_fast.wording import count
 
 _CLASS_LINE = re.compile(r"^c?(\d{1,18})[\s,]+(.+?)\s*$")
 
@@ -84,7 +85,7 @@ def read_action_lists(
             ids = range(first_id, ids[-1] + 1)
     names = tuple(class_names) if class_names else tuple(f"class_{class_id}" for class_id in ids)
     if len(names) != len(ids):
-        raise ValueError(f"{name}: {len(names)} class names for {len(ids)} classes")
+        raise ValueError(f"{name}: {count(len(names), 'class name')} for {count(len(ids), 'class', 'classes')}")
     labels = {class_id: label for label, class_id in enumerate(ids)}
     problems = Problems(name, strict=strict)
     videos = {}

@@ -27,10 +27,13 @@ from asl_fast.data.annotations.entries import (
     read_label,
 )
 from asl_fast.data.annotations.problems import AnnotationError, Problems
+from asl_fast.data.annotations.table import TABLES, is_table, read_table
 from asl_fast.data.annotations.video import Annotations, Video
 from asl_fast.files import number, read_json, write_json
+from asl_fast.wording import count
 
-_OWN_KEYS = {"subset", "duration", "fps", "annotations"}
+_DURATIONS = ("duration", "duration_second", "duration_sec")
+_OWN_KEYS = {"subset", "fps", "annotations", *_DURATIONS}
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,19 @@ def read_object(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def read_database(path: str | Path) -> dict[str, Any]:
-    """Read what an annotation file holds by video, with or without ``"database"`` around it.
+def read_database(path: str | Path, columns: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Read what an annotation file holds by video: JSON with or without ``"database"`` around it, or a table.
+
+    Args:
+        path: The file.
+        columns: Of a table, see `table.read_table`.
 
     Raises:
-        FileNotFoundError, AnnotationError: As `read_object`; when it is another kind of file.
+        FileNotFoundError, AnnotationError: As `read_object` and `read_table`; when it is another kind of file.
     """
+    if is_table(path):
+        return read_table(path, columns)
+    _no_columns(path, columns)
     content = read_object(path)
     wrapped = "database" in content
     database = content["database"] if wrapped else content
@@ -86,16 +96,28 @@ def read_database(path: str | Path) -> dict[str, Any]:
     return database
 
 
-def read_results(path: str | Path) -> dict[str, Any]:
-    """Read what a detection file holds by video.
+def read_results(path: str | Path, columns: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Read what a detection file holds by video: JSON, or a table with a column of scores.
+
+    Args:
+        path: The file.
+        columns: Of a table, see `table.read_table`.
 
     Raises:
-        FileNotFoundError, AnnotationError: As `read_object`; when it is another kind of file.
+        FileNotFoundError, AnnotationError: As `read_object` and `read_table`; when it is another kind of file.
     """
+    if is_table(path):
+        return read_table(path, columns, scores=True)
+    _no_columns(path, columns)
     results = read_object(path).get("results")
     if not isinstance(results, dict):
         raise AnnotationError(f"{path}: key 'results' must map video ids to lists, found {results!r:.80}")
     return results
+
+
+def _no_columns(path: str | Path, columns: Mapping[str, str] | None) -> None:
+    if columns:
+        raise AnnotationError(f"{path}: columns can be named for tables, {' and '.join(TABLES)}, not for JSON")
 
 
 def read_listed_video(
@@ -120,7 +142,8 @@ def read_listed_video(
     """
     if not isinstance(entry, dict):
         raise AnnotationError(f"{where}: expected {{'subset', 'duration', 'annotations'}}, found {entry!r:.80}")
-    subset, duration, rate = entry.get("subset"), entry.get("duration"), entry.get("fps")
+    subset, rate = entry.get("subset"), entry.get("fps")
+    duration = next((entry[key] for key in _DURATIONS if entry.get(key) is not None), None)
     if subset is not None and not isinstance(subset, str):
         raise AnnotationError(f"{where}: 'subset' must name its split, found {subset!r}")
     if "actions" in entry and "annotations" not in entry:
@@ -147,21 +170,23 @@ def read_activitynet_json(
     durations_sec: Mapping[str, float] | None = None,
     fps: Mapping[str, float] | None = None,
     default_subset: str | None = None,
+    columns: Mapping[str, str] | None = None,
     strict: bool = False,
 ) -> Annotations:
-    """Read an ActivityNet-style file.
+    """Read an ActivityNet-style file, or a table of the same.
 
     Class ids are, in this order: positions in ``class_names``; ``label_id`` where the file has it, or a ``label`` that
     is an id itself, as `number_classes` says; the alphabetical order of the labels that occur. An id without a name is
     called ``class_<id>``, one that no label uses ``unused_<id>``.
 
     Args:
-        path: The file, plain or ``.gz``.
+        path: The file, plain or ``.gz``: JSON, or a ``.csv`` or ``.tsv`` table.
         name: Name of the data set; None takes the file's.
         class_names: Names by id.
         durations_sec: Length by video, for files without ``duration``.
         fps: Frame rate by video, for files without ``fps``.
         default_subset: Subset of videos without ``subset``; None makes that an error.
+        columns: Column of a table by what it holds, see `table.read_table`; None goes by their names.
         strict: Stop at the first bad video or annotation instead of leaving it out with a counted warning.
 
     Raises:
@@ -169,7 +194,7 @@ def read_activitynet_json(
         AnnotationError: When it is no such file, when ``label_id`` contradicts itself, when no video is left; when
             strict, also for a video with an unknown class, no duration or subset, or a segment that is not two numbers.
     """
-    database = read_database(path)
+    database = read_database(path, columns)
     name = name or Path(path).name.split(".")[0]
     if class_names is not None:
         names = tuple(class_names)
@@ -181,7 +206,9 @@ def read_activitynet_json(
     def known(entry: Entry) -> None:
         if entry.label not in ids:
             first = ", ".join(map(repr, names[:3])) or "none"
-            raise ValueError(f"unknown class {entry.label!r}; known are {len(names)} classes, e.g. {first}")
+            raise ValueError(
+                f"unknown class {entry.label!r}; known are {count(len(names), 'class', 'classes')}, e.g. {first}"
+            )
 
     videos = {}
     for video_id, entry in database.items():
@@ -191,7 +218,7 @@ def read_activitynet_json(
             subset = listed.subset if listed.subset is not None else default_subset
             duration = listed.duration_sec if listed.duration_sec is not None else (durations_sec or {}).get(video_id)
             if duration is None:
-                raise AnnotationError(f"{where}: no 'duration'; add it, or give durations_sec")
+                raise AnnotationError(f"{where}: no 'duration'; add it, or give --durations FILE")
             if subset is None:
                 raise AnnotationError(f"{where}: 'subset' must name its split, found None")
             videos[video_id] = Video(

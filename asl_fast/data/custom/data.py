@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One's own data: an annotation file and features, from which everything else follows.
 
-Annotations are ActivityNet-style JSON, or the action lists of MultiTHUMOS with a ``<file>_classes.txt`` beside them.
+Annotations are ActivityNet-style JSON, a table, or the action lists of MultiTHUMOS with a ``<file>_classes.txt``
+beside them.
 Features are whatever `open_store` opens; a ``manifest.json`` beside them, where there is one, says how they were
 extracted.
 """
@@ -14,22 +15,34 @@ from pathlib import Path
 from typing import Any
 
 from asl_fast.data.annotations.action_lists import occurring_ids, read_action_lists, read_class_list
-from asl_fast.data.annotations.activitynet import read_activitynet_json
+from asl_fast.data.annotations.activitynet import read_activitynet_json, read_database
+from asl_fast.data.annotations.columns import parse_columns
 from asl_fast.data.annotations.problems import Problems
 from asl_fast.data.annotations.video import Annotations, Video
 from asl_fast.data.custom.decision import Decision
+from asl_fast.data.custom.found_features import READING_FIELDS, find_features
 from asl_fast.data.custom.split import SplitRule, split
 from asl_fast.data.custom.timing import derive_manifest
-from asl_fast.data.features.affix import common_prefix, near_names
 from asl_fast.data.features.check import count_steps
-from asl_fast.data.features.file_store import ConcatenatedFeatureStore, open_store
 from asl_fast.data.features.manifest import FeatureManifest
-from asl_fast.data.features.manifest_file import MANIFEST_NAME, find_manifest, read_manifest
-from asl_fast.data.features.packed_store import PackedFeatureStore, is_packed
+from asl_fast.data.features.reading import FeatureReading
 from asl_fast.data.features.store import NamedFeatureStore
 from asl_fast.data.source import DataSource
-from asl_fast.files import read_json
+from asl_fast.files import read_named_numbers
 from asl_fast.wording import count, examples
+
+
+@dataclass(frozen=True)
+class AnnotationTable:
+    """What an annotation file does not say by itself.
+
+    Attributes:
+        columns: Columns of a table by what they hold, as ``video=clip,start=from``; None goes by their names.
+        durations: File with the length of each video; None where the annotations say so.
+    """
+
+    columns: str | None = None
+    durations: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,18 +73,22 @@ def open_own_data(
     *,
     name: str | None = None,
     manifest: str | FeatureManifest | None = None,
+    reading: FeatureReading | None = None,
+    table: AnnotationTable | None = None,
     rule: SplitRule | None = None,
     strict: bool = False,
 ) -> OwnData:
     """Annotations and features as a data set.
 
     Args:
-        annotations: JSON file.
+        annotations: JSON file, or a ``.csv`` or ``.tsv`` table.
         features: One or more feature folders or ``.h5`` files; several are put side by side.
         name: Name of the data set; None takes the annotation file's.
         manifest: How the features were extracted: a manifest, a name in ``MANIFESTS`` or a JSON file; None takes
             ``manifest.json`` in the first feature folder or what a packed store holds, or derives it from lengths and
             durations.
+        reading: How features lie in their files, which goes before what the manifest says.
+        table: What the annotation file does not say by itself.
         rule: How to split; None finds out.
         strict: Stop at the first unusable entry of the annotations.
 
@@ -80,68 +97,61 @@ def open_own_data(
         ValueError: Naming the file, for what cannot be read or does not fit together.
     """
     name = name or own_name(annotations)
-    read, class_reason = read_own_annotations(annotations, name, strict=strict)
+    read, class_reason = read_own_annotations(annotations, name, table=table, strict=strict)
     paths = tuple(Path(path) for path in features)
     if not paths:
         raise ValueError(f"{name}: no features given; name their folder or .h5 file with --features")
-    dim = sum(open_store(path).dim for path in paths)
-    given = _given_manifest(manifest, paths[0], dim)
-    if given is not None and given.layout is not None:
-        dim = _store(paths, "", given.transposed).dim
-        given = _given_manifest(manifest, paths[0], dim)
-    transposed = None if given is None else given.transposed
-    prefix = given.prefix if given is not None else common_prefix(read.videos, open_store(paths[0]).names)
-    store = _store(paths, prefix or "", transposed)
-    if given is not None and given.dim != store.dim:
-        raise ValueError(
-            f"{name}: features in {', '.join(map(str, paths))} have width {store.dim}, but manifest "
-            f"{given.name!r} says {given.dim}; is it the manifest of these features?"
-        )
-    present = [video for video in read.videos.values() if video.id in store]
-    if not present:
-        hint = near_names(list(read.videos), store.names, prefix or "")
-        places = ", ".join(map(str, paths))
-        raise FileNotFoundError(
-            f"none of the {len(read.videos)} videos of {annotations} has features in {places}: {hint.found}; {hint.fix}"
-        )
+    found = find_features(read, paths, annotations, manifest, reading or FeatureReading())
+    store, present = found.store, found.videos
     steps = _steps(name, present, store)
-    if given is None:
-        layout, timing = derive_manifest(present, steps, name=name, dim=store.dim, prefix=prefix or "")
+    layout = found.manifest
+    if found.is_given:
+        timing: tuple[Decision, ...] = (Decision("stride", layout.timing_words(), f"manifest {layout.name!r} says so"),)
     else:
-        layout, timing = given, (Decision("stride", given.timing_words(), f"manifest {given.name!r} says so"),)
-    if layout.layout is None and any(getattr(open_store(path), "transposed", False) for path in paths):
-        layout = replace(layout, layout="CT")
+        derived, timing = derive_manifest(present, steps, name=name, dim=store.dim)
+        layout = replace(derived, **{key: getattr(layout, key) for key in READING_FIELDS})
     learning, scored, named, split_reason = split(read, [v for v in present if v.id in steps], rule or SplitRule())
-    decisions = [
-        class_reason,
-        split_reason,
-        Decision(
-            "features",
-            f"width {store.dim}, {len(present)} of {len(read.videos)} videos have them",
-            (f"files are named {layout.prefix!r} + video" if layout.prefix else "files are named as the videos")
-            + _one_shape(steps, store.dim, layout),
-        ),
-        *timing,
-    ]
+    features_reason = Decision(
+        "features",
+        f"width {store.dim}, {len(present)} of {count(len(read.videos), 'video')} have them",
+        found.words + _one_shape(steps, store.dim, layout),
+    )
+    decisions = (class_reason, split_reason, features_reason, *timing)
     source = DataSource(name, read, learning, scored, store, layout, Path(annotations), paths)
-    return OwnData(source, named, steps, tuple(decisions))
+    return OwnData(source, named, steps, decisions)
 
 
-def read_own_annotations(path: str | Path, name: str, *, strict: bool = False) -> tuple[Annotations, Decision]:
-    """Annotations in either layout, with a reason for their classes.
+def read_own_annotations(
+    path: str | Path, name: str, *, table: AnnotationTable | None = None, strict: bool = False
+) -> tuple[Annotations, Decision]:
+    """Annotations in any layout, with a reason for their classes.
+
+    Args:
+        path: The file.
+        name: Name of the data set.
+        table: What the file does not say by itself.
+        strict: Stop at the first unusable entry.
 
     Raises:
         FileNotFoundError, ValueError: As `read_activitynet_json` and `read_action_lists`; when no class occurs.
     """
-    content = read_json(path)
-    entries = [entry for entry in content.values() if isinstance(entry, dict)] if isinstance(content, dict) else []
+    table = table or AnnotationTable()
+    columns = None if table.columns is None else parse_columns(table.columns)
+    database = read_database(path, columns)
+    entries = [entry for entry in database.values() if isinstance(entry, dict)]
     if entries and all("actions" in entry for entry in entries):
-        return _action_lists(Path(path), name, content, strict=strict)
-    read = read_activitynet_json(path, name=name, default_subset="all", strict=strict)
+        return _action_lists(Path(path), name, database, strict=strict)
+    read = read_activitynet_json(
+        path,
+        name=name,
+        durations_sec=None if table.durations is None else read_named_numbers(table.durations, "seconds"),
+        default_subset="all",
+        columns=columns,
+        strict=strict,
+    )
     if not read.class_names:
         raise ValueError(f"{path}: no annotation has a 'label', so there are no classes; is this the test split alone?")
     instances = sum(len(video.labels) for video in read.videos.values())
-    database = content.get("database", content)
     numbered = any(
         isinstance(each, dict) and each.get("label_id") is not None
         for video_id in read.videos
@@ -167,29 +177,12 @@ def _action_lists(path: Path, name: str, content: dict[str, Any], *, strict: boo
     return read, Decision("classes", f"{len(read.class_names)} ({examples(list(read.class_names))})", why)
 
 
-def _given_manifest(manifest: str | FeatureManifest | None, folder: Path, dim: int) -> FeatureManifest | None:
-    if isinstance(manifest, FeatureManifest):
-        return manifest
-    if manifest is not None:
-        return find_manifest(manifest, dim)
-    if is_packed(folder):
-        return PackedFeatureStore(folder).manifest
-    beside = (folder if folder.is_dir() else folder.parent) / MANIFEST_NAME
-    return read_manifest(beside, dim) if beside.is_file() else None
-
-
 def _one_shape(steps: dict[str, int], dim: int, layout: FeatureManifest) -> str:
     """Say so where all arrays have one shape, which cannot tell time from channels."""
     if len(steps) < 3 or len(set(steps.values())) > 1 or layout.layout is not None:
         return ""
     shape = (next(iter(steps.values())), dim)
-    return f'; all arrays are (time, channels) = {shape}; "layout": "CT" in the manifest if it is the other way round'
-
-
-def _store(paths: Sequence[Path], prefix: str, transposed: bool | None) -> NamedFeatureStore:
-    layout = {} if transposed is None else {"transposed": transposed}
-    stores = [open_store(path, prefix=prefix, **({} if is_packed(path) else layout)) for path in paths]
-    return stores[0] if len(stores) == 1 else ConcatenatedFeatureStore(stores)
+    return f"; all arrays are (time, channels) = {shape}; --layout CT if it is the other way round"
 
 
 def _steps(name: str, videos: Sequence[Video], store: NamedFeatureStore) -> dict[str, int]:

@@ -89,7 +89,7 @@ def split(
         if not number(videos):
             raise ValueError(
                 f"{annotations.name}: no video of subset {name!r} has features ({len(ids)} of "
-                f"{len(annotations.videos)} videos have); add them, or choose other subsets with "
+                f"{count(len(annotations.videos), 'video')} have); add them, or choose other subsets with "
                 "--data.train-subset and --data.test-subset"
             )
     value = f"train on {train!r} ({count(number(learning), 'video')}), score on {test!r} ({number(scored)})"

@@ -43,7 +43,7 @@ class _Fit(NamedTuple):
 
 
 def derive_manifest(
-    videos: Sequence[Video], steps: Mapping[str, int], *, name: str, dim: int, prefix: str = ""
+    videos: Sequence[Video], steps: Mapping[str, int], *, name: str, dim: int
 ) -> tuple[FeatureManifest, tuple[Decision, ...]]:
     """Derive the manifest that fits best, with the reasons; a warning among them where videos disagree.
 
@@ -56,7 +56,6 @@ def derive_manifest(
         steps: Feature vectors by video.
         name: Name of the manifest.
         dim: Its channels.
-        prefix: What its file names begin with.
 
     Raises:
         ValueError: When there is no video.
@@ -67,24 +66,24 @@ def derive_manifest(
     number = np.array([steps[video.id] for video in known], np.float64)
     seconds = np.array([video.duration_sec for video in known])
     if is_fixed_number(number, seconds):
-        why = f"all {len(known)} videos have {number[0]:.0f} feature vectors, whatever their duration"
-        return FeatureManifest(name, dim, None, prefix=prefix), (Decision("stride", "each video's own", why),)
+        why = f"all {len(known)} videos have {count(int(number[0]), 'feature vector')}, whatever their duration"
+        return FeatureManifest(name, dim, None), (Decision("stride", "each video's own", why),)
     rates = np.array([video.fps or np.nan for video in known])
-    exact = _exact(seconds, rates, number, name=name, dim=dim, prefix=prefix)
+    exact = _exact(seconds, rates, number, name=name, dim=dim)
     if exact is not None:
         layout, decisions = exact
         return layout, (*decisions, *_disagreements(known, steps, layout))
-    return _estimate(known, steps, seconds, rates, name=name, dim=dim, prefix=prefix)
+    return _estimate(known, steps, seconds, rates, name=name, dim=dim)
 
 
 def _exact(
-    seconds: Array, rates: Array, number: Array, *, name: str, dim: int, prefix: str
+    seconds: Array, rates: Array, number: Array, *, name: str, dim: int
 ) -> tuple[FeatureManifest, tuple[Decision, ...]] | None:
     """Return the manifest of whole frames that explains the lengths, with reasons; None where there is none."""
     if np.isfinite(rates).all():
         found = whole_frames(seconds * rates, number)
         if found is not None:
-            layout = FeatureManifest(name, dim, float(found.stride_frame), _or_none(found, 1.0), prefix=prefix)
+            layout = FeatureManifest(name, dim, float(found.stride_frame), _or_none(found, 1.0))
             value = f"{found.stride_frame} frames at {_own_rates(rates)}"
             return layout, tuple(_reasons(found, value, seconds / number, 1.0))
     tried = {rate: whole_frames(seconds * rate, number) for rate in _RATES}
@@ -99,7 +98,7 @@ def _exact(
             same_stride = abs(stride / other - found.stride_frame / rate) < 1e-3 * found.stride_frame / rate
             if not same_stride or abs(window / other - found.window_frame / rate) > 1 / rate:
                 return None
-    layout = FeatureManifest(name, dim, found.stride_frame / rate, _or_none(found, rate), fps=1.0, prefix=prefix)
+    layout = FeatureManifest(name, dim, found.stride_frame / rate, _or_none(found, rate), fps=1.0)
     value = f"{found.stride_frame / rate:.4g} s, whole frames at {rate:.5g} a second or a multiple of it"
     return layout, tuple(_reasons(found, value, seconds / number, rate))
 
@@ -150,7 +149,6 @@ def _estimate(
     *,
     name: str,
     dim: int,
-    prefix: str,
 ) -> tuple[FeatureManifest, tuple[Decision, ...]]:
     """Return the manifest of the stride that lengths grow by, with reasons."""
     number = np.array([steps[video.id] for video in known], np.float64)
@@ -162,13 +160,13 @@ def _estimate(
         # Few videos do not show stride and window apart, but a stride that is a whole number is known.
         shown = in_frames.rest is not None or (stride == round(stride) and len(known) >= MIN_VIDEOS)
         window = _window(seconds * rates, number, stride) if shown else None
-        layout = FeatureManifest(name, dim, stride, None if window is None else float(round(window)), prefix=prefix)
+        layout = FeatureManifest(name, dim, stride, None if window is None else float(round(window)))
         value = f"{stride:g} frames at {_own_rates(rates)}"
     else:
         stride = float(f"{in_seconds.stride:.4g}")
         window = _window(seconds, number, stride) if in_seconds.rest is not None else None
         rounded = None if window is None else float(f"{window:.3g}")
-        layout = FeatureManifest(name, dim, stride, rounded, fps=1.0, prefix=prefix)
+        layout = FeatureManifest(name, dim, stride, rounded, fps=1.0)
         value = f"{stride:g} s"
     no_whole = "estimated, as no whole numbers of frames give these lengths exactly"
     decisions = [Decision("stride", value, f"{_per_step(seconds / number)}; {no_whole}")]

@@ -15,6 +15,10 @@ from asl_fast.data.annotations.ego4d import read_ego4d_moments
 from asl_fast.data.annotations.epic100 import EpicTask, read_epic100
 from asl_fast.data.annotations.thumos14 import read_thumos14_csv, thumos14_fps
 from asl_fast.data.annotations.video import Annotations
+from asl_fast.data.features.manifest import FeatureManifest
+from asl_fast.data.features.manifest_file import find_manifest
+from asl_fast.data.features.reading import FeatureReading
+from asl_fast.wording import count
 
 Reader = Callable[[Path, bool], Annotations]
 
@@ -171,8 +175,8 @@ def load_annotations(name: str, path: str | Path, *, strict: bool = False) -> An
     annotations = read(file, strict)
     if len(annotations.class_names) > benchmark.num_classes:
         raise ValueError(
-            f"{file}: {len(annotations.class_names)} classes, but {name} has {benchmark.num_classes}; "
-            "is this the right annotation file?"
+            f"{file}: {count(len(annotations.class_names), 'class', 'classes')}, but {name} has "
+            f"{benchmark.num_classes}; is this the right annotation file?"
         )
     # Rare classes may be missing from a split (EPIC nouns); their ids are part of the benchmark all the same.
     missing = range(len(annotations.class_names), benchmark.num_classes)
@@ -196,3 +200,32 @@ def annotation_file(name: str, path: str | Path) -> Path:
         looked = ", ".join(files)
         raise FileNotFoundError(f"{name}: no annotations in {path} or {path / 'annotations'}; looked for {looked}")
     return found
+
+
+def told_manifest(
+    dataset: str, named: str | None, known: FeatureManifest | None, reading: FeatureReading
+) -> FeatureManifest:
+    """Return the manifest that a command line asks for.
+
+    Args:
+        dataset: Name of the data set.
+        named: Name or file of a manifest.
+        known: The one to go by where none is named; None takes the benchmark's.
+        reading: How features lie in their files, which goes before what the manifest says.
+
+    Raises:
+        FileNotFoundError, ValueError: As `find_manifest`; when the benchmark has several and none is named.
+    """
+    if named is None and known is None:
+        names = VIDEO_BENCHMARKS[dataset].manifests if dataset in VIDEO_BENCHMARKS else ()
+        if len(names) != 1:
+            options = ", ".join(reading.given)
+            raise ValueError(
+                f"{options} of {dataset} need --manifest, one of {', '.join(names)} or a file"
+                if names
+                else f"{dataset} has no feature files that {options} could be said of"
+            )
+        named = names[0]
+    base = known if named is None else find_manifest(named)
+    assert base is not None
+    return reading.applied(base)

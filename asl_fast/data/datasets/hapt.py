@@ -26,6 +26,7 @@ from asl_fast.data.features.store import InMemoryFeatureStore
 from asl_fast.data.grid import FeatureGrid
 from asl_fast.data.source import DataSource
 from asl_fast.data.transform import FeatureTransform
+from asl_fast.wording import count
 
 SAMPLE_RATE_HZ = 50.0
 NUM_CHANNELS = 6
@@ -280,7 +281,7 @@ def hapt_bundle(
         grid=grid,
         feature_dim=transform.feature_dim,
         synthetic=False,
-        description=f"UCI HAPT, {official}: {len(train)} recordings to train on, {len(test)} to test on",
+        description=f"UCI HAPT, {official}: {count(len(train), 'recording')} to train on, {len(test)} to test on",
         transform=transform,
         metadata={
             "samples_per_step": samples_per_step,

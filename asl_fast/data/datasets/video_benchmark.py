@@ -16,9 +16,9 @@ from typing import Any
 
 from asl_fast.data.bundle import DatasetBundle
 from asl_fast.data.datasets.benchmarks import VIDEO_BENCHMARKS, annotation_file, load_annotations
-from asl_fast.data.features.file_store import ConcatenatedFeatureStore, open_store
 from asl_fast.data.features.manifest import MANIFESTS, FeatureManifest, combined_manifest
 from asl_fast.data.features.manifest_file import read_manifest
+from asl_fast.data.features.opening import open_features
 from asl_fast.data.features.packed_store import PackedFeatureStore, find_packed, is_packed
 from asl_fast.data.features.store import NamedFeatureStore
 from asl_fast.data.source import DataSource
@@ -123,20 +123,18 @@ def _features(
     name: str, paths: Sequence[Path], manifest: str | FeatureManifest | None, options: dict[str, Any]
 ) -> tuple[FeatureManifest, NamedFeatureStore]:
     if isinstance(manifest, str) and manifest.endswith(".json"):
-        file = manifest
-        manifest = read_manifest(file, sum(open_store(path, **options).dim for path in paths))
-        if manifest.layout is not None and not is_packed(paths[0]):
-            options.setdefault("transposed", manifest.transposed)
-            manifest = read_manifest(file, sum(open_store(path, **options).dim for path in paths))
+        # How files are read has to be known before their width is.
+        reading = read_manifest(manifest, 1).store_options | options
+        manifest = read_manifest(manifest, open_features(paths, reading).dim)
     known = [manifest] if manifest is not None else list(VIDEO_BENCHMARKS[name].manifests)
     candidates = [entry if isinstance(entry, FeatureManifest) else combined_manifest(entry) for entry in known]
-    options.setdefault("prefix", candidates[0].prefix)
-    stores = [open_store(path, **options) for path in paths]
-    if len(stores) > 1 and manifest is None:
+    reading = candidates[0].store_options | options
+    if len(paths) > 1 and manifest is None:
         # Concatenated in the manifest's order, not the folders'.
         order = [MANIFESTS[part].dim for part in known[0].split("+")] if isinstance(known[0], str) else []
-        stores.sort(key=lambda store: order.index(store.dim) if store.dim in order else len(order))
-    source: NamedFeatureStore = stores[0] if len(stores) == 1 else ConcatenatedFeatureStore(stores)
+        dims = {path: open_features([path], reading).dim for path in paths}
+        paths = sorted(paths, key=lambda path: order.index(dims[path]) if dims[path] in order else len(order))
+    source = open_features(paths, reading)
     if isinstance(source, PackedFeatureStore) and source.manifest is not None:
         if manifest is not None and candidates[0] != source.manifest:
             raise ValueError(
@@ -149,7 +147,7 @@ def _features(
         widths = ", ".join(f"{candidate.name} ({candidate.dim})" for candidate in candidates)
         raise ValueError(
             f"{name}: features in {', '.join(map(str, paths))} have width {source.dim}, which fits none of {widths}; "
-            "give a manifest, or set transposed if the files hold (D, T)"
+            'give a manifest, in which "layout": "CT" reads files that hold (channels, time)'
         )
     return fitting, source
 

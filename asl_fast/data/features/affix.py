@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the names of feature files differ from the names of videos: a prefix, an extension, or not at all alike."""
+"""How the names of feature files differ from the names of videos: text before or after, or not at all alike."""
 
 from __future__ import annotations
 
@@ -12,6 +12,17 @@ from asl_fast.wording import closest
 _COMPARED = 2000
 
 
+class Affixes(NamedTuple):
+    """Text before and after the video id in the name of its features."""
+
+    prefix: str
+    suffix: str
+
+    def __str__(self) -> str:
+        before, after = (f"{self.prefix!r} + " if self.prefix else ""), (f" + {self.suffix!r}" if self.suffix else "")
+        return f"{before}video{after}"
+
+
 class Hint(NamedTuple):
     """What was found, and what to do."""
 
@@ -19,28 +30,71 @@ class Hint(NamedTuple):
     fix: str
 
 
-def common_prefix(video_ids: Iterable[str], names: Iterable[str]) -> str | None:
-    """Text before the video id in most of the names that hold one; ``""`` where names are ids, None without a match."""
-    return _most_common(name[: -len(key)] for key, name in _ending_alike(video_ids, names))
+def common_affixes(video_ids: Iterable[str], names: Iterable[str]) -> tuple[Affixes, ...]:
+    """Text around the video id in most of the names that hold one.
+
+    Args:
+        video_ids: Videos of the annotations.
+        names: Names of feature files without extension, or of entries.
+
+    Returns:
+        Nothing where no name holds an id; several, in alphabetical order, where each video has several names, as the
+        streams of one extractor have.
+    """
+    known = set(video_ids)
+    videos: dict[Affixes, set[str]] = {}
+    for name in names:
+        if name in known:
+            videos.setdefault(Affixes("", ""), set()).add(name)
+            continue
+        for start in range(len(name)):
+            for end in range(len(name), start, -1):
+                if name[start:end] in known:
+                    videos.setdefault(Affixes(name[:start], name[end:]), set()).add(name[start:end])
+    if not videos:
+        return ()
+    best = max(videos, key=lambda affixes: (len(videos[affixes]), affixes == ("", ""), affixes))
+    if best == ("", "") or len(videos[best]) < 2:
+        return (best,)
+    return tuple(
+        sorted(
+            affixes
+            for affixes, found in videos.items()
+            if len(found & videos[best]) > len(found) // 2 and len(found) >= 0.9 * len(videos[best])
+        )
+    )
 
 
-def near_names(video_ids: Sequence[str], names: Sequence[str], prefix: str) -> Hint:
+def several_streams(found: Sequence[Affixes], where: str) -> str:
+    """Say that each video has several names, and how to choose among them."""
+    named = " and ".join(map(str, found))
+    part = 0 if len({affixes.prefix for affixes in found}) > 1 else 1
+    option = ("--feature-prefix", "--feature-suffix")[part]
+    texts = [affixes[part] for affixes in found]
+    return (
+        f"{where}: each video has several, named {named}: choose with {option}={texts[0]}, or put them side by side, "
+        f"in this order of channels, with {option}={'+'.join(texts)}"
+    )
+
+
+def near_names(video_ids: Sequence[str], names: Sequence[str], expected: Affixes) -> Hint:
     """Why no feature is found.
 
     Args:
         video_ids: Videos of the annotations.
         names: Names of feature files without extension, or of entries.
-        prefix: What was expected before the id.
+        expected: What was expected around the id.
     """
     if not names:
         return Hint("there are none", "name the folder that holds the feature files")
-    wanted, first = prefix + video_ids[0], names[0]
+    wanted, first = expected.prefix + video_ids[0] + expected.suffix, names[0]
     found = f"looked for {wanted!r}, found names like {first!r}"
-    before = common_prefix(video_ids, names)
-    if before is not None:
+    around = common_affixes(video_ids, names)
+    if around:
+        before, after = around[0]
         return Hint(
-            f"{found}; names there begin with {before!r}" if before else f"{found}; names there have no prefix",
-            f'give --manifest FILE with {{"prefix": "{before}"}}, or rename the files',
+            f"{found}; names there are {around[0]}",
+            f'give --feature-prefix="{before}" --feature-suffix="{after}", or rename the files',
         )
     extra = _most_common(key[: -len(name)] for name, key in _ending_alike(names, video_ids))
     if extra:
@@ -51,9 +105,6 @@ def near_names(video_ids: Sequence[str], names: Sequence[str], prefix: str) -> H
     extension = _most_common(key[len(name) :] for name, key in _starting_alike(names, video_ids))
     if extension:
         return Hint(f"{found}; annotations end in {extension!r}, files do not", f"remove {extension!r} from the videos")
-    after = _most_common(name[len(key) :] for key, name in _starting_alike(video_ids, names))
-    if after:
-        return Hint(f"{found}; file names end in {after!r}, videos do not", f"remove {after!r} from the file names")
     close = closest(wanted, names[:_COMPARED])
     near = f"; the nearest is {close!r}" if close is not None else ""
     return Hint(found + near, "are these the features of these videos? Their names must be the same")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-_USUAL_KEYS = ("feats", "features", "feat", "feature", "arr_0", "data")
+USUAL_KEYS = ("feats", "features", "feat", "feature", "arr_0", "data")
 
 
 class Unusable(ValueError):
@@ -25,9 +25,13 @@ def choose_key(entries: Iterable[str], key: str | None) -> str:
         return key
     if len(names) == 1:
         return names[0]
-    usual = [name for name in _USUAL_KEYS if name in names]
+    usual = [name for name in USUAL_KEYS if name in names]
     if not usual:
-        raise Unusable(f"which of its entries holds the features? Set key to one of {', '.join(map(repr, names[:8]))}")
+        listed = ", ".join(map(repr, names[:8]))
+        raise Unusable(
+            f'which of its entries holds the features? It has {listed}: choose with --feature-key NAME ("key" in a '
+            "manifest); NAME+NAME puts several side by side"
+        )
     return usual[0]
 
 

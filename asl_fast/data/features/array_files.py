@@ -15,17 +15,24 @@ from numpy.typing import NDArray
 
 from asl_fast.data.features.array_entries import Unusable, choose_key
 from asl_fast.data.features.hdf5_files import HDF5, hdf5_array, open_hdf5
+from asl_fast.data.features.matlab_files import MATLAB, read_matlab
 from asl_fast.data.features.tensor_files import TENSORS, read_tensor
+from asl_fast.data.features.text_arrays import TEXTS, read_text_array, text_shape
 from asl_fast.files import TooLarge, check_unpacked, require_file
 
-EXTENSIONS = (".npy", ".npz", *TENSORS, *HDF5)
+TABLES = (*TEXTS, MATLAB)
+"""Read where a folder holds nothing else: such files often lie beside features and are none."""
+EXTENSIONS = (".npy", ".npz", *TENSORS, *HDF5, *TABLES)
+WHOLE = (*TENSORS, MATLAB)
+"""Files whose shape is known only when they are read."""
 
 
 def read_array(path: Path, key: str | None = None) -> NDArray[np.float32]:
     """Read the array in a file as float32, with dimensions of size one removed until it is (T, D).
 
     Args:
-        path: ``.npy``, ``.npz``, ``.pt`` (tensor or dictionary of tensors) or ``.h5``.
+        path: ``.npy``, ``.npz``, ``.pt`` (tensor or dictionary of tensors), ``.h5``, ``.mat``, or a table as text with
+            a line per feature vector, ``.csv`` or ``.tsv``.
         key: Entry of a file that holds several; None takes the only one, or one of the usual names.
 
     Raises:
@@ -57,27 +64,9 @@ def read_shape(path: Path, key: str | None = None) -> tuple[int, ...]:
                 array = hdf5_array(file, key)
                 _require_floats(array.dtype)
                 return squeezed(tuple(array.shape))
+        if suffix in TEXTS:
+            return squeezed(text_shape(path))
     return read_array(path, key).shape
-
-
-_REMEDIES = {
-    ".pkl": "pickles can run any code and are not read: save their arrays with numpy.save",
-    ".pickle": "pickles can run any code and are not read: save their arrays with numpy.save",
-    ".csv": "convert them: numpy.save(name, numpy.loadtxt(name, delimiter=',', skiprows=1))",
-    ".mat": "convert them: numpy.save(name, scipy.io.loadmat(name)[key])",
-}
-
-
-def nothing_to_read(folder: Path) -> str:
-    """Say that a folder holds no feature file, what it holds instead and what to do about it."""
-    entries = sorted(folder.iterdir())
-    message = f"feature folder {folder} holds no {', '.join(EXTENSIONS)} file"
-    for suffix, remedy in _REMEDIES.items():
-        number = sum(entry.suffix.lower() == suffix for entry in entries)
-        if number:
-            return f"{message}, but {number} {suffix} files; {remedy}"
-    inside = [entry.name for entry in entries if entry.is_dir()]
-    return f"{message}; its files lie in {', '.join(map(repr, inside[:4]))}: name these folders" if inside else message
 
 
 def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -136,6 +125,10 @@ def _read(path: Path, key: str | None) -> NDArray[Any]:
             array = hdf5_array(opened, key)
             _require_floats(array.dtype)
             return np.asarray(array[()])
+    if suffix == MATLAB:
+        return read_matlab(path, key)
+    if suffix in TEXTS:
+        return read_text_array(path)
     raise Unusable(f"unknown format {suffix!r}; features can be {', '.join(EXTENSIONS)}")
 
 

@@ -86,7 +86,9 @@ def checked_array(node: Any, name: str) -> Any:
 
     if isinstance(node, h5py.Group):
         inside = ", ".join(map(repr, list(node)[:8])) or "nothing"
-        raise Unusable(f"entry {name!r} is a group with {inside} inside, not an array; set key to {name}/NAME")
+        raise Unusable(
+            f"entry {name!r} is a group with {inside} inside, not an array; choose with --feature-key {name}/NAME"
+        )
     if not isinstance(node, h5py.Dataset) or node.shape is None:
         raise Unusable(f"entry {name!r} holds no array")
     if node.is_virtual or node.external:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +27,14 @@ class FeatureManifest:
         offset_frame: Frame that index 0 stands for; None means half a window.
         resize: Interpolate every video to this many feature vectors, as is usual on ActivityNet.
         prefix: Text before the video id in file names.
+        suffix: Text after it. Several joined by ``+`` are streams, to be put side by side, as with ``key``.
         layout: ``"TC"`` for arrays of (time, channels), ``"CT"`` for (channels, time); None finds out, see
-            `file_store.is_transposed`.
+            `layout.is_transposed`.
+        key: Entry of files that hold several arrays; None takes the only one, or one of a usual name.
+        extension: Which files to take from a folder that holds several kinds; None takes the only kind.
 
     Raises:
-        ValueError: For a size that is not positive.
+        ValueError: For a size that is not positive, or an unknown layout.
     """
 
     name: str
@@ -41,8 +45,11 @@ class FeatureManifest:
     offset_frame: float | None = None
     resize: int | None = None
     prefix: str = ""
-    # Says how files are read, not what the features are.
+    # What follows says how files are read, not what the features are.
+    suffix: str = field(default="", compare=False)
     layout: str | None = field(default=None, compare=False)
+    key: str | None = field(default=None, compare=False)
+    extension: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         for key in ("dim", "stride_frame", "window_frame", "fps", "resize"):
@@ -59,6 +66,12 @@ class FeatureManifest:
     def transposed(self) -> bool | None:
         """Whether arrays are (channels, time); None where that is to be found out."""
         return None if self.layout is None else self.layout == "CT"
+
+    @property
+    def store_options(self) -> dict[str, Any]:
+        """How files are read, as `opening.open_features` takes it."""
+        names = ("prefix", "suffix", "key", "extension")
+        return {name: getattr(self, name) for name in names} | {"transposed": self.transposed}
 
     @property
     def is_in_seconds(self) -> bool:
@@ -120,6 +133,11 @@ class FeatureManifest:
         if self.stride_frame is None:
             return None
         return self.extracted_grid(video, 1).num_steps(video.duration_sec)
+
+
+def as_packed(manifest: FeatureManifest) -> FeatureManifest:
+    """Return the manifest without what says how files were read: in a packed store all is (T, D), by video."""
+    return replace(manifest, suffix="", layout=None, key=None, extension=None)
 
 
 def resize_linear(features: NDArray[np.float32], steps: int) -> NDArray[np.float32]:

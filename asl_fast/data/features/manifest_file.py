@@ -13,7 +13,8 @@ from asl_fast.wording import nearest
 
 MANIFEST_NAME = "manifest.json"
 _FIELDS = tuple(entry.name for entry in dataclasses.fields(FeatureManifest))
-_TEXTS = ("name", "prefix", "layout")
+_TEXTS = ("name", "prefix", "suffix", "layout", "key", "extension")
+_MAY_BE_NULL = ("layout", "key", "extension")
 _WHOLE = ("dim", "resize")
 
 
@@ -55,7 +56,7 @@ def parse_manifest(content: object, path: str, dim: int | None = None) -> Featur
         raise ValueError(f"{path}: no 'dim'; give the width of the features")
     values: dict[str, Any] = {"name": Path(path).stem, "dim": dim}
     for key, value in content.items():
-        if key in _TEXTS and not (key == "layout" and value is None):
+        if key in _TEXTS and not (key in _MAY_BE_NULL and value is None):
             if not isinstance(value, str):
                 raise ValueError(f"{path}: {key!r} must be text, found {value!r}")
             values[key] = value

@@ -9,7 +9,7 @@ import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asl_fast.data.annotations.problems import Problems
-from asl_fast.data.features.manifest import FeatureManifest
+from asl_fast.data.features.manifest import FeatureManifest, as_packed
 from asl_fast.data.features.packed_store import DATA, DTYPES, FORMAT, INDEX, VERSION, PackedVideo
 from asl_fast.data.features.store import FeatureStore
 from asl_fast.files import write_json
+from asl_fast.wording import count
 
 JOURNAL = "journal.jsonl"
 FLOAT16_MAX = 65504.0
@@ -95,8 +96,7 @@ def pack_features(
         "version": VERSION,
         "dtype": dtype,
         "dim": store.dim,
-        # What is packed is (T, D), however it lay in the files.
-        "manifest": None if manifest is None else asdict(replace(manifest, layout=None)),
+        "manifest": None if manifest is None else asdict(as_packed(manifest)),
         "source": source,
     }
     partial = output.with_name(f".{output.name}.partial")
@@ -130,7 +130,7 @@ def pack_features(
             progress(video_id)
         problems.summarise()
         if not done:
-            raise ValueError(f"nothing to pack: none of the {len(video_ids)} videos has usable features")
+            raise ValueError(f"nothing to pack: none of the {count(len(video_ids), 'video')} has usable features")
         os.fsync(data.fileno())
         videos = {name: [entry.offset, entry.length, entry.crc32] for name, entry in done.items()}
         files = {path: stamp for name in done for path, *stamp in stamps[name]}

@@ -102,10 +102,14 @@ LARGEST_VALUE = 1e18
 def check_shape(shape: tuple[int, ...], dim: int | None, where: str) -> None:
     """Raise ValueError, beginning with ``where``, unless the shape is (T > 0, dim)."""
     if len(shape) != 2 or 0 in shape:
-        raise ValueError(f"{where}: features must be (T, D) with T, D > 0, got shape {shape}")
+        raise ValueError(f"{where}: features must be (T, D) with T, D > 0, got shape {shape}{_too_many(shape)}")
     if dim is not None and shape[1] != dim:
-        hint = "; it looks transposed, (D, T): store it as (T, D)" if shape[0] == dim else ""
+        hint = "; it looks transposed: --layout CT reads (channels, time)" if shape[0] == dim else ""
         raise ValueError(f"{where}: features have width {shape[1]}, expected {dim}{hint}")
+
+
+def _too_many(shape: tuple[int, ...]) -> str:
+    return "; average over the dimensions that are neither (views, height, width)" if len(shape) > 2 else ""
 
 
 def check_features(array: NDArray[Any], dim: int | None, where: str) -> None:

@@ -55,7 +55,7 @@ def annotation_findings(
         )
     yield from _splits(source)
     yield from _classes(source)
-    yield from _segments(source)
+    yield from segment_findings(source)
     if len(lengths):
         yield from _lengths(lengths, levels)
 
@@ -114,7 +114,8 @@ def _classes(source: DataSource) -> Iterator[Finding]:
         )
 
 
-def _segments(source: DataSource) -> Iterator[Finding]:
+def segment_findings(source: DataSource) -> Iterator[Finding]:
+    """Look at where segments lie in their videos."""
     videos = [video for video in source.videos if len(video.labels)]
     if not videos:
         return

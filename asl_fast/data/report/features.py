@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 
 from asl_fast.data.annotations.video import Video
-from asl_fast.data.features.affix import near_names
+from asl_fast.data.features.affix import Affixes, near_names
 from asl_fast.data.features.manifest import FeatureManifest
 from asl_fast.data.features.timing_check import RatioGroup, TimingCheck, in_words, what_would_fit
 from asl_fast.data.report.finding import Finding
@@ -31,11 +31,12 @@ def feature_findings(
     """
     places = ", ".join(map(str, source.feature_paths))
     if missing and not steps and not unusable:
-        hint = near_names(list(missing), source.store.names, source.layout.prefix)
+        hint = near_names(list(missing), source.store.names, Affixes(source.layout.prefix, source.layout.suffix))
         yield Finding(
             "no features match",
             "problem",
-            f"none of the {len(missing)} videos of {source.annotation_path} has features in {places}: {hint.found}",
+            f"none of the {count(len(missing), 'video')} of {source.annotation_path} has features in {places}: "
+            f"{hint.found}",
             hint.fix,
             tuple(missing),
         )
@@ -62,7 +63,7 @@ def feature_findings(
             "one shape for all",
             "note",
             f"all {len(steps)} files are (T, D) = ({number}, {dim}): is that the right way round?{looks}",
-            "T counts feature vectors in time, D is the width of each; store them as (T, D)",
+            "T counts feature vectors in time, D is the width of each; --layout CT reads (channels, time)",
         )
     annotated = source.annotations.videos.keys() | source.annotations.skipped.keys()
     left_over = tuple(sorted(set(source.store.video_ids) - annotated))

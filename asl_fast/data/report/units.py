@@ -17,6 +17,7 @@ _MIN_VIDEOS = 3
 _MIN_INSTANCES = 6
 # Instances that all end in the first tenth of their videos, in every video, are in another unit than the durations.
 _FIRST_SHARE = 0.1
+_REACHED_SHARE = 0.9
 _MILLISECONDS = 300.0
 _LONGEST_STRIDE_FRAME = 128.0
 _LONGEST_STEP_SEC = 30.0
@@ -51,12 +52,44 @@ def _durations(source: DataSource, annotated: Sequence[Video], steps: Mapping[st
             f"give 'duration' in seconds in {source.annotation_path}",
             tuple(video.id for video in annotated),
         )
+    yield from _segments(source, annotated, steps)
     yield from _steps(source, annotated, steps)
+
+
+def _segments(source: DataSource, annotated: Sequence[Video], steps: Mapping[str, int]) -> Iterator[Finding]:
+    """Whole numbers that end where the frames, the milliseconds or the feature vectors do, and not where seconds do."""
+    known = [video for video in annotated if video.id in steps]
+    bounds = np.concatenate([video.segments_sec for video in known]) if known else np.empty((0, 2))
+    if len(bounds) < _MIN_INSTANCES or (bounds != np.round(bounds)).any():
+        return
+    ends = np.array([video.segments_sec[:, 1].max() for video in known])
+    seconds = np.array([video.duration_sec for video in known])
+    units = {"positions in the features": np.array([float(steps[video.id]) for video in known])}
+    if all(video.fps for video in known):
+        units["frames"] = np.array([video.duration_sec * (video.fps or 1.0) for video in known])
+    units["milliseconds"] = 1000 * seconds
+    if (ends <= seconds + 1).all():
+        return
+    for unit, last in units.items():
+        if (ends <= last + 1).all() and (ends / last).max() >= _REACHED_SHARE:
+            first = int(bounds[:, 0].min())
+            example = int((ends / last).argmax())
+            yield Finding(
+                "segments in another unit",
+                "problem",
+                f"segments look like {unit}{', counted from 1' if first == 1 else ''}: whole numbers up to "
+                f"{ends[example]:.0f} in {known[example].id}, which has {last[example]:.0f} of them and "
+                f"{seconds[example]:.6g} s",
+                f"give 'segment' in seconds in {source.annotation_path}",
+                tuple(video.id for video in known),
+            )
+            return
 
 
 def _steps(source: DataSource, annotated: Sequence[Video], steps: Mapping[str, int]) -> Iterator[Finding]:
     """Seconds and frames between two feature vectors that no extractor has."""
-    if source.layout.stride_frame is None:
+    # A manifest that was given says how long a step is; whether it fits is another question.
+    if source.layout.stride_frame is None or source.layout.name != source.name:
         return
     per_step = [(video.duration_sec / steps[video.id], video.fps) for video in annotated if video.id in steps]
     if not per_step:

@@ -13,7 +13,10 @@ import pytest
 import torch
 
 from asl_fast.data.features.array_files import read_array, read_shape, squeezed
-from asl_fast.data.features.file_store import ConcatenatedFeatureStore, FolderFeatureStore, Hdf5FeatureStore, open_store
+from asl_fast.data.features.concatenated_store import ConcatenatedFeatureStore
+from asl_fast.data.features.folder_store import FolderFeatureStore
+from asl_fast.data.features.hdf5_store import Hdf5FeatureStore
+from asl_fast.data.features.opening import open_store
 from asl_fast.data.features.store import FeatureStore, InMemoryFeatureStore
 
 h5py = pytest.importorskip("h5py")

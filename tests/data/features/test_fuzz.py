@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asl_fast.data.features.array_files import read_array, read_shape
-from asl_fast.data.features.file_store import open_store
 from asl_fast.data.features.manifest_file import read_manifest
+from asl_fast.data.features.opening import open_store
 from asl_fast.data.features.packed_store import INDEX, PackedFeatureStore
 from asl_fast.data.features.packing import pack_features
 from asl_fast.data.features.store import InMemoryFeatureStore

@@ -12,7 +12,8 @@ import pytest
 from asl_fast.check_data import main as check_data
 from asl_fast.data.custom.data import open_own_data
 from asl_fast.data.features.array_files import read_array
-from asl_fast.data.features.file_store import FolderFeatureStore, Hdf5FeatureStore
+from asl_fast.data.features.folder_store import FolderFeatureStore
+from asl_fast.data.features.hdf5_store import Hdf5FeatureStore
 from asl_fast.data.features.manifest_file import read_manifest
 from tests.own_recordings import write_recordings
 

@@ -16,7 +16,8 @@ import torch
 
 from asl_fast.check_data import main as check_data
 from asl_fast.data.features.array_files import read_array, read_shape
-from asl_fast.data.features.file_store import FolderFeatureStore, Hdf5FeatureStore
+from asl_fast.data.features.folder_store import FolderFeatureStore
+from asl_fast.data.features.hdf5_store import Hdf5FeatureStore
 from asl_fast.pack import main as pack
 from tests.own_recordings import write_recordings
 

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from asl_fast.data.features.file_store import FolderFeatureStore, open_store
+from asl_fast.data.features.folder_store import FolderFeatureStore
 from asl_fast.data.features.manifest import FeatureManifest
+from asl_fast.data.features.opening import open_store
 from asl_fast.data.features.packed_store import DATA, INDEX, PackedFeatureStore
 from asl_fast.data.features.packing import JOURNAL, pack_features
 from asl_fast.data.features.store import FeatureStore, InMemoryFeatureStore

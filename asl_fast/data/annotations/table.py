@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Annotations and detections as a table with a line for each action, made into what the ActivityNet layout holds.
+
+Columns are found by the names that people give them (`columns`), or told; fields are separated by commas, semicolons,
+tabs or ``|``. Times are seconds, ``H:MM:SS.f``, milliseconds (a name that ends in ``_ms``) or frames (a name with
+"frame" in it, which needs a column of frame rates). A line without times and label lists a video without actions.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from asl_fast.data.annotations.columns import Columns, find_columns
+from asl_fast.data.annotations.problems import AnnotationError
+from asl_fast.files import number, read_text
+from asl_fast.wording import printable
+
+logger = logging.getLogger(__name__)
+TABLES = (".csv", ".tsv")
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "|"}
+_CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)")
+_DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
+_VIDEO_KEYS = ("subset", "duration", "fps")
+# What was said about which file: one command reads it several times.
+_SAID: set[tuple[str, str]] = set()
+
+
+def is_table(path: str | Path) -> bool:
+    """Tell by its name whether a file is a table, ``.gz`` or not."""
+    return Path(str(path).removesuffix(".gz")).suffix.lower() in TABLES
+
+
+def read_table(path: str | Path, columns: Mapping[str, str] | None = None, *, scores: bool = False) -> dict[str, Any]:
+    """Read a table into what a file of the ActivityNet layout has by video.
+
+    Args:
+        path: The file.
+        columns: Column by role, see `columns.find_columns`; None goes by their names.
+        scores: The table is one of detections, and lists of entries are returned in place of objects.
+
+    Raises:
+        FileNotFoundError: When there is no such file.
+        AnnotationError: When it is no such table; naming the line that has another number of fields.
+    """
+    rows, found = _rows(path, columns or {})
+    videos: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        entry = videos.setdefault(row.pop("video"), {"annotations": []})
+        for key in _VIDEO_KEYS:
+            if row.get(key, "") != "" and entry.setdefault(key, row[key]) != row[key]:
+                # No number and no subset, so that whoever reads the video says what is wrong with it.
+                entry[key] = [entry[key], row[key]]
+        rate = row.get("fps", "")
+        if any(row.get(key) for key in ("start", "end", "label", "label_id")):
+            entry["annotations"].append(_entry(row, found, rate))
+    if scores:
+        return {video: entry["annotations"] for video, entry in videos.items()}
+    return videos
+
+
+def _rows(path: str | Path, told: Mapping[str, str]) -> tuple[Iterator[dict[str, str]], Columns]:
+    try:
+        text = read_text(path)
+    except ValueError as error:
+        raise AnnotationError(str(error)) from None
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    separator = max(_SEPARATORS, key=lambda each: first.count(each))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    lines = ((reader.line_num, [field.strip() for field in line]) for line in reader if any(map(str.strip, line)))
+    try:
+        header = next(lines, (0, []))[1]
+    except csv.Error as error:
+        raise AnnotationError(f"{path}, line 1: {error}; is it a table?") from None
+    if not header:
+        raise AnnotationError(f"{path}: is empty; expected a line of column names, such as video,start,end,label")
+    found = find_columns(header, told, str(path))
+    said = f"a table separated by {_SEPARATORS[separator]}: {found}; --columns names others"
+    if (str(path), said) not in _SAID:
+        _SAID.add((str(path), said))
+        logger.warning("%s: %s", printable(str(path)), printable(said))
+    places = {role: header.index(name) for role, name in found.names.items()}
+    decimal_commas = separator != ","
+
+    def read() -> Iterator[dict[str, str]]:
+        try:
+            for line_number, line in lines:
+                if len(line) != len(header):
+                    raise AnnotationError(
+                        f"{path}, line {line_number}: {len(line)} fields, but the first line names {len(header)}"
+                    )
+                row = {role: line[place] for role, place in places.items()}
+                if decimal_commas:
+                    row = {
+                        role: text.replace(",", ".") if _DECIMAL_COMMA.fullmatch(text) else text
+                        for role, text in row.items()
+                    }
+                yield row
+        except csv.Error as error:
+            raise AnnotationError(f"{path}, line {reader.line_num + 1}: {error}; is it a table?") from None
+
+    return read(), found
+
+
+def _entry(row: Mapping[str, str], columns: Columns, rate: str) -> dict[str, Any]:
+    """Return an annotation as JSON has it; what is no number stays text, for its reader to refuse."""
+    entry: dict[str, Any] = {"segment": [_seconds(row["start"], columns, rate), _seconds(row["end"], columns, rate)]}
+    for key in ("label", "label_id", "score"):
+        if row.get(key, "") != "":
+            entry[key] = row[key]
+    return entry
+
+
+def _seconds(text: str, columns: Columns, rate: str) -> float | str:
+    clock = _CLOCK.fullmatch(text)
+    if clock is not None:
+        return int(clock[1] or 0) * 3600 + int(clock[2]) * 60 + float(clock[3])
+    try:
+        if columns.in_frames:
+            return number(text, "time") / number(rate, "fps")
+        return number(text, "time") / (1000 if columns.in_milliseconds else 1)
+    except (ValueError, ZeroDivisionError):
+        return f"{text} frames at {rate or 'no'} frames per second" if columns.in_frames else text

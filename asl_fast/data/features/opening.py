@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One way to open features, wherever they lie: a folder, one HDF5 file, a packed store, or several side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asl_fast.data.features.array_files import read_array
+from asl_fast.data.features.concatenated_store import ConcatenatedFeatureStore, common_length
+from asl_fast.data.features.folder_store import FolderFeatureStore
+from asl_fast.data.features.hdf5_files import HDF5
+from asl_fast.data.features.hdf5_store import Hdf5FeatureStore
+from asl_fast.data.features.packed_store import PackedFeatureStore, is_packed
+from asl_fast.data.features.store import NamedFeatureStore
+
+JOIN = "+"
+"""Between the keys, prefixes or suffixes of streams that are put side by side."""
+_STREAMS = ("key", "prefix", "suffix")
+
+
+def open_store(path: str | Path, **options: Any) -> NamedFeatureStore:
+    """Open the store at a path: a packed store, a folder of files, or one HDF5 file.
+
+    Args:
+        path: Where the features lie.
+        options: Those of the store. A ``key``, ``prefix`` or ``suffix`` with a ``+`` in it, such as ``rgb+flow``, names
+            several streams, which are put side by side in this order.
+
+    Raises:
+        FileNotFoundError: When the path does not exist.
+        ValueError: For a file of another format, or options about files with a packed store.
+    """
+    path = Path(path)
+    if is_packed(path):
+        unused = sorted(key for key, value in options.items() if key not in ("dim", "prefix") and value)
+        if unused:
+            raise ValueError(f"{path} is a packed store, which has no {' and '.join(unused)}: leave it out")
+        return PackedFeatureStore(path, dim=options.get("dim"), prefix=options.get("prefix", ""))
+    for option in _STREAMS:
+        if JOIN in (options.get(option) or ""):
+            parts = options[option].split(JOIN)
+            return ConcatenatedFeatureStore([open_store(path, **{**options, option: part}) for part in parts])
+    if path.is_dir():
+        return FolderFeatureStore(path, **options)
+    if not path.exists():
+        raise FileNotFoundError(f"feature path {path} does not exist")
+    if path.suffix.lower() not in HDF5:
+        raise ValueError(f"{path}: one file for all videos must be .h5; give the folder that holds the files")
+    options.pop("extension", None)
+    return Hdf5FeatureStore(path, **options)
+
+
+def open_features(paths: Sequence[str | Path], options: Mapping[str, Any]) -> NamedFeatureStore:
+    """Open several stores side by side, in this order.
+
+    Args:
+        paths: Where the features lie.
+        options: Those of `open_store`; a packed store, which has none of its own, takes the prefix alone. Of keys,
+            prefixes or suffixes joined by ``+`` each path takes one where there are as many as paths.
+
+    Raises:
+        FileNotFoundError, ValueError: As `open_store`.
+    """
+    stores = []
+    for index, path in enumerate(paths):
+        own = dict(options)
+        for option in _STREAMS:
+            parts = (own.get(option) or "").split(JOIN)
+            if len(parts) == len(paths):
+                own[option] = parts[index] or ("" if option != "key" else None)
+        if is_packed(Path(path)):
+            own = {key: value for key, value in own.items() if key in ("dim", "prefix")}
+        stores.append(open_store(path, **own))
+    return stores[0] if len(stores) == 1 else ConcatenatedFeatureStore(stores)
+
+
+def read_features(path: Path, key: str | None = None, *, transposed: bool = False) -> NDArray[np.float32]:
+    """Read the features of one video from one file, several streams side by side, not checked.
+
+    Args:
+        path: The file.
+        key: Entry of a file that holds several, or several joined by ``+``.
+        transposed: The file holds (D, T).
+
+    Raises:
+        FileNotFoundError, ValueError: As `read_array`; when streams differ in length.
+    """
+    arrays = [read_array(path, part) for part in (key.split(JOIN) if key else [None])]
+    arrays = [np.ascontiguousarray(array.T) if transposed else array for array in arrays]
+    if len(arrays) == 1 or any(array.ndim != 2 for array in arrays):
+        return arrays[0]
+    steps = common_length(str(path), [len(array) for array in arrays])
+    return np.concatenate([array[:steps] for array in arrays], axis=1)
