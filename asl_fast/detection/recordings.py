@@ -13,19 +13,20 @@ import torch
 from numpy.typing import NDArray
 
 from asl_fast.data.annotations.video import Video
-from asl_fast.data.dataset import Sample
 from asl_fast.data.datasets.catalogue import get_dataset
 from asl_fast.data.features.array_files import EXTENSIONS
 from asl_fast.data.features.feature_files import feature_files, holds_features
 from asl_fast.data.features.hdf5_files import HDF5
 from asl_fast.data.features.manifest import FeatureManifest
-from asl_fast.data.features.opening import JOIN, open_features, read_features
+from asl_fast.data.features.opening import JOIN, open_features, rows_of_features
 from asl_fast.data.features.packed_store import is_packed
 from asl_fast.data.features.reading import FeatureReading
+from asl_fast.data.features.rows import Rows, open_rows, rows_in_memory
 from asl_fast.data.features.store import check_features
 from asl_fast.data.grid import FeatureGrid
 from asl_fast.data.transform import FeatureTransform
 from asl_fast.detection.rates import Rates, check_rates, known_rates, measured_rate
+from asl_fast.training.inference import Recording
 from asl_fast.wording import examples
 
 Array = NDArray[np.float32]
@@ -33,16 +34,16 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Recordings:
-    """Recordings by name, read when asked for.
+    """Recordings by name, opened when asked for.
 
     Attributes:
         names: Names of the recordings, sorted.
-        load: Reads a recording by name into a sample, whose segments and labels are empty.
-        notes: What was assumed, or does not fit together, in words; more come with what is loaded.
+        open: Opens a recording by name, whose features are then read in parts or all at once.
+        notes: What was assumed, or does not fit together, in words; more come with what is opened.
     """
 
     names: tuple[str, ...]
-    load: Callable[[str], Sample]
+    open: Callable[[str], Recording]
     notes: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -81,7 +82,7 @@ def open_recordings(
     arrays = _raw_signals(paths, dataset) if dataset["transform"] is not None else None
     if arrays is None:
         arrays = _features(paths, dataset, reading or FeatureReading())
-    names, read = arrays
+    names, rows_of = arrays
     if not names:
         raise FileNotFoundError(f"{', '.join(map(str, paths))}: no recording found")
     names, durations, notes = tuple(sorted(names)), durations_sec or {}, list[str]()
@@ -103,12 +104,12 @@ def open_recordings(
         prepare = _by_manifest(manifest, rates, fps, durations, notes)
     if isinstance(fps, Mapping) and (without := [name for name in names if name not in fps]):
         notes.append(f"--fps has no rate for {examples(without)}: as in training")
-    return Recordings(names, lambda name: prepare(name, read(name)), notes)
+    return Recordings(names, lambda name: prepare(name, rows_of(name)), notes)
 
 
 def _raw_signals(
     paths: Sequence[Path], dataset: Mapping[str, Any]
-) -> tuple[Sequence[str], Callable[[str], Array]] | None:
+) -> tuple[Sequence[str], Callable[[str], Rows]] | None:
     """Find recordings as downloaded, normalised as in training; None where the path holds arrays instead."""
     path = paths[0]
     if path.suffix.lower() in EXTENSIONS or is_packed(path) or (path.is_dir() and holds_features(path)):
@@ -121,12 +122,12 @@ def _raw_signals(
     if single:
         wanted = path.stem.removeprefix("acc_").removeprefix("gyro_")
         signals = {name: signal for name, signal in signals.items() if name == wanted}
-    return tuple(signals), lambda name: transform(signals[name])
+    return tuple(signals), lambda name: rows_in_memory(transform(signals[name]))
 
 
 def _features(
     paths: Sequence[Path], dataset: Mapping[str, Any], reading: FeatureReading
-) -> tuple[Sequence[str], Callable[[str], Array]]:
+) -> tuple[Sequence[str], Callable[[str], Rows]]:
     """Find recordings in files of arrays; those of raw signals are normalised as in training."""
     state = dataset["transform"]
     transform = None if state is None else FeatureTransform.from_state(state)
@@ -135,17 +136,22 @@ def _features(
     # What training did not have to say is as it was there, and not found out anew.
     layout = replace(layout, layout=layout.layout or "TC")
 
-    def checked(array: Array, where: str) -> Array:
-        if transform is not None and array.ndim == 2 and array.shape[1] == transform.num_channels:
-            try:
-                array = transform(array)
-            except ValueError as error:
-                raise ValueError(f"{where}: {error}") from None
-        check_features(array, dataset["feature_dim"], where)
-        return array
+    def checked(rows: Rows, where: str) -> Rows:
+        def read(start: int, stop: int) -> Array:
+            array = rows.read(start, stop)
+            place = where if (start, stop) == (0, rows.num_steps) else f"{where}, counted from step {start}"
+            if transform is not None and array.ndim == 2 and array.shape[1] == transform.num_channels:
+                try:
+                    array = transform(array)
+                except ValueError as error:
+                    raise ValueError(f"{place}: {error}") from None
+            check_features(array, dataset["feature_dim"], place)
+            return array
 
-    def read(path: Path) -> Array:
-        return read_features(path, layout.key, transposed=layout.layout == "CT")
+        return Rows(rows.num_steps, read)
+
+    def opened(path: Path) -> Rows:
+        return checked(rows_of_features(path, layout.key, transposed=layout.layout == "CT"), str(path))
 
     def short(name: str) -> str:
         return name.removeprefix(layout.prefix).removesuffix(layout.suffix)
@@ -153,26 +159,26 @@ def _features(
     streams = JOIN in layout.prefix or JOIN in layout.suffix
     if len(paths) == 1 and paths[0].is_file() and paths[0].suffix.lower() not in HDF5:
         path = paths[0]
-        return (short(path.stem),), lambda name: checked(read(path), str(path))
+        return (short(path.stem),), lambda name: opened(path)
     if len(paths) == 1 and paths[0].is_dir() and not is_packed(paths[0]) and not streams:
         files = {short(name): path for name, path in feature_files(paths[0], layout.extension).items()}
-        return tuple(files), lambda name: checked(read(files[name]), str(files[name]))
+        return tuple(files), lambda name: opened(files[name])
     store = open_features(paths, layout.store_options)
     if not store.video_ids:
         store = open_features(paths, replace(layout, prefix="", suffix="").store_options)
     names = [name for name in store.video_ids if name in store]
     where = ", ".join(map(str, paths))
-    return names, lambda name: checked(store.load(name), f"{where}, {name}")
+    return names, lambda name: checked(open_rows(store, name), f"{where}, {name}")
 
 
 def _on_a_grid(
     typical: FeatureGrid, rates: Mapping[str, float], durations_sec: Mapping[str, float], notes: list[str]
-) -> Callable[[str, Array], Sample]:
-    """Make what turns a (T, D) array into a sample, where all training videos lay on one grid."""
+) -> Callable[[str, Rows], Recording]:
+    """Make what turns features into a recording, where all training videos lay on one grid."""
 
-    def prepare(name: str, features: Array) -> Sample:
+    def prepare(name: str, rows: Rows) -> Recording:
         grid = replace(typical, fps=rates.get(name, typical.fps))
-        return _sample(name, features, grid, grid.covered_sec(len(features)), durations_sec.get(name), notes)
+        return _recording(name, rows, grid, grid.covered_sec(rows.num_steps), durations_sec.get(name), notes)
 
     return prepare
 
@@ -183,8 +189,8 @@ def _by_manifest(
     given: Rates | None,
     durations_sec: Mapping[str, float],
     notes: list[str],
-) -> Callable[[str, Array], Sample]:
-    """Make what turns a (T, D) array into a sample, by a manifest and each recording's own rate."""
+) -> Callable[[str, Rows], Recording]:
+    """Make what turns features into a recording, by a manifest and each recording's own rate."""
     timed = manifest.stride_frame is not None
     if timed and manifest.fps is not None and not manifest.is_in_seconds and given is not None:
         fallback = manifest.fps
@@ -192,7 +198,7 @@ def _by_manifest(
     else:
         fallback, own = None, manifest
 
-    def prepare(name: str, features: Array) -> Sample:
+    def prepare(name: str, rows: Rows) -> Recording:
         duration = durations_sec.get(name)
         if not timed and duration is None:
             raise ValueError(f"{name}: these features have no fixed stride, so its length is needed: --durations")
@@ -201,28 +207,29 @@ def _by_manifest(
             rate = fallback
         if rate is None and timed and own.fps is None:
             assert duration is not None, "checked before anything was read"
-            rate = measured_rate(len(features), duration, own)
+            rate = measured_rate(rows.num_steps, duration, own)
         video = Video(name, "", duration or 1.0, np.empty((0, 2)), np.empty(0, np.int64), rate)
-        covered = own.extracted_grid(video, len(features)).covered_sec(len(features))
-        features, grid = own.prepare(video, features)
-        return _sample(name, features, grid, covered, duration, notes)
+        covered = own.extracted_grid(video, rows.num_steps).covered_sec(rows.num_steps)
+        if own.resize is not None:
+            features, grid = own.prepare(video, rows.all())
+            return _recording(name, rows_in_memory(features), grid, covered, duration, notes)
+        return _recording(name, rows, own.grid(video, rows.num_steps), covered, duration, notes)
 
     return prepare
 
 
-def _sample(
-    name: str, features: Array, grid: FeatureGrid, covered_sec: float, duration_sec: float | None, notes: list[str]
-) -> Sample:
+def _recording(
+    name: str, rows: Rows, grid: FeatureGrid, covered_sec: float, duration_sec: float | None, notes: list[str]
+) -> Recording:
     if duration_sec is not None and abs(covered_sec - duration_sec) > max(3.0, 0.1 * duration_sec):
         notes.append(
             f"{name}: its features cover {covered_sec:.1f} s at {grid.fps:g} frames per second, but --durations says "
             f"{duration_sec:.1f} s; is its rate {grid.fps * covered_sec / duration_sec:.3g}? --fps sets it"
         )
-    return Sample(
+    return Recording(
         video_id=name,
-        features=torch.tensor(features, dtype=torch.float32),
-        segments=torch.empty(0, 2),
-        labels=torch.empty(0, dtype=torch.int64),
+        num_steps=rows.num_steps,
+        read=lambda start, stop: torch.tensor(rows.read(start, stop), dtype=torch.float32),
         duration_sec=covered_sec if duration_sec is None else duration_sec,
         grid=grid,
     )

@@ -14,6 +14,8 @@ from asl_fast.detection.recordings import Recordings
 from asl_fast.detection.trained import TrainedDetector
 from asl_fast.evaluation.activitynet_json import write_detections
 from asl_fast.models.postprocess import Detections
+from asl_fast.models.windows import is_long
+from asl_fast.training.inference import Recording
 from asl_fast.training.metrics_log import progress_bar
 from asl_fast.training.scoring import prediction_columns
 
@@ -36,7 +38,7 @@ class Found:
 def detect_recordings(
     trained: TrainedDetector, recordings: Recordings, *, batch_size: int = 4, strict: bool = False
 ) -> Found:
-    """Detect in all recordings, showing progress where the output is a terminal.
+    """Detect in all recordings, in long ones window by window, showing progress where the output is a terminal.
 
     Args:
         trained: The detector.
@@ -49,10 +51,16 @@ def detect_recordings(
     """
     skipped: dict[str, Exception] = {}
 
+    long: list[Recording] = []
+
     def usable() -> Iterator[Sample]:
         for name in recordings.names:
             try:
-                yield recordings.load(name)
+                recording = recordings.open(name)
+                if is_long(trained.detector, recording.num_steps):
+                    long.append(recording)
+                else:
+                    yield recording.sample()
             except (ValueError, OSError) as error:
                 if strict:
                     raise
@@ -68,6 +76,15 @@ def detect_recordings(
     for sample, found in progress_bar(pairs, total=len(recordings), name="detecting", shown=True):
         detections[sample.video_id] = found
         durations_sec[sample.video_id] = sample.duration_sec
+    for recording in long:
+        try:
+            detections[recording.video_id] = trained.detect_long(recording)
+        except (ValueError, OSError) as error:
+            if strict:
+                raise
+            skipped[recording.video_id] = error
+            continue
+        durations_sec[recording.video_id] = recording.duration_sec
     if skipped and not detections:
         raise next(iter(skipped.values()))
     return Found(detections, durations_sec, skipped)

@@ -17,11 +17,13 @@ from asl_fast.data.grid import FeatureGrid
 from asl_fast.data.transform import FeatureTransform
 from asl_fast.models.config import DetectorConfig
 from asl_fast.models.detector import ActionDetector
-from asl_fast.models.postprocess import Detections
+from asl_fast.models.postprocess import Detections, detect
+from asl_fast.models.windows import Window, windows_of
 from asl_fast.training.checkpoint import CheckpointError, check_finite, load_checkpoint, saved_config
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.distributed import uses_bf16
-from asl_fast.training.inference import NonFiniteOutputError, detect_batch
+from asl_fast.training.inference import NonFiniteOutputError, Recording, detect_batch, long_candidates
+from asl_fast.training.metrics_log import progress_bar
 from asl_fast.training.ranges import check_ranges
 from asl_fast.training.restoring import check_keys, check_weights
 from asl_fast.training.run_folder import RunFolder
@@ -91,6 +93,24 @@ class TrainedDetector:
                 waiting = []
         if waiting:
             yield from self._detect(waiting, on_failure)
+
+    def detect_long(self, recording: Recording) -> Detections:
+        """Detect in one recording window by window, which are read one after the other; in seconds.
+
+        Raises:
+            NonFiniteOutputError: When the network gives NaN or infinity.
+            ValueError: Naming the file, for features that cannot be used.
+        """
+        autocast = uses_bf16(self.config.precision, next(self.detector.parameters()).device)
+        number = len(list(windows_of(self.detector, recording.num_steps)))
+
+        def shown(windows: Iterator[Window]) -> Iterator[Window]:
+            return iter(progress_bar(windows, total=number, name=f"detecting in {recording.video_id}", shown=True))
+
+        inference = self.config.inference
+        levels = long_candidates(self.detector, recording, inference, autocast=autocast, each=shown)
+        (found,) = detect([levels], grids=[recording.grid], durations_sec=[recording.duration_sec], config=inference)
+        return found
 
     def _detect(
         self, samples: list[Sample], on_failure: Callable[[Sample, NonFiniteOutputError], None] | None

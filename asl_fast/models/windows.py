@@ -36,13 +36,13 @@ class UnboundedReachError(ValueError):
     """The detector attends to whole sequences, so that it cannot work in windows."""
 
 
-def is_long(detector: ActionDetector, num_steps: int, core_grid: int = CORE_GRID) -> bool:
+def is_long(detector: ActionDetector, num_steps: int) -> bool:
     """Tell whether a sequence is looked at in windows: where that is possible and needs less memory than one pass."""
     reach = receptive_field(detector.config)
-    return reach is not None and num_steps > core_grid + reach.left_grid + reach.right_grid
+    return reach is not None and num_steps > CORE_GRID + reach.left_grid + reach.right_grid
 
 
-def windows(num_steps: int, reach: Reach, *, multiple: int, core_grid: int = CORE_GRID) -> Iterator[Window]:
+def windows(num_steps: int, reach: Reach, *, multiple: int, core_grid: int | None = None) -> Iterator[Window]:
     """Cut a sequence into windows.
 
     Args:
@@ -50,13 +50,25 @@ def windows(num_steps: int, reach: Reach, *, multiple: int, core_grid: int = COR
         reach: What an output depends on.
         multiple: Windows begin at multiples of this, and end there or at the end of the sequence, so that every level
             has its points where it has them in one pass.
-        core_grid: Steps of a core, rounded up to the multiple.
+        core_grid: Steps of a core, rounded up to the multiple; None takes ``CORE_GRID``.
     """
-    core = _rounded_up(core_grid, multiple)
+    core = _rounded_up(CORE_GRID if core_grid is None else core_grid, multiple)
     before, after = _rounded_up(reach.left_grid, multiple), _rounded_up(reach.right_grid, multiple)
     for first in range(0, num_steps, core):
         last = min(first + core, num_steps)
         yield Window(max(0, first - before), min(last + after, num_steps), first, last)
+
+
+def windows_of(detector: ActionDetector, num_steps: int, *, core_grid: int | None = None) -> Iterator[Window]:
+    """Cut a sequence into the windows that a detector needs.
+
+    Raises:
+        UnboundedReachError: When the detector has a level of full attention.
+    """
+    reach = receptive_field(detector.config)
+    if reach is None:
+        raise UnboundedReachError("this detector has a level of full attention: it looks at a recording as a whole")
+    return windows(num_steps, reach, multiple=detector.length_multiple, core_grid=core_grid)
 
 
 @torch.inference_mode()
@@ -67,7 +79,7 @@ def windowed_candidates(
     config: InferenceConfig,
     *,
     autocast: bool = False,
-    core_grid: int = CORE_GRID,
+    core_grid: int | None = None,
     check: Callable[[DetectorOutput, Tensor], None] | None = None,
     each: Callable[[Iterator[Window]], Iterator[Window]] = iter,
 ) -> list[Detections]:
@@ -79,7 +91,7 @@ def windowed_candidates(
         num_steps: Length of the sequence.
         config: Thresholds; ``candidates_per_level`` are kept of the whole sequence.
         autocast: Run the detector in bfloat16.
-        core_grid: Steps of a window whose points are taken.
+        core_grid: Steps of a window whose points are taken; None takes ``CORE_GRID``.
         check: Called with the output and the features (1, T, feature_dim) of each window; raises where it does not
             like them.
         each: Passes the windows on, e.g. with a progress bar.
@@ -91,13 +103,10 @@ def windowed_candidates(
     Raises:
         UnboundedReachError: When the detector has a level of full attention.
     """
-    reach = receptive_field(detector.config)
-    if reach is None:
-        raise UnboundedReachError("this detector has a level of full attention: it looks at a recording as a whole")
-    device, multiple = next(detector.parameters()).device, detector.length_multiple
-    padded = _rounded_up(num_steps, multiple)
+    device = next(detector.parameters()).device
+    padded = _rounded_up(num_steps, detector.length_multiple)
     kept: list[Detections] = []
-    for window in each(windows(num_steps, reach, multiple=multiple, core_grid=core_grid)):
+    for window in each(windows_of(detector, num_steps, core_grid=core_grid)):
         features = read(window.start, window.stop).to(device).unsqueeze(0)
         mask = torch.ones(features.shape[:2], dtype=torch.bool, device=device)
         with torch.autocast(device.type, torch.bfloat16, enabled=autocast):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from asl_fast.data.collate import Batch
+from asl_fast.data.dataset import Sample
 from asl_fast.data.grid import FeatureGrid
 from asl_fast.models.config import DetectorConfig, InferenceConfig
 from asl_fast.models.detector import ActionDetector, DetectorOutput
@@ -33,7 +34,7 @@ class NonFiniteOutputError(ValueError):
 
 
 @dataclass(frozen=True)
-class LongRecording:
+class Recording:
     """A recording whose features need not be in memory together.
 
     Attributes:
@@ -49,6 +50,17 @@ class LongRecording:
     read: Callable[[int, int], Tensor]
     duration_sec: float
     grid: FeatureGrid
+
+    def sample(self) -> Sample:
+        """Read all of it into a sample without segments."""
+        return Sample(
+            video_id=self.video_id,
+            features=self.read(0, self.num_steps),
+            segments=torch.empty(0, 2),
+            labels=torch.empty(0, dtype=torch.int64),
+            duration_sec=self.duration_sec,
+            grid=self.grid,
+        )
 
 
 @torch.inference_mode()
@@ -96,7 +108,7 @@ def find_candidates(
 @torch.inference_mode()
 def long_candidates(
     detector: ActionDetector,
-    recording: LongRecording,
+    recording: Recording,
     config: InferenceConfig,
     *,
     autocast: bool,
@@ -129,7 +141,7 @@ def _row_candidates(
 ) -> list[Detections]:
     """Find the candidates of one video of a batch of which some are long."""
     features = batch.features[row][batch.mask[row]]
-    recording = LongRecording(
+    recording = Recording(
         batch.video_ids[row], len(features), lambda a, b: features[a:b], batch.durations_sec[row], batch.grids[row]
     )
     try:

@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def rates(found: Recordings) -> dict[str, float]:
-    return {name: found.load(name).grid.fps for name in found.names}
+    return {name: found.open(name).grid.fps for name in found.names}
 
 
 def test_known_recordings_have_their_own_rate_and_a_new_one_is_refused(folder: Path) -> None:
@@ -49,7 +49,7 @@ def test_known_recordings_have_their_own_rate_and_a_new_one_is_refused(folder: P
     (folder / "new.npy").unlink()
     found = open_recordings([folder], dataset(MIXED))
     assert rates(found) == MIXED and not found.notes
-    assert found.load("fast").duration_sec == found.load("slow").duration_sec / 2
+    assert found.open("fast").duration_sec == found.open("slow").duration_sec / 2
 
 
 def test_rates_by_name_go_before_those_of_training(folder: Path) -> None:
@@ -67,12 +67,12 @@ def test_a_length_shows_the_rate(folder: Path) -> None:
     covered = 99 * 8 + 16
     for rate, tail in ((50.0, 0), (30.0, 5), (25.0, 7)):
         found = open_recordings([folder], dataset(MIXED), durations_sec={"new": (covered + tail) / rate})
-        assert found.load("new").grid.fps == rate and not found.notes
+        assert found.open("new").grid.fps == rate and not found.notes
 
 
 def test_a_length_that_contradicts_the_rate_is_said(folder: Path) -> None:
     found = open_recordings([folder], dataset({"a": 25.0}), durations_sec={"new": (99 * 8 + 16) / 50})
-    found.load("new")
+    found.open("new")
     assert (
         "new: its features cover 32.3 s at 25 frames per second, but --durations says 16.2 s; is its rate 50?"
         in (found.notes[0])
@@ -94,7 +94,7 @@ def test_a_given_rate_counts_where_the_manifest_has_one(folder: Path) -> None:
 
 def test_a_rate_means_nothing_where_steps_are_in_seconds(folder: Path) -> None:
     found = open_recordings([folder], dataset({}, FeatureManifest("mine", 4, 0.5, fps=1.0)), fps=25.0)
-    assert found.load("new").grid.step_sec == 0.5 and found.notes[0].startswith("--fps changes nothing")
+    assert found.open("new").grid.step_sec == 0.5 and found.notes[0].startswith("--fps changes nothing")
 
 
 def test_files_of_rates(tmp_path: Path) -> None:

@@ -13,13 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from asl_fast.data.dataset import Sample
 from asl_fast.detection.recordings import Recordings, open_recordings, read_durations
 from asl_fast.detection.run import detect_recordings, write_found
 from asl_fast.detection.trained import TrainedDetector, load_trained
 from asl_fast.evaluation.activitynet_json import read_detections
 from asl_fast.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from asl_fast.training.inference import NonFiniteOutputError
+from asl_fast.training.inference import NonFiniteOutputError, Recording
 from asl_fast.training.loop import train
 from asl_fast.training.run import describe_dataset
 from asl_fast.training.run_folder import RunFolder
@@ -103,22 +102,22 @@ def test_a_recording_that_the_network_cannot_take_costs_itself_alone(
     features = torch.full((20, DIM), 1e30)
     features[:, 0] = 3e38
     # Files that hold such values are refused when they are read.
-    sample = replace(opened.load("recording0"), video_id="huge", features=features)
+    huge = replace(opened.open("recording0"), video_id="huge", num_steps=len(features), read=lambda a, b: features[a:b])
 
-    def load(name: str) -> Sample:
-        return sample if name == "huge" else opened.load(name)
+    def open_one(name: str) -> Recording:
+        return huge if name == "huge" else opened.open(name)
 
     with pytest.raises(NonFiniteOutputError, match=r"huge: the network gives NaN or infinity .* reach 3e\+38"):
-        list(trained.detect([sample]))
-    expected = detect_recordings(trained, Recordings(names[1:], opened.load), batch_size=2)
-    found = detect_recordings(trained, Recordings(names, load), batch_size=3)
+        list(trained.detect([huge.sample()]))
+    expected = detect_recordings(trained, Recordings(names[1:], opened.open), batch_size=2)
+    found = detect_recordings(trained, Recordings(names, open_one), batch_size=3)
     assert list(found.skipped) == ["huge"] and list(found.detections) == list(names[1:])
     for name in names[1:]:
         assert torch.equal(found.detections[name].segments, expected.detections[name].segments)
     with pytest.raises(NonFiniteOutputError, match="huge"):
-        detect_recordings(trained, Recordings(names, load), strict=True)
+        detect_recordings(trained, Recordings(names, open_one), strict=True)
     with pytest.raises(NonFiniteOutputError, match="huge"):
-        detect_recordings(trained, Recordings(("huge",), load))
+        detect_recordings(trained, Recordings(("huge",), open_one))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

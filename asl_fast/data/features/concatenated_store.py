@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from asl_fast.data.features.rows import Rows, open_rows, side_by_side
 from asl_fast.data.features.store import NamedFeatureStore
 
 TOLERANCE_STEPS = 4
@@ -57,6 +58,11 @@ class ConcatenatedFeatureStore:
         arrays = [store.load(video_id) for store in self.stores]
         steps = self._common(video_id, (len(array) for array in arrays))
         return np.concatenate([array[:steps] for array in arrays], axis=1)
+
+    def rows(self, video_id: str) -> Rows:
+        """Open the features of one video, to be read in parts; raises as `load`."""
+        parts = [open_rows(store, video_id) for store in self.stores]
+        return side_by_side(parts, self._common(video_id, (part.num_steps for part in parts)))
 
     def length(self, video_id: str) -> int:
         """Count the feature vectors that all extractors have."""

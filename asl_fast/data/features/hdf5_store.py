@@ -16,6 +16,7 @@ from asl_fast.data.features.array_files import squeezed
 from asl_fast.data.features.feature_files import short_names
 from asl_fast.data.features.hdf5_files import checked_array, hdf5_array, hdf5_entry, open_hdf5
 from asl_fast.data.features.layout import COMPARED, is_transposed
+from asl_fast.data.features.rows import Rows, rows_in_memory
 from asl_fast.data.features.store import check_features, check_shape
 from asl_fast.files import TooLarge
 
@@ -108,16 +109,29 @@ class Hdf5FeatureStore:
     def load(self, video_id: str) -> NDArray[np.float32]:
         """Features (T, dim) float32; raises as `FolderFeatureStore.load`."""
         name = self._name(video_id)
-        with open_hdf5(self.path) as file:
-            try:
-                values = np.asarray(self._entry(file, name)[()])
-            except (OSError, RuntimeError) as error:
-                raise ValueError(f"{self.path}, entry {name!r} is damaged ({error}); copy the file again") from error
-        values = values.reshape(squeezed(values.shape))
-        with np.errstate(over="ignore"):
-            array = np.ascontiguousarray(values.T if self.transposed else values, dtype=np.float32)
+        array = self._read(name, ())
         check_features(array, self.dim, f"{self.path}, entry {name!r}")
         return array
+
+    def rows(self, video_id: str) -> Rows:
+        """Open the features of one video, to be read in parts and not checked for their values; raises as `length`."""
+        name, num_steps = self._name(video_id), self.length(video_id)
+        with open_hdf5(self.path) as file:
+            plain = len(self._entry(file, name).shape) == 2
+        if not plain:
+            return rows_in_memory(self._read(name, ()))
+        axis = (slice(None),) if self.transposed else ()
+        return Rows(num_steps, lambda start, stop: self._read(name, (*axis, slice(start, stop))))
+
+    def _read(self, name: str, part: tuple[slice, ...]) -> NDArray[np.float32]:
+        with open_hdf5(self.path) as file:
+            try:
+                values = np.asarray(self._entry(file, name)[part])
+            except (OSError, RuntimeError) as error:
+                raise ValueError(f"{self.path}, entry {name!r} is damaged ({error}); copy the file again") from error
+        values = values if part else values.reshape(squeezed(values.shape))
+        with np.errstate(over="ignore"):
+            return np.ascontiguousarray(values.T if self.transposed else values, dtype=np.float32)
 
     def length(self, video_id: str) -> int:
         """Count feature vectors; the width is checked as well."""

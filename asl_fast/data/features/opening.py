@@ -7,15 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from asl_fast.data.features.array_files import read_array
 from asl_fast.data.features.concatenated_store import ConcatenatedFeatureStore, common_length
 from asl_fast.data.features.folder_store import FolderFeatureStore
 from asl_fast.data.features.hdf5_files import HDF5
 from asl_fast.data.features.hdf5_store import Hdf5FeatureStore
 from asl_fast.data.features.packed_store import PackedFeatureStore, is_packed
+from asl_fast.data.features.rows import Rows, rows_of_file, side_by_side
 from asl_fast.data.features.store import NamedFeatureStore
 
 JOIN = "+"
@@ -79,8 +76,8 @@ def open_features(paths: Sequence[str | Path], options: Mapping[str, Any]) -> Na
     return stores[0] if len(stores) == 1 else ConcatenatedFeatureStore(stores)
 
 
-def read_features(path: Path, key: str | None = None, *, transposed: bool = False) -> NDArray[np.float32]:
-    """Read the features of one video from one file, several streams side by side, not checked.
+def rows_of_features(path: Path, key: str | None = None, *, transposed: bool = False) -> Rows:
+    """Open the features of one video in one file, several streams side by side, not checked for their values.
 
     Args:
         path: The file.
@@ -90,9 +87,7 @@ def read_features(path: Path, key: str | None = None, *, transposed: bool = Fals
     Raises:
         FileNotFoundError, ValueError: As `read_array`; when streams differ in length.
     """
-    arrays = [read_array(path, part) for part in (key.split(JOIN) if key else [None])]
-    arrays = [np.ascontiguousarray(array.T) if transposed else array for array in arrays]
-    if len(arrays) == 1 or any(array.ndim != 2 for array in arrays):
-        return arrays[0]
-    steps = common_length(str(path), [len(array) for array in arrays])
-    return np.concatenate([array[:steps] for array in arrays], axis=1)
+    parts = [rows_of_file(path, part, transposed=transposed) for part in (key.split(JOIN) if key else [None])]
+    if len(parts) == 1:
+        return parts[0]
+    return side_by_side(parts, common_length(str(path), [part.num_steps for part in parts]))

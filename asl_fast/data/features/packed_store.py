@@ -26,12 +26,14 @@ from numpy.typing import NDArray
 
 from asl_fast.data.features.manifest import FeatureManifest
 from asl_fast.data.features.manifest_file import parse_manifest
+from asl_fast.data.features.rows import Rows
 from asl_fast.files import read_json
 from asl_fast.wording import printable
 
 INDEX, DATA = "packed.json", "features.bin"
 FORMAT, VERSION = "asl_fast packed features", 1
 DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2")}
+_CHECKED_ROWS = 16384
 _REPAIR = "pack the data set again"
 logger = logging.getLogger(__name__)
 # Stores whose warning was given: one command opens a store several times.
@@ -118,12 +120,19 @@ class PackedFeatureStore:
         """
         rows = self._rows(video_id)
         if video_id not in self._verified:
-            self._check_sum(video_id, rows)
+            self._check_sum(video_id)
         return np.asarray(rows, np.float32)
+
+    def rows(self, video_id: str) -> Rows:
+        """Open the features of one video, to be read in parts; raises as `load`."""
+        entry = self._entry(video_id)
+        if video_id not in self._verified:
+            self._check_sum(video_id)
+        return Rows(entry.length, lambda start, stop: np.array(self._rows(video_id)[start:stop], np.float32))
 
     def verify(self, video_id: str) -> None:
         """Compare a video's checksum, whether or not that was done before; raises as `load`."""
-        self._check_sum(video_id, self._rows(video_id))
+        self._check_sum(video_id)
 
     def length(self, video_id: str) -> int:
         """Count feature vectors, from the index."""
@@ -151,8 +160,12 @@ class PackedFeatureStore:
         except (OSError, ValueError) as error:
             raise ValueError(f"{self._data}, video {video_id!r} cannot be read ({error}); {_REPAIR}") from error
 
-    def _check_sum(self, video_id: str, rows: NDArray[Any]) -> None:
-        expected, found = self._videos[video_id].crc32, zlib.crc32(rows.data)
+    def _check_sum(self, video_id: str) -> None:
+        entry, found = self._entry(video_id), 0
+        for start in range(0, entry.length, _CHECKED_ROWS):
+            # Mapped anew, so that no more than this part counts as the process's memory.
+            found = zlib.crc32(self._rows(video_id)[start : start + _CHECKED_ROWS].data, found)
+        expected = entry.crc32
         if found != expected:
             raise ValueError(
                 f"{self._data}, video {video_id!r} is damaged: its checksum is {found:08x}, packed was {expected:08x}; "

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asl_fast.data.features.array_files import read_array, read_shape
+from asl_fast.data.features.store import FeatureStore
 
 Array = NDArray[np.float32]
 
@@ -66,6 +67,14 @@ def rows_of_file(path: Path, key: str | None = None, *, transposed: bool = False
 
 def side_by_side(parts: Sequence[Rows], num_steps: int) -> Rows:
     """Put the first ``num_steps`` rows of several extractors beside each other."""
-    if len(parts) == 1:
-        return Rows(num_steps, parts[0].read)
     return Rows(num_steps, lambda start, stop: np.concatenate([part.read(start, stop) for part in parts], axis=1))
+
+
+def open_rows(store: FeatureStore, video_id: str) -> Rows:
+    """Open the features of one video: in parts where the store can read parts, else in memory.
+
+    Raises:
+        FileNotFoundError, ValueError: As the store's ``load``.
+    """
+    opened: Callable[[str], Rows] | None = getattr(store, "rows", None)
+    return rows_in_memory(store.load(video_id)) if opened is None else opened(video_id)
