@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -71,7 +72,10 @@ def commit() -> str | None:
     """Return the revision measured, with ``-dirty`` where files were changed; None outside a checkout."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip() or None
+        # Asking must not take the lock of the index, which the owner of the checkout may need.
+        quiet = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True, env=quiet)
+        return found.stdout.strip() or None
     except (OSError, subprocess.SubprocessError):
         return None
 
