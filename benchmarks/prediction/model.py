@@ -24,7 +24,9 @@ class Work:
         dynamic_shared_bytes: Of a block, beside the static ones.
         bytes: Read and written once.
         counts: How often each instruction of the code is issued by all warps of a block together, on average.
-        latency_cycles: Of one block that has a multiprocessor to itself, waiting for memory included.
+        idle: How often of these its guard was false, so that it took an issue slot and nothing else.
+        block_cycles: Of one block that has a multiprocessor to itself, waiting for memory included, on average.
+        longest_block_cycles: Of the longest block.
     """
 
     programs: int
@@ -32,7 +34,9 @@ class Work:
     dynamic_shared_bytes: int
     bytes: int
     counts: Sequence[float]
-    latency_cycles: float
+    idle: Sequence[float]
+    block_cycles: float
+    longest_block_cycles: float
 
 
 @dataclass(frozen=True)
@@ -82,18 +86,19 @@ def predict(device: Device, binary: Binary, work: Work) -> Prediction:
     units: Counter[str] = Counter()
     tensor: Counter[str] = Counter()
     by_class: Counter[str] = Counter()
-    for instruction, count in zip(binary.code, work.counts, strict=True):
+    for instruction, count, idle in zip(binary.code, work.counts, work.idle, strict=True):
         by_class[family(instruction)] += count * work.programs
         for unit, taken in cycles(instruction).items():
-            units[unit] += taken * count
+            units[unit] += taken * (count - idle)
         if (done := product(instruction)) is not None:
-            tensor[done.rate] += done.flops * count
+            tensor[done.rate] += done.flops * (count - idle)
     issued = sum(work.counts)
     times = {
         "bytes": work.bytes / device.copy_bytes,
         "issue": busiest * issued / partitions / device.clock,
         **{unit: busiest * taken / partitions / device.clock for unit, taken in units.items()},
-        "latency": math.ceil(work.programs / at_once) * work.latency_cycles / device.clock,
+        "latency": ((math.ceil(work.programs / at_once) - 1) * work.block_cycles + work.longest_block_cycles)
+        / device.clock,
     }
     if tensor:
         peak = {rate: device.dense_flops[rate] / device.multiprocessors for rate in tensor}

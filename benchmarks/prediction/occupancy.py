@@ -40,10 +40,10 @@ def occupancy(device: Device, threads: int, registers: int, shared_bytes: int) -
     with_registers = REGISTERS // of_a_warp // WARP_UNIT * WARP_UNIT
     shared = math.ceil((shared_bytes + SYSTEM_SHARED) / SHARED_UNIT) * SHARED_UNIT
     fitting = {
-        "warps": WARPS // warps,
-        "registers": with_registers // (math.ceil(warps / WARP_UNIT) * WARP_UNIT),
-        "shared memory": device.shared_bytes // shared,
         "blocks": BLOCKS,
+        "warps": WARPS // warps,
+        "registers": with_registers // warps,
+        "shared memory": device.shared_bytes // shared,
     }
     limit = min(fitting, key=lambda name: fitting[name])
     return Occupancy(fitting[limit], limit)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,22 +20,41 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from asl_fast.backend import backend
 from asl_fast.ops import _dispatch
 from benchmarks.prediction.launches import Launch, noted
+from benchmarks.prediction.machine import Region
 from benchmarks.registry import Case
 
 VALUES_NEEDED = ("soft_nms", "assign_points")
 # Operators of PyTorch that start no kernel: allocations and what only looks at a tensor another way.
-NO_KERNEL = frozenset({"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "detach", "lift_fresh"})
+ALLOCATIONS = frozenset({"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"})
+NO_KERNEL = ALLOCATIONS | {"detach", "lift_fresh"}
 
 
-class TorchLaunch:
+class TorchLaunch(NamedTuple):
     """One operator of PyTorch that starts a kernel; attributes: ``name``, ``bytes`` read and written once."""
 
-    def __init__(self, name: str, tensors: Sequence[Tensor]) -> None:
-        self.name = name
-        self.bytes = sum(moved(tensor) for tensor in tensors)
+    name: str
+    bytes: int
 
 
-Noted = Launch | TorchLaunch
+class TritonLaunch(NamedTuple):
+    """One launch of ours; attributes: the ``launch``, and what of its ``memory`` holds values and not only room."""
+
+    launch: Launch
+    memory: tuple[Region, ...]
+
+    @property
+    def name(self) -> str:
+        """Return the kernel's name."""
+        return self.launch.name
+
+    @property
+    def bytes(self) -> int:
+        """Return the bytes of all tensors it is given, each once."""
+        tensors = [value for value in self.launch.named.values() if isinstance(value, Tensor)]
+        return sum(map(moved, {tensor.data_ptr(): tensor for tensor in tensors}.values()))
+
+
+Noted = TritonLaunch | TorchLaunch
 
 
 def moved(tensor: Tensor) -> int:
@@ -61,21 +80,43 @@ def _here(value: Any) -> Any:
 
 
 class _Operators(TorchDispatchMode):
-    """Notes every operator of PyTorch that would start a kernel."""
+    """Notes every operator of PyTorch that would start a kernel, and which memory holds no values yet."""
 
-    def __init__(self, note: Callable[[TorchLaunch], None]) -> None:
+    def __init__(self, note: Callable[[Noted], None]) -> None:
         super().__init__()
         self.note = note
+        self.unwritten: dict[int, Any] = {}  # storages by address, held so that no other tensor gets it
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = function(*args, **(kwargs or {}))
-        name = function._schema.name.removeprefix("aten::")
-        if function.namespace != "aten" or name in NO_KERNEL or function.is_view:
+        if function.namespace != "aten" or function.is_view:
             return result
-        tensors = [x for x in (*_tensors(args), *_tensors((kwargs or {}).values()), *_tensors((result,)))]
-        if any(tensor.numel() for tensor in tensors):
-            self.note(TorchLaunch(name, list({id(tensor): tensor for tensor in tensors}.values())))
+        name = function._schema.name.removeprefix("aten::")
+        given, made = [*_tensors(args), *_tensors((kwargs or {}).values())], list(_tensors((result,)))
+        # The tensor that an operator writes into comes first, and need not have held anything.
+        read = given[1:] if name.endswith("_") else given
+        if name in ALLOCATIONS or not all(map(self.written, read)):
+            self.unwritten.update({_storage(tensor): tensor.untyped_storage() for tensor in made})
+        else:
+            for tensor in made:
+                self.unwritten.pop(_storage(tensor), None)
+        tensors = {id(tensor): tensor for tensor in (*given, *made)}.values()
+        if name not in NO_KERNEL and any(tensor.numel() for tensor in tensors):
+            self.note(TorchLaunch(name, sum(map(moved, tensors))))
         return result
+
+    def written(self, tensor: Tensor) -> bool:
+        """Tell whether anything but an uncounted kernel gave the tensor its values."""
+        return _storage(tensor) not in self.unwritten
+
+    def ours(self, launch: Launch) -> None:
+        """Note a launch of the project."""
+        tensors = [value for value in launch.named.values() if isinstance(value, Tensor) and self.written(value)]
+        self.note(TritonLaunch(launch, tuple(Region(x.data_ptr(), moved(x)) for x in tensors if x.is_contiguous())))
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
 
 
 def _tensors(values: Any) -> Iterator[Tensor]:
@@ -119,7 +160,7 @@ def _elsewhere(order: Sequence[str], target: str, call: str, note: Callable[[Not
     _dispatch._resolved = _Implementations(order, operators)
     try:
         # Forced, so that nobody asks whether a tensor is on a GPU; which implementation it is decides the table above.
-        with noted(target, note, call), backend("triton"), operators, _HereForThere():
+        with noted(target, operators.ours, call), backend("triton"), operators, _HereForThere():
             yield
     finally:
         _dispatch._resolved = resolved
