@@ -16,24 +16,19 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 os.environ["TRITON_DISABLE_LINE_INFO"] = "1"  # a tenth of the time, and nobody reads where an instruction came from
 
-import triton
-
+from benchmarks.prediction import binaries
 from benchmarks.prediction.launches import TARGETS, Launch, noted
 from tests.kernels.calls import CALLS
 from tests.kernels.covering import covering
 
 EVERY_LAUNCH = "sm_90"
-CUOBJDUMP = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
 
 
 def launches(target: str, calls: Iterable[tuple[str, Callable[..., Any], tuple[Any, ...]]]) -> list[Launch]:
@@ -59,13 +54,9 @@ def plan(which: str) -> list[Launch]:
 
 def local_memory(cubin: bytes) -> int | None:
     """Bytes of stack and local memory per thread, which is where registers spill to; None where no tool can tell."""
-    if not CUOBJDUMP.exists():
+    if binaries.cuobjdump() is None:
         return None
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(cubin)
-        file.flush()
-        report = subprocess.run([CUOBJDUMP, "-res-usage", file.name], capture_output=True, text=True, check=True).stdout
-    return sum(int(size) for size in re.findall(r"\b(?:STACK|LOCAL):(\d+)", report))
+    return sum(kernel.spilled_bytes for kernel in binaries.resources(cubin).values())
 
 
 def compilations(chosen: Iterable[Launch]) -> Iterator[dict[str, Any]]:
