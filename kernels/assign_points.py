@@ -117,7 +117,7 @@ def shortest_claim(
     return tl.where(usable, shortest, float("inf")), chosen, tl.where(usable, second, float("inf"))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_points", "num_classes"])
 def assign_points_kernel(
     points_ptr,
     segments_ptr,
