@@ -224,7 +224,7 @@ def test_bad_arguments_are_named() -> None:
     cases: list[tuple[type[Exception], str, Tensor, RaggedTargets, dict[str, Any]]] = [
         (ValueError, r"labels must lie in \[0, 3\], got 0 to 4", points, change(labels=torch.arange(5)), {}),
         (ValueError, "got -1 to -1", points, change(labels=torch.full((5,), -1)), {}),
-        (ValueError, r"segments 5, got \[0, 3, 4\]", points, change(video_offsets=torch.tensor([0, 3, 4])), {}),
+        (ValueError, r"segments 5, got \[0, 3, 6\]", points, change(video_offsets=torch.tensor([0, 3, 6])), {}),
         (ValueError, r"got \[0, 6, 5\]", points, change(video_offsets=torch.tensor([0, 6, 5])), {}),
         (ValueError, r"points must be \(P, 4\)", points[:, :3], targets, {}),
         (ValueError, r"targets.segments must be \(G, 2\)", points, change(segments=torch.zeros(5)), {}),
