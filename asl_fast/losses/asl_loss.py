@@ -14,6 +14,7 @@ from asl_fast.losses.config import LossConfig
 from asl_fast.losses.evidence import FrameEvidence
 from asl_fast.losses.inputs import Levels, LossInputs, join_outputs
 from asl_fast.losses.likelihood import likelihood_misfit
+from asl_fast.losses.recomputation import NormalizerHistory
 from asl_fast.losses.sensitivity import ClassGaussians, InstanceEvaluator
 from asl_fast.ops.contrastive_similarity import add_contrastive_similarity_loss
 from asl_fast.ops.detection_loss import DetectionLoss, detection_loss
@@ -93,7 +94,7 @@ class ASLLoss(nn.Module):
         # The value of a term that is switched off. It is a buffer because making a zero on a GPU is a kernel launch.
         self.register_buffer("zero", torch.zeros(()), persistent=False)
         self.zero: Tensor
-        self._moved_forward = False
+        self._history = NormalizerHistory()
 
     @classmethod
     def from_actionformer(cls, config: Mapping[str, Any]) -> ASLLoss:
@@ -160,9 +161,13 @@ class ASLLoss(nn.Module):
             ValueError: Level counts or shapes that do not belong together; no frames where the evidence needs them.
         """
         given = join_outputs(logits, offsets, features, masks, points, self.num_classes, joined_mask)
-        if not isinstance(targets, RaggedTargets):
-            targets = RaggedTargets.from_list(list(targets), device=given.points.device)
-        found = self._detection_loss(given, targets)
+        if isinstance(targets, RaggedTargets):
+            identity = targets.segments
+        else:
+            pairs = list(targets)
+            targets = RaggedTargets.from_list(pairs, device=given.points.device)
+            identity = pairs[0][0]
+        found = self._detection_loss(given, targets, identity)
         fit = self._fit(given, targets, frames).to(found.total.dtype)
         total = found.total if self.config.signal == "loss" else found.total + fit
         total, contrastive = self._add_contrastive(total, given, targets, found)
@@ -176,18 +181,24 @@ class ASLLoss(nn.Module):
             "contrastive": contrastive,
         }
 
-    def _detection_loss(self, given: LossInputs, targets: RaggedTargets) -> DetectionLoss:
-        """Compute every term but ``fit`` and ``contrastive``; moves N on in training."""
+    def _detection_loss(self, given: LossInputs, targets: RaggedTargets, identity: Tensor) -> DetectionLoss:
+        """Compute every term but ``fit`` and ``contrastive``; moves N on in training.
+
+        ``identity`` is the tensor of the ground truth by which a pass that is run again is known.
+        """
         config = self.config
-        moves = self._moves_normalizer()
+        before = self._history.recall(identity)
+        moves = self.training and before is None and self._history.is_step()
         found = detection_loss(
             given.logits,
             given.offsets,
             given.mask,
             given.points,
             targets,
-            self.loss_normalizer,
-            predicted_quality=None if self.evaluator is None else self.evaluator(given.features, given.masks, given.gap),
+            self.loss_normalizer if before is None else before,
+            predicted_quality=None
+            if self.evaluator is None
+            else self.evaluator(given.features, given.masks, given.gap),
             gaussians=None if self.gaussians is None else self.gaussians.raw(learned=config.signal == "loss"),
             class_level=config.class_level,
             branches=config.branches,
@@ -201,21 +212,9 @@ class ASLLoss(nn.Module):
         )
         if moves:
             self.loss_normalizer.copy_(found.normalizer)
+            if not torch.compiler.is_compiling():
+                self._history.note(identity, found.normalizer)
         return found
-
-    def _moves_normalizer(self) -> bool:
-        """Whether this pass is the one of a training step that moves N on.
-
-        Activation checkpointing runs a pass again inside the backward pass. With ``use_reentrant=False`` the first run
-        moved N, with ``use_reentrant=True`` it ran without gradients and did not.
-        """
-        moves = self.training and torch.is_grad_enabled()
-        if not self.training or torch.compiler.is_compiling():
-            return moves
-        if torch._C._current_graph_task_id() != -1:  # inside a backward pass
-            return moves and not self._moved_forward
-        self._moved_forward = moves
-        return moves
 
     def _fit(self, given: LossInputs, targets: RaggedTargets, frames: tuple[Tensor, Tensor] | None) -> Tensor:
         """Compute the loss by which the Gaussians are fitted, (); zero where the signal is the loss itself."""

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
+import pickle
 from itertools import pairwise
 from typing import Any
 
@@ -320,3 +323,42 @@ def test_checkpointing_moves_the_normalizer_once_and_leaves_the_gradient(
     assert moved == normal
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("form", ["ragged", "list", "the same twice"])
+def test_several_passes_before_one_backward_are_run_again_with_their_own_normalizers(form: str) -> None:
+    """Gradients are accumulated over passes whose N differ; running them again uses the N that each had."""
+
+    def gradients(checkpointed: bool) -> tuple[float, list[Tensor]]:
+        loss = asl_loss(init_loss_norm=5.0, loss_norm_momentum=0.3)
+        batches = [batch(seed, grad=True) for seed in (0, 1, 2)]
+        if form == "the same twice":
+            batches = [data._replace(targets=batches[0].targets) for data in batches]
+        total = torch.zeros(())
+        for data in batches:
+            ragged = data.targets
+            pieces = [
+                (ragged.segments[a:b], ragged.labels[a:b]) for a, b in itertools.pairwise(ragged.video_offsets.tolist())
+            ]
+            targets = pieces if form == "list" else ragged
+
+            def run(logits: Tensor, data: Batch = data, targets: Any = targets) -> Tensor:
+                return loss([logits, *data.logits[1:]], *data[1:5], targets)["total"]
+
+            first = data.logits[0]
+            total = total + (checkpoint(run, first, use_reentrant=False) if checkpointed else run(first))
+        total.backward()
+        return float(loss.loss_normalizer), [data.logits[0].grad for data in batches]
+
+    (normal, expected), (moved, found) = gradients(False), gradients(True)
+    assert moved == normal
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_a_loss_that_has_run_is_copied_and_pickled() -> None:
+    loss, data = asl_loss(), batch(grad=True)
+    before = float(loss(*data)["total"].detach())
+    for other in (copy.deepcopy(loss), pickle.loads(pickle.dumps(loss))):
+        other.loss_normalizer.fill_(float(asl_loss().loss_normalizer))
+        assert float(other(*data)["total"].detach()) == before
