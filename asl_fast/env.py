@@ -8,6 +8,7 @@ Examples:
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from collections.abc import Sequence
@@ -15,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from asl_fast.command_line.errors import run_command
-from asl_fast.command_line.options import read_options
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,16 @@ class Arguments:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    return run_command(lambda: _print(read_options(Arguments, "env", __doc__, arguments)))
+    return run_command(lambda: _print(_chosen(arguments)))
+
+
+def _chosen(words: Sequence[str] | None) -> Arguments:
+    """Read the options, also where what reads them is one of the things that are missing."""
+    if importlib.util.find_spec("tyro") is None:
+        return Arguments(json="--json" in (sys.argv[1:] if words is None else words))
+    from asl_fast.command_line.options import read_options
+
+    return read_options(Arguments, "env", __doc__, words)
 
 
 def _print(chosen: Arguments) -> int:

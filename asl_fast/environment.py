@@ -68,13 +68,10 @@ def _stale() -> bool:
 
 def _cuda_operator_advice(gpu: bool) -> list[str]:
     """Say what keeps the CUDA operators from a GPU that torch sees, or torch from a GPU that they see."""
-    module = native.cuda_module()
-    seen = native.cuda_device_count()
-    if gpu and module is None:
-        return [f"no CUDA operators, the GPU runs Triton or the reference: {native.why_missing('cuda')}"]
-    if gpu and module is not None and seen == 0:
-        return [f"the CUDA operators see no device: {module.device_error()}"]
-    if torch.version.cuda is None and seen > 0:
+    reason = native.why_cuda_cannot_run()
+    if gpu and reason is not None:
+        return [f"no CUDA operators, the GPU runs Triton or the reference: {reason}"]
+    if torch.version.cuda is None and native.cuda_devices():
         return ["this machine has a GPU but torch was installed without CUDA: install a CUDA build of torch"]
     return []
 

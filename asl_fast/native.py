@@ -93,10 +93,57 @@ def cuda_module() -> ModuleType | None:
     return _load("cuda")[0]
 
 
-def cuda_device_count() -> int:
-    """Count the CUDA devices that the compiled module can use; 0 without the module, a driver or a device."""
+def cuda_devices() -> list[dict[str, Any]]:
+    """List the CUDA devices that the compiled module sees: ``name``, ``capability`` (major, minor), memory and more.
+
+    Empty without the module, a driver or a device.
+    """
     module = cuda_module()
-    return int(module.device_count()) if module is not None else 0
+    return list(module.devices()) if module is not None else []
+
+
+def why_cuda_cannot_run() -> str | None:
+    """Say why the CUDA operators cannot run on the devices of this process; None where they can on each of them.
+
+    A kernel is asked for on whichever device its tensors lie, so one device without machine code is enough.
+    """
+    module = cuda_module()
+    if module is None:
+        return why_missing("cuda")
+    devices = cuda_devices()
+    if not devices:
+        return f"the CUDA operators see no device: {module.device_error() or 'there is none'}"
+    for device in devices:
+        if not has_image(module.architectures, device["capability"]):
+            major, minor = device["capability"]
+            return (
+                f"the CUDA operators were built for {module.architectures}, which {device['name']} (sm_{major}{minor}) "
+                f"cannot run; rebuild with ASL_FAST_CUDA_ARCHS={major}{minor}"
+            )
+    return None
+
+
+def has_image(architectures: str, capability: tuple[int, int]) -> bool:
+    """Tell whether a build holds code that a device runs.
+
+    Args:
+        architectures: What nvcc compiled for, such as "sm_80 sm_90 compute_90": machine code, which runs on later
+            devices of the same generation, and PTX, which the driver translates for any later device. A letter at the
+            end binds either to exactly that device.
+        capability: Of the device, (major, minor).
+    """
+    for name in architectures.split():
+        kind, _, number = name.partition("_")
+        digits = number.rstrip("abcdefghijklmnopqrstuvwxyz")
+        if kind not in ("sm", "compute") or len(digits) < 2:
+            continue
+        built = (int(digits[:-1]), int(digits[-1]))
+        if built == tuple(capability):
+            return True
+        same_generation = built[0] == capability[0]
+        if digits == number and built < tuple(capability) and (kind == "compute" or same_generation):
+            return True
+    return False
 
 
 def why_missing(kind: Kind = "cpu") -> str | None:

@@ -49,17 +49,28 @@ class Options:
 
 
 def measure_case(op: str, case: Case, options: Options) -> Record:
-    """Measure a case; one that runs out of time gives a record of its name and a reason, ``missing``.
+    """Measure a case.
 
-    Raises:
-        AssertionError: Naming the baseline, where ``options.check`` finds that two sides do not compute the same.
+    One that runs out of time gives a record of its name and a reason, ``missing``; one that fails, whether two sides do
+    not compute the same (``options.check``), memory runs out or a kernel does not compile, has ``failed`` as well.
     """
     try:
         with time_limit(options.case_seconds) if options.case_seconds else nullcontext():
             return _measure(op, case, options)
     except OutOfTime:
-        reason = f"took more than {options.case_seconds:g} s"
-        return {"op": op, "case": case.name, "scale": case.scale, "missing": reason}
+        reason, failed = f"took more than {options.case_seconds:.3g} s", False
+    except Exception as error:  # whatever ends one case must not end the table
+        reason, failed = f"failed: {first_line(error)}", True
+    if options.device == "cuda" and torch.cuda.is_available():
+        torch.cuda.empty_cache()  # what a failed case held is free for the next
+    record: Record = {"op": op, "case": case.name, "scale": case.scale, "missing": reason}
+    return record | {"failed": True} if failed else record
+
+
+def first_line(error: BaseException) -> str:
+    """Return the kind of an error and the first line of what it says, at most 200 characters."""
+    kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
+    return f"{kind}{str(error).strip().partition(chr(10))[0]}"[:200]
 
 
 def _measure(op: str, case: Case, options: Options) -> Record:
@@ -130,7 +141,10 @@ def check(case: Case, sides: dict[str, Callable[..., Any]], inputs: tuple[Any, .
 
 def _times(timing: Timing) -> Record:
     values = asdict(timing)
-    return {f"{key}_sec": values[key] for key in ("median", "low", "high")} | {"rounds": timing.rounds}
+    record: Record = {f"{key}_sec": values[key] for key in ("median", "low", "high")} | {"rounds": timing.rounds}
+    if timing.host is not None:
+        record |= {"host_sec": timing.host, "kernels_alone": timing.alone}
+    return record
 
 
 def _rates(case: Case, own: Timing, ceilings: Ceilings | None) -> Record:

@@ -5,15 +5,21 @@ Columns: median and the 20 % and 80 % quantiles of the time of a call; the rate 
 to (or does its arithmetic, or its samples); that rate as a share of what a large copy (a matrix product) reaches on
 this machine in the same run, which what fits into a cache exceeds; the peak of the memory that a call needs on top of
 its inputs; and how many times longer each other way takes, both measured in turn. A side that cannot run shows "-", and
-the JSON file says why.
+the JSON file says why. A case that fails stands in the table with the reason, and the table goes on.
+
+On a GPU the time is that of the kernels, all of them in the queue before the first starts; what Python takes to launch
+them stands beside it. An asterisk: they could not be held back, and Python's time is in the other columns too.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import signal
 import sys
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 if __package__ in (None, ""):  # started as a file: the checkout, not its folder benchmarks, holds the modules
@@ -34,7 +40,7 @@ FULL_SCALES = ("real", "large")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure, print and write; return the exit status: 0, or 2 for a request that cannot be carried out."""
+    """Measure, print and write; return the exit status: 1 where a case failed, 2 for a request that is refused."""
     found = discover()
     parser = _parser(list(found))
     request = parser.parse_args(arguments)
@@ -78,18 +84,31 @@ def main(arguments: Sequence[str]) -> int:
     print(f"copy {measured.copy_bytes / 1e9:.1f} GB/s, matrix product {measured.matrix_flops / 1e9:,.0f} GFLOP/s")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     records: list[Record] = []
+    end = time.monotonic() + request.total_seconds if request.total_seconds else math.inf
     try:
         for op, chosen in cases.items():
             for case in chosen:
                 _progress(f"{op}: {case.name}")
-                records.append(measure_case(op, case, options))
+                records.append(_measured(op, case, options, end - time.monotonic()))
                 if request.json:
                     record.write(request.json, record.make(records, options, arguments))
     finally:  # an interrupted run shows what it measured
         _progress("")
         rows = table.rows(records)
-        print(table.markdown(rows) if request.markdown else table.text(rows))
-    return 0
+        print(table.markdown(rows) if request.markdown else table.text(rows), flush=True)
+    failed = [each for each in records if "failed" in each]
+    for each in failed:
+        print(f"benchmarks/run.py: {each['op']}: {each['case']} {each['missing']}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _measured(op: str, case: Case, options: Options, left: float) -> Record:
+    """Measure a case within the time that is left for all of them."""
+    if left <= 0:
+        return {"op": op, "case": case.name, "scale": case.scale, "missing": "no time was left"}
+    if math.isfinite(left):
+        options = replace(options, case_seconds=min(left, options.case_seconds or left))
+    return measure_case(op, case, options)
 
 
 def _progress(text: str) -> None:
@@ -111,6 +130,7 @@ def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument("--compile-seconds", type=float, default=60.0, metavar="S", help="for torch.compile of a case")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
     parser.add_argument("--case-seconds", type=float, default=0.0, metavar="S", help="give a case up after S; 0: never")
+    parser.add_argument("--total-seconds", type=float, default=0.0, metavar="S", help="for all cases; 0: no limit")
     parser.add_argument("--no-check", action="store_true", help="do not first compare the results of all sides")
     parser.add_argument("--list", action="store_true", help="print the names of the cases and stop")
     return parser
@@ -126,8 +146,9 @@ def _problem(request: argparse.Namespace, names: Sequence[str]) -> str | None:
         return "--device cuda needs a GPU and a CUDA build of torch; python -m asl_fast.env says what is missing"
     if request.device == "cuda" and request.cpu_time:
         return "--cpu-time says nothing about a GPU; leave it out"
-    if min(request.threads, request.seconds, request.case_seconds) < 0 or request.compile_seconds <= 0:
-        return "--threads, --seconds and --case-seconds must not be negative, --compile-seconds must be positive"
+    limits = (request.threads, request.seconds, request.case_seconds, request.total_seconds)
+    if min(limits) < 0 or request.compile_seconds <= 0:
+        return "--threads and all --seconds must not be negative, --compile-seconds must be positive"
     return None
 
 

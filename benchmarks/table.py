@@ -7,12 +7,24 @@ from collections.abc import Sequence
 from typing import Any
 
 COLUMNS = ("case", "median", "20 %", "80 %", "rate", "of peak", "memory", "against")
+HOST = 4  # where Python's time stands, of what was measured on a GPU
 Rows = list[tuple[str, ...]]
 
 
 def rows(records: Sequence[dict[str, Any]]) -> Rows:
     """Return the header and one row per record."""
-    return [COLUMNS, *(_row(record) for record in records)]
+    found = [COLUMNS, *(_row(record) for record in records)]
+    if not any("host_sec" in record for record in records):
+        return found
+    hosts = ["Python", *(_host(record) for record in records)]
+    return [(*row[:HOST], host, *row[HOST:]) for row, host in zip(found, hosts, strict=True)]
+
+
+def _host(record: dict[str, Any]) -> str:
+    """Write Python's time; the asterisk says that the time of the call holds it too."""
+    if "host_sec" not in record:
+        return "-"
+    return seconds(record["host_sec"]) + ("" if record["kernels_alone"] else "*")
 
 
 def text(table: Rows) -> str:

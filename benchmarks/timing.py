@@ -13,18 +13,30 @@ from typing import Any
 
 import torch
 
-FLUSHED_BYTES = 256 << 20  # more than any GPU's last cache
+from benchmarks.stopwatch import CudaDevice, DeviceStopwatch, HostStopwatch, Lap, Stopwatch
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds per call: median and the quantiles 20 % and 80 %; ``ratio`` is the median of time over the first's."""
+    """Seconds per call.
+
+    Attributes:
+        median: Of all calls.
+        low: Quantile 20 %.
+        high: Quantile 80 %.
+        rounds: Calls that count.
+        ratio: Median of this function's time over the first function's.
+        host: On a GPU the median time of Python, which launches; None on the CPU.
+        alone: Python's time is not in the others.
+    """
 
     median: float
     low: float
     high: float
     rounds: int
     ratio: float = 1.0
+    host: float | None = None
+    alone: bool = True
 
 
 def measure(
@@ -45,41 +57,56 @@ def measure(
     Args:
         functions: Name -> function; the first is the one that ratios refer to.
         inputs: Arguments of all of them.
-        device: "cuda" takes device events and empties the device's cache before every call.
+        device: "cuda" takes the time of the kernels and empties the device's cache before every call.
         seconds: To spend in all, once each has run ``min_rounds`` times.
         min_rounds: At least this many counted calls of each.
         cpu_time: Count the processor's work of all threads, where other programs share the machine (CPU only).
         prepare: Called with the inputs before each call, not timed.
     """
-    stopwatch = _device_stopwatch() if device == "cuda" else _host_stopwatch(cpu_time)
+    shared = CudaDevice() if device == "cuda" else None
+    stopwatches: dict[str, Stopwatch] = {
+        name: HostStopwatch(cpu_time) if shared is None else DeviceStopwatch(shared) for name in functions
+    }
 
-    def once(function: Callable[..., Any]) -> float:
+    def once(name: str, timed: Callable[[Callable[[], Any]], Lap]) -> Lap:
         if prepare is not None:
             prepare(*inputs)
-        return stopwatch(lambda: function(*inputs))
+        return timed(lambda: functions[name](*inputs))
 
-    first = {name: once(function) for name, function in functions.items()}
-    again = {name: function for name, function in functions.items() if first[name] <= seconds}
-    taken: dict[str, list[float]] = {name: [] for name in again}
+    first = {name: once(name, stopwatches[name].first) for name in functions}
+    again = [name for name in functions if first[name].seconds <= seconds]
+    taken: dict[str, list[Lap]] = {name: [] for name in again}
     deadline = time.perf_counter() + seconds
     while again and (min(map(len, taken.values())) < min_rounds or time.perf_counter() < deadline):
-        for name, function in again.items():
-            taken[name].append(once(function))
+        laps = {name: once(name, stopwatches[name]) for name in again}
+        if all(lap.counts for lap in laps.values()):
+            for name, lap in laps.items():
+                taken[name].append(lap)
     reference, *_ = functions
-    times = {name: taken.get(name) or [first[name]] for name in functions}
-    return {name: timing(times[name], times[reference]) for name in functions}
+    found = {name: taken.get(name) or [first[name]] for name in functions}
+    return {name: timing(laps, found[reference]) for name, laps in found.items()}
 
 
-def timing(times: Sequence[float], reference: Sequence[float]) -> Timing:
+def timing(laps: Sequence[Lap], reference: Sequence[Lap]) -> Timing:
     """Summarise one function's times; ratios are taken within a round where both have as many."""
+    times, others = [lap.seconds for lap in laps], [lap.seconds for lap in reference]
     low, high = times[0], times[0]
     if len(times) > 1:
         low, *_, high = statistics.quantiles(times, n=5, method="inclusive")
-    if len(times) == len(reference):
-        ratio = statistics.median(a / b for a, b in zip(times, reference, strict=True))
+    if len(times) == len(others):
+        ratio = statistics.median(a / b for a, b in zip(times, others, strict=True))
     else:
-        ratio = statistics.median(times) / statistics.median(reference)
-    return Timing(statistics.median(times), low, high, len(times), ratio)
+        ratio = statistics.median(times) / statistics.median(others)
+    hosts = [lap.host for lap in laps if lap.host is not None]
+    return Timing(
+        median=statistics.median(times),
+        low=low,
+        high=high,
+        rounds=len(times),
+        ratio=ratio,
+        host=statistics.median(hosts) if hosts else None,
+        alone=all(lap.alone for lap in laps),
+    )
 
 
 @contextmanager
@@ -103,32 +130,3 @@ def processors(count: int | None) -> Iterator[None]:
         if allowed is not None:
             os.sched_setaffinity(0, allowed)
         torch.set_num_threads(threads)
-
-
-def _host_stopwatch(cpu_time: bool) -> Callable[[Callable[[], Any]], float]:
-    clock = time.process_time if cpu_time else time.perf_counter
-
-    def stopwatch(call: Callable[[], Any]) -> float:
-        start = clock()
-        result = call()
-        elapsed = clock() - start
-        del result  # freeing it is not part of the work
-        return elapsed
-
-    return stopwatch
-
-
-def _device_stopwatch() -> Callable[[Callable[[], Any]], float]:
-    flushed = torch.empty(FLUSHED_BYTES, dtype=torch.int8, device="cuda")
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-
-    def stopwatch(call: Callable[[], Any]) -> float:
-        flushed.zero_()
-        torch.cuda.synchronize()  # so that the time holds the launches too, as in a program that does nothing else
-        start.record()
-        call()
-        end.record()
-        torch.cuda.synchronize()
-        return start.elapsed_time(end) / 1e3
-
-    return stopwatch

@@ -24,6 +24,7 @@ from benchmarks.measuring import Options, check, measure_case
 from benchmarks.memory import peak_bytes
 from benchmarks.registry import Case, close, discover, flatten, small_cases
 from benchmarks.roofline import Ceilings, ceilings
+from benchmarks.stopwatch import Lap
 from benchmarks.table import markdown, rows, seconds, text
 from benchmarks.timing import measure, processors, timing
 
@@ -141,10 +142,14 @@ def test_actionformer_must_be_a_checkout(tmp_path: Path, monkeypatch: pytest.Mon
     assert actionformer.load() is None
 
 
+def laps(*seconds: float) -> list[Lap]:
+    return [Lap(each) for each in seconds]
+
+
 def test_ratios_are_taken_side_by_side() -> None:
     """A disturbance that slows both sides of a round leaves the ratio alone."""
-    assert timing([2.0, 20.0, 4.0], [1.0, 10.0, 2.0]).ratio == 2.0
-    once = timing([6.0], [1.0, 2.0, 3.0])
+    assert timing(laps(2.0, 20.0, 4.0), laps(1.0, 10.0, 2.0)).ratio == 2.0
+    once = timing(laps(6.0), laps(1.0, 2.0, 3.0))
     assert once.ratio == 3.0 and once.rounds == 1 and once.low == once.high == 6.0
 
 
@@ -171,8 +176,10 @@ def test_prepare_comes_before_every_call() -> None:
 
 def test_sides_that_differ_are_not_compared() -> None:
     wrong = case(baselines={"eager": lambda x: 3 * x})
+    found = measure_case("op", wrong, Options(seconds=0.0, check=True))
+    assert found["failed"] and found["missing"].startswith("failed: a case: eager computes something else")
     with pytest.raises(AssertionError, match="a case: eager computes something else"):
-        measure_case("op", wrong, Options(seconds=0.0, check=True))
+        check(wrong, {"run": wrong.run, **wrong.baselines}, wrong.make_inputs())
     with pytest.raises(AssertionError, match="nothing to compare"):
         close()(None, None)
     check(case(agree=None), {"run": double, "other": lambda x: x}, (torch.ones(1),))
@@ -204,6 +211,47 @@ def test_a_case_that_takes_too_long_is_given_up() -> None:
     found = measure_case("op", case(run=lambda x: time.sleep(5)), Options(case_seconds=0.05))
     assert found["missing"] == "took more than 0.05 s"
     assert rows([found])[1] == ("op: a case", *"------", "took more than 0.05 s")
+
+
+def raising(error: Exception) -> Any:
+    def run(*_: Any) -> None:
+        raise error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (case(run=raising(torch.OutOfMemoryError("CUDA out of memory.\nTried to"))), "OutOfMemoryError: CUDA out of"),
+        (case(baselines={"eager": raising(RuntimeError("does not compile"))}), "RuntimeError: does not compile"),
+        (case(make_inputs=raising(FileNotFoundError("no such file"))), "FileNotFoundError: no such file"),
+    ],
+)
+def test_a_case_that_fails_does_not_end_the_table(
+    broken: Case, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = Case(**{**vars(case()), "name": "another"})
+    monkeypatch.setattr(run, "discover", lambda: {"op": lambda device: [broken, whole]})
+    target = tmp_path / "results.json"
+    assert run.main(["--quick", "--seconds", "0.001", "--json", str(target)]) == 1
+    shown = capsys.readouterr()
+    assert f"failed: {reason}" in shown.out and "op: another" in shown.out
+    assert f"op: a case failed: {reason}" in shown.err
+    first, second = json.loads(target.read_text())["results"]
+    assert first["failed"] and "\n" not in first["missing"] and second["median_sec"] > 0
+
+
+def test_all_cases_together_have_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slow = case(run=lambda x: time.sleep(5))
+    monkeypatch.setattr(run, "discover", lambda: {"op": lambda device: [slow, slow]})
+    begin = time.monotonic()
+    assert run.main(["--quick", "--total-seconds", "0.1"]) == 0
+    assert time.monotonic() - begin < 4
+    printed = capsys.readouterr().out
+    assert "took more than 0.1 s" in printed and "no time was left" in printed
 
 
 def test_compiling_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:

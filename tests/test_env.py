@@ -52,15 +52,50 @@ def test_cuda_module_without_a_device_loads_and_says_so() -> None:
         pytest.skip(f"{native.why_missing('cuda')}")
     if torch.cuda.is_available():
         pytest.skip("there is a device")
-    assert native.cuda_device_count() == 0
+    assert native.cuda_devices() == []
     assert module.devices() == []
     assert module.device_error()
+
+
+@pytest.mark.parametrize(
+    ("architectures", "capability", "runs"),
+    [
+        ("sm_80 sm_90 sm_100 compute_100", (9, 0), True),
+        ("sm_80 sm_90 sm_100 compute_100", (8, 9), True),  # machine code runs on later devices of a generation
+        ("sm_80 sm_90 sm_100 compute_100", (7, 5), False),
+        ("sm_86", (8, 0), False),
+        ("sm_90", (10, 0), False),
+        ("sm_90 compute_90", (10, 0), True),  # the driver translates PTX
+        ("sm_90 compute_90", (8, 0), False),
+        ("sm_90a compute_90a", (9, 0), True),
+        ("sm_90a compute_90a", (10, 0), False),  # for that device alone
+        ("sm_100f", (10, 3), False),
+        ("host", (9, 0), False),
+        ("", (9, 0), False),
+    ],
+)
+def test_which_devices_a_build_runs_on(architectures: str, capability: tuple[int, int], runs: bool) -> None:
+    assert native.has_image(architectures, capability) == runs
+
+
+def test_every_device_has_to_have_machine_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[dict[str, Any]] = []
+    module = SimpleNamespace(architectures="sm_80 sm_90", devices=lambda: found, device_error=lambda: "no driver")
+    monkeypatch.setattr(native, "cuda_module", lambda: module)
+    assert native.why_cuda_cannot_run() == "the CUDA operators see no device: no driver"
+    found.append({"name": "H100", "capability": (9, 0)})
+    assert native.why_cuda_cannot_run() is None
+    found.append({"name": "T4", "capability": (7, 5)})
+    reason = str(native.why_cuda_cannot_run())
+    assert "built for sm_80 sm_90, which T4 (sm_75) cannot run; rebuild with ASL_FAST_CUDA_ARCHS=75" in reason
+    monkeypatch.setattr(environment, "_devices", lambda: [{"name": "T4"}])
+    assert any(reason in sentence for sentence in environment.describe()["advice"])
 
 
 def test_why_missing_when_never_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     forget_modules(monkeypatch, tmp_path)
     assert native.cpu_module() is None
-    assert native.cuda_device_count() == 0
+    assert native.cuda_devices() == []
     assert "never built" in str(native.why_missing())
 
 

@@ -22,6 +22,7 @@ from tyro.constructors import (
     StructTypeInfo,
 )
 
+from asl_fast.command_line.names import AlsoCalled
 from asl_fast.command_line.program import as_called, program
 
 Options = TypeVar("Options")
@@ -123,6 +124,9 @@ def _quiet(field: StructFieldSpec, at_root: bool, hide_groups: bool) -> StructFi
         changes = [tyro.conf.arg(help_behavior_hint="")]
     elif default is False and at_root:
         changes = [tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help_behavior_hint="")]
+    names = tuple(note.name for note in notes if isinstance(note, AlsoCalled))
+    if names:
+        changes.append(tyro.conf.arg(aliases=names))
     annotated = field.type
     for change in changes:
         annotated = Annotated[annotated, change]  # type: ignore[assignment]

@@ -15,12 +15,17 @@ import importlib
 import importlib.util
 import os
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
 
 from asl_fast import native
 from asl_fast.backend import check_name, forced_backend
+
+# Older versions fail to compile some of the kernels, or crash.
+TRITON_NEEDED = (3, 5)
+TRITON_RUNS_ON = (8, 0)  # compute capability of NVIDIA devices, and newer
 
 DEFAULT_ORDER: Mapping[str, tuple[str, ...]] = {
     "cpu": ("cpu", "reference"),
@@ -187,19 +192,38 @@ def _cpu_obstacle(device: str) -> str | None:
 def _triton_obstacle(device: str) -> str | None:
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed"
+    if (version := _triton_version()) < TRITON_NEEDED:
+        needed = ".".join(map(str, TRITON_NEEDED))
+        found = ".".join(map(str, version)) or "a version that does not load"
+        return f"the kernels need triton {needed} or newer and {found} is installed; pip install 'triton>={needed}'"
     if device == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
         return (
             "Triton runs on CPU tensors only under its interpreter (set TRITON_INTERPRET=1 before importing asl_fast)"
         )
+    if device == "cuda" and torch.version.hip is None:
+        for index in range(torch.cuda.device_count()):
+            if (capability := torch.cuda.get_device_capability(index)) < TRITON_RUNS_ON:
+                return (
+                    f"Triton does not support {torch.cuda.get_device_name(index)} (sm_{capability[0]}{capability[1]})"
+                )
     return None
+
+
+@cache
+def _triton_version() -> tuple[int, ...]:
+    """Return (major, minor) of the triton that is imported, whatever its distribution is called; () if it fails."""
+    try:
+        version: str = importlib.import_module("triton").__version__
+        major, minor = version.split(".")[:2]
+        return int(major), int(minor)
+    except (ImportError, OSError, AttributeError, ValueError):
+        return ()
 
 
 def _cuda_obstacle(device: str) -> str | None:
     if device != "cuda":
         return "the CUDA implementation takes CUDA tensors only"
-    if native.cuda_module() is None:
-        return native.why_missing("cuda")
-    return None if native.cuda_device_count() > 0 else "the CUDA module was built but finds no device it can use"
+    return native.why_cuda_cannot_run()
 
 
 _OBSTACLES: Mapping[str, Predicate] = {

@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
-import tyro
-
+from asl_fast.command_line.names import AlsoCalled
 from asl_fast.data.datasets.catalogue import DATASETS
 from asl_fast.data.features.manifest import FeatureManifest
 from asl_fast.evaluation.conventions import get_convention
@@ -56,16 +55,14 @@ class DataConfig:
     pad_multiple: int = 256
     bucket_by_length: bool = False
     num_workers: int = 0
-    synthetic_scale: Annotated[
-        Literal["smoke", "reduced", "full"] | float, tyro.conf.arg(aliases=("--synthetic-scale",))
-    ] = "full"
+    synthetic_scale: Annotated[Literal["smoke", "reduced", "full"] | float, AlsoCalled("--synthetic-scale")] = "full"
     synthetic_seed: int = 0
     samples_per_step: int = 12
     rotation_sd_deg: float = 0.0
     speed_range: float = 0.0
     fold: int | None = None
     num_folds: int = 5
-    strict: Annotated[bool, tyro.conf.arg(aliases=("--strict",))] = False
+    strict: Annotated[bool, AlsoCalled("--strict")] = False
     train_subset: str | None = None
     test_subset: str | None = None
     holdout_share: float = 0.2

@@ -7,13 +7,14 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from asl_fast.evaluation.protocols import ProtocolResult
 from asl_fast.files import atomic_write, remedy
 from asl_fast.training.scoring import summary
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 T = TypeVar("T")
 
@@ -107,6 +108,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 def progress_bar(items: Iterator[T], *, total: int, name: str, shown: bool) -> tqdm[T]:
     """Iterate with a bar that vanishes when it is full; there is none where the output is no terminal."""
+    from tqdm import tqdm  # a training step alone, as a benchmark runs it, needs no bar
+
     return tqdm(items, total=total, desc=name, leave=False, disable=None if shown else True)
 
 

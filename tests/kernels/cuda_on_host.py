@@ -72,8 +72,8 @@ WAYS = ["on-host", *([pytest.param("cuda", marks=pytest.mark.gpu)] if torch.cuda
 def cuda_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
     """Where a CUDA wrapper takes its tensors in this test: the CPU, or a CUDA device where there is one."""
     if request.param == "cuda":
-        if native.cuda_device_count() == 0:
-            pytest.skip("needs the CUDA module, built by make build where nvcc is found")
+        if (reason := native.why_cuda_cannot_run()) is not None:
+            pytest.skip(reason)
         device = torch.device("cuda")
     else:
         stand_in = module()

@@ -11,6 +11,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
@@ -117,6 +118,39 @@ def test_triton_on_cpu_tensors_needs_its_interpreter(op: str, monkeypatch: pytes
     assert _dispatch.choose(op, "cpu", "triton").implementation == "triton"
     monkeypatch.setattr(_dispatch.importlib.util, "find_spec", lambda name: None)
     assert _dispatch.choose(op, "cpu", "triton").reason == "triton is not installed"
+
+
+@pytest.mark.parametrize(
+    ("version", "reason"),
+    [
+        ("3.4.0", "the kernels need triton 3.5 or newer and 3.4 is installed; pip install 'triton>=3.5'"),
+        ("2.3.1", "and 2.3 is installed"),
+        ("of no number", "and a version that does not load is installed"),
+        ("3.5.1", None),
+        ("3.10.0+git5f0b4a3", None),
+        ("4.0.0", None),
+    ],
+)
+def test_a_triton_that_cannot_compile_the_kernels_is_passed_over(
+    op: str, version: str, reason: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "triton", SimpleNamespace(__version__=version, __spec__=object()))
+    _dispatch._triton_version.cache_clear()
+    register(op, "reference", "triton")
+    found = _dispatch.choose(op, "cuda")
+    _dispatch._triton_version.cache_clear()
+    assert found.implementation == ("triton" if reason is None else "reference")
+    assert reason is None or reason in found.reason
+
+
+def test_a_device_that_triton_does_not_support_is_named(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("triton")
+    register(op, "reference", "triton")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: ((9, 0), (7, 5))[index])
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: ("H100", "T4")[index])
+    found = _dispatch.choose(op, "cuda")
+    assert found.implementation == "reference" and "Triton does not support T4 (sm_75)" in found.reason
 
 
 def test_a_further_condition_and_a_named_target(op: str) -> None:
