@@ -9,16 +9,29 @@ import triton.language as tl
 def log1p_unit(e, WIDE: tl.constexpr):
     """Return log(1 + e) for e in [0, 1] to full relative precision.
 
-    2 artanh(e / (2 + e)) by its series, at most 1/9 per term: log itself loses the digits of a small e, and the
-    hardware's logarithm has an absolute error near 1.
+    Log itself loses the digits of a small e, and the hardware's logarithm has an absolute error near 1. In double
+    precision 2 artanh(e / (2 + e)) by its series, at most 1/9 per term; in single precision the polynomial of
+    csrc/common/elementary.h, which needs no division.
     """
-    TERMS: tl.constexpr = 16 if WIDE else 8
-    s = e / (e + 2.0)
-    square = s * s
-    series = square * 0.0 + 1.0 / (2 * TERMS - 1)
-    for i in tl.static_range(1, TERMS):
-        series = series * square + 1.0 / (2 * (TERMS - i) - 1)
-    return 2.0 * s * series
+    if WIDE:
+        s = e / (e + 2.0)
+        square = s * s
+        series = square * 0.0 + 1.0 / 31
+        for i in tl.static_range(1, 16):
+            series = series * square + 1.0 / (2 * (16 - i) - 1)
+        return 2.0 * s * series
+    # log(1 + e) / e around the middle of the interval: minimax, relative error 5e-9.
+    u = e - 0.5
+    ratio = u * -3.24402517e-3 + 5.25334897e-3
+    ratio = ratio * u - 6.74991123e-3
+    ratio = ratio * u + 1.15761515e-2
+    ratio = ratio * u - 2.05702949e-2
+    ratio = ratio * u + 3.66354734e-2
+    ratio = ratio * u - 6.76876977e-2
+    ratio = ratio * u + 1.32609010e-1
+    ratio = ratio * u - 2.88527101e-1
+    ratio = ratio * u + 8.10930192e-1
+    return e * ratio
 
 
 @triton.jit
