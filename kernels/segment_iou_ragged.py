@@ -18,7 +18,7 @@ import triton.language as tl
 from torch import Tensor
 
 from . import _launch
-from ._maths import load_pairs, store_pairs
+from ._maths import can_approximate, load_pairs, store_pairs
 from .segment_iou import iou_of, slopes
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ def segment_iou_ragged_fwd_kernel(
     b_count,
     max_pairs,
     DISTANCE: tl.constexpr,
+    APPROXIMATE: tl.constexpr,
     COMPUTE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
@@ -95,7 +96,7 @@ def segment_iou_ragged_fwd_kernel(
     columns = tl.maximum(columns, 1)
     start_a, end_a = load_pairs(a_ptr, a_first + local // columns, inside, COMPUTE)
     start_b, end_b = load_pairs(b_ptr, b_first + local % columns, inside, COMPUTE)
-    iou = iou_of(start_a, end_a, start_b, end_b, DISTANCE)
+    iou = iou_of(start_a, end_a, start_b, end_b, DISTANCE, APPROXIMATE)
     tl.store(values_ptr + pair, tl.where(inside, iou, 0.0), mask=pair < max_pairs)
 
 
@@ -180,6 +181,7 @@ def segment_iou_ragged(given: Operands) -> Outputs:
                 **sizes,
                 max_pairs=given.max_pairs,
                 DISTANCE=given.distance,
+                APPROXIMATE=can_approximate(found.values.dtype),
                 COMPUTE=_launch.triton_type(found.values.dtype),
                 BLOCK=BLOCK_PAIRS,
                 **_launch.FUSED,

@@ -18,7 +18,7 @@ import triton
 import triton.language as tl
 
 from . import _launch, _reduction
-from ._maths import log1p_unit
+from ._maths import exp_of_minus, log1p_unit
 from ._reduction import sum_of_programs
 from .launch_counter import counter
 
@@ -47,7 +47,7 @@ def power_of(miss, GAMMA: tl.constexpr):
 @triton.jit
 def focal(x, t, ALPHA: tl.constexpr, GAMMA: tl.constexpr, WIDE: tl.constexpr):
     """Return alpha_t (1 - p_t)^gamma CE and its slope in x; one exponential serves both, 1 - p_t keeps its digits."""
-    e = tl.exp(-tl.abs(x))
+    e = exp_of_minus(tl.abs(x), WIDE)
     larger = 1.0 / (1.0 + e)
     smaller = e * larger
     p = tl.where(x >= 0, larger, smaller)
@@ -78,7 +78,7 @@ def focal_of_class(x, hot, ALPHA: tl.constexpr, GAMMA: tl.constexpr, WIDE: tl.co
 
     As there, an infinite logit gives NaN.
     """
-    e = tl.exp(-tl.abs(x))
+    e = exp_of_minus(tl.abs(x), WIDE)
     larger = 1.0 / (1.0 + e)
     smaller = e * larger
     wrong = (x >= 0) != hot
