@@ -184,8 +184,10 @@ def sensitivity_focal_loss_fwd_kernel(
                     t = t * (1.0 - SMOOTHING) + tl.full((), SMOOTHING, COMPUTE) / (classes + 1)
                 value, slope = focal(x, t, ALPHA, GAMMA, tl.float64 == COMPUTE)
             if DENSE_WEIGHTS:
-                weight = tl.load(weights_ptr + begin + at, mask=counts, other=0.0).to(COMPUTE)
-            weighted = value * weight
+                own_weight = tl.load(weights_ptr + begin + at, mask=counts, other=0.0).to(COMPUTE)
+            else:
+                own_weight = weight
+            weighted = value * own_weight
             if ELEMENTWISE:
                 tl.store(loss_ptr + begin + at, weighted, mask=within)
             elif BY_ROWS:
@@ -193,7 +195,7 @@ def sensitivity_focal_loss_fwd_kernel(
             else:
                 loss_sum += weighted
             if grad_logits_ptr is not None:
-                tl.store(grad_logits_ptr + begin + at, slope * (weight * factor), mask=within)
+                tl.store(grad_logits_ptr + begin + at, slope * (own_weight * factor), mask=within)
             if grad_weights_ptr is not None:
                 value = tl.where(counts, value, 0.0)
                 if BY_ROWS and not (ELEMENTWISE or DENSE_WEIGHTS):
