@@ -119,7 +119,7 @@ def segment_iou_pairwise_fwd_kernel(
         a_ptr += 2 * UNROLL
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def segment_iou_aligned_fwd_kernel(
     a_ptr,
     b_ptr,
@@ -138,7 +138,7 @@ def segment_iou_aligned_fwd_kernel(
     tl.store(out_ptr + row, iou_of(start_a, end_a, start_b, end_b, DISTANCE, APPROXIMATE), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "columns", "mine_batch", "other_batch", "grad_row", "grad_column"])
 def segment_iou_pairwise_bwd_kernel(
     grad_ptr,
     mine_ptr,
@@ -174,7 +174,7 @@ def segment_iou_pairwise_bwd_kernel(
     store_pairs(grad_mine_ptr, batch * rows + n, tl.sum(start_sum, 1), tl.sum(end_sum, 1), n < rows)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def segment_iou_aligned_bwd_kernel(
     grad_ptr,
     a_ptr,

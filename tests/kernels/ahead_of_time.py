@@ -80,16 +80,18 @@ class Launch(NamedTuple):
         named = dict(zip(self.kernel.arg_names, self.arguments, strict=False)) | self.options
         constants = {parameter.name for parameter in self.kernel.params if parameter.is_constexpr}
         fixed = constants | set(self.options) - set(self.kernel.arg_names)
-        return frozenset((key, *_seen(value, key in fixed)) for key, value in named.items())
+        plain = {parameter.name for parameter in self.kernel.params if parameter.do_not_specialize}
+        return frozenset((key, *_seen(value, key in fixed, key in plain)) for key, value in named.items())
 
 
-def _seen(value: Any, fixed: bool) -> tuple[Any, ...]:
+def _seen(value: Any, fixed: bool, plain: bool) -> tuple[Any, ...]:
     if fixed or value is None:
         return (repr(value),)
     if isinstance(value, torch.Tensor):
         return (value.dtype, value.data_ptr() % 16 == 0)
     if isinstance(value, int):
-        return (type(value), value == 1, value % 16 == 0, abs(value) >= 2**31)
+        wide = (type(value), abs(value) >= 2**31)
+        return wide if plain else (*wide, value == 1, value % 16 == 0)
     return (type(value),)
 
 
