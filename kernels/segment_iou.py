@@ -9,7 +9,6 @@ gfx942; no GPU has run it yet.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 BLOCK_N, BLOCK_ROWS = 16, 512
 ROWS, UNROLL = 32, 4  # of the pairwise forward; four segments of a are loaded while four are computed with
-MIN_BLOCK_M, MAX_BLOCK_M = 128, 1024  # one to eight columns a lane
+NARROW, WIDE = 256, 1024  # two or eight columns a lane
 # The smallest normal number of single precision: no union or hull of real segments is below it.
 TINY = tl.constexpr(1.1754943508222875e-38)
 BLOCK_M_BACKWARD = 64  # two accumulators and the slopes must stay in registers; half for float64
@@ -222,8 +221,9 @@ def segment_iou(given: Operands) -> Outputs:
             )
             return found
         rows, columns = given.a.shape[-2], given.b.shape[-2]
-        pack = math.gcd(columns, 4)  # pairs of a row that lie side by side: 16 bytes of float32 move as one
-        block_m = min(max(triton.next_power_of_2(columns), MIN_BLOCK_M), MAX_BLOCK_M)
+        # Two steps each, so that few sizes compile anything: whether 16 bytes of float32 of a row move as one, and how wide.
+        pack = 4 if columns % 4 == 0 else 1
+        block_m = NARROW if columns <= 2 * NARROW else WIDE // 2 if out.dtype == torch.float64 else WIDE
         _launch.launch(
             segment_iou_pairwise_fwd_kernel,
             (triton.cdiv(rows, ROWS) * triton.cdiv(columns, block_m) * sides.entries,),
