@@ -221,7 +221,7 @@ def segment_iou(given: Operands) -> Outputs:
             )
             return found
         rows, columns = given.a.shape[-2], given.b.shape[-2]
-        # Two steps each, so that few sizes compile anything: whether 16 bytes of float32 of a row move as one, and how wide.
+        # Two steps each, so that few sizes compile anything: whether 16 bytes of float32 move as one, and the width.
         pack = 4 if columns % 4 == 0 else 1
         block_m = NARROW if columns <= 2 * NARROW else WIDE // 2 if out.dtype == torch.float64 else WIDE
         _launch.launch(
