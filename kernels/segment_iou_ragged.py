@@ -93,7 +93,7 @@ def segment_iou_ragged_fwd_kernel(
     first = last_not_above(pair_offsets_ptr, begin, none, none + videos)
     some = begin < stop
     next_video = tl.load(pair_offsets_ptr + first + 1, mask=some, other=0)
-    a_first, rows_here = rows_of(a_video_offsets_ptr, first, a_count, some)
+    a_first, _here = rows_of(a_video_offsets_ptr, first, a_count, some)
     b_first, columns = rows_of(b_video_offsets_ptr, first, b_count, some)
     columns = tl.maximum(columns, 1)
     # Mostly all pairs are of one video: then nothing but a division in 32 bits, by a product, is left to each lane.
@@ -108,7 +108,7 @@ def segment_iou_ragged_fwd_kernel(
     else:
         last = last_not_above(pair_offsets_ptr, begin + BLOCK - 1, first, videos - first)
         video = last_not_above(pair_offsets_ptr, pair, first + tl.zeros((BLOCK,), tl.int64), last - first + 1)
-        a_begins, rows = rows_of(a_video_offsets_ptr, video, a_count, inside)
+        a_begins, _rows = rows_of(a_video_offsets_ptr, video, a_count, inside)
         b_begins, widths = rows_of(b_video_offsets_ptr, video, b_count, inside)
         local = pair - tl.load(pair_offsets_ptr + video, mask=inside, other=0)
         widths = tl.maximum(widths, 1)
