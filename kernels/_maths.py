@@ -1,8 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
 """Device functions that several kernels use."""
 
+import torch
 import triton
 import triton.language as tl
+
+from . import _launch
+
+
+@triton.jit
+def exp_of_minus(x, WIDE: tl.constexpr):
+    """Return exp(-x); in single precision without an instruction for the sign, as exp2 multiplies anyway."""
+    return tl.exp(-x) if WIDE else tl.exp2(x * -1.4426950408889634)
+
+
+@triton.jit
+def quotient(a, b, APPROXIMATE: tl.constexpr):
+    """Return a / b; if APPROXIMATE, to two units in the last place for b in [2^-126, 2^126], in a quarter of the work.
+
+    Triton's own division of float32 is as precise, and spends most of its instructions on what lies outside.
+    """
+    if APPROXIMATE:
+        inverse = tl.inline_asm_elementwise(
+            "rcp.approx.ftz.f32 $0, $1;", "=f,f", [b], dtype=tl.float32, is_pure=True, pack=1
+        )
+        return a * inverse
+    return a / b
+
+
+def can_approximate(dtype: torch.dtype) -> bool:
+    """Tell whether :func:`quotient` can approximate: in float32, with NVIDIA's instruction."""
+    return dtype == torch.float32 and not _launch.is_hip() and not _launch.INTERPRETED
 
 
 @triton.jit
@@ -90,6 +118,16 @@ def maximum(a, b):
 def share(larger, smaller):
     """Return d max(larger, smaller) / d larger: 1, 0, or a half at a tie."""
     return tl.where(larger == smaller, 0.5, tl.where(larger > smaller, 1.0, 0.0))
+
+
+@triton.jit
+def rows_apart(first, BLOCK: tl.constexpr):
+    """Return the BLOCK rows from ``first`` on, in the layout that pairs have: neighbouring rows in neighbouring lanes.
+
+    Left alone, the compiler gives several rows to a lane wherever one number a row is read, and then moves them
+    through shared memory to where the pairs are.
+    """
+    return first + tl.max_contiguous(tl.arange(0, BLOCK), [1])
 
 
 @triton.jit

@@ -13,12 +13,14 @@ import triton
 import triton.language as tl
 
 from . import _launch, _reduction
-from ._maths import load_pairs, share, store_pairs
+from ._maths import load_pairs, rows_apart, share, store_pairs
+from ._reduction import sum_of_programs
+from .launch_counter import counter
 
 if TYPE_CHECKING:
     from asl_fast.reference.diou_loss import Operands, Outputs
 
-BLOCK = 512
+BLOCK = 512  # rows of a tile
 
 
 @triton.jit
@@ -53,6 +55,8 @@ def diou_loss_fwd_kernel(
     target_ptr,
     weights_ptr,
     loss_ptr,
+    parts_ptr,
+    counter_ptr,
     grad_pred_ptr,
     grad_target_ptr,
     grad_weights_ptr,
@@ -62,68 +66,71 @@ def diou_loss_fwd_kernel(
     MEAN: tl.constexpr,
     COMPUTE: tl.constexpr,
     BLOCK: tl.constexpr,
+    BLOCK_PARTS: tl.constexpr,
 ):
-    """Take BLOCK rows a program; ``loss`` is one value per row, or one partial sum per program."""
-    row = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    inside = row < rows
-    p_0, p_1 = load_pairs(pred_ptr, row, inside, COMPUTE)
-    t_0, t_1 = load_pairs(target_ptr, row, inside, COMPUTE)
-    loss, intersection, raw = diou(p_0, p_1, t_0, t_1, EPS)
-
+    """Take every so-many-th BLOCK of rows; ``loss`` is one value per row, or the sum over all programs."""
     scale = tl.full((), 1.0, COMPUTE)
     if MEAN:
         scale = scale / rows
-    factor = tl.zeros((BLOCK,), COMPUTE) + scale
-    weighted = loss
-    if weights_ptr is not None:
-        weight = tl.load(weights_ptr + row, mask=inside, other=0.0).to(COMPUTE)
-        factor = factor * weight
+    total = tl.zeros((BLOCK,), COMPUTE)
+    begin = tl.program_id(0).to(tl.int64) * BLOCK
+    for _ in range(tl.program_id(0), tl.cdiv(rows, BLOCK), tl.num_programs(0)):
+        row = rows_apart(begin, BLOCK)
+        inside = row < rows
+        p_0, p_1 = load_pairs(pred_ptr, row, inside, COMPUTE)
+        t_0, t_1 = load_pairs(target_ptr, row, inside, COMPUTE)
+        weight = tl.where(inside, 1.0, 0.0).to(COMPUTE)
+        if weights_ptr is not None:
+            weight = tl.load(weights_ptr + row, mask=inside, other=0.0).to(COMPUTE)
+        loss, intersection, raw = diou(p_0, p_1, t_0, t_1, EPS)
         weighted = loss * weight
-    if ELEMENTWISE:
-        tl.store(loss_ptr + row, weighted, mask=inside)
-    else:
-        tl.store(loss_ptr + tl.program_id(0), tl.sum(tl.where(inside, weighted, 0.0), 0) * scale)
-    if grad_pred_ptr is not None:
-        slope_0, slope_1 = one_side(p_0, p_1, t_0, t_1, intersection, raw, EPS)
-        store_pairs(grad_pred_ptr, row, slope_0 * factor, slope_1 * factor, inside)
-    if grad_target_ptr is not None:
-        slope_0, slope_1 = one_side(t_0, t_1, p_0, p_1, intersection, raw, EPS)
-        store_pairs(grad_target_ptr, row, slope_0 * factor, slope_1 * factor, inside)
-    if grad_weights_ptr is not None:
-        tl.store(grad_weights_ptr + row, loss * scale, mask=inside)
+        if ELEMENTWISE:
+            tl.store(loss_ptr + row, weighted, mask=inside)
+        else:
+            total += weighted
+        factor = weight * scale
+        if grad_pred_ptr is not None:
+            slope_0, slope_1 = one_side(p_0, p_1, t_0, t_1, intersection, raw, EPS)
+            store_pairs(grad_pred_ptr, row, slope_0 * factor, slope_1 * factor, inside)
+        if grad_target_ptr is not None:
+            slope_0, slope_1 = one_side(t_0, t_1, p_0, p_1, intersection, raw, EPS)
+            store_pairs(grad_target_ptr, row, slope_0 * factor, slope_1 * factor, inside)
+        if grad_weights_ptr is not None:
+            tl.store(grad_weights_ptr + row, loss * scale, mask=inside)
+        begin += tl.num_programs(0).to(tl.int64) * BLOCK
+    if not ELEMENTWISE:
+        sum_of_programs(tl.sum(total, 0) * scale, parts_ptr, counter_ptr, loss_ptr, BLOCK_PARTS)
 
 
 def diou_loss(given: Operands) -> Outputs:
-    """Compute in one launch without a reduction, in two with one."""
+    """Compute in one launch."""
     found = given.outputs()
-    compute = _launch.triton_type(found.loss.dtype)
+    dtype, device = found.loss.dtype, found.loss.device
     rows, elementwise = given.pred.shape[0], given.reduction == "none"
-    programs = triton.cdiv(rows, BLOCK)
     if rows == 0:
         found.loss.zero_()
         return found
-    # A single program writes the loss itself.
-    direct = elementwise or programs == 1
-    parts = found.loss if direct else _launch.empty((programs,), found.loss.dtype, found.loss.device)
+    programs = min(triton.cdiv(rows, BLOCK), _reduction.PROGRAMS)
     with _launch.on_device_of(given.pred):
         _launch.launch(
             diou_loss_fwd_kernel,
             (programs,),
-            given.pred.contiguous(),
-            given.target.contiguous(),
-            None if given.weights is None else given.weights.contiguous(),
-            parts,
-            _launch.or_none(found.grad_pred),
-            _launch.or_none(found.grad_target),
-            _launch.or_none(found.grad_weights),
-            rows,
+            pred_ptr=given.pred.contiguous(),
+            target_ptr=given.target.contiguous(),
+            weights_ptr=_launch.contiguous(given.weights),
+            loss_ptr=found.loss,
+            parts_ptr=None if elementwise else _launch.empty((programs,), dtype, device),
+            counter_ptr=None if elementwise else counter(given.pred),
+            grad_pred_ptr=_launch.or_none(found.grad_pred),
+            grad_target_ptr=_launch.or_none(found.grad_target),
+            grad_weights_ptr=_launch.or_none(found.grad_weights),
+            rows=rows,
             EPS=float(given.eps),
             ELEMENTWISE=elementwise,
             MEAN=given.reduction == "mean",
-            COMPUTE=compute,
+            COMPUTE=_launch.triton_type(dtype),
             BLOCK=BLOCK,
+            BLOCK_PARTS=_reduction.BLOCK,
             **_launch.FUSED,
         )
-        if not direct:
-            _reduction.total(parts, found.loss)
     return found

@@ -17,27 +17,34 @@ import triton.language as tl
 from torch import Tensor
 
 from . import _launch
-from ._maths import load_pairs, maximum, minimum, share, store_pairs
+from ._maths import can_approximate, load_pairs, maximum, minimum, quotient, rows_apart, share, store_pairs
 from .segment_iou_batches import Batches, batches
 
 if TYPE_CHECKING:
     from asl_fast.reference.segment_iou import BackwardOperands, BackwardOutputs, Operands, Outputs
 
-BLOCK_N, BLOCK_M, BLOCK_ROWS = 16, 128, 512
+BLOCK_N, BLOCK_ROWS = 16, 512
+ROWS, UNROLL = 32, 4  # of the pairwise forward; four segments of a are loaded while four are computed with
+NARROW, WIDE = 256, 1024  # two or eight columns a lane
+# The smallest normal number of single precision: no union or hull of real segments is below it.
+TINY = tl.constexpr(1.1754943508222875e-38)
 BLOCK_M_BACKWARD = 64  # two accumulators and the slopes must stay in registers; half for float64
 
 
 @triton.jit
-def iou_of(start_a, end_a, start_b, end_b, DISTANCE: tl.constexpr):
-    """Return the IoU of broadcast segments; with DISTANCE, minus (centre distance / hull)². NaN gives NaN."""
+def iou_of(start_a, end_a, start_b, end_b, DISTANCE: tl.constexpr, APPROXIMATE: tl.constexpr):
+    """Return the IoU of broadcast segments; with DISTANCE, minus (centre distance / hull)². NaN gives NaN.
+
+    Where a denominator is 0 so is what it divides, exactly: a bound above 0 in its place gives 0.
+    """
     intersection = maximum(minimum(end_a, end_b) - maximum(start_a, start_b), 0.0)
     union = maximum(end_a - start_a, 0.0) + maximum(end_b - start_b, 0.0) - intersection
-    result = tl.where(union <= 0, 0.0, intersection / tl.where(union <= 0, 1.0, union))
+    result = quotient(intersection, maximum(union, TINY), APPROXIMATE)
     if DISTANCE:
-        away = ((start_a - start_b) + (end_a - end_b)) * 0.5
-        hull = maximum(maximum(start_a, end_a), maximum(start_b, end_b))
-        hull -= minimum(minimum(start_a, end_a), minimum(start_b, end_b))
-        ratio = tl.where(hull <= 0, 0.0, away / tl.where(hull <= 0, 1.0, hull))
+        away = (start_a - start_b) + (end_a - end_b)  # twice; and twice the hull, by terms of one side each
+        hull = maximum(2.0 * maximum(start_a, end_a), 2.0 * maximum(start_b, end_b))
+        hull -= minimum(2.0 * minimum(start_a, end_a), 2.0 * minimum(start_b, end_b))
+        ratio = quotient(away, maximum(hull, TINY), APPROXIMATE)
         result -= ratio * ratio
     return result
 
@@ -67,43 +74,67 @@ def slopes(start_a, end_a, start_b, end_b, DISTANCE: tl.constexpr):
     return at_start, at_end
 
 
-@triton.jit(do_not_specialize=["rows", "columns", "a_batch", "b_batch"])
+@triton.jit(do_not_specialize=["rows", "packs", "a_batch", "b_batch"])
 def segment_iou_pairwise_fwd_kernel(
     a_ptr,
     b_ptr,
     out_ptr,
     rows,
-    columns,
+    packs,
     a_batch,
     b_batch,
     DISTANCE: tl.constexpr,
+    APPROXIMATE: tl.constexpr,
     COMPUTE: tl.constexpr,
-    BLOCK_N: tl.constexpr,
+    PACK: tl.constexpr,
+    ROWS: tl.constexpr,
+    UNROLL: tl.constexpr,
     BLOCK_M: tl.constexpr,
 ):
-    """Write (batch, rows, columns), a tile a program; a_batch or b_batch is 0 for an input that the batch shares."""
-    tiles_n, tiles_m = tl.cdiv(rows, BLOCK_N), tl.cdiv(columns, BLOCK_M)
+    """Write (batch, rows, packs * PACK), ROWS x BLOCK_M a program; the batch shares an input with a_batch, b_batch 0.
+
+    A lane keeps its segments of b and meets one segment of a after the other.
+    """
+    columns = packs * PACK  # so the compiler knows how many neighbours of a row are stored as one
+    tiles_n, tiles_m = tl.cdiv(rows, ROWS), tl.cdiv(columns, BLOCK_M)
     tile_m, rest = tl.program_id(0) % tiles_m, tl.program_id(0) // tiles_m
     tile_n, batch = rest % tiles_n, (rest // tiles_n).to(tl.int64)
-    n = tile_n.to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
-    m = tile_m.to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
-    start_a, end_a = load_pairs(a_ptr + batch * a_batch * 2, n, n < rows, COMPUTE)
-    start_b, end_b = load_pairs(b_ptr + batch * b_batch * 2, m, m < columns, COMPUTE)
-    iou = iou_of(start_a[:, None], end_a[:, None], start_b[None, :], end_b[None, :], DISTANCE)
-    at = (batch * rows + n)[:, None] * columns + m[None, :]
-    tl.store(out_ptr + at, iou, mask=(n < rows)[:, None] & (m < columns)[None, :])
+    m = tile_m * BLOCK_M + tl.arange(0, BLOCK_M)
+    in_row = m < columns
+    b_ptr += batch * b_batch * 2
+    start_b = tl.load(b_ptr + 2 * m, mask=in_row, other=0.0).to(COMPUTE)
+    end_b = tl.load(b_ptr + 2 * m + 1, mask=in_row, other=0.0).to(COMPUTE)
+    first = tile_n * ROWS
+    a_ptr += (batch * a_batch + first) * 2
+    out_ptr += (batch * rows + first) * columns
+    for n in range(0, tl.minimum(rows - first, ROWS), UNROLL):
+        for i in tl.static_range(UNROLL):
+            inside = first + n + i < rows
+            start_a = tl.load(a_ptr + 2 * i, mask=inside, other=0.0).to(COMPUTE)
+            end_a = tl.load(a_ptr + 2 * i + 1, mask=inside, other=0.0).to(COMPUTE)
+            iou = iou_of(start_a, end_a, start_b, end_b, DISTANCE, APPROXIMATE)
+            tl.store(out_ptr + m, iou, mask=in_row & inside)
+            out_ptr += columns
+        a_ptr += 2 * UNROLL
 
 
 @triton.jit(do_not_specialize=["rows"])
 def segment_iou_aligned_fwd_kernel(
-    a_ptr, b_ptr, out_ptr, rows, DISTANCE: tl.constexpr, COMPUTE: tl.constexpr, BLOCK: tl.constexpr
+    a_ptr,
+    b_ptr,
+    out_ptr,
+    rows,
+    DISTANCE: tl.constexpr,
+    APPROXIMATE: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
     """Write (rows,) row by row."""
-    row = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    row = rows_apart(tl.program_id(0).to(tl.int64) * BLOCK, BLOCK)
     inside = row < rows
     start_a, end_a = load_pairs(a_ptr, row, inside, COMPUTE)
     start_b, end_b = load_pairs(b_ptr, row, inside, COMPUTE)
-    tl.store(out_ptr + row, iou_of(start_a, end_a, start_b, end_b, DISTANCE), mask=inside)
+    tl.store(out_ptr + row, iou_of(start_a, end_a, start_b, end_b, DISTANCE, APPROXIMATE), mask=inside)
 
 
 @triton.jit(do_not_specialize=["rows", "columns", "mine_batch", "other_batch", "grad_row", "grad_column"])
@@ -155,7 +186,7 @@ def segment_iou_aligned_bwd_kernel(
     BLOCK: tl.constexpr,
 ):
     """Write both gradients, row by row."""
-    row = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    row = rows_apart(tl.program_id(0).to(tl.int64) * BLOCK, BLOCK)
     inside = row < rows
     start_a, end_a = load_pairs(a_ptr, row, inside, COMPUTE)
     start_b, end_b = load_pairs(b_ptr, row, inside, COMPUTE)
@@ -172,7 +203,7 @@ def segment_iou(given: Operands) -> Outputs:
     out, compute = found.iou, _launch.triton_type(found.iou.dtype)
     if out.numel() == 0:
         return found
-    sides = batches(given)
+    sides, approximate = batches(given), can_approximate(out.dtype)
     with _launch.on_device_of(out):
         if given.aligned:
             _launch.launch(
@@ -183,27 +214,33 @@ def segment_iou(given: Operands) -> Outputs:
                 out,
                 out.numel(),
                 DISTANCE=given.distance,
+                APPROXIMATE=approximate,
                 COMPUTE=compute,
                 BLOCK=BLOCK_ROWS,
                 **_launch.FUSED,
             )
             return found
         rows, columns = given.a.shape[-2], given.b.shape[-2]
-        tiles = triton.cdiv(rows, BLOCK_N) * triton.cdiv(columns, BLOCK_M) * sides.entries
+        # Two steps each, so that few sizes compile anything: whether 16 bytes of float32 move as one, and the width.
+        pack = 4 if columns % 4 == 0 else 1
+        block_m = NARROW if columns <= 2 * NARROW else WIDE // 2 if out.dtype == torch.float64 else WIDE
         _launch.launch(
             segment_iou_pairwise_fwd_kernel,
-            (tiles,),
+            (triton.cdiv(rows, ROWS) * triton.cdiv(columns, block_m) * sides.entries,),
             sides.a,
             sides.b,
             out,
-            rows,
-            columns,
-            sides.a_batch,
-            sides.b_batch,
+            rows=rows,
+            packs=columns // pack,
+            a_batch=sides.a_batch,
+            b_batch=sides.b_batch,
             DISTANCE=given.distance,
+            APPROXIMATE=approximate,
             COMPUTE=compute,
-            BLOCK_N=BLOCK_N,
-            BLOCK_M=BLOCK_M,
+            PACK=pack,
+            ROWS=ROWS,
+            UNROLL=UNROLL,
+            BLOCK_M=block_m,
             **_launch.FUSED,
         )
     return found

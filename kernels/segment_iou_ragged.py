@@ -18,13 +18,14 @@ import triton.language as tl
 from torch import Tensor
 
 from . import _launch
-from ._maths import load_pairs, store_pairs
+from ._maths import can_approximate, load_pairs, store_pairs
 from .segment_iou import iou_of, slopes
 
 if TYPE_CHECKING:
     from asl_fast.reference.segment_iou_ragged import BackwardOperands, BackwardOutputs, Operands, Outputs
 
 BLOCK_VIDEOS, BLOCK_PAIRS = 1024, 1024
+MOST_COLUMNS = tl.constexpr(1 << 14)  # of a video, for the division by a product: 2^30 is above a pair's place in it
 # Rows of the matrix of pairs (few columns are usual), and columns (many rows; 8 neighbours fill a sector of memory).
 BLOCK_A, BLOCK_B = (32, 32), (8, 128)
 
@@ -78,24 +79,46 @@ def segment_iou_ragged_fwd_kernel(
     b_count,
     max_pairs,
     DISTANCE: tl.constexpr,
+    APPROXIMATE: tl.constexpr,
     COMPUTE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """Write values (max_pairs,): BLOCK pairs a program, 0 behind the last."""
     begin = tl.program_id(0).to(tl.int64) * BLOCK
-    pair = begin + tl.arange(0, BLOCK)
-    inside = pair < tl.minimum(tl.load(pair_offsets_ptr + videos), max_pairs)
+    lane = tl.arange(0, BLOCK)
+    pair = begin + lane
+    stop = tl.minimum(tl.load(pair_offsets_ptr + videos), max_pairs)
+    inside = pair < stop
     none = tl.zeros((), tl.int64)
     first = last_not_above(pair_offsets_ptr, begin, none, none + videos)
-    last = last_not_above(pair_offsets_ptr, begin + BLOCK - 1, first, videos - first)
-    video = last_not_above(pair_offsets_ptr, pair, first + tl.zeros((BLOCK,), tl.int64), last - first + 1)
-    a_first, _ = rows_of(a_video_offsets_ptr, video, a_count, inside)
-    b_first, columns = rows_of(b_video_offsets_ptr, video, b_count, inside)
-    local = pair - tl.load(pair_offsets_ptr + video, mask=inside, other=0)
+    some = begin < stop
+    next_video = tl.load(pair_offsets_ptr + first + 1, mask=some, other=0)
+    a_first, _here = rows_of(a_video_offsets_ptr, first, a_count, some)
+    b_first, columns = rows_of(b_video_offsets_ptr, first, b_count, some)
     columns = tl.maximum(columns, 1)
-    start_a, end_a = load_pairs(a_ptr, a_first + local // columns, inside, COMPUTE)
-    start_b, end_b = load_pairs(b_ptr, b_first + local % columns, inside, COMPUTE)
-    iou = iou_of(start_a, end_a, start_b, end_b, DISTANCE)
+    # Mostly all pairs are of one video: then nothing but a division in 32 bits, by a product, is left to each lane.
+    if (begin + BLOCK <= next_video) & (columns <= MOST_COLUMNS):
+        skipped = begin - tl.load(pair_offsets_ptr + first, mask=some, other=0)
+        row = skipped // columns
+        column = (skipped - row * columns).to(tl.int32) + lane
+        width = columns.to(tl.int32)
+        down = tl.umulhi(column * 4, ((1 << 30) + width - 1) // width)  # column // width
+        a_row = a_first + row + down
+        b_row = b_first + (column - down * width)
+    else:
+        last = last_not_above(pair_offsets_ptr, begin + BLOCK - 1, first, videos - first)
+        video = last_not_above(pair_offsets_ptr, pair, first + tl.zeros((BLOCK,), tl.int64), last - first + 1)
+        a_begins, _rows = rows_of(a_video_offsets_ptr, video, a_count, inside)
+        b_begins, widths = rows_of(b_video_offsets_ptr, video, b_count, inside)
+        local = pair - tl.load(pair_offsets_ptr + video, mask=inside, other=0)
+        widths = tl.maximum(widths, 1)
+        a_row = a_begins + local // widths
+        b_row = b_begins + local % widths
+    start_a = tl.load(a_ptr + 2 * a_row, mask=inside, other=0.0).to(COMPUTE)
+    end_a = tl.load(a_ptr + 2 * a_row + 1, mask=inside, other=0.0).to(COMPUTE)
+    start_b = tl.load(b_ptr + 2 * b_row, mask=inside, other=0.0).to(COMPUTE)
+    end_b = tl.load(b_ptr + 2 * b_row + 1, mask=inside, other=0.0).to(COMPUTE)
+    iou = iou_of(start_a, end_a, start_b, end_b, DISTANCE, APPROXIMATE)
     tl.store(values_ptr + pair, tl.where(inside, iou, 0.0), mask=pair < max_pairs)
 
 
@@ -180,6 +203,7 @@ def segment_iou_ragged(given: Operands) -> Outputs:
                 **sizes,
                 max_pairs=given.max_pairs,
                 DISTANCE=given.distance,
+                APPROXIMATE=can_approximate(found.values.dtype),
                 COMPUTE=_launch.triton_type(found.values.dtype),
                 BLOCK=BLOCK_PAIRS,
                 **_launch.FUSED,

@@ -4,6 +4,7 @@
 // A reversed segment has length 0 and overlaps nothing. Both are 0 where their denominator is; NaN gives NaN.
 #pragma once
 
+#include "common/elementary.h"
 #include "common/host_device.h"
 
 namespace asl {
@@ -24,23 +25,27 @@ ASL_HOST_DEVICE Real positive_part(Real x) {
     return x < Real(0) ? Real(0) : x;
 }
 
+/// A length to divide by: the least normal number in place of a smaller one, NaN for NaN. Where a union or a hull has no
+/// length, what it divides is exactly 0, and so is the quotient.
+template <class Real>
+ASL_HOST_DEVICE Real at_least_normal(Real x) {
+    const Real least = sizeof(Real) == sizeof(float) ? Real(1.17549435e-38) : Real(2.2250738585072014e-308);
+    return x < least ? least : x;
+}
+
 /// IoU, or with `kDistance` IoU - (distance of the centres / length of the hull)².
 template <bool kDistance, class Real>
 ASL_HOST_DEVICE Real segment_iou(Real start_a, Real end_a, Real start_b, Real end_b) {
-    const Real zero = 0, one = 1;
     const Real intersection = positive_part(smaller_of(end_a, end_b) - larger_of(start_a, start_b));
     // A NaN is in one of the lengths, and so in the union.
     const Real total = (positive_part(end_a - start_a) + positive_part(end_b - start_b)) - intersection;
-    const bool none = total <= zero;
-    const Real ratio = intersection / (none ? one : total);
-    const Real iou = none ? zero : ratio;
+    const Real iou = quotient(intersection, at_least_normal(total));
     if constexpr (!kDistance) return iou;
     const Real between = ((start_a - start_b) + (end_a - end_b)) * Real(0.5);
     const Real hull = larger_of(larger_of(start_a, end_a), larger_of(start_b, end_b)) -
                       smaller_of(smaller_of(start_a, end_a), smaller_of(start_b, end_b));
-    const bool point = hull <= zero;
-    const Real apart = between / (point ? one : hull);
-    return iou - (point ? zero : apart * apart);
+    const Real apart = quotient(between, at_least_normal(hull));
+    return iou - apart * apart;
 }
 
 template <class Real>

@@ -68,6 +68,18 @@ def diou_operands(
     )
 
 
+def noted_launches(patch: pytest.MonkeyPatch) -> list[object]:
+    """Collect the kernels that Triton's launchers launch from here on; they run as well."""
+    from asl_fast.kernels import _launch
+
+    found: list[object] = []
+    launch = _launch.launch
+    patch.setattr(
+        _launch, "launch", lambda kernel, *rest, **options: (found.append(kernel), launch(kernel, *rest, **options))
+    )
+    return found
+
+
 def widened(given: Given) -> Given:
     """Make the same call in float64."""
     return given._make(x.double() if isinstance(x, Tensor) and x.is_floating_point() else x for x in given)

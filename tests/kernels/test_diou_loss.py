@@ -15,7 +15,7 @@ from asl_fast.kernels import diou_loss as kernels
 
 from asl_fast.reference.diou_loss import diou_loss as reference
 from tests.kernels.fences import fenced
-from tests.kernels.loss_checks import diou_operands, widened
+from tests.kernels.loss_checks import diou_operands, noted_launches, widened
 
 
 def compare(pred: Tensor, target: Tensor, weights: Tensor | None, reduction: str) -> None:
@@ -46,6 +46,24 @@ def test_tails(rows: int, reduction: str) -> None:
     generator = torch.Generator().manual_seed(rows)
     pred, target = (torch.rand(rows, 2, generator=generator) for _ in range(2))
     compare(pred, target, None, reduction)
+
+
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+def test_programs_that_take_many_tiles_in_one_launch(reduction: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "BLOCK", 64)
+    monkeypatch.setattr(kernels._reduction, "PROGRAMS", 3)
+    launches = noted_launches(monkeypatch)
+    generator = torch.Generator().manual_seed(1)
+    pred, target = torch.rand(2, 700, 2, generator=generator)
+    compare(pred, target, torch.rand(700, generator=generator), reduction)
+    compare(pred, target, None, reduction)
+    assert len(launches) == 2
+
+
+def test_the_same_bits_in_every_run() -> None:
+    pred, target = torch.rand(2, 3000, 2, generator=torch.Generator().manual_seed(2))
+    runs = [kernels.diou_loss(diou_operands(pred, target, reduction="sum")) for _ in range(2)]
+    assert all(torch.equal(one, other) for one, other in zip(*runs, strict=True))
 
 
 lengths = st.sampled_from([0.0, 1e-6, 1.0, 3.5, 1e4]) | st.floats(0, 1000, width=32)

@@ -63,6 +63,24 @@ def test_leading_dimensions_broadcast(shapes: tuple[tuple[int, ...], tuple[int, 
     compare(random_segments(*shapes[0]), random_segments(*shapes[1], seed=1), False, True)
 
 
+@pytest.mark.parametrize("n", [1, 31, 32, 33, 70])
+@pytest.mark.parametrize("m", [1, 3, 4, 256, 257, 516])
+def test_tails(n: int, m: int) -> None:
+    compare(random_segments(n), random_segments(m, seed=1), False, True)
+
+
+@pytest.mark.parametrize("m", [1024, 1028, 1030])
+def test_many_columns_and_a_batch(m: int) -> None:
+    compare(random_segments(2, 34), random_segments(m, seed=1), False, False)
+
+
+def test_no_length_and_no_hull_give_0() -> None:
+    points = torch.tensor([[2.0, 2.0], [2.0, 2.0], [3.0, 1.0], [5.0, 5.0]])
+    for distance in (False, True):
+        found = kernels.segment_iou(Operands(a=points, b=points, aligned=True, distance=distance)).iou
+        assert torch.equal(found, torch.zeros(4))
+
+
 def test_aligned_rows_broadcast() -> None:
     compare(random_segments(3, 1, 5), random_segments(5, seed=1), True, True)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 pytest.importorskip("triton")
 
+import triton.language as tl
 from asl_fast.kernels import segment_iou_ragged as kernels
 
 from asl_fast.reference.segment_iou_ragged import Operands
@@ -39,6 +40,13 @@ def test_equals_the_reference(distance: bool, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("spare", [-2600, -100, -1, 0])
 def test_pairs_beyond_the_bound_are_dropped_and_get_no_gradient(spare: int) -> None:
     compare(run, batch(spare=spare))
+
+
+@pytest.mark.parametrize("most_columns", [1 << 14, 8])
+def test_programs_whose_pairs_are_all_of_one_video(most_columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "BLOCK_PAIRS", 64)
+    monkeypatch.setattr(kernels, "MOST_COLUMNS", tl.constexpr(most_columns))
+    compare(run, batch([(3, 2), (0, 4), (40, 7), (9, 33), (1, 300), (300, 1)]))
 
 
 def test_more_videos_than_one_step_of_their_sum(monkeypatch: pytest.MonkeyPatch) -> None:

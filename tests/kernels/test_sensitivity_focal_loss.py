@@ -17,7 +17,7 @@ from asl_fast.kernels import sensitivity_focal_loss as kernels
 from asl_fast.reference.sensitivity_focal_loss import Operands
 from asl_fast.reference.sensitivity_focal_loss import sensitivity_focal_loss as reference
 from tests.kernels.fences import fenced
-from tests.kernels.loss_checks import focal_operands, widened
+from tests.kernels.loss_checks import focal_operands, noted_launches, widened
 
 # The derivative adds two terms that may cancel to a tenth; each is 20 operations and two exponentials of float32.
 FLOAT32 = {"rtol": 1e-5, "atol": 1e-6}
@@ -57,6 +57,36 @@ def test_tails_of_rows_and_classes(rows: int, classes: int) -> None:
     generator = torch.Generator().manual_seed(rows)
     logits, ids = torch.randn(rows, classes, generator=generator), torch.arange(rows) % (classes + 1) - 1
     compare(focal_operands(logits, ids, torch.rand(rows, generator=generator), gamma=1.0, reduction="sum"))
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3, 4, 20, 65])
+@pytest.mark.parametrize("row_gradients", [False, True])
+def test_programs_that_take_many_tiles(classes: int, row_gradients: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "BLOCK", 64)
+    monkeypatch.setattr(kernels._reduction, "PROGRAMS", 3)
+    generator = torch.Generator().manual_seed(classes)
+    logits, mask = torch.randn(131, classes, generator=generator), torch.rand(131, generator=generator) > 0.2
+    ids, weights = torch.arange(131) % (classes + 1) - 1, torch.rand(131, generator=generator)
+    sparse = focal_operands(logits, ids, weights, mask, reduction="mean")._replace(need_weights=row_gradients)
+    compare(sparse)
+    compare(sparse._replace(targets=torch.rand(131, classes, generator=generator), reduction="sum"))
+    compare(sparse._replace(weights=logits.exp(), label_smoothing=0.1, reduction="none"))
+
+
+def test_rows_too_wide_for_a_division_by_a_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, ids = torch.randn(9, 36, generator=torch.Generator().manual_seed(4)), torch.arange(9) * 4 - 1
+    operands = focal_operands(logits, ids, reduction="sum")
+    flat = kernels.sensitivity_focal_loss(operands)
+    monkeypatch.setattr(kernels, "MOST_PACKS", 8)
+    compare(operands)
+    assert torch.equal(kernels.sensitivity_focal_loss(operands).grad_logits, flat.grad_logits)
+
+
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+def test_one_launch(reduction: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    launches = noted_launches(monkeypatch)
+    kernels.sensitivity_focal_loss(focal_operands(torch.randn(3000, 4), torch.zeros(3000).long(), reduction=reduction))
+    assert len(launches) == 1
 
 
 @given(
