@@ -8,6 +8,8 @@ nothing below depends on how much room there is. So a padded call gives the bits
 A program owns a block of vectors and, where there are few blocks, only every ``parts``-th tile of their keys.
 """
 
+from __future__ import annotations
+
 import triton
 import triton.language as tl
 
@@ -26,6 +28,12 @@ def programs(blocks: int, tiles: int) -> int:
 def parts_of(blocks, tiles, SLOTS: tl.constexpr):
     """Return among how many programs the keys of a block are divided."""
     return tl.minimum(tiles, tl.maximum(SLOTS // tl.maximum(blocks, 1), 1))
+
+
+@triton.jit
+def keys_of(first_row, count):
+    """Return how many keys a block of vectors meets: background has a slope only as the key of anchors."""
+    return tl.where(first_row < 2 * count, 3 * count, 2 * count)
 
 
 @triton.jit
@@ -120,7 +128,7 @@ def similarity_tile(
     return tile * SCALE
 
 
-def tile_options(compute: tl.dtype, channels: int, temperature: float) -> dict[str, object]:
+def tile_options(compute: tl.dtype, channels: int, temperature: float, stages: int) -> dict[str, object]:
     """Choose tiles, the arithmetic of their products, and how exponentials are kept from overflowing.
 
     In float32 tensor cores multiply a factor as the sum of two TF32 numbers, without the product of both remainders:
@@ -128,15 +136,16 @@ def tile_options(compute: tl.dtype, channels: int, temperature: float) -> dict[s
     are the largest whose registers hold out.
 
     A cosine over a temperature of 1/40 or more has an exponential between 1e-18 and 1e18, and so have sums and shares
-    of them in float32: they need no maximum, and a share of two sums one exponential.
+    of them in float32: they need no maximum, and a share of two sums one exponential. ``stages`` of tiles are on their
+    way to a product at a time.
     """
     scale = 1.0 / temperature
     common = {"SCALE": scale, "BOUNDED": scale <= 40, "SLOTS": SLOTS, "COMPUTE": compute}
     if compute == tl.float64:
         return {"BLOCK_M": 16, "BLOCK_N": 32, "BLOCK_K": 32, "SPLIT": False, **common}
-    # Channels that are no multiple of 16 are read one by one, which takes more registers.
-    sizes = {"BLOCK_N": 64, "BLOCK_K": 32} if channels % 16 == 0 else {"BLOCK_N": 32, "BLOCK_K": 16}
-    return {"BLOCK_M": 64, "SPLIT": not _launch.is_hip(), **sizes, **common}
+    # Channels that are no multiple of 16 are read one by one, which leaves no registers for reading ahead.
+    sizes = {"BLOCK_K": 32, "num_stages": stages} if channels % 16 == 0 else {"BLOCK_K": 16, "num_stages": 1}
+    return {"BLOCK_M": 64, "BLOCK_N": 64, "SPLIT": not _launch.is_hip(), **sizes, **common}
 
 
 def frame_tile(compute: tl.dtype, channels: int) -> dict[str, int]:

@@ -255,7 +255,7 @@ def contrastive_similarity_loss(given: Operands) -> Outputs:
             found.total.copy_(given.base)
         return found
     compute = _launch.triton_type(dtype)
-    options = tile_options(compute, channels, given.temperature)
+    options = tile_options(compute, channels, given.temperature, stages=3)
     block_m, block_n = int(str(options["BLOCK_M"])), int(str(options["BLOCK_N"]))
     blocks = triton.cdiv(2 * room, block_m)
     grid = programs(blocks, triton.cdiv(3 * room, block_n))
