@@ -9,12 +9,6 @@ from . import _launch
 
 
 @triton.jit
-def exp_of_minus(x, WIDE: tl.constexpr):
-    """Return exp(-x); in single precision without an instruction for the sign, as exp2 multiplies anyway."""
-    return tl.exp(-x) if WIDE else tl.exp2(x * -1.4426950408889634)
-
-
-@triton.jit
 def quotient(a, b, APPROXIMATE: tl.constexpr):
     """Return a / b; if APPROXIMATE, to two units in the last place for b in [2^-126, 2^126], in a quarter of the work.
 
