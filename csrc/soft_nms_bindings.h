@@ -13,7 +13,7 @@ inline void bind_nms_options(pybind11::module_& m) {
                 field("method", &Options::method), field("sigma", &Options::sigma),
                 field("iou_threshold", &Options::iou_threshold), field("min_score", &Options::min_score),
                 field("max_segments", &Options::max_segments), field("voting_threshold", &Options::voting_threshold),
-                field("keep_best", &Options::keep_best));
+                field("keep_best", &Options::keep_best), field("num_videos", &Options::num_videos));
 }
 
 }  // namespace asl

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from asl_fast.reference.soft_nms import Operands, Outputs
 
 CHUNK, BLOCK_CHUNKS, BLOCK_VOTES = 128, 256, 256
-MOST_PROGRAMS = 2048  # only the device knows the number of videos and rows
+MOST_PROGRAMS = 2048  # only the device knows the number of rows, and mostly that of videos
 
 
 @triton.jit
@@ -102,7 +102,7 @@ def soft_nms_select_kernel(
     first = tl.load(starts_ptr + video)
     lane = tl.arange(0, CHUNK).to(tl.int64)
     tile = tl.arange(0, BLOCK_CHUNKS).to(tl.int64)
-    while first < count:
+    while (video < videos) & (first < count):
         size = tl.load(starts_ptr + video + 1) - first
         chunks = (size + CHUNK - 1) // CHUNK
         limit = tl.where(max_segments > 0, tl.minimum(size, max_segments), size)
@@ -249,7 +249,7 @@ def soft_nms(given: Operands) -> Outputs:
         found.num_kept.zero_()
         return found
     with _launch.on_device_of(given.scores):
-        candidates = ordered(given.segments.float(), given.scores.float(), given.labels, given.video_index)
+        candidates = ordered(given)
         videos = len(candidates.starts) - 1
         positions = _launch.empty((count,), torch.int32, device)
         decayed_scores = _launch.empty((count,), torch.float32, device)

@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from asl_fast.reference.soft_nms import Operands
 
 
 class Ordered(NamedTuple):
@@ -18,8 +21,8 @@ class Ordered(NamedTuple):
         scores: (N,) float32.
         labels: (N,) int64 or None.
         rows: (N,) int64, of the input.
-        starts: (V + 1,) int64, first candidate of each video, N where there is no further one. V is what the shape of
-            the input allows: 1 or N.
+        starts: (V + 1,) int64, first candidate of each video, and one past the last. V is the number of videos where
+            it is known, else N, and then starts are N where there is no further video.
     """
 
     segments: Tensor
@@ -29,18 +32,44 @@ class Ordered(NamedTuple):
     starts: Tensor
 
 
-def ordered(segments: Tensor, scores: Tensor, labels: Tensor | None, video_index: Tensor | None) -> Ordered:
+def ordered(given: Operands) -> Ordered:
     """Sort by score, then by video, both stable."""
-    count = len(scores)
+    segments, scores = given.segments.float(), given.scores.float()
     # Adding 0 makes -0 a 0, which it has to tie with.
     falling = torch.nan_to_num(scores, nan=-math.inf, posinf=math.inf, neginf=-math.inf) + 0.0
     rows = torch.sort(falling, descending=True, stable=True).indices
-    if video_index is None:
-        starts = torch.arange(2, device=scores.device) * count
-    else:
-        videos, by_video = torch.sort(video_index[rows], stable=True)
+    if given.video_index is None:
+        starts = torch.arange(2, device=scores.device) * len(scores)
+    elif given.num_videos > 0:
+        number = _numbered(given.video_index, given.num_videos)
+        sorted_number, by_video = torch.sort(number[rows], stable=True)
         rows = rows[by_video]
-        is_next = torch.zeros(count, dtype=torch.int64, device=scores.device)
-        is_next[1:] = videos[1:] != videos[:-1]
-        starts = torch.searchsorted(is_next.cumsum(0), torch.arange(count + 1, device=scores.device))
-    return Ordered(segments[rows], scores[rows], labels[rows] if labels is not None else None, rows, starts)
+        wanted = torch.arange(1, given.num_videos + 2, device=scores.device)
+        starts = torch.searchsorted(sorted_number, wanted.to(number.dtype))
+    else:
+        videos, by_video = torch.sort(given.video_index[rows], stable=True)
+        rows = rows[by_video]
+        starts = _starts(videos)
+    labels = given.labels[rows] if given.labels is not None else None
+    return Ordered(segments[rows], scores[rows], labels, rows, starts)
+
+
+def _numbered(video_index: Tensor, num_videos: int) -> Tensor:
+    """Return 1 + the video of each candidate, 0 and num_videos + 1 for those of none, as narrow as it can be.
+
+    A radix sort takes a pass for each byte: one for up to 254 videos, where int64 takes eight.
+    """
+    most = num_videos + 1
+    dtype = torch.uint8 if most < 256 else torch.int16 if most < 1 << 15 else torch.int32
+    return (video_index.clamp(-1, num_videos) + 1).to(dtype)
+
+
+def _starts(videos: Tensor) -> Tensor:
+    """Return (N + 1,) where each of the sorted videos begins, N behind the last."""
+    count = len(videos)
+    begins = torch.ones(count, dtype=torch.bool, device=videos.device)
+    begins[1:] = videos[1:] != videos[:-1]
+    starts = torch.full((count + 2,), count, device=videos.device)
+    # What begins no video writes behind the end.
+    place = torch.where(begins, begins.cumsum(0) - 1, count + 1)
+    return starts.scatter_(0, place, torch.arange(count, device=videos.device))[: count + 1]

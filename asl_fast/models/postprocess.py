@@ -131,6 +131,7 @@ def _suppress(videos: list[Detections], config: InferenceConfig) -> list[Detecti
         max_segments=config.max_segments,
         voting_threshold=config.voting_threshold,
         video_index=video_index,
+        num_videos=len(videos),
     )
     out = []
     for video in range(len(videos)):

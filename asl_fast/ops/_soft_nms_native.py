@@ -16,7 +16,7 @@ from asl_fast.ops._buffers import address
 from asl_fast.reference import _outputs
 from asl_fast.reference.soft_nms import METHODS, Operands, Outputs
 
-# Only the device knows the number of videos, so there are enough blocks to fill it.
+# Where only the device knows the number of videos, there are enough blocks to fill it.
 MOST_BLOCKS = 1024
 NUMBERS = _buffers.numbers(Operands)
 numbers_of = attrgetter(*NUMBERS)
@@ -60,7 +60,7 @@ def cuda(given: Operands) -> Outputs:
     module, stream = _buffers.cuda_module(), _buffers.stream(given.scores)
     options = _options(module, *numbers_of(given))
     with _buffers.on_device_of(given.scores):
-        candidates = ordered(given.segments.float(), given.scores.float(), given.labels, given.video_index)
+        candidates = ordered(given)
         videos = len(candidates.starts) - 1
         positions = _outputs.empty((count,), torch.int32, device)
         selected_scores = _outputs.empty((count,), torch.float32, device)

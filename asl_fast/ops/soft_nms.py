@@ -40,6 +40,14 @@ def _check_values(given: Operands) -> None:
         if tensor.numel() and not all(math.isfinite(bound) for bound in map(float, torch.aminmax(tensor))):
             row = int(torch.nonzero(~torch.isfinite(tensor))[0, 0])
             raise ValueError(f"soft_nms: {name}[{row}] is {tensor[row].tolist()}; remove what is not finite")
+    videos, count = given.video_index, given.num_videos
+    if videos is not None and count > 0 and len(videos):
+        low, high = map(int, torch.aminmax(videos))
+        if low < 0 or high >= count:
+            row = int(torch.nonzero((videos < 0) | (videos >= count))[0, 0])
+            raise ValueError(
+                f"soft_nms: video_index[{row}] is {int(videos[row])}, but num_videos={count} allows 0 to {count - 1}"
+            )
 
 
 def _triton_obstacle(device: str) -> str | None:
@@ -67,6 +75,7 @@ def soft_nms(
     max_segments: int | None = 200,
     voting_threshold: float | None = None,
     video_index: Tensor | None = None,
+    num_videos: int | None = None,
     keep_best: bool = True,
 ) -> SoftNMSResult:
     """Keep the best segment, lower the scores of those that overlap it, and so on: temporal soft-NMS.
@@ -94,6 +103,8 @@ def soft_nms(
             original score * IoU. ActionFormer votes only class-agnostically and ignores its setting otherwise; for
             that, leave ``labels`` out here and take ``labels[result.indices]``. A segment without length stays.
         video_index: (N,) integer, which video each candidate is of, in any order; None: one video.
+        num_videos: How many videos there are, if known: ``video_index`` then lies in [0, num_videos), and some may have
+            no candidate. The result is the same; a GPU sorts and pads less for it.
         keep_best: Return the best of each group even below ``min_score``, as ActionFormer's soft-NMS does (its hard
             NMS, like False, does not).
 
@@ -103,12 +114,14 @@ def soft_nms(
 
     Raises:
         TypeError: Segments or scores not floating point, labels or video_index not integer.
-        ValueError: Wrong shape, two devices, an option out of range; NaN or infinity (CPU tensors only: on a GPU a NaN
-            score is never kept and a NaN segment overlaps nothing).
+        ValueError: Wrong shape, two devices, an option out of range; NaN or infinity, or a video beyond ``num_videos``
+            (CPU tensors only: on a GPU a NaN score is never kept, a NaN segment overlaps nothing, and a candidate of no
+            video takes no part).
     """
     _check(segments, scores, labels, video_index)
     _check_options(method, sigma, iou_threshold, min_score, voting_threshold)
-    shift = _shift(segments.detach(), video_index)
+    _check_num_videos(num_videos, video_index)
+    shift = _shift(segments.detach(), video_index, num_videos)
     near = segments.detach() if shift is None else segments.detach() - shift
     given = Operands(
         segments=near.float(),
@@ -122,6 +135,7 @@ def soft_nms(
         max_segments=max_segments or 0,
         voting_threshold=voting_threshold or 0.0,
         keep_best=keep_best,
+        num_videos=num_videos or 0,
     )
     padded = Outputs(*_op(*given))
     kept = int(padded.num_kept)
@@ -140,7 +154,7 @@ def soft_nms(
     )
 
 
-def _shift(segments: Tensor, video_index: Tensor | None) -> Tensor | None:
+def _shift(segments: Tensor, video_index: Tensor | None, num_videos: int | None) -> Tensor | None:
     """(N, 1) whole number to subtract from float64 times of each candidate, so that float32 can hold them; or None.
 
     A video is shifted where its times lie further from zero than `_FAR` times their range: nearer ones lose no more
@@ -150,6 +164,8 @@ def _shift(segments: Tensor, video_index: Tensor | None) -> Tensor | None:
         return None
     if video_index is None:
         video, count = torch.zeros(len(segments), dtype=torch.int64, device=segments.device), 1
+    elif num_videos is not None:
+        video, count = video_index.long().clamp(0, num_videos - 1), num_videos
     else:
         names, video = torch.unique(video_index, return_inverse=True)
         count = len(names)
@@ -174,6 +190,15 @@ def _check(segments: Tensor, scores: Tensor, labels: Tensor | None, video_index:
         if tensor is not None and (tensor.is_floating_point() or tensor.dtype == torch.bool or tensor.is_complex()):
             raise TypeError(f"soft_nms: {name} must be integer, got {tensor.dtype}; convert it with .long()")
     _checks.same_device("soft_nms", segments=segments, scores=scores, labels=labels, video_index=video_index)
+
+
+def _check_num_videos(num_videos: int | None, video_index: Tensor | None) -> None:
+    if num_videos is None:
+        return
+    if num_videos < 1:
+        raise ValueError(f"soft_nms: num_videos must be at least 1, or None where it is not known, got {num_videos}")
+    if video_index is None:
+        raise ValueError(f"soft_nms: num_videos={num_videos} needs video_index, which says of each candidate its video")
 
 
 def _check_options(

@@ -16,7 +16,7 @@ class Outputs(NamedTuple):
     """The attended values, and what the backward pass needs to know about the scores.
 
     Attributes:
-        out: (B, H, T, d) in the dtype of q; 0 at invalid positions.
+        out: (B, H, T, d) in the dtype of q, in memory as q lies there; 0 at invalid positions.
         lse: (B, H, T) float32, log of the sum that normalises each query; 0 at invalid positions.
     """
 
@@ -45,7 +45,7 @@ class Operands(NamedTuple):
         """Return room for the results."""
         q = self.q
         return Outputs(
-            out=_outputs.empty(q.shape, q.dtype, q.device),
+            out=_like(q),
             lse=_outputs.empty(q.shape[:-1], torch.float32, q.device),
         )
 
@@ -54,7 +54,7 @@ class BackwardOutputs(NamedTuple):
     """Gradients.
 
     Attributes:
-        grad_q: (B, H, T, d) in the dtype of q; grad_k and grad_v likewise.
+        grad_q: (B, H, T, d) in the dtype of q, in memory as q lies there; grad_k and grad_v likewise.
         grad_bias: (H, window) in the dtype of bias, or (0,) where there is none.
     """
 
@@ -93,8 +93,20 @@ class BackwardOperands(NamedTuple):
         """Return room for the gradients."""
         q = self.q
         like = q.new_empty(0) if self.bias is None else self.bias
-        grad_q, grad_k, grad_v = (_outputs.empty(q.shape, q.dtype, q.device) for _ in range(3))
-        return BackwardOutputs(grad_q, grad_k, grad_v, grad_bias=_outputs.empty(like.shape, like.dtype, q.device))
+        grad_bias = _outputs.empty(like.shape, like.dtype, q.device)
+        return BackwardOutputs(grad_q=_like(q), grad_k=_like(q), grad_v=_like(q), grad_bias=grad_bias)
+
+
+def _like(q: Tensor) -> Tensor:
+    """Return room for a tensor like q without gaps: by position where all heads of a position lie together in q.
+
+    The heads of a projection (B, T, H * d) do, and the result and the gradients are then what the products before and
+    behind the attention take, without a copy.
+    """
+    batch, heads, length, dim = q.shape
+    if q.stride(1) < q.stride(2):
+        return _outputs.empty((batch, length, heads, dim), q.dtype, q.device).transpose(1, 2)
+    return _outputs.empty(q.shape, q.dtype, q.device)
 
 
 def unfolded_attention(given: Operands) -> Tensor:
@@ -120,8 +132,10 @@ def local_attention(given: Operands) -> Outputs:
     weights = scores.softmax(-1)
     values = _neighbours(given.v, given.window // 2)
     out = sum(weights[..., w, None] * values[:, :, w : w + length] for w in range(given.window))
-    lse = torch.where(mask, scores.logsumexp(-1), 0.0)
-    return Outputs(out=(out * mask[..., None]).to(given.q.dtype).contiguous(), lse=lse.float().contiguous())
+    found = given.outputs()
+    found.out.copy_(out * mask[..., None])
+    found.lse.copy_(torch.where(mask, scores.logsumexp(-1), 0.0))
+    return found
 
 
 def local_attention_backward(given: BackwardOperands) -> BackwardOutputs:
@@ -142,9 +156,13 @@ def local_attention_backward(given: BackwardOperands) -> BackwardOutputs:
         grad_k[:, :, at] += slope * q.to(wide)
         grad_v[:, :, at] += weights[..., w, None] * grad
     inner = slice(radius, radius + length)
-    grad_q, grad_k, grad_v = (x.to(q.dtype).contiguous() for x in (grad_q, grad_k[:, :, inner], grad_v[:, :, inner]))
-    grad_bias = q.new_empty(0) if bias is None else grad_scores.sum((0, 2)).to(bias.dtype)
-    return BackwardOutputs(grad_q=grad_q, grad_k=grad_k, grad_v=grad_v, grad_bias=grad_bias)
+    found = given.outputs()
+    found.grad_q.copy_(grad_q)
+    found.grad_k.copy_(grad_k[:, :, inner])
+    found.grad_v.copy_(grad_v[:, :, inner])
+    if bias is not None:
+        found.grad_bias.copy_(grad_scores.sum((0, 2)))
+    return found
 
 
 def _neighbours(x: Tensor, radius: int) -> Tensor:

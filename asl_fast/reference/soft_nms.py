@@ -46,6 +46,7 @@ class Operands(NamedTuple):
         method: One of ``METHODS``.
         max_segments: Kept per video; 0 or less is no limit.
         voting_threshold: 0 or less is no voting.
+        num_videos: V where video_index lies in [0, V): candidates of no such video take no part; 0: not known.
     """
 
     segments: Tensor
@@ -59,6 +60,7 @@ class Operands(NamedTuple):
     max_segments: int
     voting_threshold: float
     keep_best: bool
+    num_videos: int = 0
 
     @property
     def limit(self) -> int | None:
@@ -68,8 +70,9 @@ class Operands(NamedTuple):
     def outputs(self) -> Outputs:
         """Return room for what fits whatever the values."""
         rows, device = self.scores.shape[0], self.scores.device
-        if self.video_index is None and self.limit is not None:
-            rows = torch.sym_min(rows, self.limit)  # type: ignore[no-untyped-call]
+        videos = 1 if self.video_index is None else self.num_videos
+        if videos > 0 and self.limit is not None:
+            rows = torch.sym_min(rows, videos * self.limit)  # type: ignore[no-untyped-call]
         return Outputs(
             indices=_outputs.empty((rows,), torch.int64, device),
             segments=_outputs.empty((rows, 2), torch.float32, device),
@@ -82,6 +85,8 @@ def soft_nms(given: Operands) -> Outputs:
     """Run soft-NMS on every (video, label) group and merge the groups of a video by score; in float32."""
     given = given._replace(segments=given.segments.float(), scores=given.scores.float())
     everything = torch.arange(len(given.scores), device=given.scores.device)
+    if given.video_index is not None and given.num_videos > 0:
+        everything = everything[(given.video_index >= 0) & (given.video_index < given.num_videos)]
     parts = [_video(given, rows) for rows in _groups(everything, given.video_index)]
     found = given.outputs()
     found.indices.fill_(-1)

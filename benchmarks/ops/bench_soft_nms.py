@@ -65,6 +65,7 @@ def _case(
             max_segments=rule.max_segments,
             voting_threshold=rule.voting_threshold if rule.class_agnostic else None,
             video_index=video_index,
+            num_videos=videos,
         )
         assert kept.video_index is not None
         return kept.segments, kept.scores, labels[kept.indices], kept.video_index

@@ -23,6 +23,7 @@ struct NmsOptions {
     std::int64_t max_segments = 0;  // <= 0: no limit
     float voting_threshold = 0.0f;  // <= 0: no voting
     bool keep_best = false;
+    std::int64_t num_videos = 0;  // 0: not known; the caller has sized its buffers by it
 };
 
 /// How many of the candidates of a video may be kept.

@@ -37,29 +37,31 @@ std::vector<std::int64_t> video_offsets(const NmsInput& input, std::vector<std::
 std::int64_t soft_nms(const NmsInput& input, const NmsOptions& options, const NmsOutput& output, std::int64_t rows,
                       int threads) {
     if (input.count > 0xFFFFFFFFll) throw std::invalid_argument("soft_nms: more than 2^32 - 1 candidates");
-    if (rows < (input.video_index ? input.count : nms_limit(input.count, options)))
-        throw std::invalid_argument("soft_nms: the output buffers are too short");
     std::int64_t total = 0;
     if (input.count > 0) {
         std::vector<std::int64_t> order;
         const std::vector<std::int64_t> offsets = video_offsets(input, order);
         const std::int64_t videos = static_cast<std::int64_t>(offsets.size()) - 1;
         std::vector<std::int64_t> kept(static_cast<std::size_t>(videos));
+        std::vector<std::int64_t> places{0};  // where a video's rows go first, with room for the most it may keep
+        for (std::int64_t v = 0; v < videos; ++v)
+            places.push_back(places.back() + nms_limit(offsets[v + 1] - offsets[v], options));
+        if (rows < places.back()) throw std::invalid_argument("soft_nms: the output buffers are too short");
         const std::int64_t candidates_per_chunk = 8192;
         const std::int64_t grain = std::max<std::int64_t>(1, candidates_per_chunk * videos / input.count);
         parallel_for(videos, grain, threads, [&](std::int64_t first, std::int64_t last) {
             SoftNms worker(input, options);
             for (std::int64_t v = first; v < last; ++v) {
-                const std::int64_t base = offsets[v];
+                const std::int64_t base = offsets[v], place = places[v];
                 kept[v] = worker.run(order.empty() ? nullptr : order.data() + base, base, offsets[v + 1] - base,
-                                     {output.indices + base, output.segments + 2 * base, output.scores + base});
+                                     {output.indices + place, output.segments + 2 * place, output.scores + place});
             }
         });
         for (std::int64_t v = 0; v < videos; ++v) {
-            const std::int64_t base = offsets[v], n = kept[v];
-            std::copy(output.indices + base, output.indices + base + n, output.indices + total);
-            std::copy(output.segments + 2 * base, output.segments + 2 * (base + n), output.segments + 2 * total);
-            std::copy(output.scores + base, output.scores + base + n, output.scores + total);
+            const std::int64_t place = places[v], n = kept[v];
+            std::copy(output.indices + place, output.indices + place + n, output.indices + total);
+            std::copy(output.segments + 2 * place, output.segments + 2 * (place + n), output.segments + 2 * total);
+            std::copy(output.scores + place, output.scores + place + n, output.scores + total);
             total += n;
         }
     }

@@ -48,6 +48,7 @@ def scene(
     max_segments: int = 20,
     voting_threshold: float = 0.0,
     keep_best: bool = True,
+    num_videos: int = 0,
 ) -> Arguments:
     """Arguments of the schema: ``count`` segments over ``span``; coarse: many equal scores, empty and reversed ones."""
     generator = torch.Generator().manual_seed(seed)
@@ -69,6 +70,7 @@ def scene(
         max_segments=max_segments,
         voting_threshold=voting_threshold,
         keep_best=keep_best,
+        num_videos=num_videos,
     )
 
 
@@ -108,6 +110,12 @@ CASES = [
     Case("all below min_score, agnostic", 400, {"videos": 3, "min_score": 1.5}),
     Case("all below min_score, dropped", 90, {"labels": 3, "videos": 2, "min_score": 1.5, "keep_best": False}),
     Case("negative scores", 90, {"labels": 9, "lowest": -1.0, "coarse": True, "max_segments": 0}),
+    Case("known videos", 400, {"labels": 5, "videos": 3, "num_videos": 3}),
+    Case("known videos, no limit", 90, {"labels": 5, "videos": 3, "num_videos": 3, "max_segments": 0}),
+    Case("known videos, some without candidates", 60, {"videos": 40, "num_videos": 300, "max_segments": 2}),
+    Case("known videos, 40,000 of them", 60, {"videos": 40_000, "num_videos": 40_000, "voting_threshold": 0.5}),
+    Case("known videos, candidates of others", 200, {"videos": 9, "num_videos": 5, "max_segments": 3}),
+    Case("known videos, candidates of others alone", 1, {"videos": 9, "num_videos": 1, "seed": 1}),
     Case("voting", 300, {"labels": 3, "videos": 2, "voting_threshold": 0.6}),
     Case("voting, agnostic", 300, {"videos": 2, "voting_threshold": 0.1, "coarse": True, "max_segments": 0}),
     Case("voting, hard, one video", 200, {"voting_threshold": 0.9, "method": "hard"}),
@@ -202,11 +210,12 @@ def drawn(draw: st.DrawFn) -> Arguments:
         values_drawn = draw(st.lists(values, min_size=total, max_size=total))
         return torch.tensor(values_drawn, dtype=dtype).reshape(count, *shape).repeat(repeat, *[1] * len(shape))
 
+    video_index = column(st.integers(0, 2), torch.int64) if draw(st.booleans()) else None
     return Operands(
         segments=column(BOUNDARY, torch.float32, 2),
         scores=column(SCORE, torch.float32),
         labels=column(st.integers(-1, 1), torch.int64) if draw(st.booleans()) else None,
-        video_index=column(st.integers(0, 2), torch.int64) if draw(st.booleans()) else None,
+        video_index=video_index,
         method=draw(st.sampled_from(METHODS)),
         sigma=draw(st.sampled_from([0.5, 0.9, 1e-3, 1e3, 1e-30])),
         iou_threshold=draw(st.sampled_from([0.1, 0.5, 1.0, 1e-6])),
@@ -214,4 +223,5 @@ def drawn(draw: st.DrawFn) -> Arguments:
         max_segments=draw(st.sampled_from([0, 1, 3, 200])),
         voting_threshold=0.0,
         keep_best=draw(st.booleans()),
+        num_videos=0 if video_index is None else draw(st.sampled_from([0, 2, 3, 400])),
     )

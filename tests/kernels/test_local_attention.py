@@ -43,8 +43,10 @@ def compare(tensors: list[Tensor], mask: Tensor, bias: Tensor | None, window: in
     expected = unfolded_attention(Operands(*wide, mask=mask, bias=wide_bias, window=window))
     expected_grads = torch.autograd.grad(expected, leaves, torch.where(valid, grad.double(), 0))
     eps = slack * max(torch.finfo(q.dtype).eps, 1e-6)
+    for one in (found.out, *grads[:3]):
+        assert one.stride() == torch.empty_like(q).stride()  # in memory as q lies there, without gaps
     for one, other in zip((found.out, *grads), (expected.detach(), *expected_grads), strict=False):
-        assert one.shape == other.shape and one.is_contiguous()
+        assert one.shape == other.shape
         scale = float(other.abs().max()) if other.numel() else 0.0
         torch.testing.assert_close(one.double(), other, rtol=4 * eps, atol=4 * eps * max(scale, 1.0))
 
@@ -72,10 +74,33 @@ def test_drawn_shapes(length: int, dim: int, radius: int, seed: int) -> None:
     compare(inputs(1, 2, length, dim, torch.float32, seed), mask, None, 2 * radius + 1)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("window", [kernels.WIDEST_IN_TILE, kernels.WIDEST_IN_TILE + 2])
+def test_the_widest_window_in_a_tile_and_the_next(dtype: torch.dtype, window: int) -> None:
+    mask = torch.arange(90)[None] < torch.tensor([[90], [37]])
+    bias = torch.randn(2, window, generator=torch.Generator().manual_seed(1))
+    compare(inputs(2, 2, 90, 40, dtype), mask, bias, window)
+
+
+@pytest.mark.parametrize("dim", [64, 72, 129, 256])
+def test_sizes_of_a_head(dim: int) -> None:
+    for window in (5, 41):
+        compare(inputs(1, 1, 20, dim, torch.float16), torch.ones(1, 20, dtype=torch.bool), None, window)
+
+
 def test_large_scores_do_not_overflow() -> None:
     q, k, v, grad = inputs(1, 1, 40, 8, torch.float32)
     # Scores reach some thousands, so their last digit changes a probability by some thousand times epsilon.
     compare([30 * q, 30 * k, v, grad], torch.ones(1, 40, dtype=torch.bool), None, 11, slack=1000)
+
+
+@pytest.mark.parametrize("window", [5, 41])
+def test_heads_beside_each_other_within_a_position(window: int) -> None:
+    tensors = [x.transpose(1, 2).contiguous().transpose(1, 2) for x in inputs(2, 3, 30, 16, torch.float32)]
+    mask = torch.arange(30)[None] < torch.tensor([[30], [11]])
+    compare(tensors, mask, torch.randn(3, window, generator=torch.Generator().manual_seed(1)), window)
+    compare([*tensors[:3], tensors[3].contiguous()], mask, None, window)  # a gradient that lies otherwise
+    compare([*tensors[:3], torch.ones(1, 1, 1, 1).expand(2, 3, 30, 16)], mask, None, window)
 
 
 def test_views_of_one_projection_are_read_in_place() -> None:

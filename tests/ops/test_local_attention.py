@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from asl_fast import backend
 from asl_fast.ops.local_attention import local_attention
 from asl_fast.reference import local_attention as registered
 from asl_fast.reference.local_attention import BackwardOperands, Operands, unfolded_attention
@@ -106,16 +110,45 @@ def test_the_registered_reference_equals_automatic_differentiation() -> None:
 
 
 @pytest.mark.parametrize("with_bias", [False, True])
-def test_registration(with_bias: bool) -> None:
-    q, k, v = (x.requires_grad_() for x in inputs(1, 2, 7, 3))
+@pytest.mark.parametrize("heads_within_position", [False, True])
+def test_registration(with_bias: bool, heads_within_position: bool) -> None:
+    tensors = inputs(1, 2, 7, 3)
+    if heads_within_position:
+        tensors = [x.transpose(1, 2).contiguous().transpose(1, 2) for x in tensors]
+    q, k, v = (x.requires_grad_() for x in tensors)
     bias = torch.zeros(2, 3, dtype=torch.float64, requires_grad=True) if with_bias else None
     mask = torch.arange(7)[None] < 5
     given = Operands(q=q, k=k, v=v, mask=mask, bias=bias, window=3)
     checks.opcheck(torch.ops.asl_fast.local_attention.default, *given)
     out, lse = torch.ops.asl_fast.local_attention(*given)
+    assert out.stride() == q.stride()
     back = BackwardOperands(grad=out, out=out, lse=lse, **given._asdict())
     detached = [x.detach() if isinstance(x, torch.Tensor) else x for x in back]
     checks.opcheck(torch.ops.asl_fast.local_attention_backward.default, *detached)
+
+
+@pytest.mark.parametrize("name", checks.implementations("local_attention"))
+def test_nothing_is_copied_between_projections_and_attention(name: str) -> None:
+    """The result and the gradients lie where the products before and behind the attention want them."""
+    x = torch.randn(2, 9, 12, requires_grad=True)
+    weight = torch.randn(12, 12)
+    mask = torch.ones(2, 9, dtype=torch.bool)
+    found: list[str] = []  # what runs around the implementation, whose inside a mode does not see
+
+    class Named(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            found.append(func._schema.name.removeprefix("aten::"))
+            return func(*args, **(kwargs or {}))
+
+    q, k, v = (F.linear(x, weight).view(2, 9, 3, 4).transpose(1, 2) for _ in range(3))
+    with Named(), backend(name):
+        op = torch.ops.asl_fast.local_attention.default
+        out, _ = op(*Operands(q=q, k=k, v=v, mask=mask, bias=None, window=5))
+        joined = out.transpose(1, 2).flatten(2)
+        F.linear(joined, weight).sum().backward()
+    assert joined.data_ptr() == out.data_ptr()
+    assert "asl_fast::local_attention_backward" in found
+    assert not {"clone", "contiguous", "copy_", "_to_copy"} & set(found), found
 
 
 @pytest.mark.parametrize("name", checks.implementations("local_attention"))

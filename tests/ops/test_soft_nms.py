@@ -150,6 +150,29 @@ def test_one_call_equals_a_loop_over_videos_and_classes(implementation: str) -> 
     assert bool((together.video_index[1:] >= together.video_index[:-1]).all())
 
 
+@pytest.mark.parametrize("max_segments", [None, 7])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_number_of_videos_changes_nothing(
+    implementation: str, max_segments: int | None, dtype: torch.dtype
+) -> None:
+    segments, scores, labels, video_index = scene(200, videos=4)
+    # In float64 the times of each video are shifted to zero first.
+    segments = segments.to(dtype) + (1e9 * video_index[:, None] if dtype == torch.float64 else 0)
+    options: dict[str, Any] = {"video_index": 2 * video_index, "max_segments": max_segments, "voting_threshold": 0.6}
+    expected = soft_nms(segments, scores, labels, **options)
+    for num_videos in (7, 1000):
+        found = soft_nms(segments, scores, labels, num_videos=num_videos, **options)
+        for one, other in zip(found, expected, strict=True):
+            assert one is not None and other is not None and torch.equal(one, other)
+
+
+def test_the_padded_result_has_room_for_what_the_videos_can_keep() -> None:
+    given = op_arguments(labels=True, videos=True, max_segments=5)
+    assert given.outputs().indices.shape == (60,)
+    assert given._replace(num_videos=3).outputs().indices.shape == (15,)
+    assert given._replace(num_videos=3, max_segments=0).outputs().indices.shape == (60,)
+
+
 def test_ten_thousand_videos() -> None:
     segments, scores, labels, _ = scene(30_000)
     video_index = torch.arange(30_000) // 3
@@ -296,6 +319,14 @@ GOOD = {"segments": torch.tensor([[0.0, 1], [2, 3]]), "scores": torch.tensor([0.
         ({"min_score": -0.1}, ValueError, "min_score must be at least 0"),
         ({"min_score": float("nan")}, ValueError, "min_score must be at least 0"),
         ({"voting_threshold": 1.5}, ValueError, "voting_threshold must lie in"),
+        ({"num_videos": 0, "video_index": torch.zeros(2, dtype=torch.int64)}, ValueError, "num_videos must be at least 1"),
+        ({"num_videos": 2}, ValueError, "num_videos=2 needs video_index"),
+        (
+            {"num_videos": 2, "video_index": torch.tensor([0, 2])},
+            ValueError,
+            r"video_index\[1\] is 2, but num_videos=2 allows 0 to 1",
+        ),
+        ({"num_videos": 2, "video_index": torch.tensor([-1, 0])}, ValueError, r"video_index\[0\] is -1"),
         ({"scores": torch.zeros(2, device="meta")}, ValueError, "segments is on cpu but scores on meta"),
     ],
 )
@@ -323,7 +354,9 @@ def op_arguments(labels: bool, videos: bool, max_segments: int = 20) -> Operands
 
 @pytest.mark.parametrize("grouped", [False, True])
 def test_registration(implementation: str, grouped: bool) -> None:
-    checks.opcheck(torch.ops.asl_fast.soft_nms.default, *op_arguments(labels=grouped, videos=grouped))
+    given = op_arguments(labels=grouped, videos=grouped)
+    for num_videos in (0, 3) if grouped else (0,):
+        checks.opcheck(torch.ops.asl_fast.soft_nms.default, *given._replace(num_videos=num_videos))
 
 
 def test_padded_result_compiles(implementation: str) -> None:

@@ -30,19 +30,22 @@ EXAMPLES = {"local_attention": attention, "local_attention_backward": attention_
 
 
 def calls(size: Size) -> list[Call]:
-    """Two sizes of head, one of them with a bias; nothing in float64, because attention is computed in float32."""
+    """Two sizes of head, one of them with a bias, and a wide window; nothing in float64, which no kernel takes."""
     if size.dtype == torch.float64:
         return []
     found = []
-    window, mask = 19, torch.ones(size.videos, size.rows, dtype=torch.bool)
-    for channels in (64, 128):
-        q, lse = (
-            torch.zeros(size.videos, 4, size.rows, channels, dtype=size.dtype),
-            torch.zeros(size.videos, 4, size.rows),
-        )
-        bias = torch.zeros(4, window, dtype=size.dtype) if channels == 64 else None
+    mask = torch.ones(size.videos, size.rows, dtype=torch.bool)
+    for name, channels, window, with_bias in (
+        ("attention-64", 64, 19, True),
+        ("attention-128", 128, 19, False),
+        ("attention-wide", 64, 65, True),
+        ("attention-128-wide", 128, 65, False),
+    ):
+        # Heads beside each other within a position, as those of a projection are.
+        q = torch.zeros(size.videos, size.rows, 4, channels, dtype=size.dtype).transpose(1, 2)
+        bias = torch.zeros(4, window, dtype=size.dtype) if with_bias else None
         given = Operands(q=q, k=q, v=q, mask=mask, bias=bias, window=window)
-        back = BackwardOperands(grad=q, out=q, lse=lse, **given._asdict())
-        found.append(Call(f"attention-{channels}-{size.name}", "local_attention", given))
-        found.append(Call(f"attention-{channels}-backward-{size.name}", "local_attention_backward", back))
+        back = BackwardOperands(grad=q, out=q, lse=torch.zeros(size.videos, 4, size.rows), **given._asdict())
+        found.append(Call(f"{name}-{size.name}", "local_attention", given))
+        found.append(Call(f"{name}-backward-{size.name}", "local_attention_backward", back))
     return found

@@ -29,6 +29,7 @@ def nms(generator: torch.Generator) -> Operands:
         labels=labels,
         video_index=video.sort().values,
         method="gaussian",
+        num_videos=2,
         **OPTIONS,
     )
 
