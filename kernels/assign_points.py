@@ -70,16 +70,8 @@ def some_may_claim(segments_ptr, index, count, first, last, least, greatest, COM
 
 
 @triton.jit
-def claimed_lengths(
-    time, low, high, reach, segments_ptr, index, count, RADIUS: tl.constexpr, COMPUTE: tl.constexpr
-):  # fmt: skip
-    """Return (segments, points), the length of the segment where it claims the point, infinity elsewhere.
-
-    Segments come first: their minimum for a point is then taken within one thread.
-    """
-    time, low, high, reach = time[None, :], low[None, :], high[None, :], reach[None, :]
-    # Loaded again, where it is needed: in this layout a thread holds every segment.
-    start, end = load_segments(segments_ptr, index[:, None], count, COMPUTE)
+def claimed_length(time, low, high, reach, start, end, RADIUS: tl.constexpr):
+    """Return the length of the segment where it claims the point, infinity elsewhere; the arguments broadcast."""
     if RADIUS is None:
         inside = (time > start) & (end > time)
     else:
@@ -87,6 +79,19 @@ def claimed_lengths(
         inside = (time > tl.maximum(centre - reach, start)) & (tl.minimum(centre + reach, end) > time)
     far = tl.maximum(time - start, end - time)
     return tl.where(inside & (far >= low) & (far <= high), end - start, float("inf"))
+
+
+@triton.jit
+def claimed_lengths(
+    time, low, high, reach, segments_ptr, index, count, RADIUS: tl.constexpr, COMPUTE: tl.constexpr
+):  # fmt: skip
+    """Return :func:`claimed_length` of some segments and points (segments, points).
+
+    Segments come first: their minimum for a point is then taken within one thread.
+    """
+    # Loaded again, where it is needed: in this layout a thread holds every segment.
+    start, end = load_segments(segments_ptr, index[:, None], count, COMPUTE)
+    return claimed_length(time[None, :], low[None, :], high[None, :], reach[None, :], start, end, RADIUS)
 
 
 @triton.jit

@@ -21,7 +21,7 @@ import triton.language as tl
 from . import _launch
 from ._detection_loss_results import finalise, write_tables
 from ._detection_loss_sensitivity import profile
-from .assign_points import claimed_lengths, reach_of, shortest_claim, some_may_claim, widest
+from .assign_points import claimed_length, reach_of, shortest_claim, some_may_claim, widest
 from .diou_loss import diou, one_side
 from .launch_counter import counter
 from .sensitivity_focal_loss import focal, focal_of_class
@@ -29,28 +29,32 @@ from .sensitivity_focal_loss import focal, focal_of_class
 if TYPE_CHECKING:
     from asl_fast.reference.detection_loss import Operands, Outputs
 
-BLOCK_SEGMENTS, BLOCK_TABLE, BLOCK_PROGRAMS = 32, 32, 256
+BLOCK_SEGMENTS, BLOCK_TABLE, BLOCK_PROGRAMS = 16, 32, 256
 SUMS = 7  # sums that each program hands on
 EPS = 1e-8  # lower bound of the union in the DIoU loss
 
 
 @triton.jit
-def tied_classes(
-    time, low, high, reach, tie, limit, column, segments_ptr, labels_ptr, count, RADIUS: tl.constexpr,
-    ASSIGN: tl.constexpr, BLOCK_POINTS: tl.constexpr, BLOCK_SEGMENTS: tl.constexpr, BLOCK_CLASSES: tl.constexpr,
+def with_tied_classes(
+    hot, time, low, high, reach, tie, limit, column, segments_ptr, labels_ptr, count, RADIUS: tl.constexpr,
+    ASSIGN: tl.constexpr, BLOCK_SEGMENTS: tl.constexpr,
 ):  # fmt: skip
-    """Return (points, classes), whether an instance of the class is at most ``limit`` long and claims the point."""
+    """Add to ``hot`` (points, classes) the classes of all segments at most ``limit`` long that claim the point.
+
+    One segment after the other, as few of them can claim a point of these at all.
+    """
     begin, stop, least, greatest = widest(tie, time, low, high)
-    ones = tl.zeros((BLOCK_POINTS, BLOCK_CLASSES), tl.float32)
     for g in range(0, count, BLOCK_SEGMENTS):
         index = g + tl.arange(0, BLOCK_SEGMENTS)
         if some_may_claim(segments_ptr, index, count, begin, stop, least, greatest, ASSIGN):
-            length = claimed_lengths(time, low, high, reach, segments_ptr, index, count, RADIUS, ASSIGN)
-            tied = tie[None, :] & (length <= limit[None, :]) & (length < float("inf"))
-            label = tl.load(labels_ptr + index, mask=index < count, other=-1)
-            theirs = (label[:, None] == column[None, :]).to(tl.float16)
-            ones = tl.dot(tl.trans(tied.to(tl.float16)), theirs, ones)
-    return ones > 0
+            for at in range(g, tl.minimum(g + BLOCK_SEGMENTS, count)):
+                start = tl.load(segments_ptr + at * 2).to(ASSIGN)
+                end = tl.load(segments_ptr + at * 2 + 1).to(ASSIGN)
+                if (start < stop) & (end > begin):
+                    length = claimed_length(time, low, high, reach, start, end, RADIUS)
+                    tied = tie & (length <= limit) & (length < float("inf"))
+                    hot = hot | (tied[:, None] & (column == tl.load(labels_ptr + at))[None, :])
+    return hot
 
 
 @triton.jit(do_not_specialize=["num_rows", "num_points", "packs", "num_segments"])
@@ -216,9 +220,9 @@ def detection_loss_fwd_kernel(
         x = tl.load(logits_ptr + element, mask=counts, other=0.0).to(COMPUTE)
         hot = label[:, None] == column[None, :]
         if some_tie:
-            hot = hot | tied_classes(
-                time, low, high, reach, tie, limit, column, segments_ptr, labels_ptr, count, RADIUS, ASSIGN,
-                BLOCK_POINTS, BLOCK_SEGMENTS, BLOCK_CLASSES,
+            hot = with_tied_classes(
+                hot, time, low, high, reach, tie, limit, column, segments_ptr, labels_ptr, count, RADIUS, ASSIGN,
+                BLOCK_SEGMENTS,
             )  # fmt: skip
         if SPREAD == 0:
             value, slope = focal_of_class(x, hot, ALPHA, GAMMA, tl.float64 == COMPUTE)

@@ -70,9 +70,11 @@ def of_one_class(
     cls_mu = tl.zeros((BLOCK,), COMPUTE)
     cls_sigma, start_mu, start_sigma, end_mu, end_sigma = cls_mu, cls_mu, cls_mu, cls_mu, cls_mu
     stop = num_rows if CLS_LEARNS or LOC_LEARNS else 0
+    coming = tl.load(label_ptr + lane, mask=lane < stop, other=-1)
     for at in range(0, stop, BLOCK):
         row = at + lane
-        mine = tl.load(label_ptr + row, mask=row < num_rows, other=-1) == own
+        mine = coming == own
+        coming = tl.load(label_ptr + row + BLOCK, mask=row + BLOCK < stop, other=-1)  # on its way meanwhile
         if tl.max(mine.to(tl.int32), 0) > 0:
             distance = tl.load(of_points_ptr + 2 * num_rows + row, mask=mine, other=0.0)
             if CLS_LEARNS:
@@ -226,6 +228,7 @@ def detection_loss_backward(given: BackwardOperands) -> BackwardOutputs:
                 LOC_LEARNS=given.loc_learns,
                 COMPUTE=compute,
                 BLOCK=block,
-                **_launch.FUSED,
+                num_warps=8,
+                enable_fp_fusion=True,
             )
     return found
