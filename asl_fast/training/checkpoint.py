@@ -29,6 +29,7 @@ MAY_CHANGE = frozenset(
         "output",
         "device",
         "compile",
+        "graph",
         "threads",
         "log_every",
         "tensorboard",

@@ -138,6 +138,8 @@ class TrainConfig:
         precision: "bf16" runs the detector under autocast, losses stay in float32; "auto" is that where the hardware
             computes in bfloat16.
         compile: Compile the detector with torch.compile.
+        graph: Run the whole step as one CUDA graph per padded length: "auto" does on a GPU, and trains without where
+            that fails; "on" stops there; "off" never does. Several processes train without.
         threads: CPU threads; 0 leaves torch's choice.
         log_every: Steps between two looks at the loss for the progress bar and the check for non-finite values.
         tensorboard: Also write TensorBoard event files (needs the tensorboard package).
@@ -161,6 +163,7 @@ class TrainConfig:
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     compile: bool = False
+    graph: Literal["auto", "on", "off"] = "auto"
     threads: int = 0
     log_every: int = 20
     tensorboard: bool = False

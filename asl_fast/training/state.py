@@ -14,7 +14,8 @@ from asl_fast.losses import ASLLoss, RaggedTargets
 from asl_fast.models.detector import ActionDetector
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.ema import WeightAverage
-from asl_fast.training.optimizer import make_optimizer
+from asl_fast.training.optimizer import load_optimizer_state, make_optimizer, optimizer_state
+from asl_fast.training.stages import stage
 
 
 def make_loss(config: TrainConfig) -> ASLLoss:
@@ -39,17 +40,18 @@ class TrainingStep(nn.Module):
 
     def forward(self, features: Tensor, mask: Tensor, targets: RaggedTargets) -> dict[str, Tensor]:
         """Compute the losses of a batch: features (B, T, D), mask (B, T) bool, targets in grid units."""
-        with torch.autocast(features.device.type, torch.bfloat16, enabled=self.autocast):
+        with stage("forward"), torch.autocast(features.device.type, torch.bfloat16, enabled=self.autocast):
             output = self.detector(features, mask)
-        losses: dict[str, Tensor] = self.loss(
-            [level.float() for level in output.logits],
-            [level.float() for level in output.offsets],
-            [level.float() for level in output.features],
-            output.masks,
-            output.points,
-            targets,
-            (features.float(), mask),
-        )
+        with stage("loss"):
+            losses: dict[str, Tensor] = self.loss(
+                [level.float() for level in output.logits],
+                [level.float() for level in output.offsets],
+                [level.float() for level in output.features],
+                output.masks,
+                output.points,
+                targets,
+                (features.float(), mask),
+            )
         return losses
 
 
@@ -99,7 +101,7 @@ class TrainingState:
             "detector": self.detector.state_dict(),
             "loss": self.loss.state_dict(),
             "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": optimizer_state(self.optimizer),
             "epoch": self.epoch,
             "step": self.step,
             "best_map": self.best_map,
@@ -111,7 +113,7 @@ class TrainingState:
         self.detector.load_state_dict(state["detector"])
         self.loss.load_state_dict(state["loss"])
         self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer_state(self.optimizer, state["optimizer"])
         self.epoch, self.step = int(state["epoch"]), int(state["step"])
         self.best_map, self.best_epoch = state["best_map"], state["best_epoch"]
 
