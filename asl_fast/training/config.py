@@ -31,6 +31,8 @@ class DataConfig:
         pad_multiple: Batches are padded to a multiple of this many grid steps; 0 pads all of them to max_length.
         bucket_by_length: Put videos of similar length into one batch, which saves padding.
         num_workers: Processes that read features; 0 reads in the training process.
+        resident: Keep the features of the training split where training computes, so that no process reads and no batch
+            is copied: "auto" does on a GPU with room for them in half of its free memory.
         synthetic_scale: Size of the synthetic twin that is used without data_root: "smoke", "reduced", "full", or a
             share of the benchmark's videos.
         synthetic_seed: Seed of the twin; it does not follow the run's seed, so that seeds compare on the same data.
@@ -54,6 +56,7 @@ class DataConfig:
     pad_multiple: int = 256
     bucket_by_length: bool = False
     num_workers: int = 0
+    resident: Literal["auto", "on", "off"] = "auto"
     synthetic_scale: Annotated[
         Literal["smoke", "reduced", "full"] | float, tyro.conf.arg(aliases=("--synthetic-scale",))
     ] = "full"

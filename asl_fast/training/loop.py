@@ -101,6 +101,7 @@ def train(
         length_multiple=state.detector.length_multiple,
         rank=processes.rank,
         world_size=processes.world_size,
+        device=processes.device,
     )
     schedule = WarmupCosine(
         config.warmup_epochs * len(loader), config.total_epochs * len(loader), config.optimizer.min_lr

@@ -36,7 +36,7 @@ def load() -> None:
         return  # It brings all of it along.
     if "torch" in sys.modules:
         raise Unavailable("torch was imported before the stand-in for its CUDA part could be loaded")
-    ctypes.CDLL(str(_compiled(torch)), mode=ctypes.RTLD_GLOBAL)
+    ctypes.CDLL(str(_compiled(torch)))
 
 
 def _compiled(torch: Path) -> Path:

@@ -20,6 +20,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from asl_fast.kernels import _launch
 from asl_fast.losses import RaggedTargets
 from asl_fast.ops import _dispatch, _library
+from asl_fast.models.detector import ActionDetector
+from asl_fast.training import ema
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.graph import capacity_for
 from asl_fast.training.schedule import WarmupCosine, make_rates
@@ -164,6 +166,13 @@ def _moved(module: nn.Module, device: torch.device) -> nn.Module:
     return module
 
 
+def _another(detector: ActionDetector) -> ActionDetector:
+    """Make another detector like this one; a deep copy of fake tensors would copy memory that is not there."""
+    made = ActionDetector(detector.config)
+    _moved(made, next(detector.parameters()).device)
+    return made
+
+
 def _full_attention(q: Tensor, k: Tensor, v: Tensor, *, attn_mask: Tensor) -> Tensor:
     """Choose the kernel that PyTorch's own choice falls on with a mask; the choice itself is part of its CUDA code."""
     bias = torch.zeros_like(attn_mask, dtype=q.dtype).masked_fill_(attn_mask.logical_not(), -torch.inf)
@@ -184,6 +193,7 @@ ON_A_GPU: dict[tuple[Any, str], Any] = {
     (torch.cuda.amp.common, "amp_definitely_not_available"): lambda: False,
     (torch.cuda, "is_bf16_supported"): lambda including_emulation=True: True,
     (nn.Module, "to"): _moved,
+    (ema, "deepcopy"): _another,
     (F, "scaled_dot_product_attention"): _full_attention,
 }
 """What answers the questions to torch.cuda where there is no GPU to answer, by owner and name."""
