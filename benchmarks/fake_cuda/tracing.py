@@ -81,13 +81,13 @@ def trace_step(config: TrainConfig, videos: int, length: int, instances: int, *,
             torch.empty(videos + 1, dtype=torch.int64, device=cuda),
         )
         for noted in (Trace(), trace):
-            tracer = _Tracer(noted)
+            tracer = Tracer(noted)
             with recorded(), tracer, patched({(profiler, "record_function"): tracer.record_function}):
                 step.compute(features, mask, targets)
     return trace
 
 
-class _Tracer(TorchDispatchMode):
+class Tracer(TorchDispatchMode):
     """Notes every operator; goes on after one that a graph could not hold, where it can."""
 
     def __init__(self, trace: Trace) -> None:
