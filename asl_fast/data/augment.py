@@ -5,13 +5,31 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from asl_fast.data.grid import FeatureGrid
 from asl_fast.data.transform import FeatureTransform
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """What happens to one sample.
+
+    Attributes:
+        rotation: (3, 3) by which every sensor is turned; None turns none.
+        length: Steps after the change of speed; None keeps it.
+        segments: (G, 2) in the new grid units.
+        grid: Maps them to the same seconds as before.
+    """
+
+    rotation: NDArray[np.float64] | None
+    length: int | None
+    segments: NDArray[np.float64]
+    grid: FeatureGrid
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,33 +60,24 @@ class SensorAugmentation:
                 "set rotation_sd_deg to 0"
             )
 
-    def __call__(
-        self,
-        features: NDArray[np.float32],
-        segments: NDArray[np.float64],
-        grid: FeatureGrid,
-        generator: np.random.Generator,
-    ) -> tuple[NDArray[np.float32], NDArray[np.float64], FeatureGrid]:
-        """Make a changed copy of one sample.
+    def draw(
+        self, segments: NDArray[np.float64], grid: FeatureGrid, num_steps: int, generator: np.random.Generator
+    ) -> Change:
+        """Draw what happens to one sample.
 
         Args:
-            features: (T, D) as `FeatureTransform` packs them.
             segments: (G, 2) in grid units.
             grid: Of the features.
+            num_steps: T of the features.
             generator: Source of the random amounts; always asked for the same number of them.
-
-        Returns:
-            Features (T', D), segments in the new grid units, and the grid that still maps them to the same seconds.
         """
         rotation_vector = generator.normal(size=3) * math.radians(self.rotation_sd_deg)
         factor = 1.0 + generator.uniform(-1.0, 1.0) * self.speed_range
-        if self.rotation_sd_deg:
-            features = self._rotated(features, rotation_vector)
+        rotation = rotation_matrix(rotation_vector) if self.rotation_sd_deg else None
         if not self.speed_range:
-            return features, segments, grid
-        length = max(1, round(len(features) * factor))
-        factor = length / len(features)
-        features = self._stretched(features, length)
+            return Change(rotation, None, segments, grid)
+        length = max(1, round(num_steps * factor))
+        factor = length / num_steps
         # Index i lies at the middle of its step, `reach` steps after the step begins; steps are what is stretched.
         reach = grid.reach_grid
         stretched = replace(
@@ -77,26 +86,36 @@ class SensorAugmentation:
             window_frame=grid.window_frame / factor,
             offset_frame=grid.origin_frame + reach * grid.stride_frame * (1.0 / factor - 1.0),
         )
-        return features, (segments + reach) * factor - reach, stretched
+        return Change(rotation, length, (segments + reach) * factor - reach, stretched)
 
-    def _rotated(self, features: NDArray[np.float32], rotation_vector: NDArray[np.float64]) -> NDArray[np.float32]:
-        channels, mean, std = self.transform.num_channels, self.transform.mean, self.transform.std
-        turn = rotation_matrix(rotation_vector)
-        signal = (features.reshape(-1, channels) * std + mean).reshape(-1, channels // 3, 3) @ turn.T
-        normal: NDArray[Any] = (signal.reshape(-1, channels) - mean) / std
-        return normal.astype(np.float32).reshape(features.shape)
+    def apply(self, features: Tensor, change: Change) -> Tensor:
+        """Change features (T, D) float32, as `FeatureTransform` packs them, on the device where they lie."""
+        if change.rotation is not None:
+            features = self._rotated(features, change.rotation)
+        return features if change.length is None else self._stretched(features, change.length)
 
-    def _stretched(self, features: NDArray[np.float32], length: int) -> NDArray[np.float32]:
-        samples = self.transform.samples_per_step
+    def _rotated(self, features: Tensor, rotation: NDArray[np.float64]) -> Tensor:
+        mean, std, turn = (
+            torch.as_tensor(x, dtype=torch.float64, device=features.device)
+            for x in (self.transform.mean, self.transform.std, rotation)
+        )
+        channels = self.transform.num_channels
+        signal = (features.reshape(-1, channels) * std + mean).view(-1, channels // 3, 3)
+        # Not a product of matrices, whose rounding is another on every device.
+        turned = signal[..., :1] * turn[:, 0] + signal[..., 1:2] * turn[:, 1] + signal[..., 2:] * turn[:, 2]
+        return ((turned.view(-1, channels) - mean) / std).float().view(features.shape)
+
+    def _stretched(self, features: Tensor, length: int) -> Tensor:
+        samples, device = self.transform.samples_per_step, features.device
         signal = features.reshape(len(features) * samples, -1)
         wanted = length * samples
         # Positions of the new samples on the old time axis, middle to middle.
-        position = np.clip((np.arange(wanted) + 0.5) * (len(signal) / wanted) - 0.5, 0, len(signal) - 1)
-        before = np.minimum(position.astype(np.int64), max(len(signal) - 2, 0))
-        after = np.minimum(before + 1, len(signal) - 1)
-        share = (position - before).astype(np.float32)[:, None]
-        stretched: NDArray[np.float32] = signal[before] * (1 - share) + signal[after] * share
-        return stretched.reshape(length, -1)
+        steps = torch.arange(wanted, dtype=torch.float64, device=device)
+        position = ((steps + 0.5) * (len(signal) / wanted) - 0.5).clamp(0, len(signal) - 1)
+        before = position.long().clamp(max=max(len(signal) - 2, 0))
+        after = (before + 1).clamp(max=len(signal) - 1)
+        share = (position - before).float()[:, None]
+        return (signal[before] * (1 - share) + signal[after] * share).view(length, -1)
 
 
 def rotation_matrix(vector: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from asl_fast.data.annotations.video import Video
-from asl_fast.data.augment import SensorAugmentation
+from asl_fast.data.augment import Change, SensorAugmentation
 from asl_fast.data.crop import clean_segments, random_crop
 from asl_fast.data.features.store import FeatureStore
 from asl_fast.data.grid import FeatureGrid
@@ -44,6 +44,43 @@ class Sample:
     labels: torch.Tensor
     duration_sec: float
     grid: FeatureGrid
+
+
+class Drawn(NamedTuple):
+    """What of a video becomes a sample: steps [start, stop) of its features, then the change.
+
+    Attributes:
+        video: The video.
+        start: First step.
+        stop: Step after the last.
+        segments: (G, 2) in grid units of the sample.
+        labels: (G,).
+        grid: Of the sample.
+        augmentation: Makes the change.
+        change: What it does; None where there is no augmentation.
+    """
+
+    video: Video
+    start: int
+    stop: int
+    segments: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    grid: FeatureGrid
+    augmentation: SensorAugmentation | None
+    change: Change | None
+
+    def sample(self, features: torch.Tensor) -> Sample:
+        """Make the sample of the features of these steps, on the device where they lie."""
+        if self.augmentation is not None and self.change is not None:
+            features = self.augmentation.apply(features, self.change)
+        return Sample(
+            video_id=self.video.id,
+            features=features,
+            segments=torch.tensor(self.segments, dtype=torch.float32),
+            labels=torch.tensor(self.labels, dtype=torch.int64),
+            duration_sec=self.video.duration_sec,
+            grid=self.grid,
+        )
 
 
 class DetectionDataset(Dataset[Sample]):
@@ -128,39 +165,52 @@ class DetectionDataset(Dataset[Sample]):
         return len(self.videos)
 
     def __getitem__(self, index: int) -> Sample:
+        features, grid = self.whole(index)
+        drawn = self.draw(index, len(features), grid)
+        # Copied: a tensor over the store's memory would let a training step change the store.
+        return drawn.sample(torch.tensor(features[drawn.start : drawn.stop], dtype=torch.float32))
+
+    def whole(self, index: int) -> tuple[NDArray[np.float32], FeatureGrid]:
+        """Load the features (T, D) of a whole video, as the model gets them, and their grid.
+
+        Raises:
+            IndexError: When there is no such video.
+        """
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} of {len(self)} videos")
-        index %= len(self)
-        video, clean = self.videos[index], self._clean[index]
+        video = self.videos[index]
         features = self.store.load(video.id)
         if isinstance(self.layout, FeatureGrid):
-            grid = self.layout
-        else:
-            features, grid = self.layout.prepare(video, features)
+            return features, self.layout
+        return self.layout.prepare(video, features)
+
+    def draw(self, index: int, num_steps: int, grid: FeatureGrid) -> Drawn:
+        """Choose what of a video becomes the sample of this epoch: in training a random crop.
+
+        Args:
+            index: Of the video.
+            num_steps: T of its features.
+            grid: Of its features.
+        """
+        index %= len(self)
+        clean = self._clean[index]
         segments, labels = grid.to_grid(clean.segments_sec), clean.labels
+        start, stop, augmentation, change = 0, num_steps, None, None
         if self.training:
             generator = np.random.default_rng([self.seed, int(self._epoch), index])
-            crop = random_crop(
+            start, stop, segments, labels = random_crop(
                 segments,
                 labels,
-                len(features),
+                num_steps,
                 generator,
                 max_length=self.max_length,
                 crop_ratio=self.crop_ratio,
                 reach=grid.reach_grid,
                 threshold=self.truncation_threshold,
             )
-            features = features[crop.start : crop.stop]
-            segments, labels = crop.segments, crop.labels
-            grid = grid.shifted(crop.start) if crop.start else grid
+            grid = grid.shifted(start) if start else grid
             if self.augmentation is not None:
-                features, segments, grid = self.augmentation(features, segments, grid, generator)
-        return Sample(
-            video_id=video.id,
-            # Copied: a tensor over the store's memory would let a training step change the store.
-            features=torch.tensor(features, dtype=torch.float32),
-            segments=torch.tensor(segments, dtype=torch.float32),
-            labels=torch.tensor(labels, dtype=torch.int64),
-            duration_sec=video.duration_sec,
-            grid=grid,
-        )
+                augmentation = self.augmentation
+                change = augmentation.draw(segments, grid, stop - start, generator)
+                segments, grid = change.segments, change.grid
+        return Drawn(self.videos[index], start, stop, segments, labels, grid, augmentation, change)

@@ -39,7 +39,8 @@ def likelihood_misfit(
     finest = given.masks[0].shape[1]
     # The finest level, with a range that admits every instance.
     finest_points = points[:finest].clone()
-    finest_points[:, 1], finest_points[:, 2] = 0.0, torch.inf
+    finest_points[:, 1].zero_()
+    finest_points[:, 2].fill_(torch.inf)
     for branch, where in (("cls", finest_points), ("loc", points)):
         if branch not in branches:
             continue

@@ -29,10 +29,12 @@ MAY_CHANGE = frozenset(
         "output",
         "device",
         "compile",
+        "graph",
         "threads",
         "log_every",
         "tensorboard",
         "data.num_workers",
+        "data.resident",
     }
 )
 """Fields that a resumed run may set anew, as all of inference and evaluation: where and how fast, not what is trained.

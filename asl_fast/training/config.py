@@ -30,6 +30,8 @@ class DataConfig:
         pad_multiple: Batches are padded to a multiple of this many grid steps; 0 pads all of them to max_length.
         bucket_by_length: Put videos of similar length into one batch, which saves padding.
         num_workers: Processes that read features; 0 reads in the training process.
+        resident: Keep the features of the training split where training computes, so that no process reads and no batch
+            is copied: "auto" does on a GPU with room for them in half of its free memory.
         synthetic_scale: Size of the synthetic twin that is used without data_root: "smoke", "reduced", "full", or a
             share of the benchmark's videos.
         synthetic_seed: Seed of the twin; it does not follow the run's seed, so that seeds compare on the same data.
@@ -55,6 +57,7 @@ class DataConfig:
     pad_multiple: int = 256
     bucket_by_length: bool = False
     num_workers: int = 0
+    resident: Literal["auto", "on", "off"] = "auto"
     synthetic_scale: Annotated[Literal["smoke", "reduced", "full"] | float, AlsoCalled("--synthetic-scale")] = "full"
     synthetic_seed: int = 0
     samples_per_step: int = 12
@@ -139,6 +142,8 @@ class TrainConfig:
         precision: "bf16" runs the detector under autocast, losses stay in float32; "auto" is that where the hardware
             computes in bfloat16.
         compile: Compile the detector with torch.compile.
+        graph: Run the whole step as one CUDA graph per padded length: "auto" does on a GPU, and trains without where
+            that fails; "on" stops there; "off" never does. Several processes train without.
         threads: CPU threads; 0 leaves torch's choice.
         log_every: Steps between two looks at the loss for the progress bar and the check for non-finite values.
         tensorboard: Also write TensorBoard event files (needs the tensorboard package).
@@ -162,6 +167,7 @@ class TrainConfig:
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     compile: bool = False
+    graph: Literal["auto", "on", "off"] = "auto"
     threads: int = 0
     log_every: int = 20
     tensorboard: bool = False

@@ -13,6 +13,11 @@ from torch import Tensor, nn
 M = TypeVar("M", bound=nn.Module)
 
 
+def average_share(updates: int, decay: float) -> float:
+    """Return how far the average moves towards the weights after so many updates: 1 - its decay."""
+    return 1.0 - (min(decay, (1 + updates) / (10 + updates)) if decay else 0.0)
+
+
 class WeightAverage(Generic[M]):
     """Averaged copy of a module, updated with a decay that warms up.
 
@@ -36,13 +41,28 @@ class WeightAverage(Generic[M]):
         self._averaged = [(a, m) for a, m in pairs if a.is_floating_point()]
         self._copied = [(a, m) for a, m in pairs if not a.is_floating_point()]
 
-    @torch.no_grad()
+    @property
+    def share(self) -> float:
+        """How far the next update moves the average towards the weights, in [0, 1]."""
+        return average_share(self.num_updates, self.decay)
+
     def update(self) -> None:
-        """Move the average towards the module's present weights."""
-        decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates)) if self.decay else 0.0
+        """Move the average towards the module's present weights, and count."""
+        self.move(self.share)
         self.num_updates += 1
+
+    @torch.no_grad()
+    def move(self, share: float | Tensor) -> None:
+        """Move the average by a share of its distance to the module's present weights.
+
+        Args:
+            share: In [0, 1]; or a tensor () float32 on a GPU, which reads it there.
+        """
         average, current = [a for a, _ in self._averaged], [m.detach() for _, m in self._averaged]
-        torch._foreach_lerp_(average, current, 1.0 - decay)
+        if isinstance(share, Tensor):
+            _move_by_descent(average, current, share)
+        else:
+            torch._foreach_lerp_(average, current, share)
         for a, m in self._copied:
             a.copy_(m)
 
@@ -54,6 +74,16 @@ class WeightAverage(Generic[M]):
         """Take the weights and the number of updates from what `state_dict` gave."""
         self.module.load_state_dict(state["module"])
         self.num_updates = int(state["num_updates"])
+
+
+def _move_by_descent(average: list[Tensor], current: list[Tensor], share: Tensor) -> None:
+    """Move by gradient descent of |average - current|² / 2, whose gradient is average - current.
+
+    With the share as its rate that is the same step, and the fused optimiser is the kernel that takes a rate from the
+    device and passes once over the weights. The gradient is the weight decay of ``average``, by 1, less ``current``.
+    """
+    options = {"momentum": 0.0, "dampening": 0.0, "nesterov": False, "is_first_step": False}
+    torch._fused_sgd_(average, current, [], weight_decay=1.0, lr=share, maximize=True, **options)
 
 
 def _tensors(module: nn.Module) -> list[Tensor]:

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from asl_fast.data.collate import Batch, collate
 from asl_fast.data.dataset import DetectionDataset, Sample
+from asl_fast.data.resident import ResidentFeatures, size_bytes
 from asl_fast.training.config import DataConfig
 
 
@@ -81,6 +82,13 @@ class TrainLoader:
         length_multiple: The detector takes sequences whose length is a multiple of this many grid steps.
         rank: Number of this process.
         world_size: Number of processes.
+        device: Where training computes; the features lie there if ``config.resident`` says so.
+
+    Attributes:
+        resident: The features on the device; None where batches come from the CPU.
+
+    Raises:
+        ValueError: When the features have to lie on the device and do not fit.
     """
 
     def __init__(
@@ -93,8 +101,12 @@ class TrainLoader:
         length_multiple: int = 1,
         rank: int = 0,
         world_size: int = 1,
+        device: torch.device | None = None,
     ) -> None:
         self.dataset = dataset
+        self.resident: ResidentFeatures | None = None
+        if device is not None and makes_resident(config.resident, size_bytes(dataset), device):
+            self.resident = ResidentFeatures(dataset, device)
         lengths = [0] * len(dataset)
         if config.bucket_by_length:
             lengths = [min(dataset.store.length(video.id), config.max_length) for video in dataset.videos]
@@ -107,16 +119,19 @@ class TrainLoader:
             world_size=world_size,
         )
         multiple = config.pad_multiple or length_multiple
+        self._collate = partial(
+            collate,
+            pad_multiple=-(-multiple // length_multiple) * length_multiple,
+            max_length=None if config.pad_multiple else config.max_length,
+        )
+        # With features on the device it is never asked.
+        workers = config.num_workers if self.resident is None else 0
         self._loader: DataLoader[Sample] = DataLoader(
             dataset,
             batch_sampler=self.sampler,
-            collate_fn=partial(
-                collate,
-                pad_multiple=-(-multiple // length_multiple) * length_multiple,
-                max_length=None if config.pad_multiple else config.max_length,
-            ),
-            num_workers=config.num_workers,
-            persistent_workers=config.num_workers > 0,
+            collate_fn=self._collate,
+            num_workers=workers,
+            persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
             # Its own generator: otherwise every epoch would draw from torch's global one.
             generator=torch.Generator().manual_seed(seed),
@@ -127,10 +142,41 @@ class TrainLoader:
         return len(self.sampler)
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Iterate over the batches of one epoch, on the CPU."""
+        """Iterate over the batches of one epoch; their features are on the device if they lie there, else on the CPU."""
         self.dataset.set_epoch(epoch)
         self.sampler.set_epoch(epoch)
-        yield from self._loader
+        if self.resident is None:
+            yield from self._loader
+        else:
+            for indices in self.sampler:
+                yield self._collate([self.resident[index] for index in indices])
+
+
+SHARE_OF_FREE = 0.5
+"""Share of the free memory of a GPU that features may take: the rest is for weights and activations."""
+
+
+def makes_resident(option: str, size: int, device: torch.device) -> bool:
+    """Say whether the features of the training split are to lie on the device that trains.
+
+    Args:
+        option: "auto", "on" or "off" of the configuration. "auto" does where it spares copies to a GPU.
+        size: Of the features, in bytes.
+        device: Where training computes.
+
+    Raises:
+        ValueError: When they have to and do not fit.
+    """
+    if option == "off" or device.type != "cuda":
+        return option == "on"
+    free, _ = torch.cuda.mem_get_info(device)
+    fits = size <= SHARE_OF_FREE * free
+    if option == "on" and not fits:
+        raise ValueError(
+            f"data.resident is on, but the features take {size / 1e9:.1f} GB, more than {SHARE_OF_FREE:.0%} of the "
+            f"{free / 1e9:.1f} GB free on {device}; set it to auto or off"
+        )
+    return fits
 
 
 def inference_batches(

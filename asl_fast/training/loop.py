@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training loop, from top to bottom: `train` runs epochs, `train_on_batch` is one step, the rest serves them."""
+"""The training loop, from top to bottom: `train` runs epochs of steps, the rest serves them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from asl_fast.data.bundle import DatasetBundle
 from asl_fast.evaluation.protocols import ProtocolResult, evaluate_protocol, run_protocol
-from asl_fast.losses import RaggedTargets
 from asl_fast.training.checkpoint import (
     CheckpointError,
     check_finite,
@@ -30,15 +29,17 @@ from asl_fast.training.checkpoint import (
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.content import first_non_finite
 from asl_fast.training.distributed import Processes, uses_bf16
+from asl_fast.training.graph import choose_step
 from asl_fast.training.loader import TrainLoader
 from asl_fast.training.metrics_log import MetricsLog, epoch_line, epoch_record, evaluation_record, progress_bar
-from asl_fast.training.optimizer import WarmupCosine
 from asl_fast.training.replace_run import drop_replaced
 from asl_fast.training.restoring import KINDS, check_keys, check_optimizer, check_weights
 from asl_fast.training.run_folder import RunFolder
+from asl_fast.training.schedule import WarmupCosine, make_rates
 from asl_fast.training.scoring import Columns, ground_truth_columns, predict
 from asl_fast.training.serialization import to_dict
 from asl_fast.training.state import TrainingState, TrainingStep, ragged_targets
+from asl_fast.training.step import Step, TrainStep
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -100,15 +101,18 @@ def train(
         length_multiple=state.detector.length_multiple,
         rank=processes.rank,
         world_size=processes.world_size,
+        device=processes.device,
     )
     schedule = WarmupCosine(
         config.warmup_epochs * len(loader), config.total_epochs * len(loader), config.optimizer.min_lr
     )
-    step = TrainingStep(state.detector, state.loss, autocast=uses_bf16(config.precision, processes.device))
+    autocast = uses_bf16(config.precision, processes.device)
     if config.compile:
         # The detector alone: its shapes are few, while the number of actions differs from batch to batch.
         state.detector.compile()
-    module = processes.wrap(step)
+    module = processes.wrap(TrainingStep(state.detector, state.loss, autocast=autocast))
+    step = TrainStep(state, module, make_rates(schedule, state), config.optimizer.clip_norm)
+    take_step = choose_step(step, config.graph, processes)
     log = None
     if processes.is_main:
         log = MetricsLog(
@@ -121,7 +125,8 @@ def train(
     predictions, scores = None, None
     while state.epoch < config.total_epochs:
         started = time.perf_counter()
-        records = _train_one_epoch(config, state, module, loader, schedule, processes)
+        module.train()
+        records = _train_one_epoch(config, state, take_step, loader, schedule, processes)
         state.epoch += 1
         epoch = epoch_record(records, time.perf_counter() - started)
         records.append(epoch)
@@ -144,46 +149,18 @@ def train(
     return Result(state, predictions, scores)
 
 
-def train_on_batch(
-    state: TrainingState, module: nn.Module, features: Tensor, mask: Tensor, targets: RaggedTargets, clip_norm: float
-) -> dict[str, Tensor]:
-    """Take one optimiser step.
-
-    Args:
-        state: What is trained.
-        module: The `TrainingStep` of its detector and loss, as the processes wrap it.
-        features: (B, T, D).
-        mask: (B, T) bool, False where a video is padded.
-        targets: Ground truth in grid units.
-        clip_norm: Largest norm of the gradient; 0 does not clip.
-
-    Returns:
-        The losses by name, and ``grad_norm``, the norm of the gradient before it was clipped; all are scalars that stay
-        on the device, so that no step waits for the one before.
-    """
-    losses = module(features, mask, targets)
-    losses["total"].backward()
-    norm = nn.utils.clip_grad_norm_(state.parameters, clip_norm or float("inf"))
-    state.optimizer.step()
-    state.optimizer.zero_grad(set_to_none=True)
-    state.average.update()
-    state.step += 1
-    return {name: value.detach() for name, value in (losses | {"grad_norm": norm}).items()}
-
-
 def _train_one_epoch(
     config: TrainConfig,
     state: TrainingState,
-    module: nn.Module,
+    take_step: Step,
     loader: TrainLoader,
     schedule: WarmupCosine,
     processes: Processes,
 ) -> list[dict[str, Any]]:
     """Pass over the training split once; return a record per step."""
-    module.train()
-    clip_norm = config.optimizer.clip_norm
     first_step = state.step
-    names: list[str] = []
+    names: tuple[str, ...] = ()
+    full_rate = state.optimizer.param_groups[0]["base_lr"]
     rates: list[float] = []
     waiting: list[Tensor] = []  # numbers of the latest steps, still on the device
     rows: list[list[float]] = []  # numbers of the steps before
@@ -195,10 +172,9 @@ def _train_one_epoch(
     )
     for batch in bar:
         batch = batch.to(processes.device, non_blocking=True)
-        rates.append(schedule.apply(state.optimizer, state.step))
-        numbers = train_on_batch(state, module, batch.features, batch.mask, ragged_targets(batch), clip_norm)
-        names = list(numbers)
-        waiting.append(torch.stack([value.float() for value in numbers.values()]))
+        rates.append(schedule.rate(state.step, full_rate))
+        names, numbers = take_step(batch.features, batch.mask, ragged_targets(batch))
+        waiting.append(numbers)
         if len(waiting) == config.log_every:
             rows += _fetch(waiting, names, state)
             bar.set_postfix(loss=f"{rows[-1][names.index('total')]:.3f}", refresh=False)
@@ -209,7 +185,7 @@ def _train_one_epoch(
     ]
 
 
-def _fetch(waiting: list[Tensor], names: list[str], state: TrainingState) -> list[list[float]]:
+def _fetch(waiting: list[Tensor], names: tuple[str, ...], state: TrainingState) -> list[list[float]]:
     """Bring the numbers that wait on the device to the host and empty the list.
 
     Raises:

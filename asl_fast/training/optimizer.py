@@ -1,14 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AdamW with ActionFormer's parameter groups and its learning rates.
-
-Only weights of linear layers and convolutions decay. The learning rate is a pure function of the step, so that resuming
-needs the step alone.
-"""
+"""AdamW with ActionFormer's parameter groups: only weights of linear layers and convolutions decay."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Any
 
 from torch import nn
 from torch.optim import AdamW, Optimizer
@@ -71,35 +67,28 @@ def make_optimizer(detector: nn.Module, loss: nn.Module, config: OptimizerConfig
             for members, rate in ((rest, lr), (alone, config.gaussian_lr or lr)):
                 if members:
                     groups.append({"params": members, "weight_decay": weight_decay, "lr": rate, "base_lr": rate})
-    return AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)
+    # On a GPU it is made such that a CUDA graph can hold its steps.
+    on_gpu = any(parameter.is_cuda for parameter in detector.parameters())
+    optimizer = AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True, capturable=on_gpu)
+    # It would warn that its first step is not captured; that one is taken as it is, to make the moments.
+    optimizer._warned_capturable_if_run_uncaptured = on_gpu  # type: ignore[attr-defined]
+    return optimizer
 
 
-@dataclass(frozen=True)
-class WarmupCosine:
-    """Linear warm-up from zero, then a cosine to ``min_lr``, per step: ActionFormer's LinearWarmupCosineAnnealingLR.
+_OF_THE_DEVICE = ("lr", "capturable")
+"""Options of a group that depend on where it trains; every step sets the learning rate anew."""
 
-    The first step has rate 0 and steps ``warmup_steps - 1`` and ``warmup_steps`` both have the full rate, as there.
 
-    Args:
-        warmup_steps: Steps of the warm-up.
-        total_steps: All steps, the warm-up included.
-        min_lr: Where the cosine ends.
-    """
+def optimizer_state(optimizer: Optimizer) -> dict[str, Any]:
+    """Give the state of an optimiser as it is saved: the same whether it ran on a CPU or on a GPU."""
+    state = optimizer.state_dict()
+    groups = [group | {"lr": float(group["lr"]), "capturable": False} for group in state["param_groups"]]
+    return state | {"param_groups": groups}
 
-    warmup_steps: int
-    total_steps: int
-    min_lr: float = 1e-8
 
-    def rate(self, step: int, base_lr: float) -> float:
-        """Compute the learning rate of step 0, 1, ... for a parameter group whose full rate is ``base_lr``."""
-        if step < self.warmup_steps:
-            return base_lr * step / max(self.warmup_steps - 1, 1)
-        cosine_steps = max(self.total_steps - self.warmup_steps, 1)
-        progress = min((step - self.warmup_steps) / cosine_steps, 1.0)
-        return self.min_lr + 0.5 * (base_lr - self.min_lr) * (1.0 + math.cos(math.pi * progress))
-
-    def apply(self, optimizer: Optimizer, step: int) -> float:
-        """Set the rate of every group from its ``base_lr``; return that of the first group."""
-        for group in optimizer.param_groups:
-            group["lr"] = self.rate(step, group["base_lr"])
-        return float(optimizer.param_groups[0]["lr"])
+def load_optimizer_state(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
+    """Take what `optimizer_state` gave, wherever it was saved."""
+    own = [{name: group[name] for name in _OF_THE_DEVICE} for group in optimizer.param_groups]
+    optimizer.load_state_dict(dict(state))
+    for group, options in zip(optimizer.param_groups, own, strict=True):
+        group.update(options)

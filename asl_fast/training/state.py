@@ -14,7 +14,8 @@ from asl_fast.losses import ASLLoss, RaggedTargets
 from asl_fast.models.detector import ActionDetector, DetectorOutput
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.ema import WeightAverage
-from asl_fast.training.optimizer import make_optimizer
+from asl_fast.training.optimizer import load_optimizer_state, make_optimizer, optimizer_state
+from asl_fast.training.stages import stage
 
 
 def make_loss(config: TrainConfig) -> ASLLoss:
@@ -39,11 +40,12 @@ class TrainingStep(nn.Module):
 
     def forward(self, features: Tensor, mask: Tensor, targets: RaggedTargets) -> dict[str, Tensor]:
         """Compute the losses of a batch: features (B, T, D), mask (B, T) bool, targets in grid units."""
-        with torch.autocast(features.device.type, torch.bfloat16, enabled=self.autocast):
+        with stage("forward"), torch.autocast(features.device.type, torch.bfloat16, enabled=self.autocast):
             output = self.detector(features, mask)
-        losses: dict[str, Tensor] = self.loss(
-            **self.predictions(output, joined=features.is_cuda), targets=targets, frames=(features.float(), mask)
-        )
+        with stage("loss"):
+            losses: dict[str, Tensor] = self.loss(
+                **self.predictions(output, joined=features.is_cuda), targets=targets, frames=(features.float(), mask)
+            )
         return losses
 
     def predictions(self, output: DetectorOutput, *, joined: bool) -> dict[str, Any]:
@@ -119,7 +121,7 @@ class TrainingState:
             "detector": self.detector.state_dict(),
             "loss": self.loss.state_dict(),
             "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": optimizer_state(self.optimizer),
             "epoch": self.epoch,
             "step": self.step,
             "best_map": self.best_map,
@@ -131,7 +133,7 @@ class TrainingState:
         self.detector.load_state_dict(state["detector"])
         self.loss.load_state_dict(state["loss"])
         self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer_state(self.optimizer, state["optimizer"])
         self.epoch, self.step = int(state["epoch"]), int(state["step"])
         self.best_map, self.best_epoch = state["best_map"], state["best_epoch"]
 

@@ -10,10 +10,15 @@ from torch import Tensor, nn
 
 from asl_fast import RaggedTargets, backend
 from asl_fast.training.distributed import uses_bf16
-from asl_fast.training.loop import train_on_batch
+from asl_fast.training.schedule import WarmupCosine, make_rates
 from asl_fast.training.state import TrainingState, TrainingStep
+from asl_fast.training.step import TrainStep
 from benchmarks.registry import Case, Scale, close
 from benchmarks.shapes import Shape, shapes, small_shape
+
+RATE = 1e-6
+"""As in the first steps of a warm-up: weights stay where they are but for rounding."""
+MOST_STEPS = 100_000
 
 
 def cases(device: str) -> list[Case]:
@@ -52,14 +57,15 @@ class Trainer:
             # At zero it finds no profile, and after the first step one: the first two losses would not compare.
             nn.init.normal_(self.state.loss.evidence.classifier.weight, std=0.01)
         autocast = uses_bf16(each.config.precision, torch.device(device))
-        self.step = TrainingStep(self.state.detector, self.state.loss, autocast=autocast).train()
+        module = TrainingStep(self.state.detector, self.state.loss, autocast=autocast).train()
         for group in self.state.optimizer.param_groups:
-            group["lr"] = 1e-6  # the first steps of the warm-up: weights stay where they are but for rounding
+            group["base_lr"] = RATE
+        rates = make_rates(WarmupCosine(0, MOST_STEPS, min_lr=RATE), self.state)
+        self.step = TrainStep(self.state, module, rates, each.config.optimizer.clip_norm)
 
     def __call__(self, features: Tensor, mask: Tensor, targets: RaggedTargets) -> Tensor:
         """Take one step; return the total loss."""
-        clip_norm = self.config.optimizer.clip_norm
-        return train_on_batch(self.state, self.step, features, mask, targets, clip_norm)["total"]
+        return self.step(features, mask, targets).value("total")
 
 
 def fused(trainer: Trainer, features: Tensor, mask: Tensor, targets: RaggedTargets) -> Tensor:

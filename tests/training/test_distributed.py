@@ -78,15 +78,15 @@ def test_two_processes_agree(tmp_path: Path) -> None:
 DYING_PEER = """
 import os, signal, sys
 from asl_fast import train
-from asl_fast.training import loop
-step = loop.train_on_batch
+from asl_fast.training.step import TrainStep
+step = TrainStep.__call__
 
-def dying(state, *args):
-    if state.epoch == 1 and os.environ["RANK"] == "1":
+def dying(self, *args):
+    if self.state.epoch == 1 and os.environ["RANK"] == "1":
         os.kill(os.getpid(), signal.SIGKILL)
-    return step(state, *args)
+    return step(self, *args)
 
-loop.train_on_batch = dying
+TrainStep.__call__ = dying
 sys.exit(train.main(sys.argv[1:]))
 """
 

@@ -4,14 +4,23 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asl_fast.training.loader import BatchSampler, TrainLoader, inference_batches
+from asl_fast.data.annotations.video import Video
+from asl_fast.data.augment import SensorAugmentation
+from asl_fast.data.dataset import DetectionDataset
+from asl_fast.data.features.store import InMemoryFeatureStore
+from asl_fast.data.grid import FeatureGrid
+from asl_fast.data.resident import size_bytes
+from asl_fast.data.transform import FeatureTransform
+from asl_fast.training.loader import BatchSampler, TrainLoader, inference_batches, makes_resident
 from tests.training.tiny import tiny_bundle, tiny_config
 
 
@@ -113,6 +122,70 @@ def test_worker_processes_give_the_same_batches() -> None:
     for epoch in range(2):
         for one, two in zip(loaders[0].epoch(epoch), loaders[1].epoch(epoch), strict=True):
             assert torch.equal(one.features, two.features)
+
+
+def sensor_split() -> DetectionDataset:
+    """Recordings of two tri-axial sensors, two samples to a step, which are turned and stretched."""
+    rng = np.random.default_rng(0)
+    transform = FeatureTransform(np.arange(6.0), np.arange(1.0, 7.0), samples_per_step=2)
+    signals = {f"v{i}": transform(rng.normal(size=(60 + 10 * i, 6))) for i in range(5)}
+    videos = [Video(name, "train", len(x) / 25, np.array([[0.2, 0.9]]), np.array([1])) for name, x in signals.items()]
+    grid = FeatureGrid(fps=50.0, stride_frame=2, window_frame=2)
+    augment = SensorAugmentation(transform, 12.0, 0.2)
+    store = InMemoryFeatureStore(signals)
+    return DetectionDataset(videos, store, grid, training=True, max_length=40, augmentation=augment, seed=2)
+
+
+class Resized:
+    """A layout that resizes every video to 30 steps."""
+
+    def prepare(self, video: Video, features: np.ndarray) -> tuple[np.ndarray, FeatureGrid]:
+        rows = np.arange(30) * len(features) // 30
+        return features[rows], FeatureGrid(fps=30 / video.duration_sec, stride_frame=1.0, window_frame=1.0)
+
+
+def resized_split() -> DetectionDataset:
+    train = tiny_bundle(num_train=5).train
+    return DetectionDataset(train.videos, train.store, Resized(), training=True, max_length=20)
+
+
+@pytest.mark.parametrize("bucket", [False, True])
+@pytest.mark.parametrize("split", [lambda: tiny_bundle(num_train=7).train, sensor_split, resized_split])
+def test_features_on_the_device_give_the_same_batches(split: Callable[[], DetectionDataset], bucket: bool) -> None:
+    config = replace(tiny_config().data, bucket_by_length=bucket)
+    cpu = torch.device("cpu")
+    from_files, resident = (
+        TrainLoader(split(), replace(config, **options), 2, seed=1, length_multiple=8, device=cpu)
+        for options in ({"resident": "off"}, {"resident": "on", "num_workers": 7})
+    )
+    assert from_files.resident is None and resident.resident is not None
+    for epoch in range(3):
+        for one, two in zip(from_files.epoch(epoch), resident.epoch(epoch), strict=True):
+            for name in vars(one):
+                left, right = getattr(one, name), getattr(two, name)
+                assert torch.equal(left, right) if isinstance(left, torch.Tensor) else left == right, name
+    assert resident._loader._iterator is None and resident._loader.num_workers == 0
+
+
+def test_a_training_step_cannot_change_what_lies_on_the_device() -> None:
+    split = tiny_bundle().train
+    loader = TrainLoader(split, replace(tiny_config().data, resident="on"), 2, seed=0, device=torch.device("cpu"))
+    before = [batch.features.clone() for batch in loader.epoch(0)]
+    for batch in loader.epoch(0):
+        batch.features.zero_()
+    assert all(torch.equal(x, batch.features) for x, batch in zip(before, loader.epoch(0), strict=True))
+
+
+def test_where_features_lie(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**9, 2 * 10**9))
+    cpu, gpu = torch.device("cpu"), torch.device("cuda", 0)
+    assert [makes_resident(option, 10**6, cpu) for option in ("auto", "on", "off")] == [False, True, False]
+    assert [makes_resident(option, 10**6, gpu) for option in ("auto", "on", "off")] == [True, True, False]
+    assert not makes_resident("auto", 6 * 10**8, gpu)
+    with pytest.raises(ValueError, match=r"take 0\.6 GB, more than 50% of the 1\.0 GB free on cuda:0; set it to auto"):
+        makes_resident("on", 6 * 10**8, gpu)
+    split = tiny_bundle().train
+    assert size_bytes(split) == sum(split.store.load(video.id).nbytes for video in split.videos)
 
 
 @pytest.mark.parametrize("world_size", [1, 2])

@@ -25,7 +25,7 @@ from asl_fast.training.metrics_log import read_metrics
 from asl_fast.training.presets import with_variant
 from asl_fast.training.run_folder import RunFolder
 from asl_fast.training.scoring import ground_truth_columns, predict, prediction_columns
-from asl_fast.training.state import TrainingState
+from asl_fast.training.step import StepNumbers, TrainStep
 from tests.training.tiny import CPU, tiny_bundle, tiny_config
 
 
@@ -164,15 +164,15 @@ def test_a_weight_that_becomes_infinite_in_the_last_step_is_not_saved(
     """The losses of the epoch are all finite then."""
     run(tiny_config(epochs=1), tmp_path)
     good = (tmp_path / "checkpoints" / "last.pt").read_bytes()
-    step = loop.train_on_batch
+    step = TrainStep.__call__
 
-    def last_step_fails(state: TrainingState, *args: Any) -> dict[str, torch.Tensor]:
-        losses = step(state, *args)
-        if state.step == 3:
-            state.parameters[0].data[0] = float("inf")
-        return losses
+    def last_step_fails(self: TrainStep, *args: Any) -> StepNumbers:
+        numbers = step(self, *args)
+        if self.state.step == 3:
+            self.state.parameters[0].data[0] = float("inf")
+        return numbers
 
-    monkeypatch.setattr(loop, "train_on_batch", last_step_fails)
+    monkeypatch.setattr(TrainStep, "__call__", last_step_fails)
     with pytest.raises(NonFiniteLossError, match=r"diverged in epoch 1: detector\..* is inf"):
         run(tiny_config(epochs=1), tmp_path)
     assert (tmp_path / "checkpoints" / "last.pt").read_bytes() == good

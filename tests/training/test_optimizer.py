@@ -16,7 +16,8 @@ from asl_fast.models.config import FrontEndConfig
 from asl_fast.models.detector import ActionDetector
 from asl_fast.training.config import OptimizerConfig
 from asl_fast.training.ema import WeightAverage
-from asl_fast.training.optimizer import WarmupCosine, make_optimizer, split_parameters
+from asl_fast.training.optimizer import make_optimizer, split_parameters
+from asl_fast.training.schedule import WarmupCosine
 from asl_fast.training.state import make_loss
 from tests.training.tiny import tiny_config
 
