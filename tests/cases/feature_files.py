@@ -16,17 +16,21 @@ Array = np.ndarray
 
 def write_features(
     folder: Path, arrays: Mapping[str, Array], asked: Mapping[str, str], subsets: Mapping[str, str]
-) -> None:
-    """Write one file per video, or one HDF5 file in their place.
+) -> Path:
+    """Write one file per video, or one HDF5 file for all.
 
     Args:
-        folder: Where to; an HDF5 file for all videos bears this name.
+        folder: Where to; an HDF5 file has its name and ``.h5``.
         arrays: (T, D) by video.
         asked: ``as`` is the format (npy), ``name`` the file's name with ``@`` for the video's, ``shape`` puts
-            dimensions of size one around (``1TC``, ``TC11``) or averages nothing (``5TC``); ``nested=1`` has a folder for
-            each subset; ``keys=rgb,flow`` writes entries of these names into one file, ``files=rgb,flow`` a file for
-            each, ``folders=rgb,flow`` a folder; ``bad=nan``, ``huge`` or ``pipe`` spoils the first video, ``bad=all`` all.
+            dimensions of size one around (``1TC``, ``TC11``) or has several views (``5TC``); ``nested=1`` has a folder
+            for each subset; ``keys=rgb,flow`` writes entries of these names into one file, ``files=rgb,flow`` a file
+            for each, ``folders=rgb,flow`` a folder; ``bad=nan``, ``huge`` or ``pipe`` spoils the first video,
+            ``bad=all`` all of them.
         subsets: Of each video.
+
+    Returns:
+        The folder or file.
     """
     kind, name, keys = asked.get("as", "npy"), asked.get("name", "@"), asked.get("keys", "").split(",")
     folders, files = (asked.get(key, "").split(",") for key in ("folders", "files"))
@@ -48,8 +52,10 @@ def write_features(
                     os.mkfifo(place / f"{stem}.{kind}")
                     continue
                 _write(place / f"{stem}.{kind}", kind, {key: array for key in keys})
-    if kind == "h5":
-        _hdf5(folder, groups)
+    if kind != "h5":
+        return folder
+    _hdf5(folder.with_suffix(".h5"), groups)
+    return folder.with_suffix(".h5")
 
 
 def _spoilt(array: Array, bad: str, index: int) -> Array:

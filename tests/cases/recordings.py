@@ -18,11 +18,11 @@ DIM = 16
 def write(root: Path, recipe: str) -> list[str]:
     """Write annotations and ``f/`` by a recipe such as ``n=60 sec=3-12 fps=30 stride=4 window=16 duration=frames``.
 
-    ``fps=25,50`` gives videos these rates in turn; ``duration`` and ``segment`` may be seconds, frames, steps or ms, and
-    ``first=1`` counts the last three from 1; ``fixed=100`` resizes every video to as many vectors, ``transposed=1``
-    stores them as (D, T); ``nofps=1`` leaves the frame rates out of the file, ``noduration=1`` the durations, which
-    then are in ``durations.csv``. ``table=clip,from,to,class`` writes ``a.csv`` with these columns, ``a.tsv`` where they
-    are joined by ``/``, instead of ``a.json``. How features are written says `write_features`.
+    ``fps=25,50`` gives videos these rates in turn; ``duration`` and ``segment`` may be seconds, frames, steps or ms,
+    and ``first=1`` counts the last three from 1; ``fixed=100`` resizes every video to as many vectors,
+    ``transposed=1`` stores them as (D, T); ``nofps=1`` leaves the frame rates out of the file, ``noduration=1`` the
+    durations, which then are in ``durations.csv``. ``table=clip,from,to,class`` writes ``a.csv`` with these columns,
+    ``a.tsv`` where they are joined by ``/``, instead of ``a.json``. How features are written says `write_features`.
 
     Returns:
         The command's words that name the data.
@@ -60,12 +60,13 @@ def write(root: Path, recipe: str) -> list[str]:
                 {"segment": s, "label": ("run", "jump")[i]} for i, s in enumerate(segments.round(3).tolist())
             ],
         }
-    write_features(root / "f", arrays, asked, {video: entry["subset"] for video, entry in database.items()})
+    subsets = {video: entry["subset"] for video, entry in database.items()}
+    features = str(write_features(root / "f", arrays, asked, subsets))
     (root / "durations.csv").write_text("\n".join(["video,seconds", *(f"{k},{v}" for k, v in lengths.items())]))
     if "table" in asked:
-        return ["--annotations", str(_table(root, database, asked["table"])), "--features", str(root / "f")]
+        return ["--annotations", str(_table(root, database, asked["table"])), "--features", features]
     (root / "a.json").write_text(json.dumps({"database": database}))
-    return ["--annotations", str(root / "a.json"), "--features", str(root / "f")]
+    return ["--annotations", str(root / "a.json"), "--features", features]
 
 
 def _table(root: Path, database: Mapping[str, Any], header: str) -> Path:
