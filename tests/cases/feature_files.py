@@ -25,8 +25,8 @@ def write_features(
         asked: ``as`` is the format (npy), ``name`` the file's name with ``@`` for the video's, ``shape`` puts
             dimensions of size one around (``1TC``, ``TC11``) or has several views (``5TC``); ``nested=1`` has a folder
             for each subset; ``keys=rgb,flow`` writes entries of these names into one file, ``files=rgb,flow`` a file
-            for each, ``folders=rgb,flow`` a folder; ``bad=nan``, ``huge`` or ``pipe`` spoils the first video,
-            ``bad=all`` all of them.
+            for each, ``folders=rgb,flow`` a folder; ``bad=nan``, ``huge``, ``nudged`` or ``pipe`` changes the first
+            video, ``bad=all`` all of them.
         subsets: Of each video.
 
     Returns:
@@ -62,6 +62,8 @@ def _spoilt(array: Array, bad: str, index: int) -> Array:
     spoilt = array.copy()
     if bad == "all" or (bad == "nan" and not index):
         spoilt[0, 0] = np.nan
+    if bad == "nudged" and not index:
+        spoilt[0, 0] += 1
     if bad == "huge" and not index:
         spoilt[0, 0] = 1e30
     return spoilt
