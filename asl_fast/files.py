@@ -339,7 +339,7 @@ def read_named_numbers(path: str | Path, unit: str) -> dict[str, float]:
     try:
         for line, row in enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=separator), start=1):
             where = f"{path}, line {line}"
-            if not row or (line == 1 and len(row) == 2 and not re.match(r"\s*[-+.\d]", row[1])):
+            if not row or (line == 1 and len(row) == 2 and not re.match(r"\s*([-+.\d]|inf|nan)", row[1])):
                 continue  # a header
             if len(row) != 2:
                 raise ValueError(f"{where}: expected name{separator}{unit}, found {separator.join(row)!r:.80}")

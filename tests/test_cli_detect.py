@@ -223,7 +223,7 @@ def test_wrong_requests_are_one_line(
     (tmp_path / "empty").mkdir()
     assert "no checkpoint" in failure(capsys, "--run", str(tmp_path / "empty"), "--features", str(features), *output)
     assert "nothing.npy does not exist" in failure(capsys, *good, "--features", str(tmp_path / "nothing.npy"))
-    assert "no recording found" in failure(capsys, *good, "--features", str(tmp_path / "empty"))
+    assert "empty holds no .npy" in failure(capsys, *good, "--features", str(tmp_path / "empty"))
     assert "--batch-size must be at least 1" in failure(capsys, *good, "--features", str(features), "--batch-size", "0")
     assert "invalid choice 'bets' for argument '--checkpoint'" in failure(
         capsys, *good, "--features", str(features), "--checkpoint", "bets"

@@ -128,7 +128,7 @@ def test_training_says_what_it_left_out_and_strict_stops(
     assert f"{bad.name}: truncated" in capsys.readouterr().err
     assert train(words) == 0
     out = capsys.readouterr().out
-    assert "1 videos are left out: 1 x video with unusable features; --strict stops at the first" in out
+    assert "1 video is left out: 1 x video with unusable features; --strict stops at the first" in out
     assert "1 segment cut at the ends of their video, 1 empty or outside and not used" in out
     assert json.loads((tmp_path / "run" / "dataset.json").read_text())["metadata"]["skipped"] == {
         bad.stem: "video with unusable features"

@@ -76,7 +76,7 @@ def check_videos(predicted: Array, predictions: Path, videos: Sequence[str], gro
     found = set(predicted.tolist())
     if found and not found & set(videos):
         raise ValueError(
-            f"{predictions}: none of its {count(len(found), 'video')} is in {ground_truth}; for example "
+            f"{predictions}: none of its videos ({len(found)}) is in {ground_truth}; for example "
             f"{min(found)!r} there and {min(videos, default='nothing')!r} here"
         )
 
@@ -130,17 +130,26 @@ def differences(
             f"{len(never)} of {count(number, 'annotated class', 'annotated classes')} never predicted, for example "
             f"{_first(never)!r}: their AP is 0"
         )
-    lines += _empty(protocol, annotations["segments"])
+    lines += _empty(protocol, annotations["segments"], detections["segments"][~unknown])
     return lines
 
 
-def _empty(protocol: Protocol, segments: Array) -> list[str]:
-    number = int((segments[:, 1] == segments[:, 0]).sum())
+def _empty(protocol: Protocol, annotated: Array, predicted: Array) -> list[str]:
+    """Say what becomes of segments without length."""
     rules = protocol.convention
-    if not number or (rules.min_length_sec is not None and rules.min_length_sec > 0):
-        return []  # removed ones are counted in the table
-    fate = "any prediction without length finds them" if rules.empty_union == "match" else "nothing can find them"
-    return [f"{count(number, 'annotation')} without length; by convention {rules.name!r} {fate}"]
+    annotations, predictions = (int((side[:, 1] == side[:, 0]).sum()) for side in (annotated, predicted))
+    if rules.min_length_sec is not None and rules.min_length_sec > 0:
+        annotations = 0  # removed ones are counted in the table
+    lines = []
+    if annotations:
+        fate = "any prediction without length finds them" if rules.empty_union == "match" else "nothing can find them"
+        lines.append(f"{count(annotations, 'annotation')} without length; by convention {rules.name!r} {fate}")
+    if predictions and rules.empty_union != "match":
+        lines.append(
+            f"{count(predictions, 'prediction')} without length; by convention {rules.name!r} they find nothing and "
+            "count as false positives"
+        )
+    return lines
 
 
 def _whole(labels: Array) -> Array | None:

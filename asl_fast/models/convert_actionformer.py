@@ -42,6 +42,32 @@ _POINTWISE = re.compile(r"\.(projections\.\d+|query|key|value|projection|expand|
 _CHANNEL_VECTOR = re.compile(r"(norm\.(weight|bias)|_norm\.(weight|bias)|_path\.scale)$")
 
 
+# What ActionFormer takes for what a configuration leaves out (libs/core/config.py there).
+_DATASET_DEFAULTS: dict[str, Any] = {"input_dim": 2304, "num_classes": 97, "max_seq_len": 2304}
+_TRAIN_DEFAULTS: dict[str, Any] = {"dropout": 0.1, "droppath": 0.1, "cls_prior_prob": 0.01, "head_empty_cls": ()}
+_MODEL_DEFAULTS: dict[str, Any] = {
+    "backbone_type": "convTransformer",
+    "fpn_type": "identity",
+    "backbone_arch": (2, 2, 5),
+    "scale_factor": 2,
+    "regression_range": ((0, 4), (4, 8), (8, 16), (16, 32), (32, 64), (64, 10000)),
+    "n_head": 4,
+    "n_mha_win_size": -1,
+    "embd_kernel_size": 3,
+    "embd_dim": 512,
+    "embd_with_ln": True,
+    "fpn_dim": 512,
+    "fpn_with_ln": True,
+    "fpn_start_level": 0,
+    "head_dim": 512,
+    "head_kernel_size": 3,
+    "head_num_layers": 3,
+    "head_with_ln": True,
+    "use_abs_pe": False,
+    "use_rel_pe": False,
+}
+
+
 def convert_name(name: str) -> str:
     """Return our name of ActionFormer's parameter ``name``."""
     for pattern, replacement in _RENAMES:
@@ -61,8 +87,31 @@ def convert_tensor(name: str, tensor: Tensor) -> Tensor:
     return tensor
 
 
-def convert_state_dict(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return ActionFormer's state dict in our names and shapes."""
+def averaged_weights(checkpoint: Mapping[str, Any]) -> Mapping[str, Tensor]:
+    """Return the weights in a checkpoint as ActionFormer saves it, averaged where it has them; a state dict as it is.
+
+    Raises:
+        ValueError: When it holds something else than tensors by name.
+    """
+    for key in ("state_dict_ema", "state_dict"):
+        if isinstance(checkpoint.get(key), Mapping):
+            return averaged_weights(checkpoint[key])
+    other = next((key for key, value in checkpoint.items() if not isinstance(value, Tensor)), None)
+    if other is not None:
+        raise ValueError(
+            f"expected ActionFormer's weights, tensors by name, or its checkpoint with 'state_dict_ema'; {other!r} is "
+            f"a {type(checkpoint[other]).__name__}"
+        )
+    return checkpoint
+
+
+def convert_state_dict(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return ActionFormer's state dict, or that of its whole checkpoint, in our names and shapes.
+
+    Raises:
+        ValueError: As `averaged_weights`.
+    """
+    state_dict = averaged_weights(state_dict)
     return {convert_name(name): convert_tensor(name, tensor) for name, tensor in state_dict.items()}
 
 
@@ -70,18 +119,36 @@ def convert_config(config: Mapping[str, Any]) -> DetectorConfig:
     """Return ActionFormer's model as our configuration, with the quirks that its outputs depend on switched on.
 
     Args:
-        config: Keyword arguments of ActionFormer's ``LocPointTransformer``, defaults filled in.
+        config: Keyword arguments of ActionFormer's ``LocPointTransformer``; or what one of its YAML files holds, which
+            names them under ``dataset``, ``model`` and ``train_cfg``. What is left out has ActionFormer's default.
 
     Raises:
         ValueError: Naming a missing key or a value that has no equivalent here.
     """
     try:
-        return _convert_config(config)
+        return _convert_config(with_defaults(config))
     except KeyError as error:
         raise ValueError(
-            f"the ActionFormer configuration lacks {error}; pass the keyword arguments of LocPointTransformer, "
-            "defaults filled in"
+            f"the ActionFormer configuration lacks {error}; pass what its YAML file holds, or the keyword arguments of "
+            "LocPointTransformer"
         ) from None
+
+
+def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keyword arguments that ActionFormer makes of a configuration, its own defaults filled in.
+
+    Args:
+        config: As of `convert_config`.
+    """
+    sections = [config.get(name) for name in ("dataset", "model")]
+    if any(isinstance(section, Mapping) for section in sections):
+        data, model = (section if isinstance(section, Mapping) else {} for section in sections)
+        chosen = {**model, **{key: data.get(key, _DATASET_DEFAULTS[key]) for key in _DATASET_DEFAULTS}}
+    else:
+        chosen = dict(config)
+    train = config.get("train_cfg")
+    chosen["train_cfg"] = {**_TRAIN_DEFAULTS, **(train if isinstance(train, Mapping) else {})}
+    return {**_MODEL_DEFAULTS, **chosen}
 
 
 def _convert_config(config: Mapping[str, Any]) -> DetectorConfig:

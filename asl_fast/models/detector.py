@@ -164,9 +164,10 @@ class ActionDetector(nn.Module):
         """Make a detector with the weights of an ActionFormer checkpoint, which gives ActionFormer's outputs.
 
         Args:
-            state_dict: The model's state dict; the prefix "module." of data-parallel wrappers is removed.
-            config: Keyword arguments of ActionFormer's ``LocPointTransformer``: the ``model`` section of its
-                configuration with ``train_cfg`` and ``test_cfg``, defaults filled in.
+            state_dict: The model's state dict, or a whole checkpoint, of which the averaged weights are taken; the
+                prefix "module." of data-parallel wrappers is removed.
+            config: What its YAML file holds, or the keyword arguments of ActionFormer's ``LocPointTransformer``; what
+                is left out has ActionFormer's default.
 
         Raises:
             ValueError: A configuration that has no equivalent here, or weights that do not fit it.
@@ -176,6 +177,7 @@ class ActionDetector(nn.Module):
         missing, unexpected = detector.load_state_dict(converted, strict=False)
         if missing or unexpected:
             raise ValueError(
-                f"the state dict does not fit the configuration: missing {missing}, unexpected {unexpected}"
+                f"the state dict does not fit the configuration: {len(missing)} parameters are missing, such as "
+                f"{missing[:3]}, {len(unexpected)} unexpected, such as {unexpected[:3]}"
             )
         return detector

@@ -71,8 +71,8 @@ class DataConfig:
     holdout_share: float = 0.2
     split_seed: int = 0
     manifest: FeatureManifest | None = None
-    columns: Annotated[str | None, tyro.conf.arg(aliases=("--columns",))] = None
-    durations: Annotated[str | None, tyro.conf.arg(aliases=("--durations",))] = None
+    columns: Annotated[str | None, AlsoCalled("--columns")] = None
+    durations: Annotated[str | None, AlsoCalled("--durations")] = None
 
 
 @dataclass(frozen=True)

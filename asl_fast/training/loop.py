@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from asl_fast.data.bundle import DatasetBundle
 from asl_fast.evaluation.protocols import ProtocolResult, evaluate_protocol, run_protocol

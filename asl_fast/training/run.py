@@ -300,7 +300,8 @@ def _announce(
         print(printable(f"  {line}".rstrip()))
     print(
         f"  run folder {request.folder.path}, {len(bundle.train)} training and "
-        f"{count(len(bundle.test), 'test video')}, {count(config.total_epochs, 'epoch')} on {processes.world_size} x {processes.device}, seed {config.seed}"
+        f"{count(len(bundle.test), 'test video')}, {count(config.total_epochs, 'epoch')} on "
+        f"{processes.world_size} x {processes.device}, seed {config.seed}"
     )
     if folder := waiting_run(request.folder):
         print(f"  the run before is kept in {folder} until the first epoch of this one is saved")

@@ -54,6 +54,18 @@ def write_found(path: Path, text: str) -> Path:
     return path
 
 
+def manifest_words(words: str, folder: Path) -> list[str]:
+    """Split the words of a command; a last ``MANIFEST/stride_frame=8,key=rgb`` is written as JSON and named instead."""
+    command = words.split()
+    if command and command[-1].startswith("MANIFEST/"):
+        pairs = dict(pair.split("=") for pair in command[-1].removeprefix("MANIFEST/").split(","))
+        command[-1] = str(folder / "given.json")
+        texts = ("key", "prefix", "suffix", "extension", "layout")
+        content = {key: value if key in texts else float(value) for key, value in pairs.items()}
+        Path(command[-1]).write_text(json.dumps(content))
+    return command
+
+
 def outcome(
     main: Callable[[Sequence[str]], int], words: Sequence[str], capsys: pytest.CaptureFixture[str]
 ) -> tuple[int, str, str]:

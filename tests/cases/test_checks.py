@@ -3,23 +3,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from asl_fast.check_data import main
 from tests.cases.recordings import write
-from tests.cases.tables import check, outcome, rows
+from tests.cases.tables import check, manifest_words, outcome, rows
 
 
 @pytest.mark.parametrize(("recipe", "words", "status", "says"), rows("checks.txt"))
 def test_case(
     recipe: str, words: str, status: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = [*write(tmp_path, recipe), *words.split()]
-    if command[-1].startswith("MANIFEST/"):
-        pairs = (pair.split("=") for pair in command[-1].removeprefix("MANIFEST/").split(","))
-        command[-1] = str(tmp_path / "given.json")
-        Path(command[-1]).write_text(json.dumps({key: float(value) for key, value in pairs}))
+    command = [*write(tmp_path, recipe), *manifest_words(words, tmp_path)]
     check(int(status), says, outcome(main, command, capsys))

@@ -112,7 +112,7 @@ def test_files_of_rates(tmp_path: Path) -> None:
         ("r.json", '{"a": 0}', "must be positive, found 0"),
         ("r.csv", "a,25\nb\n", "line 2: expected name,frames per second, found 'b'"),
         ("r.csv", "a,25\na,30\n", "line 2: 'a' occurs twice"),
-        ("r.csv", "a,inf\n", "line 1: frames per second must be positive"),
+        ("r.csv", "a,inf\n", "line 1: expected a number, found 'inf'"),
     ],
 )
 def test_unusable_files_of_rates_are_named(tmp_path: Path, name: str, text: str, message: str) -> None:

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from asl_fast.detection.recordings import Recordings, open_recordings, read_durations
+from asl_fast.detection.recordings import Recordings, open_recordings
 from asl_fast.detection.run import detect_recordings, write_found
 from asl_fast.detection.trained import TrainedDetector, load_trained
 from asl_fast.evaluation.activitynet_json import read_detections
+from asl_fast.files import read_named_numbers
 from asl_fast.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from asl_fast.training.inference import NonFiniteOutputError, Recording
 from asl_fast.training.loop import train
@@ -82,15 +83,15 @@ def test_what_is_written_can_be_read(trained: TrainedDetector, recordings: Recor
 def test_durations_are_numbers_by_name(tmp_path: Path) -> None:
     path = tmp_path / "durations.json"
     path.write_text('{"a": 1.5, "b": "2"}')
-    assert read_durations(path) == {"a": 1.5, "b": 2.0}
+    assert read_named_numbers(path, "seconds") == {"a": 1.5, "b": 2.0}
     path.write_text('{"a": "long"}')
     with pytest.raises(ValueError, match=r"durations\.json, 'a': expected a number, found 'long'"):
-        read_durations(path)
+        read_named_numbers(path, "seconds")
     path.write_text("[1]")
     with pytest.raises(ValueError, match=r"must be JSON like"):
-        read_durations(path)
+        read_named_numbers(path, "seconds")
     with pytest.raises(FileNotFoundError, match=r"durations\.json"):
-        read_durations(tmp_path / "other" / "durations.json")
+        read_named_numbers(tmp_path / "other" / "durations.json", "seconds")
 
 
 def test_a_recording_that_the_network_cannot_take_costs_itself_alone(

@@ -151,7 +151,7 @@ def test_unusable_detection_file(tmp_path: Path, content: Any, message: str) -> 
         (
             {"a": {"subset": "x", "annotations": [GOOD]}, "b": {"subset": "y", "annotations": [GOOD]}},
             {},
-            r"several subsets; choose one of: x \(1 videos\), y \(1 videos\)",
+            r"several subsets; choose one of: x \(1 video\), y \(1 video\)",
         ),
         ({"a": {"subset": "x", "annotations": [GOOD]}}, {"subset": "z"}, r"no subset 'z'; subsets found: x \(1"),
         ({"a": {"annotations": {}}}, {"strict": True}, "video 'a': 'annotations' must be a list of objects, found {}"),

@@ -117,10 +117,10 @@ def test_unusable_entries_are_left_out_unless_strict(tmp_path: Path, capsys: pyt
     assert evaluate(words) == 0
     captured = capsys.readouterr()
     assert (
-        "warning: 1 annotations left out: " in captured.err
+        "warning: 1 annotation left out: " in captured.err
         and "stop_timestamp: expected HH:MM:SS.cc, found 'soon'" in captured.err
     )
-    assert "warning: 1 detections left out: " in captured.err and "whole numbers" in captured.err
+    assert "warning: 1 detection left out: " in captured.err and "whole numbers" in captured.err
     assert "3 videos, 3 annotations, 3 predictions" in captured.out
     written = json.loads((tmp_path / "out.json").read_text())
     assert written["skipped"] == {"ground_truth": {}, "predictions": {}}
@@ -138,8 +138,8 @@ def test_a_video_without_one_usable_row_is_left_out_on_both_sides(
     words = ["--ground-truth", str(tmp_path / "v.csv"), "--predictions", str(tmp_path / "d.json")]
     assert evaluate([*words, "--protocol", "epic100"]) == 0
     captured = capsys.readouterr()
-    assert "warning: 1 videos left out on both sides: " in captured.err
-    assert "1 videos, 1 annotations, 1 predictions" in captured.out
+    assert "warning: 1 video left out on both sides: " in captured.err
+    assert "1 video, 1 annotation, 1 prediction" in captured.out
 
 
 @pytest.mark.parametrize("entries", [3, {"segment": [0, 1]}, [{**ENTRY, "score": float("nan")}]])

@@ -87,7 +87,7 @@ def test_unusable_ground_truth_video_is_left_out_on_both_sides(
     (tmp_path / "gt.json").write_text(json.dumps(truth))
     assert main([*files, "--tiou", "0.5"]) == 0
     captured = capsys.readouterr()
-    assert "warning: 1 videos left out on both sides: " in captured.err
+    assert "warning: 1 video left out on both sides: " in captured.err
     assert "video 'b', annotation 0: 'segment' must not end before it starts, found [9.0, 5.0]" in captured.err
     assert "2 videos, 2 annotations, 2 predictions, 1 prediction in videos not scored left out" in captured.out
     assert "mAP (%)  100.00   100.00" in captured.out
@@ -132,7 +132,7 @@ def test_detections_of_other_videos_are_an_error(
 ) -> None:
     write_detections(tmp_path / "det.json", {**FOUND, "video": ["v_a", "v_b", "v_a"]})
     assert main([*files, "--tiou", "0.5"]) == 2
-    assert "none of its 2 videos is in" in capsys.readouterr().err
+    assert "none of its videos (2) is in" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

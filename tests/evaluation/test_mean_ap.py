@@ -295,7 +295,7 @@ def test_empty_ground_truth_is_an_error() -> None:
     with pytest.raises(ValueError, match="ground_truth holds no annotation"):
         mean_average_precision({"video": [], "segments": [], "labels": []}, FOUND, 0.5)
     short = {"video": ["a"], "segments": [[1.0, 1.0]], "labels": [0]}
-    with pytest.raises(ValueError, match="1 annotations, all removed as too short"):
+    with pytest.raises(ValueError, match="1 annotation, all removed as too short"):
         mean_average_precision(short, FOUND, 0.5, convention="opentad")
 
 

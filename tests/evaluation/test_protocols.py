@@ -113,7 +113,7 @@ def test_every_protocol_says_what_it_counts_and_prints_it() -> None:
         assert len(protocol.counts) > 20
         result = evaluate_protocol(name, segment, segment)
         text = result_table(result, per_class=True)
-        assert "1 videos, 1 annotations, 1 predictions" in text
+        assert "1 video, 1 annotation, 1 prediction" in text
         assert "100.00" in text
         assert result.as_dict()["average_map"] == 1.0
 

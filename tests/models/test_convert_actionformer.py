@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from asl_fast.models.convert_actionformer import convert_config, with_defaults
 from asl_fast.models.detector import ActionDetector
 from tests.shared import LARGE_SETS, golden_arrays, shared_file
 
@@ -30,6 +31,53 @@ def load(variant: str) -> tuple[ActionDetector, dict[str, Any], Any]:
     state = torch.load(shared_file(f"golden/actionformer_forward_{variant}.pt"), weights_only=True)
     arrays = golden_arrays(f"actionformer_forward_{variant}")
     return ActionDetector.from_actionformer(state, meta["config"]), meta, arrays
+
+
+def as_published() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Return ActionFormer's weights, its configuration flat, and as its YAML files have it: without defaults."""
+    arrays = golden_arrays("small_forward_local9")
+    config = json.loads(str(arrays["meta"]))["config"]
+    state = {key.removeprefix("state__"): torch.from_numpy(arrays[key]) for key in arrays if key.startswith("state__")}
+    data = ("input_dim", "num_classes", "max_seq_len")
+    model = {key: value for key, value in config.items() if key not in data and not key.endswith("_cfg")}
+    left_out = {key: value for key, value in model.items() if with_defaults({}).get(key) != value}
+    nested = {"model_name": "LocPointTransformer", "dataset": {key: config[key] for key in data}, "model": left_out}
+    return state, config, nested | {"train_cfg": config["train_cfg"]}
+
+
+def test_whole_checkpoints_and_yaml_files_are_understood() -> None:
+    state, config, nested = as_published()
+    expected = ActionDetector.from_actionformer(state, config)
+    assert len(nested["model"]) < len(config) - 10, "defaults are left out"
+    wrapped = {f"module.{name}": tensor for name, tensor in state.items()}
+    other = {name: tensor + 1 for name, tensor in wrapped.items()}
+    whole = {"epoch": 35, "state_dict": other, "state_dict_ema": wrapped, "optimizer": {"state": {}}, "scheduler": {}}
+    for weights, settings in ((whole, nested), (whole, config), ({"state_dict": wrapped}, nested)):
+        found = ActionDetector.from_actionformer(weights, settings)
+        assert found.config == expected.config
+        for name, tensor in expected.state_dict().items():
+            assert torch.equal(found.state_dict()[name], tensor), name
+
+
+def test_defaults_are_actionformers() -> None:
+    config = convert_config({"dataset": {}, "model": {}})
+    assert (config.feature_dim, config.num_classes, config.max_length_grid) == (2304, 97, 2304)
+    assert (config.width, config.num_levels, config.num_heads, config.head_layers) == (512, 6, 4, 3)
+    assert (config.dropout, config.drop_path, config.prior_probability) == (0.1, 0.1, 0.01)
+    assert set(config.windows) == {0} and config.regression_ranges[-1] == (64.0, 10000.0) and not config.fpn
+
+
+def test_what_is_no_checkpoint_is_said_in_a_line() -> None:
+    state, config, _ = as_published()
+    with pytest.raises(ValueError, match=r"expected ActionFormer's weights, .*; 'epoch' is a int"):
+        ActionDetector.from_actionformer({"epoch": 3, **state}, config)
+    gone = dict(list(state.items())[5:])
+    with pytest.raises(ValueError, match="5 parameters are missing, such as") as found:
+        ActionDetector.from_actionformer(gone, config)
+    assert len(str(found.value)) < 400
+    del config["num_classes"]
+    with pytest.raises(ValueError, match="lacks 'num_classes'"):
+        ActionDetector.from_actionformer(state, config)
 
 
 def to_ours(array: np.ndarray) -> torch.Tensor:

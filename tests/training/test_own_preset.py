@@ -86,7 +86,7 @@ def test_maximum_length_is_the_longest_video() -> None:
 def test_one_long_video_among_many_is_cropped() -> None:
     config, decisions = own_preset(own([*range(80, 120), 1000], [1.0, 40.0]), ASKED)
     assert config.data.max_length == 120
-    assert "1 of 41 videos are longer and cut at random" in decided(decisions, "maximum length")
+    assert "1 of 41 videos longer and cut at random" in decided(decisions, "maximum length")
 
 
 def test_but_not_its_long_instances() -> None:
@@ -97,7 +97,7 @@ def test_but_not_its_long_instances() -> None:
 def test_no_more_than_published() -> None:
     config, decisions = own_preset(own([5000, 5000, 5000], [1.0, 40.0]), ASKED)
     assert config.data.max_length == 2304
-    assert "3 of 3 videos are longer" in decided(decisions, "maximum length")
+    assert "3 of 3 videos longer" in decided(decisions, "maximum length")
 
 
 def test_batches_grow_with_the_data_set() -> None:

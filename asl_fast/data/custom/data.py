@@ -189,10 +189,16 @@ def _steps(name: str, videos: Sequence[Video], store: NamedFeatureStore) -> dict
     """Lengths from headers; that a file is of no use is said when the data set is checked."""
     layout = FeatureManifest(name, store.dim, None)
     problems = Problems(name)
-    steps = {}
+    steps: dict[str, int] = {}
+    first: Exception | None = None
     for video in videos:
         try:
             steps[video.id] = count_steps(video, store, layout, verify=False)
         except (ValueError, OSError) as error:
             problems.skip(video.id, "video with unusable features", error)
+            first = first or error
+    if first is not None and not steps:
+        raise ValueError(
+            f"{name}: none of the features can be used ({count(len(videos), 'video')}), the first: {first}"
+        )
     return steps

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from asl_fast.data.annotations.video import Annotations, Video
 from asl_fast.data.features.affix import Affixes, common_affixes, near_names, several_streams
+from asl_fast.data.features.array_files import TABLES
 from asl_fast.data.features.manifest import FeatureManifest
 from asl_fast.data.features.manifest_file import MANIFEST_NAME, find_manifest, read_manifest
 from asl_fast.data.features.opening import JOIN, open_features
@@ -82,7 +83,8 @@ def find_features(
         )
     if layout.layout is None and getattr(store, "transposed", False):
         layout = replace(layout, layout="CT")
-    return FoundFeatures(store, present, layout, given is not None, _words(layout))
+    found = reading.feature_prefix is None and reading.feature_suffix is None and given is None
+    return FoundFeatures(store, present, layout, given is not None, _words(layout, store, present[0], paths, found))
 
 
 def _given(manifest: str | FeatureManifest | None, folder: Path, dim: int | None) -> FeatureManifest | None:
@@ -125,9 +127,17 @@ def _with_affixes(layout: FeatureManifest, read: Annotations, paths: Sequence[Pa
     )
 
 
-def _words(layout: FeatureManifest) -> str:
+def _words(layout: FeatureManifest, store: NamedFeatureStore, first: Video, paths: Sequence[Path], found: bool) -> str:
     affixes = Affixes(layout.prefix, layout.suffix)
     parts = [f"files are named {affixes}" if affixes != ("", "") else "files are named as the videos"]
+    if found and affixes != ("", ""):
+        parts[0] += " (--feature-prefix, --feature-suffix)"
+    source_files = getattr(store, "source_files", None)
+    files: Sequence[Path] = () if source_files is None else source_files(first.id)
+    if inside := [file for file in files if file.parent not in paths and file not in paths]:
+        parts.append(f"in folders inside, such as {inside[0].parent.name}/")
+    if text := [file.suffix for file in files if file.suffix.lower() in TABLES]:
+        parts.append(f"as {text[0]} tables")
     if layout.key is not None:
         parts.append(f"entry {layout.key!r} of each")
     if layout.layout == "CT":

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from asl_fast.data.features.layout import say_once
+
 USUAL_KEYS = ("feats", "features", "feat", "feature", "arr_0", "data")
 
 
@@ -32,6 +34,8 @@ def choose_key(entries: Iterable[str], key: str | None) -> str:
             f'which of its entries holds the features? It has {listed}: choose with --feature-key NAME ("key" in a '
             "manifest); NAME+NAME puts several side by side"
         )
+    listed = ", ".join(map(repr, names[:8]))
+    say_once("features", f"of the entries {listed} of a file, {usual[0]!r} is read; --feature-key NAME reads another")
     return usual[0]
 
 

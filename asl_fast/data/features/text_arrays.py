@@ -64,8 +64,9 @@ def _table(path: Path) -> _Table:
         raise Unusable("holds no numbers")
     first = numbered[0][1]
     separator = next((each for each in ("\t", ";", ",") if each in first), None)
-    if separator in ("\t", ";") and any("," in line and "." not in line for _, line in numbered[1:2]):
+    if separator in ("\t", ";") and any("," in line and "." not in line for _, line in numbered[-1:]):
         numbered = [(number, line.replace(",", ".")) for number, line in numbered]
+        first = numbered[0][1]
     fields = _fields(first, separator)
     header = not all(map(_is_number, fields)) or (len(fields) > 1 and fields == [str(i) for i in range(len(fields))])
     unnamed = header and not fields[0].strip(' "')

@@ -51,6 +51,6 @@ def test_text_around_most_names(videos: list[str], names: list[str], expected: l
 def test_streams_are_named_with_the_option_that_takes_them() -> None:
     words = several_streams((Affixes("", "-flow"), Affixes("", "-rgb")), "f")
     assert words == (
-        "f: each video has several, named video + '-flow' and video + '-rgb': choose with --feature-suffix=-flow, or put "
-        "them side by side, in this order of channels, with --feature-suffix=-flow+-rgb"
+        "f: each video has several, named video + '-flow' and video + '-rgb': choose with --feature-suffix=-flow, or "
+        "put them side by side, in this order of channels, with --feature-suffix=-flow+-rgb"
     )

@@ -193,7 +193,7 @@ def test_prefix_and_suffix(tmp_path: Path) -> None:
     store = FolderFeatureStore(tmp_path, prefix="v_", suffix="_rgb")
     assert store.video_ids == ("abc",)
     np.testing.assert_array_equal(store.load("abc"), FEATURES)
-    with pytest.raises(FileNotFoundError, match=r"v_abc_rgb\.npy is there: set prefix or suffix"):
+    with pytest.raises(FileNotFoundError, match=r"v_abc_rgb\.npy is there: see --feature-prefix"):
         FolderFeatureStore(tmp_path).load("abc")
 
 
@@ -209,7 +209,7 @@ def test_folder_errors(tmp_path: Path) -> None:
         FolderFeatureStore(tmp_path)
     folder_of(tmp_path, ".npy")
     folder_of(tmp_path, ".pt")
-    with pytest.raises(ValueError, match="set extension"):
+    with pytest.raises(ValueError, match="choose with --feature-extension"):
         FolderFeatureStore(tmp_path)
     assert FolderFeatureStore(tmp_path, extension=".pt").length("video0") == 7
     (tmp_path / "a.txt").write_text("x")
@@ -244,7 +244,7 @@ class TestHdf5:
                 call("a")
         with pytest.raises(ValueError, match=r"all\.h5, entry 'b': no entry 'rgb'"):
             self.store(tmp_path, key="rgb").load("b")
-        with pytest.raises(FileNotFoundError, match=r"'b' is there: set prefix"):
+        with pytest.raises(FileNotFoundError, match=r"'b' is there: see --feature-prefix"):
             self.store(tmp_path, prefix="v_").load("b")
 
     def test_bad_files(self, tmp_path: Path) -> None:

@@ -74,15 +74,16 @@ def test_arrays_of_one_shape_may_lie_either_way(tmp_path: Path) -> None:
     for file in features.iterdir():
         np.save(file, np.ones((64, 100), np.float32))
     words = " ".join(map(str, open_own_data(annotations, [features]).decisions))
-    assert 'all arrays are (time, channels) = (64, 100); "layout": "CT" in the manifest if it is the other way' in words
+    assert "all arrays are (time, channels) = (64, 100); --layout CT if it is the other way" in words
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("a.pkl", "1 .pkl files; pickles can run"),
-        ("a.csv", "1 .csv files; convert"),
-        ("b/a.npy", "lie in 'b'"),
+        ("a.pkl", "1 .pkl file; pickles can run"),
+        ("a.mp4", "extract them first"),
+        ("a.txt", "name them .csv"),
+        ("b/a.txt", "holds no .npy"),
     ],
 )
 def test_folders_of_other_files_say_what_to_do(tmp_path: Path, name: str, message: str) -> None:

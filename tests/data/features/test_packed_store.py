@@ -190,7 +190,7 @@ def test_bad_videos_are_left_out_or_stop(tmp_path: Path, caplog: pytest.LogCaptu
     assert PackedFeatureStore(done.path).video_ids == ("video0", "video3")
     with pytest.raises(ValueError, match=r"video2\.npy: truncated"):
         pack_features(store, wanted, tmp_path / "strict", strict=True)
-    with pytest.raises(ValueError, match="none of the 1 videos has usable features"):
+    with pytest.raises(ValueError, match="none of the 1 video has usable features"):
         pack_features(store, ["video1"], tmp_path / "none")
 
 

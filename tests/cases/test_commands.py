@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every public command, as somebody would call it: the cases of commands.txt, one a line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from asl_fast.__main__ import COMMANDS, main
+from asl_fast.training.run_folder import RunFolder
+from tests.cases.recordings import write
+from tests.cases.tables import check, outcome, rows, write_found, write_truth
+
+SMALL = (
+    "--preset smoke --model.width 16 --model.num-heads 2 --model.attention-windows 5 --threads 1 --epochs 1 "
+    "--warmup-epochs 1 --device cpu"
+)
+RECIPE = "n=8"
+CASES = rows("commands.txt")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a trained run's folder; its data lie beside it."""
+    root = tmp_path_factory.mktemp("trained")
+    words = write(root, RECIPE)
+    assert import_module("asl_fast.train").main([*words, *SMALL.split(), "--output", str(root / "run")]) == 0
+    return root / "run"
+
+
+def _spoil(path: Path) -> None:
+    """Flip one bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(("recipe", "line", "status", "says"), CASES)
+def test_case(
+    recipe: str,
+    line: str,
+    status: str,
+    says: str,
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    data = " ".join(os.path.relpath(word) if word.startswith("/") else word for word in write(tmp_path, recipe))
+    if "RUN" in line:
+        shutil.copytree(run, tmp_path / "RUN")
+    if "FLIPPED" in line:
+        shutil.copytree(run, tmp_path / "FLIPPED")
+        _spoil(RunFolder(tmp_path / "FLIPPED").last)
+    write_truth(tmp_path / "gt.json", "a 0 10 run; a 20 30 jump; b 5 9 run")
+    write_found(tmp_path / "det.json", "a 0 10 run .9; a 20 30 jump .8; b 5 9 run .7")
+    Path("rates.json").write_text(json.dumps({f"v{index:02d}": 25 for index in range(8)}))
+    words = shlex.split(line.replace("DATA", data).replace("SMALL", SMALL))
+    result = outcome(main, words, capsys)
+    check(int(status), says, (result[0], result[1], f"{caplog.text}\n{result[2]}"))
+
+
+def test_every_command_appears() -> None:
+    called = {str(case.values[1]).split()[0].replace("-", "_") for case in CASES}
+    assert set(COMMANDS) <= called
