@@ -63,7 +63,7 @@ def test_strict_stops_there(trained: TrainedDetector, recordings: Recordings) ->
 
 def test_nothing_usable_is_an_error(trained: TrainedDetector, recordings: Recordings) -> None:
     with pytest.raises(ValueError, match=r"recording1\.npy: value nan"):
-        detect_recordings(trained, Recordings(("recording1",), recordings.load))
+        detect_recordings(trained, Recordings(("recording1",), recordings.open))
 
 
 def test_what_is_written_can_be_read(trained: TrainedDetector, recordings: Recordings, tmp_path: Path) -> None:
