@@ -3,7 +3,9 @@
 # make build    compile what changed in csrc            make lint    ruff, mypy, spelling, C++ format
 # make format   write what lint checks                  make bench   every op and job against other ways, quickly
 # make fuzz     drawn files and operands, thousands of each
-# make test-gpu, make gpu (builds, tests, sanitizes and measures on a GPU), make sanitize, make env, make clean
+# make gpu      build, test, measure and sanitize on a GPU, with the Python that has a CUDA torch, offline
+# make rehearse what of that needs no GPU, in bare environments with each version of Triton
+# make sanitize, make env, make clean
 #
 # Each works alone on a fresh clone with python3 (3.10 to 3.13), pip and a C++ compiler, and writes nothing outside it.
 # PYTHON3 picks the interpreter that .venv is made with; pip's own variables (PIP_INDEX_URL, ...) are honoured.
@@ -13,6 +15,14 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 WORKERS ?= 2
 BUILD_TOOLS := setuptools wheel pybind11 ninja
+# Versions of Triton beside the one of constraints.txt that the kernels are compiled with, where its wheels are.
+OTHER_TRITONS := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),3.5.1 3.6.0)
+TRITONS := $(OTHER_TRITONS:%=build/triton/%/.complete)
+# A namespace without a network, where the system lets us make one.
+OFFLINE = PIP_NO_INDEX=1 PIP_INDEX_URL=http://127.0.0.1:9 $$(unshare -rn true 2>/dev/null && echo unshare -rn)
+GPU_PYTHON = $(if $(filter command environment,$(firstword $(origin PYTHON3))),PYTHON=$(PYTHON3))
+REHEARSE = TRITON_CACHE_DIR=$(SCRATCH)/triton-$(1) OUT=build/rehearsal/logs-$(1) PYTHON=build/rehearsal/$(1)/bin/python \
+	OMP_NUM_THREADS=1 REHEARSAL=--once WORKERS=$(WORKERS) $(OFFLINE) benchmarks/gpu.sh --rehearse
 # Two targets at once; what a command prints is shown when it ends.
 SIDE_BY_SIDE = $(MAKE) --no-print-directory -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=line)
 
@@ -29,7 +39,7 @@ export TRITON_CACHE_DIR := $(SCRATCH)/triton
 export TORCHINDUCTOR_CACHE_DIR := $(SCRATCH)/inductor
 export CUDA_CACHE_PATH := $(SCRATCH)/cuda
 
-.PHONY: demo test build lint format cpp-test bench test-gpu gpu fuzz sanitize env clean
+.PHONY: demo test build lint format cpp-test bench test-gpu gpu rehearse fuzz sanitize env clean
 
 demo: $(VENV)/.runtime
 	$(PYTHON) -m asl_fast.train --dataset multithumos --preset smoke
@@ -37,7 +47,8 @@ demo: $(VENV)/.runtime
 # C++ compiles while pip unpacks, and what is compiled for the tests is compiled before they start.
 test: $(VENV)/.tools
 	$(SIDE_BY_SIDE) $(VENV)/.dev cpp-test
-	$(SIDE_BY_SIDE) lint build
+	$(SIDE_BY_SIDE) build $(TRITONS)
+	$(SIDE_BY_SIDE) lint rehearse
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -n $(WORKERS) --dist worksteal --timeout 300
 
 build: $(VENV)/.runtime
@@ -59,13 +70,28 @@ format: $(VENV)/.dev
 cpp-test: $(VENV)/.tools
 	$(PYTHON) csrc/native_build.py
 
-test-gpu: $(VENV)/.dev build
-	$(PYTHON) -m pytest -q -m gpu
-	benchmarks/sanitize_gpu.sh $(PYTHON)
+# Everything a machine with a GPU can tell, in one call of at most nine minutes; its tests and checks alone. Both take
+# the Python there is with a CUDA build of torch (PYTHON3 names another) and make no environment of their own.
+gpu:
+	$(GPU_PYTHON) benchmarks/gpu.sh
 
-# Everything a machine with a GPU can tell, in one call of at most ten minutes.
-gpu: $(VENV)/.dev
-	PYTHON=$(PYTHON) benchmarks/gpu.sh
+test-gpu:
+	$(GPU_PYTHON) benchmarks/gpu.sh build tests sanitizer
+
+# The same without a GPU, where nothing is installed that a bare machine lacks and no network is to be had: with the
+# oldest version of Triton that is supported, the one after, and the one of constraints.txt.
+rehearse: $(VENV)/.dev $(TRITONS)
+	$(foreach version,$(OTHER_TRITONS),$(PYTHON) .ci/bare_venv.py build/rehearsal/$(version) build/triton/$(version) && \
+		$(call REHEARSE,$(version)) && )true
+	$(if $(OTHER_TRITONS),$(PYTHON) .ci/bare_venv.py build/rehearsal/newest && $(call REHEARSE,newest))
+
+# What of a wheel is needed to compile for sm_90 is some 500 MB, and is kept.
+build/triton/%/.complete: | $(VENV)/.tools
+	@echo "fetching triton $*"
+	@$(PIP) download -q --no-deps --only-binary :all: -d build/triton/$*-wheel triton==$*
+	@$(PYTHON) .ci/unpack_triton.py build/triton/$*-wheel build/triton/$*
+	@rm -r build/triton/$*-wheel
+	@touch $@
 
 # The quick table (BENCH="--op soft_nms" picks from it), then pytest-benchmark's statistics of the smallest cases.
 bench: $(VENV)/.dev build
@@ -98,8 +124,8 @@ clean:
 	find asl_fast kernels csrc tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 # A venv without pip, as on systems that package ensurepip apart, is filled by the pip beside PYTHON3.
-PIP_INSTALL = @if $(PYTHON) -c 'import pip' 2>/dev/null; then set -- $(PYTHON) -m pip; \
-	else set -- $(PYTHON3) -m pip --python $(PYTHON); fi; "$$@" install -q -c constraints.txt
+PIP = $$($(PYTHON) -c 'import pip' 2>/dev/null && echo $(PYTHON) -m pip || echo $(PYTHON3) -m pip --python $(PYTHON))
+PIP_INSTALL = @$(PIP) install -q -c constraints.txt
 
 $(PYTHON):
 	@$(PYTHON3) -c 'import sys; v = sys.version_info[:2]; (3, 10) <= v <= (3, 13) or sys.exit(f"asl_fast needs Python 3.10 to 3.13, $(PYTHON3) is {v[0]}.{v[1]}; try: make PYTHON3=python3.12")'

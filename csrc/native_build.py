@@ -107,7 +107,8 @@ def _includes() -> str:
     python = Path(sysconfig.get_path("include"))
     if not (python / "Python.h").exists():
         raise NotBuilt(f"Python.h not found in {python}; install Python's headers, for example python3-dev")
-    return f"-I{ROOT / 'csrc'} -isystem {pybind11.get_include()} -isystem {python}"
+    headers = Path(pybind11.get_include()).resolve()  # where another environment links to them it compiles nothing anew
+    return f"-I{ROOT / 'csrc'} -isystem {headers} -isystem {python}"
 
 
 def cpu_module() -> Module:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -71,6 +72,17 @@ def or_none(output: Tensor) -> Tensor | None:
     return output if output.numel() else None
 
 
+def cdiv(count: int, size: int) -> int:
+    """Return how many blocks of ``size`` hold ``count``; ``triton.cdiv`` takes some microseconds outside a kernel."""
+    return -(-count // size)
+
+
+def next_power_of_2(count: int) -> int:
+    """Return the least power of two that is not below ``count``; like ``cdiv`` for the host."""
+    return 1 << max(count - 1, 0).bit_length()
+
+
+@lru_cache
 def row_tile(columns: int, elements: int) -> tuple[int, int]:
     """Choose (rows, columns) of a tile of ``elements`` over rows of ``columns`` contiguous values, powers of two.
 

@@ -57,7 +57,9 @@ def numbers(operands: type[Any]) -> tuple[str, ...]:
 
 def on_device_of(tensor: Tensor) -> AbstractContextManager[object]:
     """Make the tensor's device the current one, to which launches go."""
-    return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
+    if not tensor.is_cuda or tensor.device.index == torch.cuda.current_device():
+        return nullcontext()
+    return torch.cuda.device(tensor.device)
 
 
 def stream(tensor: Tensor) -> int:

@@ -223,6 +223,11 @@ def _triton_version() -> tuple[int, ...]:
 def _cuda_obstacle(device: str) -> str | None:
     if device != "cuda":
         return "the CUDA implementation takes CUDA tensors only"
+    if str(torch.version.cuda).startswith("11.") and torch.cuda.device_count() > 1:
+        return (
+            "with CUDA 11 the GPU that torch makes current is not yet that of the CUDA operators, which have their own "
+            "runtime; install a torch for CUDA 12 or newer, or show it one GPU (CUDA_VISIBLE_DEVICES)"
+        )
     return native.why_cuda_cannot_run()
 
 

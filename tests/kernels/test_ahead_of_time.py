@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ SHARES = 4  # processes, so that test workers share them
 
 # Bytes a thread may spill. Three products of split float32 operands of 128 channels need a few registers more than
 # there are; half types, and 64 channels, fit.
+# Compilers of Triton before 3.7 keep a few registers fewer, for every kernel.
+BEFORE_3_7 = 16
 ALLOWED = {("attention-128-wide-backward-float32", "local_attention_bwd_query_kernel"): 16}
 
 
@@ -44,11 +47,13 @@ def test_compiles_for_every_target_without_spilling(share: int) -> None:
     assert len(kernels) > 20 and all(set(found) == kernels for found in planned.values()), planned
     total = sum(sum(found.values()) for found in planned.values())
     assert len(lines) == len(range(share - 1, total, SHARES)) > 0
+    older = tuple(map(int, metadata.version("triton").split(".")[:2])) < (3, 7)
     for line in lines:
         assert line["bytes"] > 0
         assert line["shared_memory"] <= SHARED_MEMORY[line["target"]], line
         spilled = line["local_memory"] or 0
-        assert spilled <= ALLOWED.get((line["call"], line["kernel"]), 0), f"{line} spills {spilled} bytes a thread"
+        allowed = max(ALLOWED.get((line["call"], line["kernel"]), 0), BEFORE_3_7 if older else 0)
+        assert spilled <= allowed, f"{line} spills {spilled} bytes a thread"
 
 
 def test_a_covering_has_every_feature_and_leaves_out_what_adds_none() -> None:

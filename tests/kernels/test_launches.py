@@ -17,14 +17,11 @@ ROOT = Path(__file__).resolve().parents[2]
 # Kernel -> constants that may follow the number of videos, instances or points, and how many steps they take.
 STEPS_OF_SIZES = {
     "pool_kernel": ({"BLOCK_B"}, 7),  # a power of two that holds the videos, here 1 to 64
-    "segment_iou_pairwise_fwd_kernel": (
-        {"PACK", "BLOCK_M"},
-        4,
-    ),  # whether rows begin where packs do; few columns or many
+    "segment_iou_pairwise_fwd_kernel": ({"BLOCK_M", "PACK"}, 4),  # few columns or many, in fours or one by one
 }
 # What may follow the number of classes, and that of channels, which a data set and a model settle once.
-STEPS_OF_CLASSES = {"BLOCK_CLASSES", "SPREAD", "PACK", "TALL", "WIDE", "classes", "num_classes"}
-STEPS_OF_CHANNELS = {"BLOCK_D", "BLOCK_T", "channels"}
+STEPS_OF_CLASSES = {"BLOCK_CLASSES", "BLOCK_ROWS", "PACK", "TALL", "WIDE", "SPREAD", "classes", "num_classes"}
+STEPS_OF_CHANNELS = {"BLOCK_D", "BLOCK_K", "BLOCK_T", "channels"}
 
 
 @pytest.fixture(scope="module")

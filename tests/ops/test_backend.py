@@ -143,6 +143,17 @@ def test_a_triton_that_cannot_compile_the_kernels_is_passed_over(
     assert reason is None or reason in found.reason
 
 
+def test_several_gpus_under_cuda_11_run_no_cuda_operators(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    register(op, "reference", "cuda")
+    monkeypatch.setattr(native, "why_cuda_cannot_run", lambda: None)
+    monkeypatch.setattr(torch.version, "cuda", "11.8")
+    for count, implementation in ((1, "cuda"), (2, "reference")):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
+        assert _dispatch.choose(op, "cuda").implementation == implementation
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    assert _dispatch.choose(op, "cuda").implementation == "cuda"
+
+
 def test_a_device_that_triton_does_not_support_is_named(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("triton")
     register(op, "reference", "triton")
