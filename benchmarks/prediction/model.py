@@ -27,6 +27,7 @@ class Work:
         idle: How often of these its guard was false, so that it took an issue slot and nothing else.
         block_cycles: Of one block that has a multiprocessor to itself, waiting for memory included, on average.
         longest_block_cycles: Of the longest block.
+        tail_cycles: What the last block does when all others are done.
     """
 
     programs: int
@@ -37,6 +38,7 @@ class Work:
     idle: Sequence[float]
     block_cycles: float
     longest_block_cycles: float
+    tail_cycles: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Prediction:
         instructions: Warp instructions of the whole launch.
         by_class: Those, by class.
         times: "bytes", "issue", a unit's name, "tensor" or "latency" -> seconds.
+        tail_sec: What comes after all that.
     """
 
     blocks_per_multiprocessor: int
@@ -58,6 +61,7 @@ class Prediction:
     instructions: float
     by_class: Mapping[str, float]
     times: Mapping[str, float]
+    tail_sec: float
 
     @property
     def bound(self) -> str:
@@ -66,8 +70,8 @@ class Prediction:
 
     @property
     def seconds(self) -> float:
-        """Return the time of what takes longest: everything else is assumed to go on beside it."""
-        return self.times[self.bound]
+        """Return the time of what takes longest, everything else being assumed to go on beside it, and the tail."""
+        return self.times[self.bound] + self.tail_sec
 
 
 def predict(device: Device, binary: Binary, work: Work) -> Prediction:
@@ -110,4 +114,5 @@ def predict(device: Device, binary: Binary, work: Work) -> Prediction:
         instructions=issued * work.programs,
         by_class=dict(by_class.most_common()),
         times=times,
+        tail_sec=work.tail_cycles / device.clock,
     )
