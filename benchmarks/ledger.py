@@ -35,7 +35,7 @@ WITHOUT = ("evaluation", "loader", "training_step")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Predict and print; return the exit status: 0, 1 where a case fails, 2 for a request that cannot be carried out."""
+    """Predict and print; return the exit status: 0, 1 where a case failed, 2 for what cannot be carried out."""
     found = {name: cases for name, cases in discover().items() if name not in WITHOUT}
     request = _parser(list(found)).parse_args(arguments)
     for name in request.op or ():

@@ -153,8 +153,7 @@ def test_the_command_predicts_and_sets_measurements_beside_it(tmp_path: Path) ->
     ours = [launch for launch in row["launches"] if launch["by"] != "torch"]
     theirs = [launch for launch in row["launches"] if launch["by"] == "torch"]
     assert ours and all(launch["registers"] > 0 and launch["seconds"] > 0 for launch in ours)
-    # The derivative is scaled by the gradient of the loss, a product that ops/diou_loss.py asks of PyTorch; that gradient
-    # comes from outside.
+    # The derivative is scaled by the gradient of the loss, which comes from outside: a product of ops/diou_loss.py.
     assert {launch["where"].partition(" < ")[0] for launch in theirs} <= {"", "leaf", "ops/diou_loss.py"}
     assert row["total_sec"] == pytest.approx(row["kernel_sec"] + 3e-6 * len(row["launches"]))
 

@@ -119,7 +119,8 @@ def count_blocks(
         memory: What loads may read.
         rounds: Of a loop whose length depends on what nobody knows.
     """
-    shape = (*grid, 1, 1)[:3]
+    x, y, z, *_ = *grid, 1, 1
+    shape = (x, y, z)
     programs = math.prod(shape)
     latencies = Latencies(memory=MEMORY_CYCLES if bytes_moved > device.l2_bytes else CACHED_CYCLES)
     warps = math.ceil(threads / 32)

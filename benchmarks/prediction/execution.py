@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from benchmarks.prediction.classes import family, product
 from benchmarks.prediction.machine import MASK, Machine, Place, Value, signed
 from benchmarks.prediction.sass import NO_BARRIER, Instruction
-from benchmarks.prediction.semantics import Step, build, forget
+from benchmarks.prediction.semantics import build, forget
+from benchmarks.prediction.steps import Step
 
 MOST_STEPS = 3_000_000
 MOST_ROUNDS = 1 << 34

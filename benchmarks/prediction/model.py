@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -87,9 +87,9 @@ def predict(device: Device, binary: Binary, work: Work) -> Prediction:
     busiest = math.ceil(work.programs / device.multiprocessors)
     warps = math.ceil(work.threads / 32)
     partitions = min(4, warps * min(busiest, max(held.blocks, 1)))
-    units: Counter[str] = Counter()
-    tensor: Counter[str] = Counter()
-    by_class: Counter[str] = Counter()
+    units: defaultdict[str, float] = defaultdict(float)
+    tensor: defaultdict[str, float] = defaultdict(float)
+    by_class: defaultdict[str, float] = defaultdict(float)
     for instruction, count, idle in zip(binary.code, work.counts, work.idle, strict=True):
         by_class[family(instruction)] += count * work.programs
         for unit, taken in cycles(instruction).items():
@@ -112,7 +112,7 @@ def predict(device: Device, binary: Binary, work: Work) -> Prediction:
         limit=held.limit,
         waves=work.programs / at_once,
         instructions=issued * work.programs,
-        by_class=dict(by_class.most_common()),
+        by_class=dict(sorted(by_class.items(), key=lambda one: -one[1])),
         times=times,
         tail_sec=work.tail_cycles / device.clock,
     )

@@ -12,6 +12,7 @@ import struct
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
@@ -130,11 +131,11 @@ def _here(value: Any) -> Any:
     return "cpu" if isinstance(value, str) and value.partition(":")[0] == "cuda" else value
 
 
-class _Operators(TorchDispatchMode):
+class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes every operator of PyTorch that would start a kernel, and which memory holds no values yet."""
 
     def __init__(self, note: Callable[[Noted], None]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.note = note
         self.places: dict[int, str] = {}
         self.seen: dict[int, Any] = {}
@@ -204,7 +205,7 @@ class _Operators(TorchDispatchMode):
 
 def _caller() -> str:
     """Name the files of asl_fast among the callers, from within, and whose method runs there."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     found: list[str] = []
     while frame is not None:
         _, ours, file = frame.f_code.co_filename.rpartition("/asl_fast/")
@@ -212,7 +213,7 @@ def _caller() -> str:
             owner = frame.f_locals.get("self")
             place = f"{file}:{type(owner).__name__}" if isinstance(owner, torch.nn.Module) else file
             found += [place] if place not in found else []
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return " < ".join(found)
 
 
@@ -252,7 +253,7 @@ class _Implementations(dict[Any, Any]):
     @contextmanager
     def _native(self, files: str) -> Iterator[None]:
         found = native.cuda_module
-        native.cuda_module = stand_in.module  # type: ignore[assignment]
+        native.cuda_module = stand_in.module
         try:
             with stand_in.watched(lambda launch: self.operators.native(launch, files)):
                 yield
