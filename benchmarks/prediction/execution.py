@@ -10,13 +10,14 @@ loops take as many rounds as ``Assumptions`` states for the kernel, else one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.prediction.classes import family, product
 from benchmarks.prediction.machine import MASK, Machine, Place, Value, signed
 from benchmarks.prediction.sass import NO_BARRIER, Instruction
-from benchmarks.prediction.semantics import Step, build, forget
+from benchmarks.prediction.semantics import build, forget
+from benchmarks.prediction.steps import Step
 
 MOST_STEPS = 3_000_000
 MOST_ROUNDS = 1 << 34
@@ -83,7 +84,7 @@ class _Warp:
         place: Place,
         shared: dict[int, Value],
         latencies: Latencies,
-        rounds: Callable[[int], int],
+        rounds: int,
     ) -> None:
         self.code, self.latencies, self.rounds = code, latencies, rounds
         self.machine = Machine(place, shared)
@@ -101,6 +102,7 @@ class _Warp:
         self.copies: list[float] = []
         self.assumed: set[int] = set()
         self.left: dict[int, int] = {}
+        self.loop_starts: dict[int, int] = {}
 
     def _tensor_cycles(self, one: Instruction) -> float:
         done = product(one)
@@ -200,7 +202,10 @@ class _Warp:
             return target if any(one.base == "CALL" for one in skipped) else at + 1
         left = self.left.get(at)
         if left is None:
-            left = self.rounds(self.code[at].address) - 1
+            # What is stated is the outermost loop's; those within take one round.
+            within = any(target > self.loop_starts[other] and at < other for other in self.left)
+            left = 0 if within else self.rounds - 1
+            self.loop_starts[at] = target
         self.left[at] = left - 1
         if left > 0:
             return target
@@ -341,7 +346,7 @@ def execute(
     place: Place,
     shared: dict[int, Value],
     latencies: Latencies,
-    rounds: Callable[[int], int] = lambda address: 1,
+    rounds: int = 1,
 ) -> Run:
     """Run one warp of one block.
 
@@ -350,7 +355,7 @@ def execute(
         place: Which lane.
         shared: Words of the block's shared memory that earlier warps left, by address; changed.
         latencies: To wait for.
-        rounds: How many rounds a loop takes whose branch at the address given depends on something unknown.
+        rounds: How many a loop takes whose branch depends on something unknown, if it is not within another such loop.
 
     Raises:
         DoesNotEnd: The code runs on and on.

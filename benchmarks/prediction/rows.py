@@ -82,6 +82,7 @@ def _row(noted: Noted, device: Device, rounds: Mapping[str, float]) -> Row:
         "by_class": predicted.by_class,
         "loops": _loops(counted),
         "times": predicted.times,
+        "tail_sec": predicted.tail_sec,
         "seconds": predicted.seconds,
         "bound": predicted.bound,
         "assumed_branches": [f"{address:#x}" for address in counted.assumed],
