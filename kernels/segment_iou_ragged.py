@@ -3,10 +3,9 @@
 
 A first launch, of one program, adds up where each video's pairs begin; in the second a lane writes a pair. A program
 takes blocks of neighbouring pairs, which mostly are all of one video; where not, each lane finds its video between
-those of the block's first and last pair. Backward, a program owns a few segments of one side and walks
-over the others of each one's video, so sums have a fixed order. Nobody has looked at the offsets on a GPU: rows are
-clamped to those that are there. Tested under Triton's interpreter and compiled for sm_80, sm_90 and gfx942; no GPU has
-run it yet.
+those of the block's first and last pair. Backward, a program owns a few segments of one side and walks over the others
+of each one's video, so sums have a fixed order. Nobody has looked at the offsets on a GPU: rows are clamped to those
+that are there. Tested under Triton's interpreter and compiled for sm_80, sm_90 and gfx942; no GPU has run it yet.
 """
 
 from __future__ import annotations
