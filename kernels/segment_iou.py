@@ -28,8 +28,8 @@ ROWS, UNROLL = 32, 4  # of the pairwise forward; four segments of a are loaded w
 NARROW, WIDE = 256, 1024  # two or eight columns a lane
 # The smallest normal number of single precision: no union or hull of real segments is below it.
 TINY = tl.constexpr(1.1754943508222875e-38)
-# Of the backward, by side: segments of a program, and those of the other side met at a time (half in float64). Lanes lie
-# along the rows of the gradient, whose columns are b: along one row for a, over two sectors of many rows for b.
+# Of the backward, by side: segments of a program, and those it meets at a time (half in float64). Lanes lie along the
+# rows of the gradient, whose columns are b: along one row for a, over two sectors of many rows for b.
 BLOCK_A, BLOCK_B = (4, 128), (16, 32)
 
 

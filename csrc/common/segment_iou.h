@@ -25,8 +25,8 @@ ASL_HOST_DEVICE Real positive_part(Real x) {
     return x < Real(0) ? Real(0) : x;
 }
 
-/// A length to divide by: the least normal number in place of a smaller one, NaN for NaN. Where a union or a hull has no
-/// length, what it divides is exactly 0, and so is the quotient.
+/// A length to divide by: the least normal number in place of a smaller one, NaN for NaN. Where a union or a hull has
+/// no length, what it divides is exactly 0, and so is the quotient.
 template <class Real>
 ASL_HOST_DEVICE Real at_least_normal(Real x) {
     const Real least = sizeof(Real) == sizeof(float) ? Real(1.17549435e-38) : Real(2.2250738585072014e-308);
