@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 BLOCK_ROWS = 512
 ROWS, UNROLL = 32, 4  # of the pairwise forward; four segments of a are loaded while four are computed with
 NARROW, WIDE = 256, 1024  # two or eight columns a lane
-# The smallest normal number of single precision: no union or hull of real segments is below it.
-TINY = tl.constexpr(1.1754943508222875e-38)
 # Of the backward, by side: segments of a program, and those it meets at a time (half in float64). Lanes lie along the
 # rows of the gradient, whose columns are b: along one row for a, over two sectors of many rows for b.
 BLOCK_A, BLOCK_B = (4, 128), (16, 32)
@@ -37,16 +35,18 @@ BLOCK_A, BLOCK_B = (4, 128), (16, 32)
 def iou_of(start_a, end_a, start_b, end_b, DISTANCE: tl.constexpr, APPROXIMATE: tl.constexpr):
     """Return the IoU of broadcast segments; with DISTANCE, minus (centre distance / hull)². NaN gives NaN.
 
-    Where a denominator is 0 so is what it divides, exactly: a bound above 0 in its place gives 0.
+    Where a union or a hull has no length, what it divides is exactly 0, and so is the quotient by a number above 0: by
+    the least normal one, which is lost in every length above some 1e-31.
     """
+    LEAST: tl.constexpr = 2.2250738585072014e-308 if start_a.dtype == tl.float64 else 1.1754943508222875e-38
     intersection = maximum(minimum(end_a, end_b) - maximum(start_a, start_b), 0.0)
     union = maximum(end_a - start_a, 0.0) + maximum(end_b - start_b, 0.0) - intersection
-    result = quotient(intersection, maximum(union, TINY), APPROXIMATE)
+    result = quotient(intersection, union + LEAST, APPROXIMATE)
     if DISTANCE:
         away = (start_a - start_b) + (end_a - end_b)  # twice; and twice the hull, by terms of one side each
         hull = maximum(2.0 * maximum(start_a, end_a), 2.0 * maximum(start_b, end_b))
         hull -= minimum(2.0 * minimum(start_a, end_a), 2.0 * minimum(start_b, end_b))
-        ratio = quotient(away, maximum(hull, TINY), APPROXIMATE)
+        ratio = quotient(away, hull + LEAST, APPROXIMATE)
         result -= ratio * ratio
     return result
 
