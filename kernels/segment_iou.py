@@ -23,28 +23,30 @@ from .segment_iou_batches import Batches, batches
 if TYPE_CHECKING:
     from asl_fast.reference.segment_iou import BackwardOperands, BackwardOutputs, Operands, Outputs
 
-BLOCK_N, BLOCK_ROWS = 16, 512
+BLOCK_ROWS = 512
 ROWS, UNROLL = 32, 4  # of the pairwise forward; four segments of a are loaded while four are computed with
 NARROW, WIDE = 256, 1024  # two or eight columns a lane
-# The smallest normal number of single precision: no union or hull of real segments is below it.
-TINY = tl.constexpr(1.1754943508222875e-38)
-BLOCK_M_BACKWARD = 64  # two accumulators and the slopes must stay in registers; half for float64
+# Of the backward, by side: segments of a program, and those it meets at a time (half in float64). Lanes lie along the
+# rows of the gradient, whose columns are b: along one row for a, over two sectors of many rows for b.
+BLOCK_A, BLOCK_B = (4, 128), (16, 32)
 
 
 @triton.jit
 def iou_of(start_a, end_a, start_b, end_b, DISTANCE: tl.constexpr, APPROXIMATE: tl.constexpr):
     """Return the IoU of broadcast segments; with DISTANCE, minus (centre distance / hull)². NaN gives NaN.
 
-    Where a denominator is 0 so is what it divides, exactly: a bound above 0 in its place gives 0.
+    Where a union or a hull has no length, what it divides is exactly 0, and so is the quotient by a number above 0: by
+    the least normal one, which is lost in every length above some 1e-31.
     """
+    LEAST: tl.constexpr = 2.2250738585072014e-308 if start_a.dtype == tl.float64 else 1.1754943508222875e-38
     intersection = maximum(minimum(end_a, end_b) - maximum(start_a, start_b), 0.0)
     union = maximum(end_a - start_a, 0.0) + maximum(end_b - start_b, 0.0) - intersection
-    result = quotient(intersection, maximum(union, TINY), APPROXIMATE)
+    result = quotient(intersection, union + LEAST, APPROXIMATE)
     if DISTANCE:
         away = (start_a - start_b) + (end_a - end_b)  # twice; and twice the hull, by terms of one side each
         hull = maximum(2.0 * maximum(start_a, end_a), 2.0 * maximum(start_b, end_b))
         hull -= minimum(2.0 * minimum(start_a, end_a), 2.0 * minimum(start_b, end_b))
-        ratio = quotient(away, maximum(hull, TINY), APPROXIMATE)
+        ratio = quotient(away, hull + LEAST, APPROXIMATE)
         result -= ratio * ratio
     return result
 
@@ -137,7 +139,7 @@ def segment_iou_aligned_fwd_kernel(
     tl.store(out_ptr + row, iou_of(start_a, end_a, start_b, end_b, DISTANCE, APPROXIMATE), mask=inside)
 
 
-@triton.jit(do_not_specialize=["rows", "columns", "mine_batch", "other_batch", "grad_row", "grad_column"])
+@triton.jit(do_not_specialize=["rows", "columns", "mine_batch", "other_batch"])
 def segment_iou_pairwise_bwd_kernel(
     grad_ptr,
     mine_ptr,
@@ -147,8 +149,7 @@ def segment_iou_pairwise_bwd_kernel(
     columns,
     mine_batch,
     other_batch,
-    grad_row,
-    grad_column,
+    OF_A: tl.constexpr,
     DISTANCE: tl.constexpr,
     COMPUTE: tl.constexpr,
     BLOCK_N: tl.constexpr,
@@ -159,14 +160,18 @@ def segment_iou_pairwise_bwd_kernel(
     tile_n, batch = tl.program_id(0) % tiles_n, (tl.program_id(0) // tiles_n).to(tl.int64)
     n = tile_n.to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
     start_a, end_a = load_pairs(mine_ptr + batch * mine_batch * 2, n, n < rows, COMPUTE)
+    grad_ptr += batch * rows * columns
+    other_ptr += batch * other_batch * 2
     start_sum = tl.zeros((BLOCK_N, BLOCK_M), COMPUTE)
     end_sum = tl.zeros((BLOCK_N, BLOCK_M), COMPUTE)
     for first in range(0, columns, BLOCK_M):
-        m = first + tl.arange(0, BLOCK_M).to(tl.int64)
-        start_b, end_b = load_pairs(other_ptr + batch * other_batch * 2, m, m < columns, COMPUTE)
+        m = first + tl.arange(0, BLOCK_M)
+        start_b = tl.load(other_ptr + 2 * m, mask=m < columns, other=0.0).to(COMPUTE)
+        end_b = tl.load(other_ptr + 2 * m + 1, mask=m < columns, other=0.0).to(COMPUTE)
         at_start, at_end = slopes(start_a[:, None], end_a[:, None], start_b[None, :], end_b[None, :], DISTANCE)
         inside = (n < rows)[:, None] & (m < columns)[None, :]
-        at = batch * rows * columns + n[:, None] * grad_row + m[None, :] * grad_column
+        # Which of the two has its neighbours side by side is compiled in, so that lanes read them together.
+        at = n[:, None] * columns + m[None, :] if OF_A else m[None, :].to(tl.int64) * rows + n[:, None]
         grad = tl.load(grad_ptr + at, mask=inside, other=0.0).to(COMPUTE)
         start_sum += tl.where(inside, grad * at_start, 0.0)
         end_sum += tl.where(inside, grad * at_end, 0.0)
@@ -277,9 +282,10 @@ def _pairwise_gradient(given: BackwardOperands, sides: Batches, grad: Tensor, ou
         return
     dtype, n, m = given.forward.dtype, given.a.shape[-2], given.b.shape[-2]
     rows = n if of_a else m
+    block_n, block_m = BLOCK_A if of_a else BLOCK_B
     _launch.launch(
         segment_iou_pairwise_bwd_kernel,
-        (triton.cdiv(rows, BLOCK_N) * sides.entries,),
+        (triton.cdiv(rows, block_n) * sides.entries,),
         grad,
         mine_ptr=sides.a if of_a else sides.b,
         other_ptr=sides.b if of_a else sides.a,
@@ -288,11 +294,11 @@ def _pairwise_gradient(given: BackwardOperands, sides: Batches, grad: Tensor, ou
         columns=m if of_a else n,
         mine_batch=sides.a_batch if of_a else sides.b_batch,
         other_batch=sides.b_batch if of_a else sides.a_batch,
-        grad_row=m if of_a else 1,
-        grad_column=1 if of_a else m,
+        OF_A=of_a,
         DISTANCE=given.distance,
         COMPUTE=_launch.triton_type(dtype),
-        BLOCK_N=BLOCK_N,
-        BLOCK_M=BLOCK_M_BACKWARD // (2 if dtype == torch.float64 else 1),
-        **_launch.FUSED,
+        BLOCK_N=block_n,
+        BLOCK_M=block_m // (2 if dtype == torch.float64 else 1),
+        num_warps=4 if of_a else 8,
+        enable_fp_fusion=True,
     )

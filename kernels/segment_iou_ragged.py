@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """IoU and DIoU of all pairs of segments of the same video, for a batch of unequal videos; forward and backward.
 
-A first launch, of one program, adds up where each video's pairs begin; in the second a lane writes a pair and finds its
-video between those of the program's first and last pair. Backward, a program owns a few segments of one side and walks
-over the others of each one's video, so sums have a fixed order. Nobody has looked at the offsets on a GPU: rows are
-clamped to those that are there. Tested under Triton's interpreter and compiled for sm_80, sm_90 and gfx942; no GPU has
-run it yet.
+A first launch, of one program, adds up where each video's pairs begin; in the second a lane writes a pair. A program
+takes blocks of neighbouring pairs, which mostly are all of one video; where not, each lane finds its video between
+those of the block's first and last pair. Backward, a program owns a few segments of one side and walks over the others
+of each one's video, so sums have a fixed order. Nobody has looked at the offsets on a GPU: rows are clamped to those
+that are there. Tested under Triton's interpreter and compiled for sm_80, sm_90 and gfx942; no GPU has run it yet.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from torch import Tensor
 
 from . import _launch
 from ._maths import can_approximate, load_pairs, store_pairs
+from ._reduction import PROGRAMS
 from .segment_iou import iou_of, slopes
 
 if TYPE_CHECKING:
     from asl_fast.reference.segment_iou_ragged import BackwardOperands, BackwardOutputs, Operands, Outputs
 
-BLOCK_VIDEOS, BLOCK_PAIRS = 1024, 1024
+BLOCK_VIDEOS, BLOCK_PAIRS, PART = 1024, 1024, 256
 MOST_COLUMNS = tl.constexpr(1 << 14)  # of a video, for the division by a product: 2^30 is above a pair's place in it
 # Rows of the matrix of pairs (few columns are usual), and columns (many rows; 8 neighbours fill a sector of memory).
 BLOCK_A, BLOCK_B = (32, 32), (8, 128)
@@ -66,7 +67,21 @@ def segment_iou_ragged_offsets_kernel(
         before += tl.sum(n * m, 0)
 
 
-@triton.jit(do_not_specialize=["videos", "a_count", "b_count", "max_pairs"])
+@triton.jit
+def write_pairs(
+    a_ptr, b_ptr, values_ptr, pair, a_row, b_row, inside, within, DISTANCE: tl.constexpr, APPROXIMATE: tl.constexpr,
+    COMPUTE: tl.constexpr,
+):  # fmt: skip
+    """Write the value of each pair of rows where there is one, 0 elsewhere ``within`` the result."""
+    start_a = tl.load(a_ptr + 2 * a_row, mask=inside, other=0.0).to(COMPUTE)
+    end_a = tl.load(a_ptr + 2 * a_row + 1, mask=inside, other=0.0).to(COMPUTE)
+    start_b = tl.load(b_ptr + 2 * b_row, mask=inside, other=0.0).to(COMPUTE)
+    end_b = tl.load(b_ptr + 2 * b_row + 1, mask=inside, other=0.0).to(COMPUTE)
+    iou = iou_of(start_a, end_a, start_b, end_b, DISTANCE, APPROXIMATE)
+    tl.store(values_ptr + pair, tl.where(inside, iou, 0.0), mask=within)
+
+
+@triton.jit(do_not_specialize=["videos", "a_count", "b_count", "max_pairs", "steps"])
 def segment_iou_ragged_fwd_kernel(
     a_ptr,
     b_ptr,
@@ -78,48 +93,53 @@ def segment_iou_ragged_fwd_kernel(
     a_count,
     b_count,
     max_pairs,
+    steps,
     DISTANCE: tl.constexpr,
     APPROXIMATE: tl.constexpr,
     COMPUTE: tl.constexpr,
     BLOCK: tl.constexpr,
+    PART: tl.constexpr,
 ):
-    """Write values (max_pairs,): BLOCK pairs a program, 0 behind the last."""
-    begin = tl.program_id(0).to(tl.int64) * BLOCK
-    lane = tl.arange(0, BLOCK)
-    pair = begin + lane
+    """Write values (max_pairs,), 0 behind the last: ``steps`` times BLOCK neighbouring pairs a program."""
     stop = tl.minimum(tl.load(pair_offsets_ptr + videos), max_pairs)
-    inside = pair < stop
-    none = tl.zeros((), tl.int64)
-    first = last_not_above(pair_offsets_ptr, begin, none, none + videos)
-    some = begin < stop
-    next_video = tl.load(pair_offsets_ptr + first + 1, mask=some, other=0)
-    a_first, _here = rows_of(a_video_offsets_ptr, first, a_count, some)
-    b_first, columns = rows_of(b_video_offsets_ptr, first, b_count, some)
-    columns = tl.maximum(columns, 1)
-    # Mostly all pairs are of one video: then nothing but a division in 32 bits, by a product, is left to each lane.
-    if (begin + BLOCK <= next_video) & (columns <= MOST_COLUMNS):
-        skipped = begin - tl.load(pair_offsets_ptr + first, mask=some, other=0)
-        row = skipped // columns
-        column = (skipped - row * columns).to(tl.int32) + lane
-        width = columns.to(tl.int32)
-        down = tl.umulhi(column * 4, ((1 << 30) + width - 1) // width)  # column // width
-        a_row = a_first + row + down
-        b_row = b_first + (column - down * width)
-    else:
-        last = last_not_above(pair_offsets_ptr, begin + BLOCK - 1, first, videos - first)
-        video = last_not_above(pair_offsets_ptr, pair, first + tl.zeros((BLOCK,), tl.int64), last - first + 1)
-        a_begins, _rows = rows_of(a_video_offsets_ptr, video, a_count, inside)
-        b_begins, widths = rows_of(b_video_offsets_ptr, video, b_count, inside)
-        local = pair - tl.load(pair_offsets_ptr + video, mask=inside, other=0)
-        widths = tl.maximum(widths, 1)
-        a_row = a_begins + local // widths
-        b_row = b_begins + local % widths
-    start_a = tl.load(a_ptr + 2 * a_row, mask=inside, other=0.0).to(COMPUTE)
-    end_a = tl.load(a_ptr + 2 * a_row + 1, mask=inside, other=0.0).to(COMPUTE)
-    start_b = tl.load(b_ptr + 2 * b_row, mask=inside, other=0.0).to(COMPUTE)
-    end_b = tl.load(b_ptr + 2 * b_row + 1, mask=inside, other=0.0).to(COMPUTE)
-    iou = iou_of(start_a, end_a, start_b, end_b, DISTANCE, APPROXIMATE)
-    tl.store(values_ptr + pair, tl.where(inside, iou, 0.0), mask=pair < max_pairs)
+    first, next_video = tl.zeros((), tl.int64), tl.zeros((), tl.int64)  # the video of a block's first pair, its end
+    begin = tl.program_id(0).to(tl.int64) * steps * BLOCK
+    for _ in range(0, steps):
+        first = last_not_above(pair_offsets_ptr, begin, first, tl.where(begin < next_video, 1, videos - first))
+        some = begin < stop
+        next_video = tl.load(pair_offsets_ptr + first + 1, mask=some, other=0)
+        b_first, columns = rows_of(b_video_offsets_ptr, first, b_count, some)
+        columns = tl.maximum(columns, 1)
+        if (begin + BLOCK <= next_video) & (columns <= MOST_COLUMNS):
+            # Mostly all pairs are of one video: nothing but a division in 32 bits, by a product, is left to each lane.
+            a_first, _own = rows_of(a_video_offsets_ptr, first, a_count, some)
+            skipped = begin - tl.load(pair_offsets_ptr + first, mask=some, other=0)
+            row = skipped // columns
+            width = columns.to(tl.int32)
+            lane = tl.arange(0, BLOCK)
+            column = (skipped - row * columns).to(tl.int32) + lane
+            down = tl.umulhi(column * 4, ((1 << 30) + width - 1) // width)  # column // width
+            pair = begin + lane
+            write_pairs(
+                a_ptr, b_ptr, values_ptr, pair, a_first + row + down, b_first + (column - down * width), pair < stop,
+                pair < max_pairs, DISTANCE, APPROXIMATE, COMPUTE,
+            )  # fmt: skip
+        else:
+            last = last_not_above(pair_offsets_ptr, begin + BLOCK - 1, first, videos - first)
+            for part in range(0, BLOCK, PART):  # few lanes at a time, for the sake of registers
+                each = begin + part + tl.arange(0, PART)
+                there = each < stop
+                video = first + tl.zeros((PART,), tl.int64)
+                video = last_not_above(pair_offsets_ptr, each, video, last - first + 1)
+                a_begin, _rows = rows_of(a_video_offsets_ptr, video, a_count, there)
+                b_begin, widths = rows_of(b_video_offsets_ptr, video, b_count, there)
+                local = each - tl.load(pair_offsets_ptr + video, mask=there, other=0)
+                down_64 = local // tl.maximum(widths, 1)
+                write_pairs(
+                    a_ptr, b_ptr, values_ptr, each, a_begin + down_64, b_begin + (local - down_64 * widths), there,
+                    each < max_pairs, DISTANCE, APPROXIMATE, COMPUTE,
+                )  # fmt: skip
+        begin += BLOCK
 
 
 @triton.jit(do_not_specialize=["videos", "mine_count", "other_count", "max_pairs"])
@@ -191,9 +211,11 @@ def segment_iou_ragged(given: Operands) -> Outputs:
             num_warps=4,
         )
         if given.max_pairs > 0:
+            blocks = triton.cdiv(given.max_pairs, BLOCK_PAIRS)
+            steps = triton.cdiv(blocks, PROGRAMS)
             _launch.launch(
                 segment_iou_ragged_fwd_kernel,
-                (triton.cdiv(given.max_pairs, BLOCK_PAIRS),),
+                (triton.cdiv(blocks, steps),),
                 given.a.contiguous(),
                 given.b.contiguous(),
                 a_video_offsets,
@@ -202,10 +224,12 @@ def segment_iou_ragged(given: Operands) -> Outputs:
                 found.values,
                 **sizes,
                 max_pairs=given.max_pairs,
+                steps=steps,
                 DISTANCE=given.distance,
                 APPROXIMATE=can_approximate(found.values.dtype),
                 COMPUTE=_launch.triton_type(found.values.dtype),
                 BLOCK=BLOCK_PAIRS,
+                PART=PART,
                 **_launch.FUSED,
             )
     return found

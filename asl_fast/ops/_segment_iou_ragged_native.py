@@ -62,6 +62,10 @@ def cpu_backward(given: BackwardOperands) -> BackwardOutputs:
     _buffers.cpu_module().segment_iou_ragged_backward(
         grad=grad.data_ptr(), out_grad_a=grad_a.data_ptr(), out_grad_b=grad_b.data_ptr(), **_cpu_call(wide)
     )
+    for of_side, video_offsets in ((grad_a, wide.a_video_offsets), (grad_b, wide.b_video_offsets)):
+        owned = int(video_offsets[-1])
+        if owned < of_side.shape[0]:  # padding
+            of_side[owned:].zero_()
     return BackwardOutputs(grad_a=grad_a.to(given.a.dtype), grad_b=grad_b.to(given.b.dtype))
 
 

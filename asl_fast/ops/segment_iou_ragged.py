@@ -29,9 +29,9 @@ class RaggedPairs(NamedTuple):
 def _counts(name: str, segments: Tensor, offsets: Tensor) -> list[int]:
     bounds = offsets.tolist()
     counts = list(map(operator.sub, bounds[1:], bounds))
-    if bounds[0] != 0 or bounds[-1] != segments.shape[0] or min(counts, default=0) < 0:
+    if bounds[0] != 0 or bounds[-1] > segments.shape[0] or min(counts, default=0) < 0:
         raise ValueError(
-            f"segment_iou_ragged: {name}_video_offsets must rise from 0 to the number of segments in {name}, "
+            f"segment_iou_ragged: {name}_video_offsets must rise from 0 to at most the number of segments in {name}, "
             f"{segments.shape[0]}, got {bounds}"
         )
     return counts
@@ -100,8 +100,9 @@ def segment_iou_ragged(
     Args:
         a: (N, 2) floating point, start and end, any unit of time.
         b: (M, 2), same unit.
-        a_video_offsets: (B + 1,) int64, rising from 0 to N; video v owns rows
-            ``a_video_offsets[v]:a_video_offsets[v + 1]`` of ``a``.
+        a_video_offsets: (B + 1,) int64, rising from 0 to at most N; video v owns rows
+            ``a_video_offsets[v]:a_video_offsets[v + 1]`` of ``a``. Rows from ``a_video_offsets[B]`` on are padding:
+            they are in no pair and get gradient 0.
         b_video_offsets: (B + 1,) int64, likewise of ``b``.
         max_pairs: Length of the result, at least the number of pairs, the sum of n_v * m_v. None counts them, on a CPU
             only and not under ``torch.compile``: on a GPU it would wait for the device. Where the counts are on the
@@ -115,7 +116,7 @@ def segment_iou_ragged(
     Raises:
         TypeError: Segments not floating point, offsets not int64, ``max_pairs`` a tensor.
         ValueError: Wrong shape, two devices, no ``max_pairs`` on a GPU, a negative one; offsets that do not rise from 0
-            to the number of segments, more pairs than ``max_pairs`` (CPU tensors only).
+            to at most the number of segments, more pairs than ``max_pairs`` (CPU tensors only).
     """
     return _call("segment_iou_ragged", a, b, a_video_offsets, b_video_offsets, max_pairs, False)
 

@@ -25,12 +25,11 @@ ASL_HOST_DEVICE Real positive_part(Real x) {
     return x < Real(0) ? Real(0) : x;
 }
 
-/// A length to divide by: the least normal number in place of a smaller one, NaN for NaN. Where a union or a hull has no
-/// length, what it divides is exactly 0, and so is the quotient.
+/// A length to divide by, which is not 0: the least normal number is lost in every length above some 1e-31. Where a
+/// union or a hull has no length, what it divides is exactly 0, and so is the quotient; NaN gives NaN.
 template <class Real>
-ASL_HOST_DEVICE Real at_least_normal(Real x) {
-    const Real least = sizeof(Real) == sizeof(float) ? Real(1.17549435e-38) : Real(2.2250738585072014e-308);
-    return x < least ? least : x;
+ASL_HOST_DEVICE Real divisor_of(Real length) {
+    return length + (sizeof(Real) == sizeof(float) ? Real(1.17549435e-38) : Real(2.2250738585072014e-308));
 }
 
 /// IoU, or with `kDistance` IoU - (distance of the centres / length of the hull)².
@@ -39,12 +38,12 @@ ASL_HOST_DEVICE Real segment_iou(Real start_a, Real end_a, Real start_b, Real en
     const Real intersection = positive_part(smaller_of(end_a, end_b) - larger_of(start_a, start_b));
     // A NaN is in one of the lengths, and so in the union.
     const Real total = (positive_part(end_a - start_a) + positive_part(end_b - start_b)) - intersection;
-    const Real iou = quotient(intersection, at_least_normal(total));
+    const Real iou = quotient(intersection, divisor_of(total));
     if constexpr (!kDistance) return iou;
     const Real between = ((start_a - start_b) + (end_a - end_b)) * Real(0.5);
     const Real hull = larger_of(larger_of(start_a, end_a), larger_of(start_b, end_b)) -
                       smaller_of(smaller_of(start_a, end_a), smaller_of(start_b, end_b));
-    const Real apart = quotient(between, at_least_normal(hull));
+    const Real apart = quotient(between, divisor_of(hull));
     return iou - apart * apart;
 }
 

@@ -83,6 +83,19 @@ def compare(run: Run, given: Operands) -> None:
         torch.testing.assert_close(one.double(), other, rtol=rtol + eps, atol=atol * (1 + scale), equal_nan=True)
 
 
+def check_padding(run: Run) -> None:
+    """Rows behind the last video are in no pair and get gradient 0; all else has the bits that it has without them."""
+    given = batch()
+    nan = torch.full((9, 2), math.nan)
+    padded = given._replace(a=torch.cat((given.a, nan)), b=torch.cat((given.b, nan)))
+    grad = torch.linspace(0.5, 1.5, given.max_pairs)
+    values, offsets, *grads = run(grad, padded)
+    expected, expected_offsets, *others = run(grad, given)
+    assert torch.equal(values, expected) and torch.equal(offsets, expected_offsets)
+    for one, other in zip(grads, others, strict=True):
+        assert torch.equal(one[:-9], other) and not one[-9:].any()
+
+
 NONSENSE = ([0, 40, -9, 3], [900, 1, 900, 2], [-5, -4, -3, -2], [7, 5, 3, 0], [2**62, -(2**62), 2**62, 12])
 
 

@@ -69,6 +69,10 @@ def test_offsets_that_make_no_sense_read_nothing_out_of_place(run: Run) -> None:
     segment_iou_ragged_cases.check_nonsense(run)
 
 
+def test_rows_behind_the_last_video_are_padding(run: Run) -> None:
+    segment_iou_ragged_cases.check_padding(run)
+
+
 def test_any_layout_and_mixed_types(run: Run) -> None:
     drawn = batch()
     a = drawn.a.t().contiguous().t()

@@ -45,6 +45,8 @@ def test_pairs_beyond_the_bound_are_dropped_and_get_no_gradient(spare: int) -> N
 @pytest.mark.parametrize("most_columns", [1 << 14, 8])
 def test_programs_whose_pairs_are_all_of_one_video(most_columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "BLOCK_PAIRS", 64)
+    monkeypatch.setattr(kernels, "PART", 16)
+    monkeypatch.setattr(kernels, "PROGRAMS", 4)
     monkeypatch.setattr(kernels, "MOST_COLUMNS", tl.constexpr(most_columns))
     compare(run, batch([(3, 2), (0, 4), (40, 7), (9, 33), (1, 300), (300, 1)]))
 
@@ -70,6 +72,10 @@ def test_nan_stays_in_its_own_pairs_and_video() -> None:
 
 def test_offsets_that_make_no_sense_read_nothing_out_of_place() -> None:
     segment_iou_ragged_cases.check_nonsense(run)
+
+
+def test_rows_behind_the_last_video_are_padding() -> None:
+    segment_iou_ragged_cases.check_padding(run)
 
 
 def test_any_layout_and_mixed_types() -> None:

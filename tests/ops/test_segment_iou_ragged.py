@@ -130,6 +130,25 @@ def test_half_precision_layouts_and_mixed_dtypes(op) -> None:
 
 
 @OPS
+@pytest.mark.parametrize("name", ["cpu", "reference"])
+def test_rows_behind_the_last_video_are_padding(op, name: str) -> None:
+    a, b, a_video_offsets, b_video_offsets = batch()
+    padded_a, padded_b = (torch.cat((side, torch.full((3, 2), math.nan, dtype=side.dtype))) for side in (a, b))
+
+    def run(*sides: Tensor) -> tuple[Tensor, ...]:
+        leaves = [side.clone().requires_grad_() for side in sides]
+        with backend(name):
+            values = op(*leaves, a_video_offsets, b_video_offsets, max_pairs=50).values
+            return values, *torch.autograd.grad(values.sum(), leaves)
+
+    values, *grads = run(padded_a, padded_b)
+    expected, *others = run(a, b)
+    assert torch.equal(values, expected)
+    for grad, other in zip(grads, others, strict=True):
+        assert torch.equal(grad[:-3], other) and not grad[-3:].any()
+
+
+@OPS
 def test_too_few_pairs_and_wrong_offsets_are_named(op) -> None:
     a, b, a_video_offsets, b_video_offsets = batch([(3, 2), (2, 2)])
     assert len(op(a, b, a_video_offsets, b_video_offsets, max_pairs=10).values) == 10
@@ -137,10 +156,10 @@ def test_too_few_pairs_and_wrong_offsets_are_named(op) -> None:
         op(a, b, a_video_offsets, b_video_offsets, max_pairs=9)
     with pytest.raises(ValueError, match="max_pairs must be at least 0, got -1"):
         op(a, b, a_video_offsets, b_video_offsets, max_pairs=-1)
-    for wrong in ([1, 3, 5], [0, 3, 4], [0, 6, 5], [0, -1, 5]):
+    for wrong in ([1, 3, 5], [0, 3, 6], [0, 6, 5], [0, -1, 5]):
         for max_pairs in (None, 10):
             with pytest.raises(
-                ValueError, match=r"a_video_offsets must rise from 0 to the number of segments in a, 5, got \["
+                ValueError, match=r"a_video_offsets must rise from 0 to at most the number of .* in a, 5, got \["
             ):
                 op(a, b, torch.tensor(wrong), b_video_offsets, max_pairs=max_pairs)
     with pytest.raises(ValueError, match=r"b_video_offsets must rise from 0 to .* in b, 4, got \[0, 2, 5\]"):
