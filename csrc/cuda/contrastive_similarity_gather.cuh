@@ -150,14 +150,17 @@ __device__ void frame_gradient(const Instances<Real>& in, const Real* vectors, i
     }
 }
 
-/// The first `instance_blocks` blocks (count, or 0 where not needed) are for the Gaussians, the others for the frames.
+/// The first `instance_blocks` blocks (room, or 0 where not needed) are for the Gaussians, the others for the frames.
 template <class T, class Real>
 __global__ void __launch_bounds__(kContrastiveThreads, sizeof(Real) == sizeof(float) ? 3 : 2)
     gather_kernel(const T* features, Instances<Real> in, const Real* vectors, unsigned instance_blocks,
                   GaussianGradients<Real> gaussians, T* grad_features) {
+    in.leave_out_padding();
     if (blockIdx.x >= instance_blocks)
         return frame_gradient(in, vectors, static_cast<int>(blockIdx.x - instance_blocks), grad_features);
-    instance_gradient(features, in, vectors, blockIdx.x, gaussians.each + 6 * static_cast<std::int64_t>(blockIdx.x));
+    if (blockIdx.x < in.count)
+        instance_gradient(features, in, vectors, blockIdx.x,
+                          gaussians.each + 6 * static_cast<std::int64_t>(blockIdx.x));
     if (comes_last(gaussians.counter, instance_blocks)) class_gradients(in.labels, in.count, gaussians);
 }
 
