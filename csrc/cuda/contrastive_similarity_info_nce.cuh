@@ -43,8 +43,8 @@ ASL_HOST_DEVICE std::int64_t parts_of_keys(std::int64_t count) {
     return parts > 1 ? parts : 1;
 }
 
-/// Consecutive vectors from one on; what lies beyond the last reads as 0. Lines within a tile fit into an int, as do the
-/// lines from the first to where the second and the third kind of vector begin, if they lie within.
+/// Consecutive vectors from one on; what lies beyond the last reads as 0. Lines within a tile fit into an int, as do
+/// the lines from the first to where the second and the third kind of vector begin, if they lie within.
 template <class Real>
 struct Lines {
     const Real* first;

@@ -63,10 +63,8 @@ __device__ void write_padding(const Instances<Real>& in, std::int64_t g, std::in
     const int thread = static_cast<int>(threadIdx.x);
     if (thread == 0) {
         constexpr FrameRange kNone{0, -1};
-        in.ranges[g] = {{kNone, kNone, kNone},
-                        {kNone, kNone},
-                        static_cast<std::int32_t>(video),
-                        InstanceState::kAbsent};
+        in.ranges[g] = {
+            {kNone, kNone, kNone}, {kNone, kNone}, static_cast<std::int32_t>(video), InstanceState::kAbsent};
         for (int kind = 0; kind < 3; ++kind) {
             stats[kind * in.room + g] = 0;
             stats[(3 + kind) * in.room + g] = stats[(6 + kind) * in.room + g] = std::numeric_limits<Real>::infinity();
