@@ -64,7 +64,7 @@ def window_scores(
     return scores, allowed, shift
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["heads", "length"])
 def local_attention_fwd_kernel(
     q_ptr,
     k_ptr,
@@ -122,7 +122,7 @@ def local_attention_fwd_kernel(
     tl.store(lse_ptr + row * length + m, lse, mask=m < length)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["heads", "length"])
 def local_attention_bwd_query_kernel(
     grad_ptr,
     q_ptr,
@@ -188,7 +188,7 @@ def local_attention_bwd_query_kernel(
         tl.store(grad_bias_ptr + at, grad_bias, mask=w < 2 * RADIUS + 1)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["heads", "length"])
 def local_attention_bwd_key_kernel(
     grad_ptr,
     q_ptr,

@@ -34,9 +34,12 @@ def calls(size: Size) -> list[Call]:
     if size.dtype == torch.float64:
         return []
     found = []
-    window, mask = 19, torch.ones(1, size.rows, dtype=torch.bool)
+    window, mask = 19, torch.ones(size.videos, size.rows, dtype=torch.bool)
     for channels in (64, 128):
-        q, lse = torch.zeros(1, 4, size.rows, channels, dtype=size.dtype), torch.zeros(1, 4, size.rows)
+        q, lse = (
+            torch.zeros(size.videos, 4, size.rows, channels, dtype=size.dtype),
+            torch.zeros(size.videos, 4, size.rows),
+        )
         bias = torch.zeros(4, window, dtype=size.dtype) if channels == 64 else None
         given = Operands(q=q, k=q, v=q, mask=mask, bias=bias, window=window)
         back = BackwardOperands(grad=q, out=q, lse=lse, **given._asdict())
