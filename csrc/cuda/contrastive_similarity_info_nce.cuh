@@ -7,7 +7,6 @@
 
 #include <cmath>
 #include <cstdint>
-#include <limits>
 
 #include "common/elementary.h"
 #include "cuda/contrastive_similarity_pool.cuh"
@@ -19,8 +18,6 @@ template <class Real>
 constexpr int kKeysOfLane = 16 / sizeof(Real);  // what one instruction reads
 template <class Real>
 constexpr int kTileKeys = 32 * kKeysOfLane<Real>;
-template <class Real>
-constexpr Real kInfinite = std::numeric_limits<Real>::infinity();
 
 /// Some channels of the rows and keys of a tile, transposed; one more pack spreads the writes over the banks.
 template <class Real>
@@ -48,12 +45,12 @@ ASL_HOST_DEVICE std::int64_t parts_of_keys(std::int64_t count) {
 template <class Real>
 struct Lines {
     const Real* first;
-    std::int64_t gap;  // elements of padding that lie between two kinds
+    int gap;  // elements of padding that lie between two kinds
     int left, channels, second, third;
 
     __device__ Lines(const Instances<Real>& in, const Real* vectors, std::int64_t at)
         : first(vectors + in.place(at) * in.channels),
-          gap((in.room - in.count) * in.channels),
+          gap(static_cast<int>(in.room - in.count) * in.channels),
           left(lines(3 * in.count - at)),
           channels(in.channels),
           second(at < in.count ? lines(in.count - at) : kMost),

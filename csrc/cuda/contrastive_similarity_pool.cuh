@@ -14,6 +14,9 @@
 
 namespace asl::cuda {
 
+template <class Real>
+constexpr Real kInfinite = std::numeric_limits<Real>::infinity();
+
 constexpr int kContrastiveThreads = 256, kContrastiveWarps = kContrastiveThreads / 32;
 
 /// The instances of a batch, contiguous.
@@ -29,7 +32,7 @@ struct Instances {
     int channels;
 
     /// Instances behind the last video are padding. What a kernel computes depends on `count` alone.
-    __device__ void leave_out_padding() { count = video_offsets[batch]; }
+    __device__ void leave_out_padding() { count = static_cast<int>(video_offsets[batch]); }
 
     /// Where vector `row` of the 3 count, kind after kind, lies in a tensor.
     __device__ std::int64_t place(std::int64_t row) const {
@@ -67,7 +70,7 @@ __device__ void write_padding(const Instances<Real>& in, std::int64_t g, std::in
             {kNone, kNone, kNone}, {kNone, kNone}, static_cast<std::int32_t>(video), InstanceState::kAbsent};
         for (int kind = 0; kind < 3; ++kind) {
             stats[kind * in.room + g] = 0;
-            stats[(3 + kind) * in.room + g] = stats[(6 + kind) * in.room + g] = std::numeric_limits<Real>::infinity();
+            stats[(3 + kind) * in.room + g] = stats[(6 + kind) * in.room + g] = kInfinite<Real>;
         }
     }
     for (int kind = 0; kind < 3; ++kind)
