@@ -75,8 +75,7 @@ struct CarriedKeys {
     }
 };
 
-/// Gradient of kTileRows pooled vectors in kSliceChannels of their channels, through their lengths; out is
-/// (3 count, channels) without padding.
+/// Gradient of kTileRows pooled vectors in kSliceChannels of their channels, through their lengths.
 template <int kPacks, class Real>
 __global__ void __launch_bounds__(kContrastiveThreads, sizeof(Real) == sizeof(float) ? 2 : 1)
     vector_gradient_kernel(Instances<Real> in, const Real* vectors, const Real* stats, const Real* anchors,
@@ -153,16 +152,16 @@ __global__ void __launch_bounds__(kContrastiveThreads, sizeof(Real) == sizeof(fl
     for (int i = 0; i < kRowsOfWarp; ++i) {
         const Real length_slope = warp_sum(along[i]);
         if (own_row + i >= total) continue;
-        const Real* unit = vectors + in.place(own_row + i) * in.channels;
-        const Real row_factor = factor * stats[in.place(own_row + i)];
+        const std::int64_t place = in.place(own_row + i);
+        const Real row_factor = factor * stats[place];
 #pragma unroll
         for (int pack = 0; pack < kPacks; ++pack)
 #pragma unroll
             for (int c = 0; c < kWidth; ++c) {
                 const int channel = first_channel + (lane + 32 * pack) * kWidth + c;
                 if (channel >= in.channels) continue;
-                out[(own_row + i) * in.channels + channel] =
-                    row_factor * (gradient[i][pack][c] - length_slope * unit[channel]);
+                const std::int64_t at = place * in.channels + channel;
+                out[at] = row_factor * (gradient[i][pack][c] - length_slope * vectors[at]);
             }
     }
 }

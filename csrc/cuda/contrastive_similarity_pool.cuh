@@ -32,7 +32,7 @@ struct Instances {
     int channels;
 
     /// Instances behind the last video are padding. What a kernel computes depends on `count` alone.
-    __device__ void leave_out_padding() { count = static_cast<int>(video_offsets[batch]); }
+    __device__ void leave_out_padding() { count = video_offsets[batch]; }
 
     /// Where vector `row` of the 3 count, kind after kind, lies in a tensor.
     __device__ std::int64_t place(std::int64_t row) const {
