@@ -73,8 +73,8 @@ def class_of(label):
 
 @triton.jit
 def split(x):
-    """Return two numbers of at most 11 and 13 bits that sum up to a float32; TF32 drops the last two of the second."""
-    high = (x.to(tl.int32, bitcast=True) & -8192).to(tl.float32, bitcast=True)
+    """Return the nearest float32 of 11 bits, which TF32 holds, and what is left: 12 bits, of which TF32 drops one."""
+    high = ((x.to(tl.int32, bitcast=True) + 4096) & -8192).to(tl.float32, bitcast=True)
     return high, x - high
 
 
@@ -132,7 +132,7 @@ def tile_options(compute: tl.dtype, channels: int, temperature: float, stages: i
     """Choose tiles, the arithmetic of their products, and how exponentials are kept from overflowing.
 
     In float32 tensor cores multiply a factor as the sum of two TF32 numbers, without the product of both remainders:
-    about 22 bits of each factor, so that a cosine is right to 1e-6. AMD multiplies float32 by itself. Tiles of float64
+    about 22 bits of each factor, so that a cosine is right to 4e-7. AMD multiplies float32 by itself. Tiles of float64
     are the largest whose registers hold out.
 
     A cosine over a temperature of 1/40 or more has an exponential between 1e-18 and 1e18, and so have sums and shares

@@ -263,6 +263,8 @@ def contrastive_similarity_loss(given: Operands) -> Outputs:
     scratch = _launch.empty((numbers + 2 * blocks,), dtype, device)
     counters = _launch.empty((blocks + 1,), torch.int32, device)
     labels, offsets = given.labels.contiguous(), given.video_offsets.contiguous()
+    # By default the compiler makes room for more programs at a time and spills a few registers for that.
+    registers = _launch.register_limit(128 if compute == tl.float32 else 255)
     with _launch.on_device_of(features):
         _launch.launch(
             pool_kernel, (room,),
@@ -270,7 +272,7 @@ def contrastive_similarity_loss(given: Operands) -> Outputs:
             offsets, given.mu.contiguous(), given.sigma.contiguous(),
             found.vectors, found.stats, found.ranges, counters, room, batch, frames, channels, blocks + 1,
             DELTA=float(given.delta), TINY=torch.finfo(dtype).tiny, COMPUTE=compute,
-            num_warps=8, enable_fp_fusion=False, **frame_tile(compute, channels),
+            num_warps=8, enable_fp_fusion=False, **registers, **frame_tile(compute, channels),
         )  # fmt: skip
         _launch.launch(
             log_sums_kernel, (grid,),

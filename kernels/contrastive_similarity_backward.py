@@ -22,7 +22,6 @@ import triton.language as tl
 from . import _launch
 from ._contrastive_similarity_inputs import input_gradient_kernel
 from ._contrastive_similarity_tiles import (
-    SLOTS,
     add_product,
     class_of,
     count_of,
@@ -190,7 +189,7 @@ def contrastive_similarity_loss_backward(given: BackwardOperands) -> BackwardOut
                 scratch, features.contiguous(), given.mask.contiguous().view(torch.uint8), given.segments.contiguous(),
                 labels, offsets, given.mu.contiguous(), given.sigma.contiguous(), ranges, counters, scratch[numbers:],
                 _launch.or_none(found.grad_features), grad_mu, grad_sigma, of_gaussians, batch, frames, channels,
-                SLOTS=SLOTS, COMPUTE=compute, BLOCK_M=block_m, BLOCK_N=block_n,
+                SLOTS=options["SLOTS"], COMPUTE=compute, BLOCK_M=block_m, BLOCK_N=block_n,
                 num_warps=8, enable_fp_fusion=True, **registers, **frame_block, **frame_tile(compute, channels),
             )  # fmt: skip
     return found
