@@ -17,11 +17,15 @@ import torch
 import triton.language as tl
 from torch import Tensor
 
+from . import _handles
+
 # Triton reads the variable when it decorates, so it is settled once this package is imported.
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"
 
 # Options of the kernels that stream: fused multiply-adds by name, as the default changes from Triton 3.10 on.
 FUSED = {"num_warps": 4, "enable_fp_fusion": True}
+
+_NOTHING = nullcontext()
 
 
 def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -31,7 +35,9 @@ def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Ten
 
 def on_device_of(tensor: Tensor) -> AbstractContextManager[object]:
     """Make the tensor's device the current one, to which launches go."""
-    return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
+    if not tensor.is_cuda or tensor.device.index == torch.cuda.current_device():
+        return _NOTHING
+    return torch.cuda.device(tensor.device)
 
 
 def is_hip() -> bool:
@@ -86,4 +92,4 @@ def launch(kernel: Any, grid: Sequence[int], *arguments: object, **options: obje
         arguments: Of the kernel, by position.
         options: Arguments by name, and options of the compiler (``num_warps``, ``maxnreg``, ...).
     """
-    kernel[tuple(grid)](*arguments, **options)
+    _handles.launch(kernel, tuple(grid), arguments, options)

@@ -12,7 +12,7 @@ from . import _launch
 BLOCK = 1024
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def sum_kernel(parts_ptr, total_ptr, count, BLOCK: tl.constexpr):
     """Set total[0] = sum(parts[:count]) by one program, in the dtype of ``parts``."""
     lanes = tl.arange(0, BLOCK)

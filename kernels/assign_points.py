@@ -66,7 +66,7 @@ def shortest_claim(
     return shortest, chosen
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_points", "num_classes"])
 def assign_points_kernel(
     points_ptr,
     segments_ptr,

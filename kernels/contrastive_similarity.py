@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from asl_fast.reference.contrastive_similarity import Operands, Outputs
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count", "batch", "frames"])
 def pool_kernel(
     features_ptr,
     mask_ptr,
@@ -130,7 +130,7 @@ def add_to_log_sum(highest, total, tile, counts):
     return higher, total
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def log_sums_kernel(
     vectors_ptr,
     labels_ptr,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from asl_fast.reference.contrastive_similarity import BackwardOperands, BackwardOutputs
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def vector_gradient_kernel(
     grad_total_ptr,
     grad_loss_ptr,
@@ -220,7 +220,7 @@ def class_gradient(
     tl.store(grad_sigma_ptr + label * 3 + kind, tl.sum(grad_sigma, 0) * inverse)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tiles", "count", "frames"])
 def input_gradient_kernel(
     vectors_ptr,
     features_ptr,

@@ -34,7 +34,7 @@ SUMS = 7  # sums that each program hands on
 EPS = 1e-8  # lower bound of the union in the DIoU loss
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_rows", "num_points", "num_segments"])
 def detection_loss_fwd_kernel(
     logits_ptr,
     offsets_ptr,

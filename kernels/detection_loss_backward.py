@@ -56,7 +56,7 @@ def one_column(
     return by_mu, by_mu * away
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_rows", "num_logits", "num_offsets", "num_predicted_quality"])
 def detection_loss_bwd_kernel(
     grad_total_ptr,
     grad_cls_ptr,

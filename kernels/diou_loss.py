@@ -47,7 +47,7 @@ def one_side(mine_0, mine_1, other_0, other_1, intersection, raw, EPS: tl.conste
     return tl.where(raw == 0, 0.0, slope_0 / union), tl.where(raw == 0, 0.0, slope_1 / union)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def diou_loss_fwd_kernel(
     pred_ptr,
     target_ptr,

@@ -67,7 +67,7 @@ def slopes(start_a, end_a, start_b, end_b, DISTANCE: tl.constexpr):
     return at_start, at_end
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "columns", "a_batch", "b_batch"])
 def segment_iou_pairwise_fwd_kernel(
     a_ptr,
     b_ptr,
@@ -94,7 +94,7 @@ def segment_iou_pairwise_fwd_kernel(
     tl.store(out_ptr + at, iou, mask=(n < rows)[:, None] & (m < columns)[None, :])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def segment_iou_aligned_fwd_kernel(
     a_ptr, b_ptr, out_ptr, rows, DISTANCE: tl.constexpr, COMPUTE: tl.constexpr, BLOCK: tl.constexpr
 ):
@@ -106,7 +106,7 @@ def segment_iou_aligned_fwd_kernel(
     tl.store(out_ptr + row, iou_of(start_a, end_a, start_b, end_b, DISTANCE), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "columns", "mine_batch", "other_batch", "grad_row", "grad_column"])
 def segment_iou_pairwise_bwd_kernel(
     grad_ptr,
     mine_ptr,
@@ -142,7 +142,7 @@ def segment_iou_pairwise_bwd_kernel(
     store_pairs(grad_mine_ptr, batch * rows + n, tl.sum(start_sum, 1), tl.sum(end_sum, 1), n < rows)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def segment_iou_aligned_bwd_kernel(
     grad_ptr,
     a_ptr,

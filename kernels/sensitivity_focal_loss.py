@@ -51,7 +51,7 @@ def focal(x, t, ALPHA: tl.constexpr, GAMMA: tl.constexpr, WIDE: tl.constexpr):
     return value, slope
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "elements"])
 def sensitivity_focal_loss_fwd_kernel(
     logits_ptr,
     targets_ptr,
@@ -141,7 +141,7 @@ def sensitivity_focal_loss(given: Operands) -> Outputs:
         found.loss.zero_()
         found.grad_weights.zero_()
         return found
-    block_rows, block_classes = _launch.row_tile(classes, 512 if dtype == torch.float64 else 2048)  # registers
+    block_rows, block_classes = _launch.row_tile(classes, 512)  # registers: 2,048 would spill
     programs = triton.cdiv(rows, block_rows)
     # A single program writes the loss itself.
     direct = elementwise or programs == 1

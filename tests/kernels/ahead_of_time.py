@@ -16,99 +16,27 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from functools import partialmethod
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 os.environ["TRITON_DISABLE_LINE_INFO"] = "1"  # a tenth of the time, and nobody reads where an instruction came from
 
-import torch
-import triton
-from asl_fast.kernels import _launch
-from triton.backends.compiler import GPUTarget
-from triton.runtime import JITFunction, driver
-
+from benchmarks.prediction import binaries
+from benchmarks.prediction.launches import TARGETS, Launch, noted
 from tests.kernels.calls import CALLS
 from tests.kernels.covering import covering
 
-TARGETS = {
-    "sm_90": GPUTarget("cuda", 90, 32),
-    "sm_80": GPUTarget("cuda", 80, 32),
-    "gfx942": GPUTarget("hip", "gfx942", 64),
-}
 EVERY_LAUNCH = "sm_90"
-CUOBJDUMP = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
-
-
-class Elsewhere:
-    """The part of a Triton driver that compilation asks for; a device number per target keeps the caches apart."""
-
-    def __init__(self, label: str) -> None:
-        self.device, self.target = list(TARGETS).index(label), TARGETS[label]
-
-    def get_current_device(self) -> int:
-        return self.device
-
-    def get_current_stream(self, device: int) -> int:
-        return 0
-
-    def get_current_target(self) -> GPUTarget:
-        return self.target
-
-
-class Launch(NamedTuple):
-    """One launch that a launcher asked for."""
-
-    call: str
-    target: str
-    kernel: JITFunction[Any]
-    arguments: tuple[Any, ...]
-    grid: Any
-    options: dict[str, Any]
-
-    @property
-    def name(self) -> str:
-        return str(self.kernel.fn.__name__)
-
-    def features(self) -> frozenset[tuple[Any, ...]]:
-        """Return what the compiler gets to know of each argument and option."""
-        named = dict(zip(self.kernel.arg_names, self.arguments, strict=False)) | self.options
-        constants = {parameter.name for parameter in self.kernel.params if parameter.is_constexpr}
-        fixed = constants | set(self.options) - set(self.kernel.arg_names)
-        return frozenset((key, *_seen(value, key in fixed)) for key, value in named.items())
-
-
-def _seen(value: Any, fixed: bool) -> tuple[Any, ...]:
-    if fixed or value is None:
-        return (repr(value),)
-    if isinstance(value, torch.Tensor):
-        return (value.dtype, value.data_ptr() % 16 == 0)
-    if isinstance(value, int):
-        return (type(value), value == 1, value % 16 == 0, abs(value) >= 2**31)
-    return (type(value),)
 
 
 def launches(target: str, calls: Iterable[tuple[str, Callable[..., Any], tuple[Any, ...]]]) -> list[Launch]:
     """Everything that the calls launch on ``target``; nothing is compiled."""
     found: list[Launch] = []
-
-    def note(kernel: JITFunction[Any], name: str, *arguments: Any, grid: Any, warmup: bool, **options: Any) -> None:
-        found.append(Launch(name, target, kernel, arguments, grid, options))
-
-    original, is_hip = JITFunction.run, _launch.is_hip
-    driver.set_active(Elsewhere(target))
-    _launch.is_hip = lambda: TARGETS[target].backend == "hip"
-    try:
-        for name, function, arguments in calls:
-            JITFunction.run = partialmethod(note, name)
+    for name, function, arguments in calls:
+        with noted(target, found.append, name):
             function(*arguments)
-    finally:
-        JITFunction.run, _launch.is_hip = original, is_hip
     return found
 
 
@@ -126,20 +54,15 @@ def plan(which: str) -> list[Launch]:
 
 def local_memory(cubin: bytes) -> int | None:
     """Bytes of stack and local memory per thread, which is where registers spill to; None where no tool can tell."""
-    if not CUOBJDUMP.exists():
+    if binaries.cuobjdump() is None:
         return None
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(cubin)
-        file.flush()
-        report = subprocess.run([CUOBJDUMP, "-res-usage", file.name], capture_output=True, text=True, check=True).stdout
-    return sum(int(size) for size in re.findall(r"\b(?:STACK|LOCAL):(\d+)", report))
+    return sum(kernel.spilled_bytes for kernel in binaries.resources(cubin).values())
 
 
 def compilations(chosen: Iterable[Launch]) -> Iterator[dict[str, Any]]:
     """Yield what the compiler makes of each launch."""
     for launch in chosen:
-        driver.set_active(Elsewhere(launch.target))
-        compiled = launch.kernel.run(*launch.arguments, grid=launch.grid, warmup=True, **launch.options)
+        compiled = launch.compile()
         binary = compiled.asm["hsaco" if launch.target == "gfx942" else "cubin"]
         yield {
             "call": launch.call,

@@ -14,7 +14,7 @@ from tests.kernels.examples._scene import Size
 
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 # Triton compiles a size of 1 as a constant, which its interpreter does not show.
-SIZES = [*(Size(dtype, rows=1024, classes=20) for dtype in FLOATS), Size(torch.float32, rows=1, classes=1)]
+SIZES = [*(Size(dtype, rows=1024, classes=20) for dtype in FLOATS), Size(torch.float32, *[1] * 5)]
 
 Call = tuple[str, Callable[..., Any], tuple[Any, ...]]
 

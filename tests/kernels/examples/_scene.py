@@ -18,6 +18,14 @@ class Size(NamedTuple):
     dtype: torch.dtype
     rows: int
     classes: int
+    videos: int = 2
+    instances: int = 40
+    channels: int = 512
+
+    @property
+    def video_offsets(self) -> Tensor:
+        """(videos + 1,): all instances in the first video."""
+        return torch.tensor([0, *[self.instances] * self.videos])
 
     @property
     def name(self) -> str:

@@ -27,12 +27,12 @@ EXAMPLES = {"assign_points": assign}
 
 
 def calls(size: Size) -> list[Call]:
-    """One video, with as many instances as points."""
+    """Everything in the first video."""
     given = Operands(
         points=torch.ones(size.rows, 4, dtype=size.dtype),
-        segments=torch.ones(size.rows, 2, dtype=size.dtype),
-        labels=torch.zeros(size.rows, dtype=torch.int64),
-        video_offsets=torch.tensor([0, size.rows]),
+        segments=torch.ones(size.instances, 2, dtype=size.dtype),
+        labels=torch.zeros(size.instances, dtype=torch.int64),
+        video_offsets=size.video_offsets,
         num_classes=size.classes,
         center_sampling_radius=1.5,
         tie_tolerance=1e-3,

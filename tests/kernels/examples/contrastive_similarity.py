@@ -43,13 +43,13 @@ EXAMPLES = {
 
 def calls(size: Size) -> list[Call]:
     """Forward and backward; of the backward pass also the gradient of the features alone."""
-    channels, instances, gaussians = 512 if size.rows > 1 else 1, 40, torch.ones(20, 3)
+    gaussians = torch.ones(size.classes, 3)
     given = Operands(
-        features=torch.zeros(2, 64, channels, dtype=size.dtype),
-        mask=torch.ones(2, 64, dtype=torch.bool),
-        segments=torch.ones(instances, 2),
-        labels=torch.zeros(instances, dtype=torch.int64),
-        video_offsets=torch.tensor([0, instances, instances]),
+        features=torch.zeros(size.videos, size.rows, size.channels, dtype=size.dtype),
+        mask=torch.ones(size.videos, size.rows, dtype=torch.bool),
+        segments=torch.ones(size.instances, 2),
+        labels=torch.zeros(size.instances, dtype=torch.int64),
+        video_offsets=size.video_offsets,
         mu=gaussians,
         sigma=gaussians,
         base=None,

@@ -108,17 +108,17 @@ EXAMPLES = {"detection_loss": detection, "detection_loss_backward": detection_ba
 
 def calls(size: Size) -> list[Call]:
     """Forward and backward pass, with all of ASL and for ActionFormer's loss."""
-    dtype, rows, classes = size
-    pairs, raw = torch.ones(2, rows, 2, dtype=dtype), torch.zeros(classes, 3)
+    dtype, rows, classes = size.dtype, size.rows, size.classes
+    pairs, raw = torch.ones(size.videos, rows, 2, dtype=dtype), torch.zeros(classes, 3)
     asl = Operands(
-        logits=torch.zeros(2, rows, classes, dtype=dtype),
+        logits=torch.zeros(size.videos, rows, classes, dtype=dtype),
         offsets=pairs,
         predicted_quality=pairs,
-        mask=torch.ones(2, rows, dtype=torch.bool),
+        mask=torch.ones(size.videos, rows, dtype=torch.bool),
         points=torch.ones(rows, 4),
-        segments=torch.ones(rows, 2),
-        labels=torch.zeros(rows, dtype=torch.int64),
-        video_offsets=torch.tensor([0, rows, rows]),
+        segments=torch.ones(size.instances, 2),
+        labels=torch.zeros(size.instances, dtype=torch.int64),
+        video_offsets=size.video_offsets,
         raw_mu=raw,
         raw_sigma=raw,
         normalizer=torch.tensor(1.0),

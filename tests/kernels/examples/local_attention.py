@@ -34,7 +34,7 @@ def calls(size: Size) -> list[Call]:
     if size.dtype == torch.float64:
         return []
     found = []
-    mask = torch.ones(1, size.rows, dtype=torch.bool)
+    mask = torch.ones(size.videos, size.rows, dtype=torch.bool)
     for name, channels, window, with_bias in (
         ("attention-64", 64, 19, True),
         ("attention-128", 128, 19, False),
@@ -42,10 +42,10 @@ def calls(size: Size) -> list[Call]:
         ("attention-128-wide", 128, 65, False),
     ):
         # Heads beside each other within a position, as those of a projection are.
-        q = torch.zeros(1, size.rows, 4, channels, dtype=size.dtype).transpose(1, 2)
+        q = torch.zeros(size.videos, size.rows, 4, channels, dtype=size.dtype).transpose(1, 2)
         bias = torch.zeros(4, window, dtype=size.dtype) if with_bias else None
         given = Operands(q=q, k=q, v=q, mask=mask, bias=bias, window=window)
-        back = BackwardOperands(grad=q, out=q, lse=torch.zeros(1, 4, size.rows), **given._asdict())
+        back = BackwardOperands(grad=q, out=q, lse=torch.zeros(size.videos, 4, size.rows), **given._asdict())
         found.append(Call(f"{name}-{size.name}", "local_attention", given))
         found.append(Call(f"{name}-backward-{size.name}", "local_attention_backward", back))
     return found

@@ -28,10 +28,10 @@ EXAMPLES = {"segment_iou": iou, "segment_iou_backward": iou_backward}
 def calls(size: Size) -> list[Call]:
     """All pairs and row by row."""
     rows, dtype = size.rows, size.dtype
-    sides = torch.ones(rows, 2, dtype=dtype)
-    pairs = Operands(a=sides, b=sides, aligned=False, distance=True)
-    aligned = pairs._replace(aligned=True)
-    line, square = torch.ones(rows, dtype=dtype), torch.ones(rows, rows, dtype=dtype)
+    sides, others = torch.ones(rows, 2, dtype=dtype), torch.ones(size.instances, 2, dtype=dtype)
+    pairs = Operands(a=sides, b=others, aligned=False, distance=True)
+    aligned = Operands(a=sides, b=sides, aligned=True, distance=True)
+    line, square = torch.ones(rows, dtype=dtype), torch.ones(rows, size.instances, dtype=dtype)
     back = "segment_iou_backward"
     return [
         Call(f"iou-pairs-{size.name}", "segment_iou", pairs),

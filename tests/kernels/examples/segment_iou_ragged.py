@@ -39,9 +39,9 @@ EXAMPLES = {"segment_iou_ragged": ragged, "segment_iou_ragged_backward": ragged_
 
 
 def calls(size: Size) -> list[Call]:
-    """One video."""
-    rows, sides = size.rows, torch.ones(size.rows, 2, dtype=size.dtype)
-    bounds = torch.tensor([0, rows])
+    """Everything in the first video."""
+    rows, sides = size.instances, torch.ones(size.instances, 2, dtype=size.dtype)
+    bounds = size.video_offsets
     offsets = {"a_video_offsets": bounds, "b_video_offsets": bounds}
     given = Operands(a=sides, b=sides, **offsets, max_pairs=rows, distance=True)
     grad = torch.ones(rows, dtype=size.dtype)

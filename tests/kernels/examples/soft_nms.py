@@ -38,8 +38,8 @@ EXAMPLES = {"soft_nms": nms}
 
 
 def calls(size: Size) -> list[Call]:
-    """Every method, with and without labels, one video and many; always float32, and no size is compiled in."""
-    if size.dtype != torch.float32 or size.rows == 1:
+    """Every method, with and without labels, one video and many; always float32."""
+    if size.dtype != torch.float32:
         return []
     ids = torch.zeros(size.rows, dtype=torch.int64)
     found = []
@@ -52,5 +52,7 @@ def calls(size: Size) -> list[Call]:
             method=METHODS[number],
             **OPTIONS,
         )
-        found.append(Call(f"soft-nms-{number}", "soft_nms", given._replace(max_segments=200, keep_best=number != 1)))
+        found.append(
+            Call(f"soft-nms-{number}-{size.name}", "soft_nms", given._replace(max_segments=200, keep_best=number != 1))
+        )
     return found

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a noted launch to what it does: compiled, and a few of its warps run through the code."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from benchmarks.prediction.binaries import Binary, kernels
+from benchmarks.prediction.devices import Device
+from benchmarks.prediction.execution import DoesNotEnd, Latencies, Run, execute
+from benchmarks.prediction.machine import Place, Region, Value
+from benchmarks.prediction.model import Work
+from benchmarks.prediction.recording import TritonLaunch
+
+# Blocks of a grid that are run: the first, the last, and some between; their mean stands for the rest.
+SAMPLES = 7
+MEMORY_CYCLES, CACHED_CYCLES = 600, 300
+_FORMATS = {"i1": "b", "i8": "b", "u8": "B", "i16": "h", "u16": "H", "i32": "i", "u32": "I", "i64": "q", "u64": "Q"}
+_FORMATS |= {"fp32": "f", "fp64": "d"}
+
+
+class Counted(NamedTuple):
+    """Attributes: the ``binary``, the ``work``, ``assumed`` branches by address, and why not all was run, or None."""
+
+    binary: Binary
+    work: Work
+    assumed: tuple[int, ...]
+    problem: str | None
+
+
+@cache
+def _kernels(cubin: bytes) -> dict[str, Binary]:
+    return kernels(cubin)
+
+
+def count(noted: TritonLaunch, device: Device, rounds: Mapping[str, float]) -> Counted:
+    """Compile a launch and count what it executes.
+
+    Args:
+        noted: The launch.
+        device: Which the grid runs on.
+        rounds: Of loops whose length depends on data, by the kernel's name; 1 where nothing is stated.
+    """
+    compiled = noted.launch.compile()
+    binary = _kernels(compiled.asm["cubin"])[compiled.metadata.name]
+    return count_blocks(
+        binary,
+        device,
+        grid=noted.launch.grid,
+        threads=32 * compiled.metadata.num_warps,
+        dynamic_shared_bytes=compiled.metadata.shared,
+        bytes_moved=noted.bytes,
+        parameters=triton_parameters(compiled.src.signature, noted.launch.named),
+        memory=noted.memory,
+        rounds=rounds.get(noted.name, 1.0),
+    )
+
+
+def triton_parameters(signature: Mapping[str, str], named: Mapping[str, Any]) -> bytes:
+    """Lay out the arguments as Triton passes them: in order, aligned to their size, without what became a constant."""
+    laid = b""
+    for name, kind in signature.items():
+        if kind == "constexpr":
+            continue
+        value = named[name]
+        if kind.startswith("*"):
+            form, value = "Q", value.data_ptr() if isinstance(value, Tensor) else 0
+        else:
+            form = _FORMATS[kind]
+        size = struct.calcsize(form)
+        laid = laid.ljust(math.ceil(len(laid) / size) * size, b"\0") + struct.pack(f"<{form}", value)
+    return laid
+
+
+def count_blocks(
+    binary: Binary,
+    device: Device,
+    *,
+    grid: Sequence[int],
+    threads: int,
+    dynamic_shared_bytes: int,
+    bytes_moved: int,
+    parameters: bytes,
+    memory: tuple[Region, ...] = (),
+    rounds: float = 1.0,
+) -> Counted:
+    """Run some warps of some blocks of a grid.
+
+    Args:
+        binary: The kernel.
+        device: The GPU.
+        grid: Blocks by axis.
+        threads: Of a block.
+        dynamic_shared_bytes: Of a block.
+        bytes_moved: By the whole launch, from and to memory.
+        parameters: Bytes of the arguments.
+        memory: What loads may read.
+        rounds: Of a loop whose length depends on what nobody knows.
+    """
+    shape = (*grid, 1, 1)[:3]
+    programs = math.prod(shape)
+    latencies = Latencies(memory=MEMORY_CYCLES if bytes_moved > device.l2_bytes else CACHED_CYCLES)
+    warps = math.ceil(threads / 32)
+    sampled = sorted({round(at * (programs - 1) / (SAMPLES - 1)) for at in range(SAMPLES)}) if programs > 1 else [0]
+    totals, idle = [0.0] * len(binary.code), [0.0] * len(binary.code)
+    longest, mean, assumed, problem = 0.0, 0.0, set[int](), None
+    for block in sampled:
+        shared: dict[int, Value] = {}
+        block_cycles = 0.0
+        # The first two warps stand for themselves and the last for all others.
+        shares = {0: 1, 1: 1, warps - 1: warps - 2} if warps > 2 else dict.fromkeys(range(warps), 1)
+        for warp, share in shares.items():
+            place = Place(
+                block=(block % shape[0], block // shape[0] % shape[1], block // (shape[0] * shape[1])),
+                thread=32 * warp,
+                grid=shape,
+                threads=threads,
+                parameters=parameters,
+                first_parameter=device.first_parameter,
+                memory=memory,
+            )
+            try:
+                run = execute(binary.code, place, shared, latencies, lambda address: round(rounds))
+            except DoesNotEnd as error:
+                problem, run = (
+                    str(error),
+                    Run([1] * len(binary.code), [0] * len(binary.code), float(len(binary.code)), set()),
+                )
+            totals = [total + share * counted for total, counted in zip(totals, run.counts, strict=True)]
+            idle = [total + share * counted for total, counted in zip(idle, run.idle, strict=True)]
+            block_cycles = max(block_cycles, run.cycles)
+            assumed |= run.assumed
+        longest, mean = max(longest, block_cycles), mean + block_cycles / len(sampled)
+    work = Work(
+        programs=programs,
+        threads=threads,
+        dynamic_shared_bytes=dynamic_shared_bytes,
+        bytes=bytes_moved,
+        counts=[total / len(sampled) for total in totals],
+        idle=[total / len(sampled) for total in idle],
+        block_cycles=mean,
+        longest_block_cycles=longest,
+    )
+    return Counted(binary, work, tuple(sorted(assumed)), problem)

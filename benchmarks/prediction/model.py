@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From counts to a predicted time: what a launch moves, executes and waits for, set against what a GPU can do."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmarks.prediction.binaries import Binary
+from benchmarks.prediction.classes import cycles, family, product
+from benchmarks.prediction.devices import Device
+from benchmarks.prediction.occupancy import occupancy
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one launch does.
+
+    Attributes:
+        programs: Blocks of the grid.
+        threads: Of a block.
+        dynamic_shared_bytes: Of a block, beside the static ones.
+        bytes: Read and written once.
+        counts: How often each instruction of the code is issued by all warps of a block together, on average.
+        idle: How often of these its guard was false, so that it took an issue slot and nothing else.
+        block_cycles: Of one block that has a multiprocessor to itself, waiting for memory included, on average.
+        longest_block_cycles: Of the longest block.
+    """
+
+    programs: int
+    threads: int
+    dynamic_shared_bytes: int
+    bytes: int
+    counts: Sequence[float]
+    idle: Sequence[float]
+    block_cycles: float
+    longest_block_cycles: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is predicted of one launch; times in seconds, by each thing that may bound it.
+
+    Attributes:
+        blocks_per_multiprocessor: At once.
+        limit: What there is no more of for another block.
+        waves: Blocks over those that all multiprocessors hold at once.
+        instructions: Warp instructions of the whole launch.
+        by_class: Those, by class.
+        times: "bytes", "issue", a unit's name, "tensor" or "latency" -> seconds.
+    """
+
+    blocks_per_multiprocessor: int
+    limit: str
+    waves: float
+    instructions: float
+    by_class: Mapping[str, float]
+    times: Mapping[str, float]
+
+    @property
+    def bound(self) -> str:
+        """Name what takes longest."""
+        return max(self.times, key=lambda name: self.times[name])
+
+    @property
+    def seconds(self) -> float:
+        """Return the time of what takes longest: everything else is assumed to go on beside it."""
+        return self.times[self.bound]
+
+
+def predict(device: Device, binary: Binary, work: Work) -> Prediction:
+    """Predict one launch; see the attributes of what it takes and gives."""
+    held = occupancy(
+        device,
+        work.threads,
+        binary.resources.registers,
+        binary.resources.shared_bytes + work.dynamic_shared_bytes,
+    )
+    at_once = max(held.blocks, 1) * device.multiprocessors
+    # The busiest multiprocessor decides: a tail, or a grid that leaves some idle, shows here.
+    busiest = math.ceil(work.programs / device.multiprocessors)
+    warps = math.ceil(work.threads / 32)
+    partitions = min(4, warps * min(busiest, max(held.blocks, 1)))
+    units: Counter[str] = Counter()
+    tensor: Counter[str] = Counter()
+    by_class: Counter[str] = Counter()
+    for instruction, count, idle in zip(binary.code, work.counts, work.idle, strict=True):
+        by_class[family(instruction)] += count * work.programs
+        for unit, taken in cycles(instruction).items():
+            units[unit] += taken * (count - idle)
+        if (done := product(instruction)) is not None:
+            tensor[done.rate] += done.flops * (count - idle)
+    issued = sum(work.counts)
+    times = {
+        "bytes": work.bytes / device.copy_bytes,
+        "issue": busiest * issued / partitions / device.clock,
+        **{unit: busiest * taken / partitions / device.clock for unit, taken in units.items()},
+        "latency": ((math.ceil(work.programs / at_once) - 1) * work.block_cycles + work.longest_block_cycles)
+        / device.clock,
+    }
+    if tensor:
+        peak = {rate: device.dense_flops[rate] / device.multiprocessors for rate in tensor}
+        times["tensor"] = busiest * sum(flops / peak[rate] for rate, flops in tensor.items())
+    return Prediction(
+        blocks_per_multiprocessor=held.blocks,
+        limit=held.limit,
+        waves=work.programs / at_once,
+        instructions=issued * work.programs,
+        by_class=dict(by_class.most_common()),
+        times=times,
+    )

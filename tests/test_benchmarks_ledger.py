@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ledger's counts against counts by hand: blocks that fit, machine code read, kernels executed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.prediction import binaries
+from benchmarks.prediction.classes import cycles, family, product
+from benchmarks.prediction.devices import DEVICES
+from benchmarks.prediction.occupancy import occupancy
+from benchmarks.prediction.sass import innermost, loops, parse
+
+ROOT = Path(__file__).resolve().parents[1]
+H100, A100 = DEVICES["sm_90"], DEVICES["sm_80"]
+
+LISTING = """
+		Function : toy
+        /*0000*/                   S2R R0, SR_TID.X ;                            /* 0x0000000000007919 */
+                                                                                 /* 0x000ea20000002100 */
+        /*0010*/              @!P1 LDG.E.128 R16, desc[UR8][R2.64+0x8] ;         /* 0x0000000802109981 */
+                                                                                 /* 0x000ea2000c1e1900 */
+        /*0020*/                   FADD R7, R16, R7 ;                            /* 0x0000000710077221 */
+                                                                                 /* 0x004fe20000000000 */
+        /*0030*/              @!P0 BRA 0x10 ;                                    /* 0xfffffffc00488947 */
+                                                                                 /* 0x000fea000383ffff */
+        /*0040*/                   EXIT ;                                        /* 0x000000000000794d */
+                                                                                 /* 0x000fea0003800000 */
+        /*0050*/                   BRA 0x50;                                     /* 0xfffffffc00fc7947 */
+                                                                                 /* 0x000fc0000383ffff */
+        /*0060*/                   NOP;                                          /* 0x0000000000007918 */
+                                                                                 /* 0x000fc00000000000 */
+"""
+
+
+@pytest.mark.parametrize(
+    ("device", "threads", "registers", "shared", "blocks", "limit"),
+    [
+        # 54 registers: 1,792 a warp, 36 warps of 65,536, 9 blocks of 4.
+        (H100, 128, 54, 2048, 9, "registers"),
+        # 64 warps are all that a multiprocessor takes.
+        (H100, 1024, 32, 0, 2, "warps"),
+        # 255 registers: 8,192 a warp, 8 warps.
+        (H100, 256, 255, 0, 1, "registers"),
+        # 33 registers are given as 40: 1,280 a warp, 51 warps, of which 48 make blocks of 8.
+        (H100, 256, 33, 0, 6, "registers"),
+        # 100 KiB and the system's one: two blocks of 228 KiB, one of 164.
+        (H100, 128, 32, 100 << 10, 2, "shared memory"),
+        (A100, 128, 32, 100 << 10, 1, "shared memory"),
+        (H100, 32, 16, 0, 32, "blocks"),
+    ],
+)
+def test_occupancy(device: Any, threads: int, registers: int, shared: int, blocks: int, limit: str) -> None:
+    assert occupancy(device, threads, registers, shared) == (blocks, limit)
+
+
+def test_a_listing_is_read() -> None:
+    code = parse(LISTING)["toy"]
+    assert [one.opcode for one in code] == ["S2R", "LDG.E.128", "FADD", "BRA", "EXIT"]
+    load, add, branch = code[1:4]
+    assert load.guard == "!P1" and load.operands == ("R16", "desc[UR8][R2.64+0x8]")
+    assert (load.sets, load.waits) == (2, 0) and (add.waits, add.stall) == (1 << 2, 1)
+    assert branch.target == 0x10
+    assert [(loop.first, loop.last) for loop in innermost(loops(code))] == [(1, 3)]
+    assert [family(one) for one in code] == ["constant", "LDG", "FFMA", "branch", "branch"]
+    assert cycles(load) == {"LSU": 16} and cycles(add) == {"FFMA": 1}
+
+
+def test_tensor_core_products_are_counted() -> None:
+    line = LISTING.replace("FADD R7, R16, R7", "HGMMA.64x128x16.F32.BF16 R24, gdesc[UR4], R24")
+    assert product(parse(line)["toy"][2]) == (2 * 64 * 128 * 16 / 4, "half")
+    line = LISTING.replace("FADD R7, R16, R7", "HMMA.1688.F32.TF32 R24, R4, R8, R24")
+    assert product(parse(line)["toy"][2]) == (2 * 16 * 8 * 8, "tf32")
+
+
+@pytest.fixture(scope="module")
+def toys() -> list[dict[str, Any]]:
+    if importlib.util.find_spec("triton") is None or binaries.cuobjdump() is None:
+        pytest.skip("needs triton with its cuobjdump")
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.kernels.ledger_toys"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [toy["problem"] for toy in found] == [None] * 6
+    return found
+
+
+def test_a_kernel_without_loops_is_counted_as_by_hand(toys: list[dict[str, Any]]) -> None:
+    for toy in toys[:2]:
+        # 1,024 elements a block, 8 a thread: two 16-byte loads of x, two of y, two stores and 8 multiply-adds a warp.
+        warps = 4 * 1024
+        assert toy["kernel"] == "multiply_add_kernel" and toy["programs"] == 1024
+        assert {name: toy["by_class"][name] for name in ("LDG", "STG", "FFMA")} == {
+            "LDG": 4 * warps,
+            "STG": 2 * warps,
+            "FFMA": 8 * warps,
+        }
+        assert toy["bytes"] == 12 << 20 and toy["spilled"] == 0 and toy["shared"] == 0 and toy["assumed"] == 0
+        device = DEVICES[toy["target"]]
+        assert toy["bound"] == "bytes" and toy["times"]["bytes"] == pytest.approx((12 << 20) / device.copy_bytes)
+        assert toy["blocks"] == occupancy(device, 128, toy["registers"], 0).blocks
+
+
+def test_a_loop_is_counted_as_by_hand(toys: list[dict[str, Any]]) -> None:
+    for toy, rounds in zip(toys[2:4], (3, 9766), strict=True):
+        # 1,024 elements a round, 8 a thread, each loaded by itself, as the end may lie anywhere, and added.
+        assert toy["kernel"] == "add_up_kernel" and toy["by_class"]["LDG"] == 4 * 8 * rounds
+        # Then each thread adds its 8, and the lanes of each warp theirs in 5 steps; the first warp the 4 warps' in 2.
+        inside, across = 4 * (8 * rounds + 7), 4 * 5
+        assert inside + across <= toy["by_class"]["FFMA"] <= inside + across + 4 * 2
+        assert toy["assumed"] == 0
+
+
+def test_rounds_that_memory_states_are_counted_and_others_assumed(toys: list[dict[str, Any]]) -> None:
+    known, unknown = toys[4:6]
+    # 512 elements a round, 4 a thread: one 16-byte load a warp, in 4 warps of 2 blocks, and one of the bound; and what
+    # the compiler adds to each loop, a first round under a guard that is false here.
+    assert known["by_class"]["LDG"] == 8 * (3000 * (1000 + 1) + 1) and known["assumed"] == 0
+    assert unknown["assumed"] > 0 and unknown["by_class"]["LDG"] < known["by_class"]["LDG"]
