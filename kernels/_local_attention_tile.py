@@ -124,7 +124,7 @@ def local_attention_bwd_tile_kernel(
     BLOCK: tl.constexpr,
     CHUNK: tl.constexpr,
 ):
-    """Write the gradients of the queries, keys and values that the program owns, and the slopes for that of the bias."""
+    """Write the gradients of the queries, keys and values that the program owns, and the slopes for the bias."""
     first, batch, head, row = place(heads, length, BLOCK - 2 * radius)
     first -= radius
     base = start(batch, head, first, stride_b, stride_h, stride_t, VECTOR)

@@ -132,7 +132,7 @@ def local_attention_bwd_query_kernel(
     BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """Write the gradient of BLOCK_M queries, delta = sum(grad * out) for the other kernel, slopes for that of the bias."""
+    """Write the gradient of BLOCK_M queries, delta = sum(grad * out) for the other kernel, slopes for the bias."""
     first, batch, head, row = place(heads, length, BLOCK_M)
     base = start(batch, head, first, stride_b, stride_h, stride_t, VECTOR)
     of_out = start(batch, head, first, out_stride_b, out_stride_h, out_stride_t, VECTOR)

@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from torch import Tensor
 
 pytest.importorskip("triton")
 
 from asl_fast.kernels import local_attention as kernels
+from triton.runtime import interpreter
 
 from asl_fast.reference.local_attention import BackwardOperands, Operands, unfolded_attention
 from tests.kernels.fences import fenced
@@ -86,6 +90,46 @@ def test_the_widest_window_in_a_tile_and_the_next(dtype: torch.dtype, window: in
 def test_sizes_of_a_head(dim: int) -> None:
     for window in (5, 41):
         compare(inputs(1, 1, 20, dim, torch.float16), torch.ones(1, 20, dtype=torch.bool), None, window)
+
+
+def _tf32(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Round to the 10 bits that a matrix unit takes of a float32, ties away from zero."""
+    return ((x.view(np.int32) + 0x1000) & ~0x1FFF).view(np.float32)
+
+
+def _towards_zero(x: NDArray[np.float64]) -> NDArray[np.float32]:
+    near = x.astype(np.float32)
+    return np.where(np.abs(near) > np.abs(x), np.nextafter(near, np.float32(0)), near)
+
+
+def _three_products(a: NDArray[Any], b: NDArray[Any], acc: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Multiply as "tf32x3" does: without small * small, in steps of 8 whose sums are cut off, not rounded."""
+    halves = [(_tf32(x), _tf32(x - _tf32(x))) for x in (np.ascontiguousarray(a), np.ascontiguousarray(b))]
+    total = np.zeros_like(acc)
+    for i, j in ((1, 0), (0, 1), (0, 0)):
+        left, right = halves[0][i].astype(np.float64), halves[1][j].astype(np.float64)
+        for step in range(0, a.shape[-1], 8):
+            total = _towards_zero(left[:, step : step + 8] @ right[step : step + 8] + total)
+    return total + acc
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU multiplies by itself")
+@pytest.mark.parametrize(("dim", "window"), [(20, 9), (128, 19), (256, 19), (64, 41)])
+def test_float32_in_three_products_stays_within_the_tolerance(
+    dim: int, window: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the other tests allow in float32 is what a matrix unit needs, not only what the interpreter does."""
+    taken: list[int] = []
+
+    def create_dot(self: Any, a: Any, b: Any, d: Any, input_precision: Any, max_num_imprecise_acc: Any) -> Any:
+        taken.append(a.data.shape[-1])
+        return interpreter.TensorHandle(_three_products(a.data, b.data, d.data), d.dtype.scalar)
+
+    monkeypatch.setattr(interpreter.InterpreterBuilder, "create_dot", create_dot)
+    mask = torch.arange(83)[None] < torch.tensor([[83], [51]])
+    bias = torch.randn(2, window, generator=torch.Generator().manual_seed(1))
+    compare(inputs(2, 2, 83, dim, torch.float32), mask, bias, window)
+    assert taken
 
 
 def test_large_scores_do_not_overflow() -> None:

@@ -319,7 +319,11 @@ GOOD = {"segments": torch.tensor([[0.0, 1], [2, 3]]), "scores": torch.tensor([0.
         ({"min_score": -0.1}, ValueError, "min_score must be at least 0"),
         ({"min_score": float("nan")}, ValueError, "min_score must be at least 0"),
         ({"voting_threshold": 1.5}, ValueError, "voting_threshold must lie in"),
-        ({"num_videos": 0, "video_index": torch.zeros(2, dtype=torch.int64)}, ValueError, "num_videos must be at least 1"),
+        (
+            {"num_videos": 0, "video_index": torch.zeros(2, dtype=torch.int64)},
+            ValueError,
+            "num_videos must be at least 1",
+        ),
         ({"num_videos": 2}, ValueError, "num_videos=2 needs video_index"),
         (
             {"num_videos": 2, "video_index": torch.tensor([0, 2])},
