@@ -2,11 +2,11 @@
 """Label assignment, sensitivities and every loss of a detector's outputs in one launch.
 
 A program owns some points of one video. It finds their instances as ``assign_points`` does, weighs them, reads each
-logit once and writes each unscaled gradient once; dense targets exist only where instances tie, as a product of two
-small matrices of ones. What the losses are divided by is known when all points are: the last program to finish adds up
-the programs' sums, in their order, and writes losses and factors. Contraction to fused multiply-adds is off, so that
-points that lie on a boundary are decided as in the reference. Tested under Triton's interpreter and compiled for sm_80,
-sm_90 and gfx942; no GPU has run it yet.
+logit once, in the type it has, and writes each unscaled gradient once; no target is ever dense, and where instances tie
+the few of them are walked through again. What the losses are divided by is known when all points are: the last program
+to finish adds up the programs' sums, in their order, and writes losses and factors. Points that lie on a boundary are
+decided as in the reference: what fused multiply-adds could round otherwise is kept apart. Tested under Triton's
+interpreter and compiled for sm_80, sm_90 and gfx942; no GPU has run it yet.
 """
 
 from __future__ import annotations
@@ -268,15 +268,12 @@ class Tiles(NamedTuple):
 def tiles(classes: int, wide: bool) -> Tiles:
     """Choose the tiles for a number of classes; ``wide`` where any number is in double precision.
 
-    16 points, the fewest that a product of matrices takes, so that a batch makes many small programs: 568 of them from
-    2 x 4,536 points, which an H100's 132 processors hold all at once and share out evenly. What is computed once for a
-    point is repeated in every warp, so there are more of them only where many classes are to be divided among them.
+    16 points make many small programs: 568 of them from 2 x 4,536 points, which an H100's 132 processors hold all at
+    once and share out evenly. Two warps: what is computed once for a point is repeated in every warp.
     """
     if wide:
         return Tiles(16, 32, 8)
-    if classes <= 64:
-        return Tiles(16, 16 if classes <= 16 else 32, 1)
-    return Tiles(16, 32 if classes <= 128 else 64, 2)
+    return Tiles(16, 16 if classes <= 16 else 32, 2)
 
 
 def detection_loss(given: Operands) -> Outputs:
@@ -357,5 +354,7 @@ def detection_loss(given: Operands) -> Outputs:
             BLOCK_PROGRAMS=BLOCK_PROGRAMS,
             num_warps=cut.warps,
             enable_fp_fusion=True,
+            # Six of the programs with two warps on a processor. Without a limit the compiler spills for more of them.
+            **(_launch.register_limit(168) if cut.warps == 2 else {}),
         )
     return found

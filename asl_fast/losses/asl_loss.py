@@ -178,7 +178,9 @@ class ASLLoss(nn.Module):
 
     def _detection_loss(self, given: LossInputs, targets: RaggedTargets) -> DetectionLoss:
         """Compute every term but ``fit`` and ``contrastive``; moves N on in training."""
-        config = self.config
+        config, quality = self.config, None
+        if self.evaluator is not None:
+            quality = self.evaluator(given.features, given.masks, given.gap)
         moves = self._moves_normalizer()
         found = detection_loss(
             given.logits,
@@ -187,7 +189,7 @@ class ASLLoss(nn.Module):
             given.points,
             targets,
             self.loss_normalizer,
-            predicted_quality=None if self.evaluator is None else self.evaluator(given.features, given.masks, given.gap),
+            predicted_quality=quality,
             gaussians=None if self.gaussians is None else self.gaussians.raw(learned=config.signal == "loss"),
             class_level=config.class_level,
             branches=config.branches,
