@@ -53,7 +53,7 @@ def cases(device: str) -> list[Case]:
 def _case(device: str, each: Shape, variant: str, scale: Scale) -> Case:
     # The paper's signal: the evidence in single input frames is a classifier of its own.
     loss_config = replace(each.config.loss, signal="loss", instance_level=VARIANTS[variant][1])
-    on_gpu = torch.device(device).type == "cuda"
+    on_gpu = device.startswith("cuda")
 
     def make_inputs() -> tuple[Any, ...]:
         generator = torch.Generator().manual_seed(0)
