@@ -99,8 +99,10 @@ def shortest_claim(
     time, low, high, reach, usable, segments_ptr, count, RADIUS: tl.constexpr, COMPUTE: tl.constexpr,
     BLOCK_POINTS: tl.constexpr, BLOCK_SEGMENTS: tl.constexpr,
 ):  # fmt: skip
-    """Return, each (points,), the length and number of the first shortest segment that claims a point, and the length
-    of the shortest beside it; infinity, -1 and infinity where there is none, and where the point is not ``usable``.
+    """Find the first shortest segment that claims a point.
+
+    Returns, each (points,), its length and number, and the length of the shortest beside it; infinity, -1 and infinity
+    where there is none, and where the point is not ``usable``.
     """
     shortest = tl.full((BLOCK_POINTS,), float("inf"), COMPUTE)
     second = shortest
@@ -196,8 +198,8 @@ def assign_points_kernel(
             length = claimed_lengths(time, low, high, reach, segments_ptr, index, count, RADIUS, COMPUTE)
             tied = (length <= limit[None, :]) & (length < float("inf"))
             label = tl.load(labels_ptr + index, mask=index < count, other=-1)
-            known = ((label >= 0) & (label < num_classes))[:, None]
-            tl.store(class_targets_ptr + out[None, :] * num_classes + label[:, None], one, mask=tied & known)
+            of_a_class = ((label >= 0) & (label < num_classes))[:, None]
+            tl.store(class_targets_ptr + out[None, :] * num_classes + label[:, None], one, mask=tied & of_a_class)
 
 
 def assign_points(given: Operands) -> Outputs:

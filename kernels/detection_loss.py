@@ -2,11 +2,11 @@
 """Label assignment, sensitivities and every loss of a detector's outputs in one launch.
 
 A program owns some points of one video. It finds their instances as ``assign_points`` does, weighs them, reads each
-logit once and writes each unscaled gradient once; dense targets exist only where instances tie, as a product of two
-small matrices of ones. What the losses are divided by is known when all points are: the last program to finish adds up
-the programs' sums, in their order, and writes losses and factors. Contraction to fused multiply-adds is off, so that
-points that lie on a boundary are decided as in the reference. Tested under Triton's interpreter and compiled for sm_80,
-sm_90 and gfx942; no GPU has run it yet.
+logit once, in the type it has, and writes each unscaled gradient once. No target is ever dense: a point has one class,
+and bits for those of the instances that tie with its own. What the losses are divided by is known when all points are:
+the last program to finish adds up the programs' sums, in their order, and writes losses and factors. Points that lie on
+a boundary are decided as in the reference: what fused multiply-adds could round otherwise is kept apart. Tested under
+Triton's interpreter and compiled for sm_80, sm_90 and gfx942; no GPU has run it yet.
 """
 
 from __future__ import annotations
@@ -35,14 +35,15 @@ EPS = 1e-8  # lower bound of the union in the DIoU loss
 
 
 @triton.jit
-def with_tied_classes(
-    hot, time, low, high, reach, tie, limit, column, segments_ptr, labels_ptr, count, RADIUS: tl.constexpr,
-    ASSIGN: tl.constexpr, BLOCK_SEGMENTS: tl.constexpr,
+def tied_classes(
+    time, low, high, reach, tie, limit, segments_ptr, labels_ptr, count, RADIUS: tl.constexpr, ASSIGN: tl.constexpr,
+    BLOCK_POINTS: tl.constexpr, BLOCK_SEGMENTS: tl.constexpr, WORDS: tl.constexpr,
 ):  # fmt: skip
-    """Add to ``hot`` (points, classes) the classes of all segments at most ``limit`` long that claim the point.
+    """Return (points, words of 32 bits), a bit for the class of each segment up to ``limit`` that claims the point.
 
     One segment after the other, as few of them can claim a point of these at all.
     """
+    words = tl.zeros((BLOCK_POINTS, WORDS), tl.int32)
     begin, stop, least, greatest = widest(tie, time, low, high)
     for g in range(0, count, BLOCK_SEGMENTS):
         index = g + tl.arange(0, BLOCK_SEGMENTS)
@@ -53,8 +54,10 @@ def with_tied_classes(
                 if (start < stop) & (end > begin):
                     length = claimed_length(time, low, high, reach, start, end, RADIUS)
                     tied = tie & (length <= limit) & (length < float("inf"))
-                    hot = hot | (tied[:, None] & (column == tl.load(labels_ptr + at))[None, :])
-    return hot
+                    label = tl.load(labels_ptr + at)
+                    own = tied[:, None] & (tl.arange(0, WORDS) == label // 32)[None, :]
+                    words = words | tl.where(own, 1 << (label % 32).to(tl.int32), 0)
+    return words
 
 
 @triton.jit(do_not_specialize=["num_rows", "num_points", "packs", "num_segments"])
@@ -116,6 +119,7 @@ def detection_loss_fwd_kernel(
     COMPUTE: tl.constexpr,
     BLOCK_POINTS: tl.constexpr,
     BLOCK_CLASSES: tl.constexpr,
+    WORDS: tl.constexpr,
     BLOCK_SEGMENTS: tl.constexpr,
     BLOCK_TABLE: tl.constexpr,
     BLOCK_PROGRAMS: tl.constexpr,
@@ -210,6 +214,12 @@ def detection_loss_fwd_kernel(
     limit = tl.where(positive, shortest + TOLERANCE, -float("inf"))
     tie = (second <= limit) & (second < float("inf"))
     some_tie = tl.max(tie.to(tl.int32), 0) > 0
+    words = tl.zeros((BLOCK_POINTS, WORDS), tl.int32)
+    if some_tie:
+        words = tied_classes(
+            time, low, high, reach, tie, limit, segments_ptr, labels_ptr, count, RADIUS, ASSIGN, BLOCK_POINTS,
+            BLOCK_SEGMENTS, WORDS,
+        )  # fmt: skip
     weight = tl.where(positive, h_cls, 1.0)[:, None]
     row_sum = tl.zeros((BLOCK_POINTS,), COMPUTE)
     for at in range(0, num_classes, BLOCK_CLASSES):
@@ -220,10 +230,8 @@ def detection_loss_fwd_kernel(
         x = tl.load(logits_ptr + element, mask=counts, other=0.0).to(COMPUTE)
         hot = label[:, None] == column[None, :]
         if some_tie:
-            hot = with_tied_classes(
-                hot, time, low, high, reach, tie, limit, column, segments_ptr, labels_ptr, count, RADIUS, ASSIGN,
-                BLOCK_SEGMENTS,
-            )  # fmt: skip
+            word = tl.sum(tl.where(tl.arange(0, WORDS)[None, :] == at // 32, words, 0), 1)
+            hot = hot | (((word[:, None] >> (column % 32)[None, :]) & 1) != 0)
         if SPREAD == 0:
             value, slope = focal_of_class(x, hot, ALPHA, GAMMA, tl.float64 == COMPUTE)
         else:
@@ -258,7 +266,7 @@ def detection_loss_fwd_kernel(
 
 
 class Tiles(NamedTuple):
-    """How a program is cut: points and classes of its tile of logits, and its warps."""
+    """How a program is cut: points and classes (at most 32, one word) of its tile of logits, and its warps."""
 
     points: int
     classes: int
@@ -268,15 +276,12 @@ class Tiles(NamedTuple):
 def tiles(classes: int, wide: bool) -> Tiles:
     """Choose the tiles for a number of classes; ``wide`` where any number is in double precision.
 
-    16 points, the fewest that a product of matrices takes, so that a batch makes many small programs: 568 of them from
-    2 x 4,536 points, which an H100's 132 processors hold all at once and share out evenly. What is computed once for a
-    point is repeated in every warp, so there are more of them only where many classes are to be divided among them.
+    16 points make many small programs: 568 of them from 2 x 4,536 points, which an H100's 132 processors hold all at
+    once and share out evenly. Two warps: what is computed once for a point is repeated in every warp.
     """
     if wide:
         return Tiles(16, 32, 8)
-    if classes <= 64:
-        return Tiles(16, 16 if classes <= 16 else 32, 1)
-    return Tiles(16, 32 if classes <= 128 else 64, 2)
+    return Tiles(16, 16 if classes <= 16 else 32, 2)
 
 
 def detection_loss(given: Operands) -> Outputs:
@@ -352,10 +357,13 @@ def detection_loss(given: Operands) -> Outputs:
             COMPUTE=compute,
             BLOCK_POINTS=cut.points,
             BLOCK_CLASSES=cut.classes,
+            WORDS=triton.next_power_of_2(triton.cdiv(classes, 32)),
             BLOCK_SEGMENTS=BLOCK_SEGMENTS,
             BLOCK_TABLE=BLOCK_TABLE,
             BLOCK_PROGRAMS=BLOCK_PROGRAMS,
             num_warps=cut.warps,
             enable_fp_fusion=True,
+            # Six of the programs with two warps on a processor. Without a limit the compiler spills for more of them.
+            **(_launch.register_limit(168) if cut.warps == 2 else {}),
         )
     return found

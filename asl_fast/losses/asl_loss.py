@@ -186,7 +186,9 @@ class ASLLoss(nn.Module):
 
         ``identity`` is the tensor of the ground truth by which a pass that is run again is known.
         """
-        config = self.config
+        config, quality = self.config, None
+        if self.evaluator is not None:
+            quality = self.evaluator(given.features, given.masks, given.gap)
         before = self._history.recall(identity)
         moves = self.training and before is None and self._history.is_step()
         found = detection_loss(
@@ -196,9 +198,7 @@ class ASLLoss(nn.Module):
             given.points,
             targets,
             self.loss_normalizer if before is None else before,
-            predicted_quality=None
-            if self.evaluator is None
-            else self.evaluator(given.features, given.masks, given.gap),
+            predicted_quality=quality,
             gaussians=None if self.gaussians is None else self.gaussians.raw(learned=config.signal == "loss"),
             class_level=config.class_level,
             branches=config.branches,

@@ -27,7 +27,7 @@ SEGMENTS = torch.tensor([[3.2, 9.1], [20.3, 41.0], [5.3, 17.0], [5.3, 17.0], [30
 
 
 def training(classes: int) -> tuple[TrainingStep, DetectorOutput, RaggedTargets]:
-    """A step of training up to the loss, with what autocast makes of a detector's outputs.
+    """Make a step of training up to the loss, with what autocast makes of a detector's outputs.
 
     The evaluator of the instance level, a network of its own, is left out.
     """

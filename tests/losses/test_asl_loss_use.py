@@ -145,7 +145,7 @@ def test_padding_changes_nothing() -> None:
 def test_padded_instances_change_nothing(options: dict[str, Any]) -> None:
     data, loss = batch(grad=True), asl_loss(contrastive=False, **options).eval()
     frames = torch.randn(2, 64, 5), data.masks[0]
-    segments, labels, video_offsets = data.targets
+    segments, labels, _ = data.targets
     rows = torch.tensor([[1.0, 40.0], [torch.nan, 2.0]])
     padded = data.targets._replace(
         segments=torch.cat([segments, rows]), labels=torch.cat([labels, torch.tensor([1, -1])])
