@@ -142,7 +142,7 @@ class TrainLoader:
         return len(self.sampler)
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Iterate over the batches of one epoch; their features are on the device if they lie there, else on the CPU."""
+        """Iterate over the batches of one epoch; features that lie on the device stay there, others come on the CPU."""
         self.dataset.set_epoch(epoch)
         self.sampler.set_epoch(epoch)
         if self.resident is None:

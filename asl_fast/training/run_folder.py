@@ -35,6 +35,8 @@ class RunFolder:
         evaluation: Their scores in full.
         summary: Their scores and the run in a few numbers.
         compiled: What torch.compile keeps between the starts of this run.
+        trace: Events of the steps that ``--profile`` recorded, for Perfetto.
+        stages: Where their time went.
         checkpoints: Folder of the checkpoints.
         last: Checkpoint of the last epoch.
         best: Checkpoint of the epoch that scored best on the test split.
@@ -52,6 +54,8 @@ class RunFolder:
         self.evaluation = self.path / "evaluation.json"
         self.summary = self.path / "summary.json"
         self.compiled = self.path / "compiled"
+        self.trace = self.path / "trace.json.gz"
+        self.stages = self.path / "stages.json"
         self.checkpoints = self.path / "checkpoints"
         self.last = self.checkpoints / "last.pt"
         self.best = self.checkpoints / "best.pt"

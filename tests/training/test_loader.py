@@ -125,7 +125,7 @@ def test_worker_processes_give_the_same_batches() -> None:
 
 
 def sensor_split() -> DetectionDataset:
-    """Recordings of two tri-axial sensors, two samples to a step, which are turned and stretched."""
+    """Make recordings of two tri-axial sensors, two samples to a step, which are turned and stretched."""
     rng = np.random.default_rng(0)
     transform = FeatureTransform(np.arange(6.0), np.arange(1.0, 7.0), samples_per_step=2)
     signals = {f"v{i}": transform(rng.normal(size=(60 + 10 * i, 6))) for i in range(5)}

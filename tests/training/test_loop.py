@@ -17,7 +17,6 @@ from asl_fast.data.bundle import DatasetBundle
 from asl_fast.evaluation.protocols import evaluate_protocol, run_protocol
 from asl_fast.models.config import InferenceConfig
 from asl_fast.models.postprocess import Detections
-from asl_fast.training import loop
 from asl_fast.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from asl_fast.training.config import EvaluationConfig, OptimizerConfig, TrainConfig
 from asl_fast.training.loop import NonFiniteLossError, Result, train
