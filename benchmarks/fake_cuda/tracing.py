@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from asl_fast.kernels import _launch
+from asl_fast.kernels import _launch, launch_counter
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import profiler
@@ -187,7 +187,10 @@ class _Stream:
 ON_A_GPU: dict[tuple[Any, str], Any] = {
     (torch.cuda, "is_current_stream_capturing"): lambda: True,
     (torch.cuda, "current_stream"): lambda device=None: _Stream(),
+    (torch.cuda, "current_device"): lambda: 0,
     (torch.cuda, "device"): lambda device: nullcontext(),
+    # The first step of a shape, which is not captured, has made the bank that these come from.
+    (launch_counter, "_for_a_graph"): lambda device: torch.empty(1, dtype=torch.int32, device=device),
     (torch.cuda.amp.common, "amp_definitely_not_available"): lambda: False,
     (torch.cuda, "is_bf16_supported"): lambda including_emulation=True: True,
     (nn.Module, "to"): _moved,
