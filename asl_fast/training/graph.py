@@ -83,7 +83,7 @@ class CudaRecorder:
     """Records CUDA graphs that share one pool of memory, as they never run at the same time."""
 
     def __init__(self) -> None:
-        self.stream = torch.cuda.Stream()
+        self.stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self.pool = torch.cuda.graph_pool_handle()
 
     def run(self, call: Callable[[], StepNumbers]) -> StepNumbers:

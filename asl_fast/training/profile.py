@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.autograd import DeviceType
+from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.profiler import ProfilerActivity, profile
 
 from asl_fast.data.collate import Batch
@@ -93,7 +93,8 @@ class StepProfiler:
         recording.close()
         self.wanted = 0
         _write_trace(profiler, self.folder.trace)
-        table = stage_table(profiler.events() or (), steps, on_gpu=self.device.type == "cuda")
+        events = profiler.events() or ()  # type: ignore[no-untyped-call]
+        table = stage_table(events, steps, on_gpu=self.device.type == "cuda")
         record = {"steps": steps, "device": str(self.device), "stages": [asdict(row) for row in table]}
         write_json(self.folder.stages, record, indent=2)
         print(f"\n{steps} steps recorded on {self.device}, per step:")
