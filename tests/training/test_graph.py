@@ -17,7 +17,7 @@ from asl_fast.models.config import FrontEndConfig
 from asl_fast.training import graph
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.distributed import Processes
-from asl_fast.training.graph import GraphedStep, capacity_for, choose_step, padded
+from asl_fast.training.graph import CudaRecorder, GraphedStep, capacity_for, choose_step, padded
 from asl_fast.training.loader import TrainLoader
 from asl_fast.training.loop import train
 from asl_fast.training.presets import VARIANTS, with_variant
@@ -54,10 +54,10 @@ class Replayer:
 NAMES = ("total", "cls", "loc", "sensitivity", "num_positives", "fit", "contrastive", "grad_norm")
 
 
-def make_step(config: TrainConfig, *, on_device: bool = False) -> TrainStep:
+def make_step(config: TrainConfig, *, on_device: bool = False, device: str = "cpu") -> TrainStep:
     """Make a step of a new state, with the numbers of a step from the host or from a table."""
     torch.manual_seed(0)
-    state = TrainingState(config, torch.device("cpu"))
+    state = TrainingState(config, torch.device(device))
     schedule = WarmupCosine(3, 12)
     module = TrainingStep(state.detector, state.loss, autocast=False).train()
     rates = DeviceRates(schedule, state) if on_device else HostRates(schedule, state)
@@ -72,10 +72,20 @@ def batches(config: TrainConfig, epochs: int = 2) -> Iterator[tuple[Tensor, Tens
             yield batch.features, batch.mask, ragged_targets(batch)
 
 
-def take(step: Step, config: TrainConfig, change: Callable[[RaggedTargets], RaggedTargets] = lambda x: x) -> Tensor:
+def take(
+    step: Step,
+    config: TrainConfig,
+    change: Callable[[RaggedTargets], RaggedTargets] = lambda x: x,
+    device: str = "cpu",
+) -> Tensor:
     """Take all steps with the same draws; return what they measured."""
     torch.manual_seed(1)
-    return torch.stack([step(features, mask, change(targets)).values for features, mask, targets in batches(config)])
+    return torch.stack(
+        [
+            step(features.to(device), mask.to(device), change(targets).to(device)).values
+            for features, mask, targets in batches(config)
+        ]
+    )
 
 
 def junk(targets: RaggedTargets) -> RaggedTargets:
@@ -128,6 +138,22 @@ def test_replayed_steps_are_the_plain_ones(name: str, on_device: bool) -> None:
     assert differences(plain.state.state_dict(), recorded.state.state_dict()) == []
     # Two sizes of batch; every shape is recorded when it comes for the second time.
     assert 1 <= replayer.recordings == sum(found is not None for found in step.recorded.values())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", CONFIGS)
+def test_graphs_take_the_plain_steps_on_a_gpu(name: str) -> None:
+    """With dropout and drop path drawn from the same places, and the generator left at the same place."""
+    config = CONFIGS[name]
+    plain, recorded = (make_step(config, on_device=True, device="cuda") for _ in range(2))
+    step = GraphedStep(recorded, CudaRecorder())
+    expected = take(plain, config, device="cuda")
+    left_at = torch.cuda.get_rng_state()
+    assert torch.equal(expected, take(step, config, device="cuda"))
+    assert torch.equal(left_at, torch.cuda.get_rng_state())
+    assert any(found is not None for found in step.recorded.values())
+    assert differences(plain.state.state_dict(), recorded.state.state_dict()) == []
 
 
 def test_rates_from_a_table_are_those_of_the_host() -> None:
