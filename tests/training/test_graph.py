@@ -234,9 +234,11 @@ def test_where_there_is_no_graph(capsys: pytest.CaptureFixture[str]) -> None:
     assert "averaged over 2 processes" in capsys.readouterr().out
 
 
-def test_a_run_may_switch_graphs_when_it_is_resumed(tmp_path: Path) -> None:
+def test_a_run_may_change_how_it_computes_when_it_is_resumed(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.create()
     arguments: Any = (tiny_bundle(), folder, CPU)
-    train(tiny_config(), *arguments, dataset_record={})
-    assert train(tiny_config(graph="off"), *arguments, dataset_record={}, resume=True).state.epoch == 3
+    config = tiny_config()
+    train(config, *arguments, dataset_record={})
+    other = replace(config, graph="off", profile=2, data=replace(config.data, resident="on"))
+    assert train(other, *arguments, dataset_record={}, resume=True).state.epoch == 3
