@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from asl_fast.command_line.errors import CommandError
 from asl_fast.losses import RaggedTargets
 from asl_fast.models.config import FrontEndConfig
 from asl_fast.training import graph
@@ -220,7 +221,7 @@ def test_a_step_that_cannot_be_recorded(capsys: pytest.CaptureFixture[str]) -> N
     assert torch.equal(take(plain, config), take(GraphedStep(recorded, Refusing(), required=False), config))
     said = capsys.readouterr().out
     assert said.count("cannot be recorded as a CUDA graph, so it runs without: operation not permitted") == 1
-    with pytest.raises(RuntimeError, match=r"operation not permitted when stream is capturing; --graph off"):
+    with pytest.raises(CommandError, match=r"operation not permitted when stream is capturing; --graph off"):
         take(GraphedStep(make_step(config), Refusing()), config)
 
 
