@@ -2,16 +2,17 @@
 """Label assignment, sensitivities and every loss of a detector's outputs in one launch.
 
 A program owns some points of one video. It finds their instances as ``assign_points`` does, weighs them, reads each
-logit once and writes each unscaled gradient once; dense targets exist only where instances tie, as a product of two
-small matrices of ones. What the losses are divided by is known when all points are: the last program to finish adds up
-the programs' sums, in their order, and writes losses and factors. Contraction to fused multiply-adds is off, so that
-points that lie on a boundary are decided as in the reference. Tested under Triton's interpreter and compiled for sm_80,
-sm_90 and gfx942; no GPU has run it yet.
+logit once, in the type it has, and writes each unscaled gradient once. No target is ever dense: a point has one class,
+and bits for those of the instances that tie with its own. What the losses are divided by is known when all points are:
+the last program to finish adds up the programs' sums, in their order, and writes losses and factors. Points that lie on
+a boundary are decided as in the reference: what fused multiply-adds could round otherwise is kept apart. Tested under
+Triton's interpreter and compiled for sm_80, sm_90 and gfx942; no GPU has run it yet.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import triton
@@ -20,21 +21,46 @@ import triton.language as tl
 from . import _launch
 from ._detection_loss_results import finalise, write_tables
 from ._detection_loss_sensitivity import profile
-from ._maths import load_pairs, store_pairs
-from .assign_points import claimed_lengths, shortest_claim
+from .assign_points import claimed_length, reach_of, shortest_claim, some_may_claim, widest
 from .diou_loss import diou, one_side
 from .launch_counter import counter
-from .sensitivity_focal_loss import focal
+from .sensitivity_focal_loss import focal, focal_of_class
 
 if TYPE_CHECKING:
     from asl_fast.reference.detection_loss import Operands, Outputs
 
-BLOCK_SEGMENTS, BLOCK_TABLE, BLOCK_PROGRAMS = 32, 128, 256
+BLOCK_SEGMENTS, BLOCK_TABLE, BLOCK_PROGRAMS = 16, 32, 256
 SUMS = 7  # sums that each program hands on
 EPS = 1e-8  # lower bound of the union in the DIoU loss
 
 
-@triton.jit(do_not_specialize=["num_rows", "num_points", "num_segments"])
+@triton.jit
+def tied_classes(
+    time, low, high, reach, tie, limit, segments_ptr, labels_ptr, count, RADIUS: tl.constexpr, ASSIGN: tl.constexpr,
+    BLOCK_POINTS: tl.constexpr, BLOCK_SEGMENTS: tl.constexpr, WORDS: tl.constexpr,
+):  # fmt: skip
+    """Return (points, words of 32 bits), a bit for the class of each segment up to ``limit`` that claims the point.
+
+    One segment after the other, as few of them can claim a point of these at all.
+    """
+    words = tl.zeros((BLOCK_POINTS, WORDS), tl.int32)
+    begin, stop, least, greatest = widest(tie, time, low, high)
+    for g in range(0, count, BLOCK_SEGMENTS):
+        index = g + tl.arange(0, BLOCK_SEGMENTS)
+        if some_may_claim(segments_ptr, index, count, begin, stop, least, greatest, ASSIGN):
+            for at in range(g, tl.minimum(g + BLOCK_SEGMENTS, count)):
+                start = tl.load(segments_ptr + at * 2).to(ASSIGN)
+                end = tl.load(segments_ptr + at * 2 + 1).to(ASSIGN)
+                if (start < stop) & (end > begin):
+                    length = claimed_length(time, low, high, reach, start, end, RADIUS)
+                    tied = tie & (length <= limit) & (length < float("inf"))
+                    label = tl.load(labels_ptr + at)
+                    own = tied[:, None] & (tl.arange(0, WORDS) == label // 32)[None, :]
+                    words = words | tl.where(own, 1 << (label % 32).to(tl.int32), 0)
+    return words
+
+
+@triton.jit(do_not_specialize=["num_rows", "num_points", "packs", "num_segments"])
 def detection_loss_fwd_kernel(
     logits_ptr,
     offsets_ptr,
@@ -66,8 +92,9 @@ def detection_loss_fwd_kernel(
     factors_ptr,
     num_rows,
     num_points,
-    num_classes,
+    packs,
     num_segments,
+    PACK: tl.constexpr,
     FORM: tl.constexpr,
     CLASS_LEVEL: tl.constexpr,
     CLS_SENSITIVE: tl.constexpr,
@@ -92,45 +119,56 @@ def detection_loss_fwd_kernel(
     COMPUTE: tl.constexpr,
     BLOCK_POINTS: tl.constexpr,
     BLOCK_CLASSES: tl.constexpr,
+    WORDS: tl.constexpr,
     BLOCK_SEGMENTS: tl.constexpr,
     BLOCK_TABLE: tl.constexpr,
     BLOCK_PROGRAMS: tl.constexpr,
 ):
     """Compute BLOCK_POINTS points of one video in each program."""
     program, programs = tl.program_id(0), tl.num_programs(0)
+    num_classes = packs * PACK  # so the compiler knows how far rows are aligned
     blocks = tl.maximum(tl.cdiv(num_points, BLOCK_POINTS), 1)
     video = (program // blocks).to(tl.int64)
-    point = (program % blocks) * BLOCK_POINTS + tl.arange(0, BLOCK_POINTS).to(tl.int64)
-    inside = (point < num_points) & (num_rows > 0)
-    row = video * num_points + point
-    valid = inside & (tl.load(mask_ptr + row, mask=inside, other=0) != 0)
+    first_point = (program % blocks) * BLOCK_POINTS
+    here = tl.arange(0, BLOCK_POINTS)
+    inside = (first_point + here < num_points) & (num_rows > 0)
+    # From here on rows count from the program's first.
+    first_row = video * num_points + first_point
+    logits_ptr += first_row * num_classes
+    offsets_ptr += first_row * 2
+    points_ptr += first_point * 4
+    valid = inside & (tl.load(mask_ptr + first_row + here, mask=inside, other=0) != 0)
     if mu_ptr is not None:
         write_tables(
-            raw_mu_ptr, raw_sigma_ptr, mu_ptr, sigma_ptr, segments_ptr, points_ptr, segments_finest_ptr, num_classes,
-            num_segments, FORM, ASSIGN, COMPUTE, BLOCK_TABLE,
+            raw_mu_ptr, raw_sigma_ptr, mu_ptr, sigma_ptr, segments_ptr, points_ptr - first_point * 4,
+            segments_finest_ptr, num_classes, num_segments, FORM, ASSIGN, COMPUTE, BLOCK_TABLE,
         )  # fmt: skip
 
-    time = tl.load(points_ptr + point * 4, mask=inside, other=0.0).to(ASSIGN)
-    low = tl.load(points_ptr + point * 4 + 1, mask=inside, other=1.0).to(ASSIGN)
-    high = tl.load(points_ptr + point * 4 + 2, mask=inside, other=0.0).to(ASSIGN)
-    stride = tl.load(points_ptr + point * 4 + 3, mask=inside, other=1.0).to(ASSIGN)
+    time = tl.load(points_ptr + here * 4, mask=inside, other=0.0).to(ASSIGN)
+    low = tl.load(points_ptr + here * 4 + 1, mask=inside, other=1.0).to(ASSIGN)
+    high = tl.load(points_ptr + here * 4 + 2, mask=inside, other=0.0).to(ASSIGN)
+    stride = tl.load(points_ptr + here * 4 + 3, mask=inside, other=1.0).to(ASSIGN)
     first = tl.load(video_offsets_ptr + video, mask=num_rows > 0, other=0)
-    last = tl.load(video_offsets_ptr + video + 1, mask=num_rows > 0, other=0)
-    shortest, chosen = shortest_claim(
-        time, low, high, stride, segments_ptr, first, last, RADIUS, ASSIGN, BLOCK_POINTS, BLOCK_SEGMENTS
+    count = (tl.load(video_offsets_ptr + video + 1, mask=num_rows > 0, other=0) - first).to(tl.int32)
+    segments_ptr += first * 2
+    labels_ptr += first
+    reach = reach_of(stride, RADIUS)
+    shortest, chosen, second = shortest_claim(
+        time, low, high, reach, valid, segments_ptr, count, RADIUS, ASSIGN, BLOCK_POINTS, BLOCK_SEGMENTS
     )
-    positive = (chosen >= 0) & valid
+    positive = chosen >= 0
     own = tl.where(positive, chosen, 0)
     start = tl.load(segments_ptr + own * 2, mask=positive, other=0.0).to(ASSIGN)
     end = tl.load(segments_ptr + own * 2 + 1, mask=positive, other=1.0).to(ASSIGN)
     label = tl.load(labels_ptr + own, mask=positive, other=-1)
-    known = (label >= 0) & (label < num_classes)  # labels are not checked on a GPU
+    known = (label >= 0) & (label < num_classes)  # labels are not checked on a GPU; an unknown one is of no class
+    label = tl.where(known, label, tl.where(positive, num_classes, -1)).to(tl.int32)
     distance = tl.where(positive, (time - 0.5 * (start + end)) / (end - start), 0.0).to(COMPUTE)
     # Background has offsets (1, 1) on both sides, whatever is predicted there.
     t_0 = tl.where(positive, (time - start) / stride, 1.0).to(COMPUTE)
     t_1 = tl.where(positive, (end - time) / stride, 1.0).to(COMPUTE)
-    o_0, o_1 = load_pairs(offsets_ptr, row, positive, COMPUTE)
-    o_0, o_1 = tl.where(positive, o_0, 1.0), tl.where(positive, o_1, 1.0)
+    o_0 = tl.load(offsets_ptr + here * 2, mask=positive, other=1.0).to(COMPUTE)
+    o_1 = tl.load(offsets_ptr + here * 2 + 1, mask=positive, other=1.0).to(COMPUTE)
 
     h_cls = tl.full((BLOCK_POINTS,), 0.0 if CLS_SENSITIVE else CLS_CONSTANT, COMPUTE)
     h_loc = tl.full((BLOCK_POINTS,), 0.0 if LOC_SENSITIVE else LOC_CONSTANT, COMPUTE)
@@ -142,83 +180,81 @@ def detection_loss_fwd_kernel(
     error = tl.zeros((BLOCK_POINTS,), COMPUTE)
     if predicted_quality_ptr is not None:
         COLUMNS: tl.constexpr = (1 if CLS_COLUMN >= 0 else 0) + (1 if LOC_COLUMN >= 0 else 0)
+        quality_ptr = predicted_quality_ptr + first_row * COLUMNS
         if CLS_COLUMN >= 0:
-            predicted = tl.load(predicted_quality_ptr + row * COLUMNS + CLS_COLUMN, mask=positive, other=0.0).to(
-                COMPUTE
-            )
+            predicted = tl.load(quality_ptr + here * COLUMNS + CLS_COLUMN, mask=positive, other=0.0).to(COMPUTE)
             h_cls += predicted
-            logit = tl.load(logits_ptr + row * num_classes + label, mask=known, other=0.0).to(COMPUTE)
+            logit = tl.load(logits_ptr + here * num_classes + label, mask=known, other=0.0).to(COMPUTE)
             missed = tl.where(positive, predicted - 1.0 / (1.0 + tl.exp(-logit)), 0.0)
             error += missed * missed
             if unit_predicted_quality_ptr is not None:
-                tl.store(unit_predicted_quality_ptr + row * COLUMNS + CLS_COLUMN, 2.0 * missed, mask=inside)
+                at = unit_predicted_quality_ptr + first_row * COLUMNS + here * COLUMNS + CLS_COLUMN
+                tl.store(at, 2.0 * missed, mask=inside)
         if LOC_COLUMN >= 0:
-            predicted = tl.load(predicted_quality_ptr + row * COLUMNS + LOC_COLUMN, mask=positive, other=0.0).to(
-                COMPUTE
-            )
+            predicted = tl.load(quality_ptr + here * COLUMNS + LOC_COLUMN, mask=positive, other=0.0).to(COMPUTE)
             h_loc += predicted
             common = tl.maximum(tl.minimum(o_0, t_0) + tl.minimum(o_1, t_1), 0.0)
             union = tl.maximum(tl.maximum(o_0, t_0) + tl.maximum(o_1, t_1), LEAST_UNION)
             missed = tl.where(positive, predicted - common / union, 0.0)
             error += missed * missed
             if unit_predicted_quality_ptr is not None:
-                tl.store(unit_predicted_quality_ptr + row * COLUMNS + LOC_COLUMN, 2.0 * missed, mask=inside)
+                at = unit_predicted_quality_ptr + first_row * COLUMNS + here * COLUMNS + LOC_COLUMN
+                tl.store(at, 2.0 * missed, mask=inside)
     h_cls, h_loc = tl.where(positive, h_cls, 0.0), tl.where(positive, h_loc, 0.0)
 
     away, intersection, raw = diou(o_0, o_1, t_0, t_1, EPS)
     away = tl.where(positive, away, 0.0)
     if unit_offsets_ptr is not None:
         slope_0, slope_1 = one_side(o_0, o_1, t_0, t_1, intersection, raw, EPS)
-        slope_0, slope_1 = tl.where(positive, slope_0 * h_loc, 0.0), tl.where(positive, slope_1 * h_loc, 0.0)
-        store_pairs(unit_offsets_ptr, row, slope_0, slope_1, inside)
+        at = unit_offsets_ptr + first_row * 2 + here * 2
+        tl.store(at, tl.where(positive, slope_0 * h_loc, 0.0), mask=inside)
+        tl.store(at + 1, tl.where(positive, slope_1 * h_loc, 0.0), mask=inside)
 
-    # Instances of other classes that tie with the chosen one; mostly there are none, and no walk over them.
+    # Instances that tie with the chosen one; mostly there are none, and no walk over them.
     limit = tl.where(positive, shortest + TOLERANCE, -float("inf"))
-    others = tl.zeros((BLOCK_POINTS,), tl.int32)
-    stop = tl.where(tl.max(positive.to(tl.int32), 0) > 0, last, first)
-    for g in range(first, stop, BLOCK_SEGMENTS):
-        index = g + tl.arange(0, BLOCK_SEGMENTS)
-        length = claimed_lengths(time, low, high, stride, segments_ptr, index, last, RADIUS, ASSIGN)
-        theirs = tl.load(labels_ptr + index, mask=index < last, other=0)
-        tied = (length <= limit[:, None]) & (length < float("inf")) & (theirs[None, :] != label[:, None])
-        others = tl.maximum(others, tl.max(tied.to(tl.int32), 1))
-    stop = tl.where(tl.max(others, 0) > 0, last, first)
-
+    tie = (second <= limit) & (second < float("inf"))
+    some_tie = tl.max(tie.to(tl.int32), 0) > 0
+    words = tl.zeros((BLOCK_POINTS, WORDS), tl.int32)
+    if some_tie:
+        words = tied_classes(
+            time, low, high, reach, tie, limit, segments_ptr, labels_ptr, count, RADIUS, ASSIGN, BLOCK_POINTS,
+            BLOCK_SEGMENTS, WORDS,
+        )  # fmt: skip
     weight = tl.where(positive, h_cls, 1.0)[:, None]
     row_sum = tl.zeros((BLOCK_POINTS,), COMPUTE)
     for at in range(0, num_classes, BLOCK_CLASSES):
         column = at + tl.arange(0, BLOCK_CLASSES)
         within = inside[:, None] & (column < num_classes)[None, :]
         counts = valid[:, None] & (column < num_classes)[None, :]
-        element = row[:, None] * num_classes + column[None, :]
+        element = here[:, None] * num_classes + column[None, :]
         x = tl.load(logits_ptr + element, mask=counts, other=0.0).to(COMPUTE)
-        ones = tl.where(label[:, None] == column[None, :], 1.0, 0.0)
-        for g in range(first, stop, BLOCK_SEGMENTS):
-            index = g + tl.arange(0, BLOCK_SEGMENTS)
-            length = claimed_lengths(time, low, high, stride, segments_ptr, index, last, RADIUS, ASSIGN)
-            tied = (length <= limit[:, None]) & (length < float("inf"))
-            theirs = tl.load(labels_ptr + index, mask=index < last, other=-1)
-            ones = tl.dot(tied.to(tl.float16), (theirs[:, None] == column[None, :]).to(tl.float16), ones)
-        t = tl.where(ones > 0, 1.0, 0.0).to(COMPUTE)
-        if SPREAD != 0:
-            t = t * KEEP + SPREAD
-        value, slope = focal(x, t, ALPHA, GAMMA, tl.float64 == COMPUTE)
+        hot = label[:, None] == column[None, :]
+        if some_tie:
+            word = tl.sum(tl.where(tl.arange(0, WORDS)[None, :] == at // 32, words, 0), 1)
+            hot = hot | (((word[:, None] >> (column % 32)[None, :]) & 1) != 0)
+        if SPREAD == 0:
+            value, slope = focal_of_class(x, hot, ALPHA, GAMMA, tl.float64 == COMPUTE)
+        else:
+            t = tl.where(hot, 1.0, 0.0).to(COMPUTE) * KEEP + SPREAD
+            value, slope = focal(x, t, ALPHA, GAMMA, tl.float64 == COMPUTE)
         row_sum += tl.sum(tl.where(counts, value, 0.0), 1)
         if unit_logits_ptr is not None:
-            tl.store(unit_logits_ptr + element, tl.where(counts, slope * weight, 0.0), mask=within)
-    tl.store(label_ptr + row, tl.where(positive, label, -1).to(tl.int32), mask=inside)
-    tl.store(of_points_ptr + row, row_sum, mask=inside)
-    tl.store(of_points_ptr + num_rows + row, away, mask=inside)
-    tl.store(of_points_ptr + 2 * num_rows + row, distance, mask=inside)
+            unit = unit_logits_ptr + first_row * num_classes + element
+            tl.store(unit, tl.where(counts, slope * weight, 0.0), mask=within)
+    tl.store(label_ptr + first_row + here, label, mask=inside)
+    of_points_ptr += first_row
+    tl.store(of_points_ptr + here, row_sum, mask=inside)
+    tl.store(of_points_ptr + num_rows + here, away, mask=inside)
+    tl.store(of_points_ptr + 2 * num_rows + here, distance, mask=inside)
 
-    here = parts_ptr + program
-    tl.store(here, tl.sum(positive.to(COMPUTE), 0))
-    tl.store(here + programs, tl.sum(h_cls, 0))
-    tl.store(here + 2 * programs, tl.sum(h_loc, 0))
-    tl.store(here + 3 * programs, tl.sum(h_cls * row_sum, 0))
-    tl.store(here + 4 * programs, tl.sum(h_loc * away, 0))
-    tl.store(here + 5 * programs, tl.sum(tl.where(positive, 0.0, row_sum), 0))
-    tl.store(here + 6 * programs, tl.sum(error, 0))
+    part = parts_ptr + program
+    tl.store(part, tl.sum(positive.to(COMPUTE), 0))
+    tl.store(part + programs, tl.sum(h_cls, 0))
+    tl.store(part + 2 * programs, tl.sum(h_loc, 0))
+    tl.store(part + 3 * programs, tl.sum(h_cls * row_sum, 0))
+    tl.store(part + 4 * programs, tl.sum(h_loc * away, 0))
+    tl.store(part + 5 * programs, tl.sum(tl.where(positive, 0.0, row_sum), 0))
+    tl.store(part + 6 * programs, tl.sum(error, 0))
     tl.debug_barrier()  # the sums of the whole program are written before it counts as finished
     if tl.atomic_add(counter_ptr, 1) == programs - 1:
         finalise(
@@ -229,6 +265,25 @@ def detection_loss_fwd_kernel(
         tl.store(counter_ptr, 0)
 
 
+class Tiles(NamedTuple):
+    """How a program is cut: points and classes (at most 32, one word) of its tile of logits, and its warps."""
+
+    points: int
+    classes: int
+    warps: int
+
+
+def tiles(classes: int, wide: bool) -> Tiles:
+    """Choose the tiles for a number of classes; ``wide`` where any number is in double precision.
+
+    16 points make many small programs: 568 of them from 2 x 4,536 points, which an H100's 132 processors hold all at
+    once and share out evenly. Two warps: what is computed once for a point is repeated in every warp.
+    """
+    if wide:
+        return Tiles(16, 32, 8)
+    return Tiles(16, 16 if classes <= 16 else 32, 2)
+
+
 def detection_loss(given: Operands) -> Outputs:
     """Compute in one launch."""
     found = given.outputs()
@@ -236,10 +291,9 @@ def detection_loss(given: Operands) -> Outputs:
     compute = _launch.triton_type(dtype)
     assign_dtype, assign = _launch.compute_type(given.points, given.segments)
     videos, num_points, classes = given.logits.shape
-    # A tile of logits in registers: 32 points, or 16 in double precision, the fewest that a product of matrices takes.
-    block_points = 16 if torch.float64 in (dtype, assign_dtype) else 32
-    block_classes = min(_launch.row_tile(classes, 2048)[1], 64 if dtype == torch.float32 else 32)
-    programs = max(videos * triton.cdiv(num_points, block_points), 1)
+    cut = tiles(classes, torch.float64 in (dtype, assign_dtype))
+    pack = math.gcd(classes, 8)
+    programs = max(videos * triton.cdiv(num_points, cut.points), 1)
     parts = _launch.empty((SUMS, programs), dtype, device)
     radius = given.center_sampling_radius
     with _launch.on_device_of(given.logits):
@@ -276,8 +330,9 @@ def detection_loss(given: Operands) -> Outputs:
             factors_ptr=found.factors,
             num_rows=videos * num_points,
             num_points=num_points,
-            num_classes=classes,
+            packs=classes // pack,
             num_segments=given.segments.shape[0],
+            PACK=pack,
             FORM=tuple(float(value) for value in given.gaussian_form),
             CLASS_LEVEL=given.class_level,
             CLS_SENSITIVE=given.cls_sensitive,
@@ -300,12 +355,15 @@ def detection_loss(given: Operands) -> Outputs:
             TINY=torch.finfo(dtype).tiny,
             ASSIGN=assign,
             COMPUTE=compute,
-            BLOCK_POINTS=block_points,
-            BLOCK_CLASSES=block_classes,
+            BLOCK_POINTS=cut.points,
+            BLOCK_CLASSES=cut.classes,
+            WORDS=triton.next_power_of_2(triton.cdiv(classes, 32)),
             BLOCK_SEGMENTS=BLOCK_SEGMENTS,
             BLOCK_TABLE=BLOCK_TABLE,
             BLOCK_PROGRAMS=BLOCK_PROGRAMS,
-            num_warps=8 if block_points == 16 else 4,  # 4 would spill in double precision
-            enable_fp_fusion=False,
+            num_warps=cut.warps,
+            enable_fp_fusion=True,
+            # Six of the programs with two warps on a processor. Without a limit the compiler spills for more of them.
+            **(_launch.register_limit(168) if cut.warps == 2 else {}),
         )
     return found

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Backward pass of ``detection_loss`` in one launch.
 
-The gradients of logits, offsets and quality wait for one factor each; programs of one kind multiply them. Programs of
-another kind own a class each: they read the classes of all points and add up, in order, what reaches its Gaussians.
-Tested under Triton's interpreter and compiled for sm_80, sm_90 and gfx942; no GPU has run it yet.
+Programs of one kind own a class each: they read the classes of all points and add up, in order, what reaches its
+Gaussians; a block of points without the class is passed over. They take longest and come first. The gradients of
+quality, offsets and logits wait for one factor each; programs of another kind multiply them. Tested under Triton's
+interpreter and compiled for sm_80, sm_90 and gfx942; no GPU has run it yet.
 """
 
 from __future__ import annotations
@@ -45,18 +46,74 @@ def to_raw(sum_mu, sum_sigma, grad_mu_ptr, grad_sigma_ptr, out_mu_ptr, out_sigma
 
 
 @triton.jit
-def one_column(
-    excess, distance, mine, raw_mu_ptr, raw_sigma_ptr, label, COLUMN: tl.constexpr, FORM: tl.constexpr,
-    COMPUTE: tl.constexpr,
-):  # fmt: skip
-    """Return the gradients in mu and sigma of ``excess`` times the profile, per point."""
-    mu, sigma, _, _ = gaussian_at(raw_mu_ptr, raw_sigma_ptr, label, True, COLUMN, FORM, COMPUTE)
-    away = (distance - mu) / sigma
-    by_mu = tl.where(mine, excess * tl.exp(-0.5 * away * away) * away / sigma, 0.0)
+def one_column(excess, distance, mine, mu, narrow):
+    """Return the gradients in mu and sigma of ``excess`` times the profile, per point; ``narrow`` is 1 / sigma."""
+    away = (distance - mu) * narrow
+    by_mu = tl.where(mine, excess * tl.exp(-0.5 * away * away) * away * narrow, 0.0)
     return by_mu, by_mu * away
 
 
-@triton.jit(do_not_specialize=["num_rows", "num_logits", "num_offsets", "num_predicted_quality"])
+@triton.jit
+def of_one_class(
+    own, grad_total_ptr, grad_cls_ptr, grad_loc_ptr, grad_mu_ptr, grad_sigma_ptr, label_ptr, of_points_ptr, factors_ptr,
+    raw_mu_ptr, raw_sigma_ptr, out_mu_ptr, out_sigma_ptr, num_rows, FORM: tl.constexpr, CLS_LEARNS: tl.constexpr,
+    LOC_LEARNS: tl.constexpr, COMPUTE: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Write the gradients of the raw parameters of the Gaussians of class ``own``."""
+    lane = tl.arange(0, BLOCK)
+    zero = tl.load(factors_ptr) * 0.0
+    mu_0, sigma_0, slope_mu_0, slope_sigma_0 = gaussian_at(raw_mu_ptr, raw_sigma_ptr, own, True, 0, FORM, COMPUTE)
+    mu_1, sigma_1, slope_mu_1, slope_sigma_1 = gaussian_at(raw_mu_ptr, raw_sigma_ptr, own, True, 1, FORM, COMPUTE)
+    mu_2, sigma_2, slope_mu_2, slope_sigma_2 = gaussian_at(raw_mu_ptr, raw_sigma_ptr, own, True, 2, FORM, COMPUTE)
+    narrow_0, narrow_1, narrow_2 = 1.0 / sigma_0, 1.0 / sigma_1, 1.0 / sigma_2
+    mean_cls, mean_loc = tl.load(factors_ptr + 5), tl.load(factors_ptr + 6)
+    cls_mu = tl.zeros((BLOCK,), COMPUTE)
+    cls_sigma, start_mu, start_sigma, end_mu, end_sigma = cls_mu, cls_mu, cls_mu, cls_mu, cls_mu
+    stop = num_rows if CLS_LEARNS or LOC_LEARNS else 0
+    coming = tl.load(label_ptr + lane, mask=lane < stop, other=-1)
+    for at in range(0, stop, BLOCK):
+        row = at + lane
+        mine = coming == own
+        coming = tl.load(label_ptr + row + BLOCK, mask=row + BLOCK < stop, other=-1)  # on its way meanwhile
+        if tl.max(mine.to(tl.int32), 0) > 0:
+            distance = tl.load(of_points_ptr + 2 * num_rows + row, mask=mine, other=0.0)
+            if CLS_LEARNS:
+                excess = tl.load(of_points_ptr + row, mask=mine, other=0.0) - mean_cls
+                by_mu, by_sigma = one_column(excess, distance, mine, mu_0, narrow_0)
+                cls_mu += by_mu
+                cls_sigma += by_sigma
+            if LOC_LEARNS:
+                excess = tl.load(of_points_ptr + num_rows + row, mask=mine, other=0.0) - mean_loc
+                by_mu, by_sigma = one_column(excess, distance, mine, mu_1, narrow_1)
+                start_mu += by_mu
+                start_sigma += by_sigma
+                by_mu, by_sigma = one_column(excess, distance, mine, mu_2, narrow_2)
+                end_mu += by_mu
+                end_sigma += by_sigma
+    f_cls = incoming(grad_total_ptr, grad_cls_ptr, 1.0, zero) * tl.load(factors_ptr)
+    f_loc = incoming(grad_total_ptr, grad_loc_ptr, tl.load(factors_ptr + 4), zero) * tl.load(factors_ptr + 2)
+    to_raw(tl.sum(cls_mu, 0) * f_cls, tl.sum(cls_sigma, 0) * f_cls, grad_mu_ptr, grad_sigma_ptr, out_mu_ptr,
+           out_sigma_ptr, own * 3, slope_mu_0, slope_sigma_0)  # fmt: skip
+    to_raw(tl.sum(start_mu, 0) * f_loc, tl.sum(start_sigma, 0) * f_loc, grad_mu_ptr, grad_sigma_ptr, out_mu_ptr,
+           out_sigma_ptr, own * 3 + 1, slope_mu_1, slope_sigma_1)  # fmt: skip
+    to_raw(tl.sum(end_mu, 0) * f_loc, tl.sum(end_sigma, 0) * f_loc, grad_mu_ptr, grad_sigma_ptr, out_mu_ptr,
+           out_sigma_ptr, own * 3 + 2, slope_mu_2, slope_sigma_2)  # fmt: skip
+
+
+@triton.jit
+def scaled(unit_ptr, out_ptr, block, size, factor, COMPUTE: tl.constexpr, BLOCK: tl.constexpr):
+    """Multiply one block of a flat array by one factor."""
+    first = block.to(tl.int64) * BLOCK
+    lane = tl.arange(0, BLOCK)
+    inside = lane < size - first
+    unit = tl.load(unit_ptr + first + lane, mask=inside, other=0.0).to(COMPUTE)
+    tl.store(out_ptr + first + lane, unit * factor, mask=inside)
+
+
+SIZES = ["num_rows", "num_classes", "num_gaussians", "num_logits", "num_offsets", "num_predicted_quality", "magic"]
+
+
+@triton.jit(do_not_specialize=SIZES)
 def detection_loss_bwd_kernel(
     grad_total_ptr,
     grad_cls_ptr,
@@ -79,76 +136,51 @@ def detection_loss_bwd_kernel(
     out_sigma_ptr,
     num_rows,
     num_classes,
+    num_gaussians,
     num_logits,
     num_offsets,
     num_predicted_quality,
+    magic,
     FORM: tl.constexpr,
     CLS_LEARNS: tl.constexpr,
     LOC_LEARNS: tl.constexpr,
     COMPUTE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Divide programs into blocks of the gradients of logits, then of offsets, of quality, and one per class."""
+    """Divide programs into one per class with Gaussians, then blocks of the gradients of quality, offsets, logits.
+
+    ``magic`` is 2^62 / ``num_classes``, rounded up: with it a product divides, exactly for any number of logits that
+    fits a memory.
+    """
     program = tl.program_id(0)
-    lane = tl.arange(0, BLOCK).to(tl.int64)
     zero = tl.load(factors_ptr) * 0.0
-    for_logits = tl.cdiv(num_logits, BLOCK)
-    for_offsets = for_logits + tl.cdiv(num_offsets, BLOCK)
-    for_quality = for_offsets + tl.cdiv(num_predicted_quality, BLOCK)
-    if program < for_logits:
-        element = program.to(tl.int64) * BLOCK + lane
-        inside = element < num_logits
+    to_quality = num_gaussians + tl.cdiv(num_predicted_quality, BLOCK)
+    to_offsets = to_quality + tl.cdiv(num_offsets, BLOCK)
+    if program < num_gaussians:
+        if out_mu_ptr is not None:
+            of_one_class(
+                program, grad_total_ptr, grad_cls_ptr, grad_loc_ptr, grad_mu_ptr, grad_sigma_ptr, label_ptr,
+                of_points_ptr, factors_ptr, raw_mu_ptr, raw_sigma_ptr, out_mu_ptr, out_sigma_ptr, num_rows, FORM,
+                CLS_LEARNS, LOC_LEARNS, COMPUTE, BLOCK,
+            )  # fmt: skip
+    elif program < to_quality:
+        of_quality = incoming(grad_total_ptr, grad_sensitivity_ptr, 1.0, zero) * tl.load(factors_ptr + 3)
+        scaled(unit_predicted_quality_ptr, out_predicted_quality_ptr, program - num_gaussians, num_predicted_quality,
+               of_quality, COMPUTE, BLOCK)  # fmt: skip
+    elif program < to_offsets:
+        of_offsets = incoming(grad_total_ptr, grad_loc_ptr, tl.load(factors_ptr + 4), zero) * tl.load(factors_ptr + 2)
+        scaled(unit_offsets_ptr, out_offsets_ptr, program - to_quality, num_offsets, of_offsets, COMPUTE, BLOCK)
+    else:
+        first = (program - to_offsets).to(tl.int64) * BLOCK
+        lane = tl.arange(0, BLOCK)
+        inside = lane < num_logits - first
+        first_row = tl.umulhi(first * 4, magic)  # first // num_classes
+        row = tl.umulhi((first - first_row * num_classes + lane) * 4, magic).to(tl.int32)
+        label = tl.load(label_ptr + first_row + row, mask=inside, other=-1)
         grad = incoming(grad_total_ptr, grad_cls_ptr, 1.0, zero)
-        label = tl.load(label_ptr + element // num_classes, mask=inside, other=-1)
-        factor = tl.where(label >= 0, tl.load(factors_ptr), tl.load(factors_ptr + 1)) * grad
-        unit = tl.load(unit_logits_ptr + element, mask=inside, other=0.0).to(COMPUTE)
-        tl.store(out_logits_ptr + element, unit * factor, mask=inside)
-    elif program < for_offsets:
-        element = (program - for_logits).to(tl.int64) * BLOCK + lane
-        inside = element < num_offsets
-        factor = incoming(grad_total_ptr, grad_loc_ptr, tl.load(factors_ptr + 4), zero) * tl.load(factors_ptr + 2)
-        unit = tl.load(unit_offsets_ptr + element, mask=inside, other=0.0).to(COMPUTE)
-        tl.store(out_offsets_ptr + element, unit * factor, mask=inside)
-    elif program < for_quality:
-        element = (program - for_offsets).to(tl.int64) * BLOCK + lane
-        inside = element < num_predicted_quality
-        factor = incoming(grad_total_ptr, grad_sensitivity_ptr, 1.0, zero) * tl.load(factors_ptr + 3)
-        unit = tl.load(unit_predicted_quality_ptr + element, mask=inside, other=0.0).to(COMPUTE)
-        tl.store(out_predicted_quality_ptr + element, unit * factor, mask=inside)
-    elif out_mu_ptr is not None:
-        own = program - for_quality
-        mean_cls, mean_loc = tl.load(factors_ptr + 5), tl.load(factors_ptr + 6)
-        cls_mu = tl.zeros((BLOCK,), COMPUTE)
-        cls_sigma, start_mu, start_sigma, end_mu, end_sigma = cls_mu, cls_mu, cls_mu, cls_mu, cls_mu
-        stop = num_rows if CLS_LEARNS or LOC_LEARNS else 0
-        for at in range(0, stop, BLOCK):
-            row = at + lane
-            mine = tl.load(label_ptr + row, mask=row < num_rows, other=-1) == own
-            distance = tl.load(of_points_ptr + 2 * num_rows + row, mask=mine, other=0.0)
-            if CLS_LEARNS:
-                excess = tl.load(of_points_ptr + row, mask=mine, other=0.0) - mean_cls
-                by_mu, by_sigma = one_column(excess, distance, mine, raw_mu_ptr, raw_sigma_ptr, own, 0, FORM, COMPUTE)
-                cls_mu += by_mu
-                cls_sigma += by_sigma
-            if LOC_LEARNS:
-                excess = tl.load(of_points_ptr + num_rows + row, mask=mine, other=0.0) - mean_loc
-                by_mu, by_sigma = one_column(excess, distance, mine, raw_mu_ptr, raw_sigma_ptr, own, 1, FORM, COMPUTE)
-                start_mu += by_mu
-                start_sigma += by_sigma
-                by_mu, by_sigma = one_column(excess, distance, mine, raw_mu_ptr, raw_sigma_ptr, own, 2, FORM, COMPUTE)
-                end_mu += by_mu
-                end_sigma += by_sigma
-        f_cls = incoming(grad_total_ptr, grad_cls_ptr, 1.0, zero) * tl.load(factors_ptr)
-        f_loc = incoming(grad_total_ptr, grad_loc_ptr, tl.load(factors_ptr + 4), zero) * tl.load(factors_ptr + 2)
-        _, _, slope_mu, slope_sigma = gaussian_at(raw_mu_ptr, raw_sigma_ptr, own, True, 0, FORM, COMPUTE)
-        to_raw(tl.sum(cls_mu, 0) * f_cls, tl.sum(cls_sigma, 0) * f_cls, grad_mu_ptr, grad_sigma_ptr, out_mu_ptr,
-               out_sigma_ptr, own * 3, slope_mu, slope_sigma)  # fmt: skip
-        _, _, slope_mu, slope_sigma = gaussian_at(raw_mu_ptr, raw_sigma_ptr, own, True, 1, FORM, COMPUTE)
-        to_raw(tl.sum(start_mu, 0) * f_loc, tl.sum(start_sigma, 0) * f_loc, grad_mu_ptr, grad_sigma_ptr, out_mu_ptr,
-               out_sigma_ptr, own * 3 + 1, slope_mu, slope_sigma)  # fmt: skip
-        _, _, slope_mu, slope_sigma = gaussian_at(raw_mu_ptr, raw_sigma_ptr, own, True, 2, FORM, COMPUTE)
-        to_raw(tl.sum(end_mu, 0) * f_loc, tl.sum(end_sigma, 0) * f_loc, grad_mu_ptr, grad_sigma_ptr, out_mu_ptr,
-               out_sigma_ptr, own * 3 + 2, slope_mu, slope_sigma)  # fmt: skip
+        factor = tl.where(label >= 0, tl.load(factors_ptr) * grad, tl.load(factors_ptr + 1) * grad)
+        unit = tl.load(unit_logits_ptr + first + lane, mask=inside, other=0.0).to(COMPUTE)
+        tl.store(out_logits_ptr + first + lane, unit * factor, mask=inside)
 
 
 def detection_loss_backward(given: BackwardOperands) -> BackwardOutputs:
@@ -186,14 +218,17 @@ def detection_loss_backward(given: BackwardOperands) -> BackwardOutputs:
                 out_sigma_ptr=found.grad_raw_sigma if learns else None,
                 num_rows=given.label.numel(),
                 num_classes=classes,
+                num_gaussians=classes if learns else 0,
                 num_logits=given.unit_logits.numel(),
                 num_offsets=given.unit_offsets.numel(),
                 num_predicted_quality=given.unit_predicted_quality.numel(),
+                magic=2**62 // classes + 1,
                 FORM=tuple(float(value) for value in given.gaussian_form),
                 CLS_LEARNS=given.cls_learns,
                 LOC_LEARNS=given.loc_learns,
                 COMPUTE=compute,
                 BLOCK=block,
-                **_launch.FUSED,
+                num_warps=8,
+                enable_fp_fusion=True,
             )
     return found

@@ -29,25 +29,33 @@ class JoinedLevels(NamedTuple):
 
     def per_level(self, values: Sequence[Tensor]) -> Tensor:
         """Spread one scalar per level: (P', 1), each on the places of its level, 0 in the gaps."""
-        return _with_gaps(
-            [value.expand(length, 1) for value, length in zip(values, self.lengths, strict=True)], self.gap, 0
-        )
+        spread = [value.expand(length, 1) for value, length in zip(values, self.lengths, strict=True)]
+        return join_tensors(spread, self.gap, 0)
 
     def split(self, x: Tensor) -> list[Tensor]:
         """Return the levels of a tensor (B, P', ...), as views."""
-        sizes = [size for length in self.lengths for size in (length, self.gap)][:-1]
-        return list(torch.split(x, sizes, 1))[::2]
+        return split_levels(x, self.lengths, self.gap)
+
+    def with_gap(self, x: Tensor, gap: int) -> Tensor:
+        """Return a tensor (B, P', ...) with ``gap`` zeros between its levels; itself where it has as many."""
+        return x if gap == self.gap else join_tensors(self.split(x), gap)
+
+
+def split_levels(x: Tensor, lengths: Sequence[int], gap: int) -> list[Tensor]:
+    """Return the levels of a tensor (B, P', ...), without the places between them, as views."""
+    sizes = [size for length in lengths for size in (length, gap)][:-1]
+    return list(torch.split(x, sizes, 1))[::2]
 
 
 def join_levels(levels: Sequence[Tensor], masks: Sequence[Tensor], gap: int) -> JoinedLevels:
     """Join levels (B, T_l, D) and their masks (B, T_l) bool, finest first, with ``gap`` zeros between them."""
     lengths = tuple(level.shape[1] for level in levels)
-    return JoinedLevels(_with_gaps(levels, gap, 1), _with_gaps(masks, gap, 1), lengths, gap)
+    return JoinedLevels(join_tensors(levels, gap), join_tensors(masks, gap), lengths, gap)
 
 
-def _with_gaps(parts: Sequence[Tensor], gap: int, dim: int) -> Tensor:
-    """Concatenate along ``dim`` with ``gap`` zeros between each two parts."""
-    shape = list(parts[0].shape)
+def join_tensors(levels: Sequence[Tensor], gap: int, dim: int = 1) -> Tensor:
+    """Join tensors (B, T_l, ...), or others along ``dim``, with ``gap`` zeros between each two."""
+    shape = list(levels[0].shape)
     shape[dim] = gap
-    zeros = parts[0].new_zeros(shape)
-    return torch.cat([piece for part in parts for piece in (part, zeros)][:-1], dim)
+    zeros = levels[0].new_zeros(shape)
+    return torch.cat([piece for level in levels for piece in (level, zeros)][:-1], dim)

@@ -133,11 +133,14 @@ class ASLLoss(nn.Module):
         points: Levels,
         targets: RaggedTargets | Sequence[tuple[Tensor, Tensor]],
         frames: tuple[Tensor, Tensor] | None = None,
+        *,
+        joined_mask: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Compute the losses of one batch; static shapes, no transfer to the host.
 
         Args:
-            logits: Per level (B, T_l, C), or joined (B, P, C), which saves a copy; likewise offsets and masks.
+            logits: Per level (B, T_l, C), or joined (B, P, C), which saves a copy; likewise offsets and masks. Any
+                floating types: all is computed in float32, and a gradient comes in the type of what it belongs to.
             offsets: Per level (B, T_l, 2) >= 0, distances to start and end in strides.
             features: Per level (B, T_l, D), finest first.
             masks: Per level (B, T_l) bool, True where valid.
@@ -145,6 +148,9 @@ class ASLLoss(nn.Module):
             targets: Ground truth in feature-grid units, ragged or a list of (segments (G_b, 2), labels (G_b,)).
             frames: The detector's input (B, T, frame_dim) and its mask (B, T), one frame per step of the feature grid;
                 used with ``signal="evidence"`` only.
+            joined_mask: (B, P) bool beside masks per level, where logits, offsets and points come joined. They may
+                then hold places between the levels, as many between each two, which are masked and whose points have
+                an empty range: :class:`asl_fast.models.detector.DetectorOutput` is made so.
 
         Returns:
             Scalars ``total``, ``cls``, ``loc``, ``sensitivity``, ``fit``, ``contrastive`` with gradient (before their
@@ -153,7 +159,7 @@ class ASLLoss(nn.Module):
         Raises:
             ValueError: Level counts or shapes that do not belong together; no frames where the evidence needs them.
         """
-        given = join_outputs(logits, offsets, features, masks, points, self.num_classes)
+        given = join_outputs(logits, offsets, features, masks, points, self.num_classes, joined_mask)
         if not isinstance(targets, RaggedTargets):
             targets = RaggedTargets.from_list(list(targets), device=given.points.device)
         found = self._detection_loss(given, targets)
@@ -172,7 +178,9 @@ class ASLLoss(nn.Module):
 
     def _detection_loss(self, given: LossInputs, targets: RaggedTargets) -> DetectionLoss:
         """Compute every term but ``fit`` and ``contrastive``; moves N on in training."""
-        config = self.config
+        config, quality = self.config, None
+        if self.evaluator is not None:
+            quality = self.evaluator(given.features, given.masks, given.gap)
         moves = self._moves_normalizer()
         found = detection_loss(
             given.logits,
@@ -181,7 +189,7 @@ class ASLLoss(nn.Module):
             given.points,
             targets,
             self.loss_normalizer,
-            predicted_quality=None if self.evaluator is None else self.evaluator(given.features, given.masks),
+            predicted_quality=quality,
             gaussians=None if self.gaussians is None else self.gaussians.raw(learned=config.signal == "loss"),
             class_level=config.class_level,
             branches=config.branches,

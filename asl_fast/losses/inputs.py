@@ -13,7 +13,7 @@ Levels = Sequence[Tensor] | Tensor
 
 
 class LossInputs(NamedTuple):
-    """A detector's outputs; the levels' T_l points follow each other, P in all.
+    """A detector's outputs; the levels' T_l points follow each other, P places in all.
 
     Attributes:
         logits: (B, P, C).
@@ -22,6 +22,7 @@ class LossInputs(NamedTuple):
         mask: (B, P) bool, True where valid.
         masks: The same per level (B, T_l).
         points: (P, 4) time, range low, range high, stride, in grid units.
+        gap: Places between each two levels that belong to none: masked, with points that no instance claims.
     """
 
     logits: Tensor
@@ -30,10 +31,17 @@ class LossInputs(NamedTuple):
     mask: Tensor
     masks: Sequence[Tensor]
     points: Tensor
+    gap: int
 
 
 def join_outputs(
-    logits: Levels, offsets: Levels, features: Sequence[Tensor], masks: Levels, points: Levels, num_classes: int
+    logits: Levels,
+    offsets: Levels,
+    features: Sequence[Tensor],
+    masks: Levels,
+    points: Levels,
+    num_classes: int,
+    joined_mask: Tensor | None = None,
 ) -> LossInputs:
     """Join the levels of what comes per level, in one copy each; what comes joined is not copied.
 
@@ -44,6 +52,8 @@ def join_outputs(
         masks: Per level (B, T_l) bool.
         points: Per level (T_l, 4) or joined (P, 4).
         num_classes: C.
+        joined_mask: (B, P) bool beside masks per level; P may be larger than their sum by as many places between each
+            two levels, which it masks.
 
     Raises:
         ValueError: Level counts or shapes that do not belong together.
@@ -67,18 +77,35 @@ def join_outputs(
         if tuple(feature.shape[:2]) != size:
             raise ValueError(f"features[{level}] must begin with {size}, got {tuple(feature.shape)}")
     lengths = [feature.shape[1] for feature in features]
-    size = (features[0].shape[0], sum(lengths))
-    joined = [given if isinstance(given, Tensor) else torch.cat(list(given), 1) for given in (logits, offsets, masks)]
-    for name, tensor, shape in zip(
-        ("logits", "offsets", "masks", "points"),
-        (*joined, points),
-        ((*size, num_classes), (*size, 2), size, (size[1], 4)),
-        strict=True,
+    mask = _joined(masks) if joined_mask is None else joined_mask
+    gap = 0 if joined_mask is None else _gap(joined_mask, lengths)
+    size = (features[0].shape[0], sum(lengths) + gap * (len(lengths) - 1))
+    logits, offsets = _joined(logits), _joined(offsets)
+    for name, tensor, shape in (
+        ("logits", logits, (*size, num_classes)),
+        ("offsets", offsets, (*size, 2)),
+        ("masks", mask, size),
+        ("points", points, (size[1], 4)),
     ):
         if tuple(tensor.shape) != shape:
             raise ValueError(f"{name} of all levels must be {shape}, got {tuple(tensor.shape)}")
-    split = torch.split(joined[2], lengths, 1) if isinstance(masks, Tensor) else masks
-    return LossInputs(joined[0], joined[1], features, joined[2], split, points)
+    split = torch.split(masks, lengths, 1) if isinstance(masks, Tensor) else masks
+    return LossInputs(logits, offsets, features, mask, split, points, gap)
+
+
+def _joined(levels: Levels) -> Tensor:
+    return levels if isinstance(levels, Tensor) else torch.cat(list(levels), 1)
+
+
+def _gap(joined_mask: Tensor, lengths: Sequence[int]) -> int:
+    """Return how many places of a joined mask lie between each two levels of these lengths."""
+    gap, rest = divmod(joined_mask.shape[-1] - sum(lengths), max(len(lengths) - 1, 1))
+    if rest or gap < 0:
+        raise ValueError(
+            f"joined_mask must have the {sum(lengths)} places of the levels and as many between each two, "
+            f"got {tuple(joined_mask.shape)}"
+        )
+    return gap
 
 
 def _count(levels: Levels) -> str:

@@ -238,19 +238,21 @@ class InstanceEvaluator(nn.Module):
         self.conv = nn.Conv1d(feature_dim, branches * hidden_dim, kernel_size)
         self.outputs = nn.ModuleList(nn.Linear(hidden_dim, 1) for _ in range(branches))
 
-    def forward(self, features: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
+    def forward(self, features: Sequence[Tensor], masks: Sequence[Tensor], gap: int = 0) -> Tensor:
         """Predict the quality of the detector's predictions at every point of every level.
 
         Args:
             features: Per level (B, T_l, D).
             masks: Per level (B, T_l) bool, True where valid; masked features count as 0.
+            gap: Places between each two levels in the result.
 
         Returns:
-            (B, P, branches) in (0, 1), levels concatenated; 0 where masked.
+            (B, P, branches) in (0, 1), levels concatenated; 0 where masked and between the levels.
         """
-        joined = join_levels(features, masks, self.gap)
+        joined = join_levels(features, masks, max(self.gap, gap))
         valid = joined.mask[..., None]
-        hidden = F.relu(convolve(torch.where(valid, joined.x, 0.0), self.conv.weight, self.conv.bias))
+        inputs = torch.where(valid, joined.x, 0.0).to(self.conv.weight.dtype)
+        hidden = F.relu(convolve(inputs, self.conv.weight, self.conv.bias))
         parts = hidden.chunk(len(self.outputs), -1)
         logits = torch.cat([output(part) for output, part in zip(self.outputs, parts, strict=True)], -1)
-        return torch.cat(joined.split(torch.where(valid, torch.sigmoid(logits), 0.0)), 1)
+        return joined.with_gap(torch.where(valid, torch.sigmoid(logits), 0.0), gap)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from asl_fast.layers.joined_levels import join_levels
+from asl_fast.layers.joined_levels import join_levels, join_tensors, split_levels
 from asl_fast.models.backbone import Backbone
 from asl_fast.models.config import DetectorConfig
 from asl_fast.models.convert_actionformer import convert_config, convert_state_dict
@@ -22,21 +22,64 @@ from asl_fast.models.points import LevelPoints
 
 @dataclass(frozen=True)
 class DetectorOutput:
-    """What the detector predicts: one tensor per level, from ``first_level`` on; T_l halves from level to level.
+    """What the detector predicts, from level ``first_level`` on; T_l halves from level to level.
+
+    The heads see all levels in one tensor, and what they give stays in one, which a loss takes as it is: P' places, the
+    levels one after the other with ``gap`` places between them that belong to none. Per level there are views of it.
 
     Attributes:
-        logits: (B, T_l, C) of the classes; zero where padded.
-        offsets: (B, T_l, 2) non-negative distances to start and end, in units of the level's stride.
-        features: (B, T_l, D) that the heads see.
-        masks: (B, T_l) bool, True where valid.
-        points: (T_l, 4) float32 [time_grid, range_low, range_high, stride].
+        joined_logits: (B, P', C) of the classes; zero where padded and between the levels.
+        joined_offsets: (B, P', 2) non-negative distances to start and end, in units of the level's stride.
+        joined_mask: (B, P') bool, True where valid.
+        gap: Places between each two levels.
+        features: Per level (B, T_l, D) that the heads see.
+        masks: Per level (B, T_l) bool, True where valid.
+        points: Per level (T_l, 4) float32 [time_grid, range_low, range_high, stride].
     """
 
-    logits: list[Tensor]
-    offsets: list[Tensor]
+    joined_logits: Tensor
+    joined_offsets: Tensor
+    joined_mask: Tensor
+    gap: int
     features: list[Tensor]
     masks: list[Tensor]
     points: list[Tensor]
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """T_l of each level."""
+        return tuple(mask.shape[1] for mask in self.masks)
+
+    @property
+    def logits(self) -> list[Tensor]:
+        """Per level (B, T_l, C)."""
+        return split_levels(self.joined_logits, self.lengths, self.gap)
+
+    @property
+    def offsets(self) -> list[Tensor]:
+        """Per level (B, T_l, 2)."""
+        return split_levels(self.joined_offsets, self.lengths, self.gap)
+
+    @classmethod
+    def from_levels(
+        cls,
+        *,
+        logits: Sequence[Tensor],
+        offsets: Sequence[Tensor],
+        features: Sequence[Tensor],
+        masks: Sequence[Tensor],
+        points: Sequence[Tensor],
+    ) -> DetectorOutput:
+        """Join the levels of another detector, shaped as the attributes of the same names are."""
+        return cls(
+            joined_logits=join_tensors(logits, 0),
+            joined_offsets=join_tensors(offsets, 0),
+            joined_mask=join_tensors(masks, 0),
+            gap=0,
+            features=list(features),
+            masks=list(masks),
+            points=list(points),
+        )
 
 
 class ActionDetector(nn.Module):
@@ -89,8 +132,10 @@ class ActionDetector(nn.Module):
         levels = self.neck(levels, masks)
         joined = join_levels(levels, masks, self.config.kernel_size // 2)
         return DetectorOutput(
-            logits=self.classification_head(joined),
-            offsets=self.regression_head(joined),
+            joined_logits=self.classification_head(joined),
+            joined_offsets=self.regression_head(joined),
+            joined_mask=joined.mask,
+            gap=joined.gap,
             features=levels,
             masks=masks,
             points=self.points([x.shape[1] for x in levels]),

@@ -57,9 +57,10 @@ class ClassificationHead(nn.Module):
                 bias.fill_(_logit(config.prior_probability))
             bias[list(config.rare_classes)] = _logit(RARE_PROBABILITY)
 
-    def forward(self, joined: JoinedLevels) -> list[Tensor]:
-        """Map levels of ``width`` channels to logits, per level (B, T_l, C)."""
-        return joined.split(self.tower(joined))
+    def forward(self, joined: JoinedLevels) -> Tensor:
+        """Map joined levels of ``width`` channels to logits (B, P', C)."""
+        logits: Tensor = self.tower(joined)
+        return logits
 
 
 class RegressionHead(nn.Module):
@@ -70,11 +71,11 @@ class RegressionHead(nn.Module):
         self.tower = Tower(config, 2)
         self.scales = nn.ModuleList(Scale() for _ in range(config.first_level, config.num_levels))
 
-    def forward(self, joined: JoinedLevels) -> list[Tensor]:
-        """Map levels of ``width`` channels to distances, per level (B, T_l, 2)."""
+    def forward(self, joined: JoinedLevels) -> Tensor:
+        """Map joined levels of ``width`` channels to distances (B, P', 2)."""
         x = self.tower(joined)
         scales = joined.per_level([scale() for scale in self.scales])
-        return joined.split(F.relu(x * scales))
+        return F.relu(x * scales)
 
 
 def _logit(probability: float) -> float:

@@ -53,6 +53,7 @@ class LevelPoints(nn.Module):
         made = level_points(lengths, ranges_grid, torch.device("cpu"), first_level=first_level)
         for level, points in enumerate(made, first_level):
             self.register_buffer(f"level_{level}", points, persistent=False)
+        self._joined: dict[tuple[tuple[int, ...], int, torch.device], Tensor] = {}
 
     def forward(self, lengths: Sequence[int]) -> list[Tensor]:
         """Return the points of levels of these lengths T_l: per level (T_l, 4) float32, not to be written to."""
@@ -60,3 +61,16 @@ class LevelPoints(nn.Module):
         if made[0].dtype == torch.float32 and all(n <= len(x) for n, x in zip(lengths, made, strict=True)):
             return [points[:length] for length, points in zip(lengths, made, strict=True)]
         return level_points(lengths, self.ranges_grid, made[0].device, first_level=self.first_level)
+
+    def joined(self, lengths: Sequence[int], gap: int) -> Tensor:
+        """Return the points of joined levels (P', 4) float32, made once for these lengths; not to be written to.
+
+        What lies between two levels gets a range that admits no instance, so it is background and nothing else.
+        """
+        levels = self(lengths)
+        key = (tuple(lengths), gap, levels[0].device)
+        if key not in self._joined:
+            between = levels[0].new_zeros(gap, 4)
+            between[:, 1::2] = 1.0  # the range from 1 to 0, and any stride
+            self._joined[key] = torch.cat([piece for level in levels for piece in (level, between)][:-1])
+        return self._joined[key]

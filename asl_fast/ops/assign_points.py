@@ -34,9 +34,9 @@ class PointAssignment(NamedTuple):
 
 
 def check_targets(*, segments: Tensor, labels: Tensor, video_offsets: Tensor, num_classes: int) -> None:
-    """Raise ValueError unless the video offsets divide the segments into videos and the labels lie in [0, C).
+    """Raise ValueError unless the video offsets divide the segments into videos and their labels lie in [0, C).
 
-    It reads values: for CPU tensors only.
+    Segments behind the last video's are padding, with any label. It reads values: for CPU tensors only.
 
     Args:
         segments: (G, 2).
@@ -45,13 +45,13 @@ def check_targets(*, segments: Tensor, labels: Tensor, video_offsets: Tensor, nu
         num_classes: C.
     """
     bounds = video_offsets.tolist()
-    if bounds[0] != 0 or bounds[-1] != segments.shape[0] or any(a > b for a, b in pairwise(bounds)):
+    if bounds[0] != 0 or bounds[-1] > segments.shape[0] or any(a > b for a, b in pairwise(bounds)):
         raise ValueError(
-            f"assign_points: targets.video_offsets must rise from 0 to the number of segments {segments.shape[0]}, "
-            f"got {bounds}"
+            f"assign_points: targets.video_offsets must rise from 0 to at most the number of segments "
+            f"{segments.shape[0]}, got {bounds}"
         )
-    if labels.numel():
-        low, high = (int(bound) for bound in torch.aminmax(labels))
+    if bounds[-1]:
+        low, high = (int(bound) for bound in torch.aminmax(labels[: bounds[-1]]))
         if low < 0 or high >= num_classes:
             raise ValueError(f"assign_points: labels must lie in [0, {num_classes - 1}], got {low} to {high}")
 

@@ -13,10 +13,13 @@ from torch import Tensor
 class RaggedTargets(NamedTuple):
     """Ground truth of B videos, G segments in all; video b owns rows ``video_offsets[b]:video_offsets[b + 1]``.
 
+    Rows from ``video_offsets[B]`` on are padding, which takes no part in anything: a batch of varying size fits buffers
+    of one size.
+
     Attributes:
         segments: (G, 2) float32, start and end in feature-grid units.
         labels: (G,) int64 in [0, num_classes).
-        video_offsets: (B + 1,) int64, from 0 to G, non-decreasing.
+        video_offsets: (B + 1,) int64, from 0 to at most G, non-decreasing.
     """
 
     segments: Tensor

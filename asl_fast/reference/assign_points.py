@@ -38,7 +38,7 @@ class Operands(NamedTuple):
         points: (P, 4) time, range low, range high (grid), stride.
         segments: (G, 2) grid, all videos.
         labels: (G,) int64.
-        video_offsets: (B + 1,) int64, where the segments of each video begin and end.
+        video_offsets: (B + 1,) int64, where the segments of each video begin and end; what comes behind is padding.
         num_classes: C.
         center_sampling_radius: In strides, or None for the whole instance.
         tie_tolerance: Instances at most this much longer (grid) than the shortest share the point.
@@ -82,13 +82,17 @@ def assign_points(given: Operands) -> Outputs:
     num_points, num_videos, num_classes = given.num_points, given.num_videos, given.num_classes
     class_targets = points.new_zeros(num_points, num_videos * num_classes)
     instance = torch.full((num_points, num_videos), -1, dtype=torch.int64, device=points.device)
-    if segments.shape[0] > 0 and num_points > 0:
+    if segments.shape[0] > 0 and num_points > 0 and num_videos > 0:
         index = torch.arange(segments.shape[0], device=points.device)
-        video = torch.searchsorted(given.video_offsets[1:].contiguous(), index, right=True)
+        padding = index >= given.video_offsets[-1]
+        # Padding counts as the last video's and claims nothing.
+        video = torch.searchsorted(given.video_offsets[1:].contiguous(), index, right=True).clamp(max=num_videos - 1)
+        labels = torch.where(padding, 0, given.labels)
         step = max(BLOCK_ELEMENTS // segments.shape[0], 1)
         for first in range(0, num_points, step):
             block = slice(first, first + step)
             lengths = _claimed_lengths(points[block], segments, given.center_sampling_radius)
+            lengths = torch.where(padding, torch.inf, lengths)
             shape = (lengths.shape[0], num_videos)
             by_video = video.expand_as(lengths)
             shortest = lengths.new_full(shape, torch.inf).scatter_reduce_(1, by_video, lengths, "amin")
@@ -96,7 +100,7 @@ def assign_points(given: Operands) -> Outputs:
             claimed = lengths < torch.inf
             tied = claimed & (lengths <= of_own_video + given.tie_tolerance)
             class_targets[block].scatter_reduce_(
-                1, (video * num_classes + given.labels).expand_as(lengths), tied.to(dtype), "amax"
+                1, (video * num_classes + labels).expand_as(lengths), tied.to(dtype), "amax"
             )
             # The first of the shortest, in annotation order.
             candidate = torch.where(claimed & (lengths == of_own_video), index, segments.shape[0])

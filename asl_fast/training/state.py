@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from asl_fast.data.collate import Batch
 from asl_fast.losses import ASLLoss, RaggedTargets
-from asl_fast.models.detector import ActionDetector
+from asl_fast.models.detector import ActionDetector, DetectorOutput
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.ema import WeightAverage
 from asl_fast.training.optimizer import load_optimizer_state, make_optimizer, optimizer_state
@@ -44,15 +44,35 @@ class TrainingStep(nn.Module):
             output = self.detector(features, mask)
         with stage("loss"):
             losses: dict[str, Tensor] = self.loss(
-                [level.float() for level in output.logits],
-                [level.float() for level in output.offsets],
-                [level.float() for level in output.features],
-                output.masks,
-                output.points,
-                targets,
-                (features.float(), mask),
+                **self.predictions(output, joined=features.is_cuda), targets=targets, frames=(features.float(), mask)
             )
         return losses
+
+    def predictions(self, output: DetectorOutput, *, joined: bool) -> dict[str, Any]:
+        """Give a detector's output by the names under which the loss takes it.
+
+        Args:
+            output: Of the detector.
+            joined: All levels in one tensor and of the type they have, which saves every copy and cast; what a GPU
+                computes of them is launches. On a CPU these are cheap, and levels without places between them keep the
+                order in which losses of points are summed, whatever the width of the detector's convolutions.
+        """
+        if joined:
+            return {
+                "logits": output.joined_logits,
+                "offsets": output.joined_offsets,
+                "features": output.features,
+                "masks": output.masks,
+                "points": self.detector.points.joined(output.lengths, output.gap),
+                "joined_mask": output.joined_mask,
+            }
+        return {
+            "logits": [level.float() for level in output.logits],
+            "offsets": [level.float() for level in output.offsets],
+            "features": [level.float() for level in output.features],
+            "masks": output.masks,
+            "points": output.points,
+        }
 
 
 def ragged_targets(batch: Batch) -> RaggedTargets:

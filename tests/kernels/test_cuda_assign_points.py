@@ -56,6 +56,16 @@ def test_no_video_and_any_layout(cuda_device: torch.device) -> None:
     compare(cuda_device, pyramid(90).double(), segments, [11, 29], 3, 1.5)
 
 
+def test_padded_segments_take_no_part(cuda_device: torch.device) -> None:
+    whole = problem(pyramid(100), drawn(40), [11, 29], 7, 1.5)
+    padding = torch.tensor([[0.0, 90.0], [math.nan, 2.0]])
+    padded = whole._replace(
+        segments=torch.cat([whole.segments, padding]), labels=torch.cat([whole.labels, torch.tensor([3, -5])])
+    )
+    for one, other in zip(assign(cuda_device, padded), assign(cuda_device, whole), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_segments_without_length_or_with_nan_claim_nothing(cuda_device: torch.device) -> None:
     segments = torch.tensor([[5.0, 5.0], [9.0, 3.0], [math.nan, 9.0], [2.0, math.nan], [0.0, math.inf]])
     for radius in (1.5, None):

@@ -3,17 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 pytest.importorskip("triton")
 
-from asl_fast.kernels import _launch
 from asl_fast.kernels import detection_loss as forward
 from asl_fast.kernels import detection_loss_backward as backward
 from asl_fast.kernels.launch_counter import counter
@@ -26,22 +22,11 @@ from asl_fast.reference.detection_loss_gaussians import gaussian_tables
 from tests.detection_scene import INIT, MU_SCALE, SIGMA_SCALES, Scene, scene
 from tests.kernels.examples.detection_loss import DETECTION_SETTINGS
 from tests.kernels.fences import fenced
+from tests.kernels.operators import Operators, launches
 from tests.losses.scene import asl_loss, batch
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 FORM = [*INIT, MU_SCALE, 1.0, *SIGMA_SCALES]
-VIEWS = {
-    "view",
-    "split_with_sizes",
-    "detach",
-    "alias",
-    "empty",
-    "empty_strided",
-    "_unsafe_view",
-    "expand",
-    "as_strided",
-    "unsqueeze",
-}
 PLAIN_KERNELS = ("detection_loss_fwd_kernel", "detection_loss_bwd_kernel")
 CONTRASTIVE_KERNELS = ("pool_kernel", "log_sums_kernel", "vector_gradient_kernel", "input_gradient_kernel")
 
@@ -123,34 +108,6 @@ def test_arc_tangent_of_raw_parameters_of_any_size() -> None:
         found = data.to(DEVICE).call()
     for ours, theirs in zip((found.mu, found.sigma), wide, strict=False):
         torch.testing.assert_close(ours.cpu().double(), theirs, rtol=3e-7, atol=1e-7)
-
-
-class Operators(TorchDispatchMode):
-    """Records the operators that would launch a kernel of their own."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[str] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func._schema.name
-        if name.removeprefix("aten::") not in VIEWS:
-            self.seen.append(name)
-        return func(*args, **(kwargs or {}))
-
-
-@contextmanager
-def launches(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Names of the Triton kernels that are launched."""
-    seen: list[str] = []
-    real = _launch.launch
-
-    def counting(kernel: Any, *arguments: Any, **options: Any) -> None:
-        seen.append(kernel.fn.__name__)
-        real(kernel, *arguments, **options)
-
-    monkeypatch.setattr(_launch, "launch", counting)
-    yield seen
 
 
 @pytest.mark.parametrize("asl", [False, True])

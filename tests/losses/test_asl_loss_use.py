@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from asl_fast import backend
+from asl_fast.layers.joined_levels import join_tensors
 from asl_fast.losses import ASLLoss
 from asl_fast.losses.inputs import join_outputs
 from asl_fast.losses.sensitivity import MU_INIT
@@ -135,6 +136,37 @@ def test_padding_changes_nothing() -> None:
     wanted, padded = loss(*short), loss(*long)
     for name in KEYS:
         torch.testing.assert_close(padded[name], wanted[name], rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("options", [{}, {"signal": "likelihood"}, {"signal": "evidence", "frame_dim": 5}], ids=str)
+def test_padded_instances_change_nothing(options: dict[str, Any]) -> None:
+    data, loss = batch(grad=True), asl_loss(contrastive=False, **options).eval()
+    frames = torch.randn(2, 64, 5), data.masks[0]
+    segments, labels, _ = data.targets
+    rows = torch.tensor([[1.0, 40.0], [torch.nan, 2.0]])
+    padded = data.targets._replace(
+        segments=torch.cat([segments, rows]), labels=torch.cat([labels, torch.tensor([1, -1])])
+    )
+    leaves = [*data.logits, *data.offsets, *(p for p in loss.parameters() if p.requires_grad)]
+    wanted, out = loss(*data, frames), loss(*data[:5], padded, frames)
+    assert {name: value.item() for name, value in out.items()} == {name: value.item() for name, value in wanted.items()}
+    found, expected = (torch.autograd.grad(total["total"], leaves) for total in (out, wanted))
+    assert all(map(torch.equal, found, expected))
+
+
+def test_joined_levels_may_have_gaps_between_them() -> None:
+    data, loss = batch(), asl_loss(evaluator_kernel_size=5).eval()
+    for gap in (1, 3):
+        logits, offsets, mask = (join_tensors(levels, gap) for levels in (data.logits, data.offsets, data.masks))
+        logits = torch.where(mask[..., None], logits, torch.nan)
+        between = torch.tensor([[0.0, 1.0, 0.0, 1.0]]).expand(gap, 4)
+        points = torch.cat([piece for level in data.points for piece in (level, between)][:-1])
+        wanted = loss(*data)
+        out = loss(logits, offsets, data.features, data.masks, points, data.targets, joined_mask=mask)
+        for name in KEYS:
+            torch.testing.assert_close(out[name], wanted[name], rtol=1e-6, atol=0)
+    with pytest.raises(ValueError, match=r"joined_mask must have the 112 places .* got \(2, 113\)"):
+        loss(logits, offsets, data.features, data.masks, points, data.targets, joined_mask=mask[:, :113])
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

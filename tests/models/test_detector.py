@@ -82,9 +82,10 @@ def test_heads_see_the_levels_one_by_one(masked: bool) -> None:
     levels = [torch.randn(2, length, 16, generator=generator, dtype=torch.float64) for length in (12, 6, 3)]
     masks = [torch.arange(x.shape[1]) < torch.tensor([[x.shape[1]], [x.shape[1] // 2]]) for x in levels]
     heads = (detector.classification_head, detector.regression_head)
-    together = [head(join_levels(levels, masks, 1)) for head in heads]
+    joined = join_levels(levels, masks, 1)
+    together = [joined.split(head(joined)) for head in heads]
     for level, (x, mask) in enumerate(zip(levels, masks, strict=True)):
-        alone = detector.classification_head(join_levels([x], [mask], 1))[0]
+        alone = detector.classification_head(join_levels([x], [mask], 1))
         torch.testing.assert_close(together[0][level], alone, rtol=1e-12, atol=1e-12)
         scale = detector.regression_head.scales[level]()
         alone = torch.relu(scale * detector.regression_head.tower(join_levels([x], [mask], 1)))

@@ -29,7 +29,9 @@ def load(case: str) -> tuple[DetectorOutput, InferenceConfig, Any]:
         return [torch.from_numpy(arrays[f"{name}_{level}"])[None] for level in range(levels)]
 
     points = [p[0] for p in stack("points")]
-    output = DetectorOutput(stack("cls_logits"), stack("offsets"), [], stack("mask"), points)
+    output = DetectorOutput.from_levels(
+        logits=stack("cls_logits"), offsets=stack("offsets"), features=[], masks=stack("mask"), points=points
+    )
     agnostic = not test["multiclass_nms"]
     config = InferenceConfig(
         score_threshold=test["pre_nms_thresh"],
@@ -78,7 +80,7 @@ def random_output(batch: int, length: int, classes: int = 3, bias: float = 0.0) 
     generator = torch.Generator().manual_seed(length)
     time = torch.arange(length, dtype=torch.float32)
     points = torch.stack((time, torch.zeros(length), torch.full((length,), 1e4), torch.ones(length)), dim=1)
-    return DetectorOutput(
+    return DetectorOutput.from_levels(
         logits=[torch.randn(batch, length, classes, generator=generator) + bias],
         offsets=[torch.rand(batch, length, 2, generator=generator) * 4],
         features=[],
@@ -95,8 +97,12 @@ def test_videos_of_a_batch_do_not_touch() -> None:
     together = detect(output, grids=[GRID] * 3, durations_sec=[8.0, 6.0, 4.0], config=InferenceConfig())
     for video, duration_sec in enumerate((8.0, 6.0, 4.0)):
         one = slice(video, video + 1)
-        alone = DetectorOutput(
-            [output.logits[0][one]], [output.offsets[0][one]], [], [output.masks[0][one]], output.points
+        alone = DetectorOutput.from_levels(
+            logits=[output.logits[0][one]],
+            offsets=[output.offsets[0][one]],
+            features=[],
+            masks=[output.masks[0][one]],
+            points=output.points,
         )
         expected = detect(alone, grids=[GRID], durations_sec=[duration_sec], config=InferenceConfig())[0]
         assert torch.equal(together[video].segments, expected.segments)

@@ -142,6 +142,22 @@ def test_a_batch_is_its_videos_one_by_one_and_ignores_their_neighbours() -> None
         assert torch.equal(together.instance[b], moved[0])
 
 
+def test_padded_instances_take_no_part() -> None:
+    """A captured graph has room for more instances than a batch brings; what lies there may be anything."""
+    points, targets = pyramid(), random_targets([9, 0, 30], classes=5, seed=1)
+    expected = assign_points(points, targets, 5)
+    rows = torch.tensor([[0.0, 40.0], [3.0, 9.0], [torch.nan, 1.0], [5.0, torch.inf]])
+    padded = RaggedTargets(
+        torch.cat([targets.segments, rows]),
+        torch.cat([targets.labels, torch.tensor([1, -7, 99, 5])]),
+        targets.video_offsets,
+    )
+    for one, other in zip(assign_points(points, padded, 5), expected, strict=True):
+        assert torch.equal(one, other)
+    nothing = assign_points(points, padded._replace(video_offsets=torch.zeros(4, dtype=torch.int64)), 5)
+    assert not bool(nothing.positive.any()) and not bool(nothing.class_targets.any())
+
+
 def test_shortest_wins_ties_share_classes_and_the_first_gives_the_offsets() -> None:
     points = torch.tensor([[10.0, 0.0, 100.0, 2.0]])
 
@@ -223,7 +239,7 @@ def test_bad_arguments_are_named() -> None:
     cases: list[tuple[type[Exception], str, Tensor, RaggedTargets, dict[str, Any]]] = [
         (ValueError, r"labels must lie in \[0, 3\], got 0 to 4", points, change(labels=torch.arange(5)), {}),
         (ValueError, "got -1 to -1", points, change(labels=torch.full((5,), -1)), {}),
-        (ValueError, r"segments 5, got \[0, 3, 4\]", points, change(video_offsets=torch.tensor([0, 3, 4])), {}),
+        (ValueError, r"segments 5, got \[0, 3, 6\]", points, change(video_offsets=torch.tensor([0, 3, 6])), {}),
         (ValueError, r"got \[0, 6, 5\]", points, change(video_offsets=torch.tensor([0, 6, 5])), {}),
         (ValueError, r"points must be \(P, 4\)", points[:, :3], targets, {}),
         (ValueError, r"targets.segments must be \(G, 2\)", points, change(segments=torch.zeros(5)), {}),

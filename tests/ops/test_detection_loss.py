@@ -150,6 +150,21 @@ def test_what_lies_under_the_mask_does_not_matter(name: str) -> None:
             assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize("name", checks.implementations("detection_loss"))
+def test_padded_instances_take_no_part(name: str) -> None:
+    data = scene()
+    segments, labels, video_offsets = data.targets
+    rows = torch.tensor([[0.0, 20.0], [3.0, 9.0], [torch.nan, 1.0]])
+    targets = RaggedTargets(torch.cat([segments, rows]), torch.cat([labels, torch.tensor([1, -7, 99])]), video_offsets)
+    with backend(name):
+        expected, found = data.call(momentum=0.9), data._replace(targets=targets).call(momentum=0.9)
+        for one, other in zip(gradients(data, found.total), gradients(data, expected.total), strict=True):
+            assert torch.equal(one, other)
+    assert found.segments_finest.shape == (len(segments) + 3, 2)
+    found = found._replace(segments_finest=found.segments_finest[: len(segments)])
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
 def test_positives_are_those_of_the_assignment() -> None:
     data = scene()
     assigned = assign_points(data.points, data.targets, 5)
