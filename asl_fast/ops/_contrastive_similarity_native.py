@@ -14,7 +14,13 @@ from asl_fast.ops import _buffers
 from asl_fast.ops._buffers import address, view
 from asl_fast.reference import _outputs
 from asl_fast.reference._precision import compute_dtype
-from asl_fast.reference.contrastive_similarity import BackwardOperands, BackwardOutputs, Operands, Outputs
+from asl_fast.reference.contrastive_similarity import (
+    BackwardOperands,
+    BackwardOutputs,
+    Operands,
+    Outputs,
+    leave_out_padding,
+)
 
 Given = TypeVar("Given", Operands, BackwardOperands)
 
@@ -65,6 +71,7 @@ def _without_instances(given: Operands, found: Outputs) -> Outputs:
     return found
 
 
+@leave_out_padding
 def cpu(given: Operands) -> Outputs:
     """Compute with ``torch.get_num_threads()`` threads over instances and blocks of anchors."""
     found = given.outputs()
@@ -84,6 +91,7 @@ def cpu(given: Operands) -> Outputs:
 
 def cpu_backward(given: BackwardOperands) -> BackwardOutputs:
     """Compute the gradients with ``torch.get_num_threads()`` threads over frames and instances."""
+    given = given.without_padding()
     found = given.outputs()
     if not given.segments.shape[0]:
         return BackwardOutputs(*(gradient.zero_() for gradient in found))

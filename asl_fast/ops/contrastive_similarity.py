@@ -19,10 +19,10 @@ _BACKWARD = "contrastive_similarity_loss_backward"
 def _check_values(given: Operands) -> None:
     count, classes = given.segments.shape[0], given.mu.shape[0]
     bounds: list[int] = given.video_offsets.tolist()
-    if bounds[0] != 0 or bounds[-1] != count or bounds != sorted(bounds):
-        raise ValueError(f"{_NAME}: targets.video_offsets must rise from 0 to {count}, got {bounds}")
-    if count:
-        lowest, highest = map(int, torch.aminmax(given.labels))
+    if bounds[0] != 0 or bounds[-1] > count or bounds != sorted(bounds):
+        raise ValueError(f"{_NAME}: targets.video_offsets must rise from 0 to at most {count}, got {bounds}")
+    if bounds[-1]:
+        lowest, highest = map(int, torch.aminmax(given.labels[: bounds[-1]]))
         if lowest < 0 or highest >= classes:
             raise ValueError(f"{_NAME}: labels must lie in [0, {classes - 1}], got {lowest} to {highest}")
 
@@ -90,7 +90,7 @@ def contrastive_similarity_loss(
         features: (B, T, D) of the finest level, any floating type; computed in float32 (float64 stays).
         mask: (B, T) bool, True on the leading valid frames of each video.
         targets: Ground truth in frames of ``features``. An instance between two frames uses the nearest one; one that
-            touches no valid frame, or has no length, takes no part.
+            touches no valid frame, or has no length, takes no part, like what follows the last video.
         mu: (C, 3) centres [cls, start, end], in instance lengths from the instance's centre.
         sigma: (C, 3) widths, positive, in instance lengths.
         delta: Half width of the ranges, in instance lengths, >= 0.

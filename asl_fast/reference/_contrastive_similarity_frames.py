@@ -17,7 +17,7 @@ class FrameRanges(NamedTuple):
 
     Attributes:
         video: (G,) int64.
-        valid: (G,) bool, False where the instance does not touch the video's valid frames.
+        valid: (G,) bool, False where the instance does not touch the video's valid frames, and for padding.
         sensitive: (G, 3, 2) int64 around the argmax of p_cls, p_start, p_end.
         background: (G, 2, 2) int64 before and after the instance.
     """
@@ -38,6 +38,11 @@ class FrameRanges(NamedTuple):
         return torch.cat([ranges, self.video[:, None], self.state()[:, None]], 1).int()
 
 
+def real_labels(labels: Tensor, video_offsets: Tensor) -> Tensor:
+    """Return (G,) labels, 0 of padding, whose own may be of no class."""
+    return torch.where(torch.arange(len(labels), device=labels.device) < video_offsets[-1], labels, 0)
+
+
 def frame_ranges(
     mask: Tensor, segments: Tensor, labels: Tensor, video_offsets: Tensor, mu: Tensor, delta: float
 ) -> FrameRanges:
@@ -50,7 +55,7 @@ def frame_ranges(
     last_frame = (mask.sum(-1) - 1).to(segments.dtype).index_select(0, video)
     start, end = segments.unbind(-1)
     centre, length = (start + end) / 2, end - start
-    valid = (end > -0.5) & (start < last_frame + 0.5) & (length > 0) & (last_frame >= 0)
+    valid = (index < video_offsets[-1]) & (end > -0.5) & (start < last_frame + 0.5) & (length > 0) & (last_frame >= 0)
 
     first, last = start.ceil(), end.floor()
     nearest = (centre - 0.5).ceil()

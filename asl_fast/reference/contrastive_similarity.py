@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from asl_fast.reference import _outputs
-from asl_fast.reference._contrastive_similarity_frames import Pooling, frame_ranges, pooling, spread
+from asl_fast.reference._contrastive_similarity_frames import Pooling, frame_ranges, pooling, real_labels, spread
 from asl_fast.reference._contrastive_similarity_info_nce import (
     info_nce,
     log_sums,
@@ -36,6 +37,8 @@ class Outputs(NamedTuple):
             infinite where an anchor has none and for the background.
         ranges: (G, 12) int32, ``FrameRanges.pack``.
         anchors: () number of the anchors with a positive, at least 1.
+
+    Padding has vectors of 0 (one over their length, too), infinite sums and a row of ``ranges`` that takes no part.
     """
 
     total: Tensor
@@ -44,6 +47,19 @@ class Outputs(NamedTuple):
     stats: Tensor
     ranges: Tensor
     anchors: Tensor
+
+    def take(self, computed: Outputs, videos: int) -> None:
+        """Take over what was computed of the instances that take part; the others are padding."""
+        count = computed.ranges.shape[0]
+        for whole, part in ((self.total, computed.total), (self.loss, computed.loss), (self.anchors, computed.anchors)):
+            whole.copy_(part)
+        self.vectors[:, :count] = computed.vectors
+        self.vectors[:, count:] = 0
+        self.stats[..., :count] = computed.stats
+        self.stats[0, :, count:] = 0
+        self.stats[1:, :, count:] = math.inf
+        self.ranges[:count] = computed.ranges
+        self.ranges[count:] = torch.tensor([0, -1] * 5 + [videos - 1, 0], dtype=torch.int32)
 
 
 class Operands(NamedTuple):
@@ -54,7 +70,8 @@ class Operands(NamedTuple):
         mask: (B, T) bool.
         segments: (G, 2) start and end of every instance, in frames of ``features``.
         labels: (G,) int64.
-        video_offsets: (B + 1,) int64 rows of ``segments`` where each video begins, and G.
+        video_offsets: (B + 1,) int64 rows of ``segments`` where each video begins, and at most G: where the last one
+            ends. What follows is padding and takes no part, whatever it holds.
         mu: (C, 3).
         sigma: (C, 3).
         base: () what ``weight`` times the loss is added to, or None: nothing.
@@ -85,6 +102,13 @@ class Operands(NamedTuple):
             ranges=_outputs.empty((count, 12), torch.int32, device),
             anchors=_outputs.empty((), dtype, device),
         )
+
+    def without_padding(self) -> Operands:
+        """Return the operands of the instances that take part; of all on a GPU, where nothing is read back."""
+        count = _taking_part(self.segments, self.video_offsets)
+        if count == self.segments.shape[0]:
+            return self
+        return self._replace(segments=self.segments[:count], labels=self.labels[:count])
 
     def write_total(self, found: Outputs) -> None:
         """Write ``base + weight * loss`` once the loss is there."""
@@ -182,6 +206,19 @@ class BackwardOperands(NamedTuple):
             grad_sigma=like(self.sigma, self.need_gaussians),
         )
 
+    def without_padding(self) -> BackwardOperands:
+        """Return the operands of the instances that take part; of all on a GPU, where nothing is read back."""
+        count = _taking_part(self.segments, self.video_offsets)
+        if count == self.segments.shape[0]:
+            return self
+        return self._replace(
+            segments=self.segments[:count],
+            labels=self.labels[:count],
+            vectors=self.vectors[:, :count],
+            stats=self.stats[..., :count],
+            ranges=self.ranges[:count],
+        )
+
     def loss_gradient(self) -> Tensor:
         """Return what reaches the loss (), through ``base + weight * loss`` and by itself."""
         if self.grad_total is None:
@@ -191,13 +228,28 @@ class BackwardOperands(NamedTuple):
         return through_total if self.grad_loss is None else through_total + self.grad_loss
 
 
+def leave_out_padding(compute: Callable[[Operands], Outputs]) -> Callable[[Operands], Outputs]:
+    """Decorate an implementation of the forward pass on the CPU, so that it meets no padding."""
+
+    @functools.wraps(compute)
+    def run(given: Operands) -> Outputs:
+        taking_part = given.without_padding()
+        if taking_part is given:
+            return compute(given)
+        found = given.outputs()
+        found.take(compute(taking_part), given.mask.shape[0])
+        return found
+
+    return run
+
+
 def plain_loss(given: Operands) -> Tensor:
     """Return the loss () for automatic differentiation; holds (3 G, B T) and (3 G, 3 G) matrices."""
     dtype, mu, sigma = compute_dtype(given.features), given.mu, given.sigma
     features = torch.where(given.mask[..., None], given.features.to(dtype), 0.0)
     if len(given.segments) == 0:
         return features.flatten()[:0].sum() + (mu.flatten()[:0].sum() + sigma.flatten()[:0].sum()).to(dtype)
-    segments, labels = given.segments.to(dtype), given.labels
+    segments, labels = given.segments.to(dtype), real_labels(given.labels, given.video_offsets)
     ranges = frame_ranges(given.mask, segments, labels, given.video_offsets, mu, given.delta)
     own_mu, own_sigma = (x.to(dtype).index_select(0, labels) for x in (mu, sigma))
     weights = pooling(ranges.sensitive, ranges.background, segments, own_mu, own_sigma, features.shape[1]).weights()
@@ -205,6 +257,7 @@ def plain_loss(given: Operands) -> Tensor:
     return info_nce(vectors, vector_labels(ranges.state(), labels).T.flatten(), given.temperature)
 
 
+@leave_out_padding
 def contrastive_similarity_loss(given: Operands) -> Outputs:
     """Compute the loss in blocks of instances and of anchors, so that memory is linear in their number."""
     found = given.outputs()
@@ -214,7 +267,8 @@ def contrastive_similarity_loss(given: Operands) -> Outputs:
         found.anchors.fill_(1)
         given.write_total(found)
         return found
-    given = given._replace(segments=given.segments.to(dtype))
+    labels = real_labels(given.labels, given.video_offsets)
+    given = given._replace(segments=given.segments.to(dtype), labels=labels)
     ranges = frame_ranges(given.mask, given.segments, given.labels, given.video_offsets, given.mu, given.delta)
     found.ranges.copy_(ranges.pack())
     frames = _valid_frames(given, dtype)
@@ -252,11 +306,13 @@ def contrastive_similarity_loss_backward(given: BackwardOperands) -> BackwardOut
 
     The similarity is symmetric, so what a vector receives as an anchor and as a key comes from one row of it.
     """
+    given = given.without_padding()
     found = given.outputs()
+    given = given._replace(labels=real_labels(given.labels, given.video_offsets))
     dtype, (batch, frames, channels) = given.vectors.dtype, given.features.shape
     keys, key_label = given.vectors.flatten(0, 1), vector_labels(given.ranges[:, 11], given.labels).flatten()
     index = torch.arange(len(keys), device=keys.device)
-    log_all, log_positive = given.stats[1].view(-1), given.stats[2].view(-1)
+    log_all, log_positive = given.stats[1].flatten(), given.stats[2].flatten()
     grad_keys = torch.zeros_like(keys)
     for b in _blocks(2 * len(given.segments), 2 * len(keys)):
         among_all, among_positive = similarities(keys[b], index[b], key_label[b], keys, key_label, given.temperature)
@@ -264,7 +320,7 @@ def contrastive_similarity_loss_backward(given: BackwardOperands) -> BackwardOut
         grad_keys[b] += slope @ keys
         grad_keys += slope.T @ keys[b]
     grad_keys *= given.loss_gradient() / (given.temperature * given.anchors)
-    grad_vectors = given.stats[0].view(-1, 1) * (grad_keys - keys * (grad_keys * keys).sum(-1, keepdim=True))
+    grad_vectors = given.stats[0].reshape(-1, 1) * (grad_keys - keys * (grad_keys * keys).sum(-1, keepdim=True))
     grad_vectors = grad_vectors.view(3, -1, channels).transpose(0, 1)
 
     computed = found.in_dtype(dtype)
@@ -289,6 +345,10 @@ def contrastive_similarity_loss_backward(given: BackwardOperands) -> BackwardOut
         grad_features.masked_fill_(~given.mask[..., None], 0.0)
     found.take(computed)
     return found
+
+
+def _taking_part(segments: Tensor, video_offsets: Tensor) -> int:
+    return segments.shape[0] if segments.is_cuda else int(video_offsets[-1])
 
 
 def _blocks(count: int, elements_each: int) -> Iterator[slice]:

@@ -11,12 +11,11 @@
 namespace asl::cuda {
 namespace {
 
-/// Few instances give few tiles of rows: then the keys are divided among several blocks, to fill a device once.
+/// Enough blocks for any number of instances up to this one.
 template <class Real>
-std::int64_t parts_of_keys(std::int64_t count) {
-    constexpr std::int64_t kBlocks = 128, kMost = 6;
-    const std::int64_t wanted = std::min(kMost, kBlocks / blocks_of(2 * count, kTileRows));
-    return std::max<std::int64_t>(1, std::min(wanted, blocks_of(3 * count, kTileKeys<Real>)));
+std::int64_t log_sums_blocks(std::int64_t room) {
+    const std::int64_t rows = blocks_of(2 * room, kTileRows), keys = blocks_of(3 * room, kTileKeys<Real>);
+    return std::max(rows, std::min(kContrastiveBlocks, rows * std::min(kContrastiveParts, keys)));
 }
 
 template <class T, class Real>
@@ -29,21 +28,19 @@ void forward(const T* features, const ContrastiveBuffers& buffers, double delta,
     launch(&pool_kernel<T, Real>, dim3(static_cast<unsigned>(in.count)), dim3(kContrastiveThreads), 0, stream, features,
            in, static_cast<Real>(delta), vectors, stats);
     check_launch("contrastive_similarity pool");
-    const std::int64_t of_keys = parts_of_keys<Real>(in.count);
     const ContrastiveLoss<Real> to{contrastive_pointer<const Real>(base), static_cast<Real>(weight),
                                    contrastive_pointer<Real>(total), contrastive_pointer<Real>(loss),
                                    contrastive_pointer<Real>(buffers.anchors)};
-    launch(&log_sums_kernel<Real>, dim3(static_cast<unsigned>(blocks_of(2 * in.count, kTileRows) * of_keys)),
+    launch(&log_sums_kernel<Real>, dim3(static_cast<unsigned>(log_sums_blocks<Real>(in.room))),
            dim3(kContrastiveThreads), 0, stream, in, vectors, Real(1) / static_cast<Real>(temperature),
-           static_cast<int>(of_keys), contrastive_pointer<Real>(parts), contrastive_pointer<unsigned>(counter), stats,
-           to);
+           contrastive_pointer<Real>(parts), contrastive_pointer<unsigned>(counter), stats, to);
     check_launch("contrastive_similarity log_sums");
 }
 
 }  // namespace
 
 std::int64_t contrastive_similarity_parts(std::int64_t count, bool is_double) {
-    return 8 * count * (is_double ? parts_of_keys<double>(count) : parts_of_keys<float>(count));
+    return 4 * kTileRows * (is_double ? log_sums_blocks<double>(count) : log_sums_blocks<float>(count));
 }
 
 void contrastive_similarity_forward(const ContrastiveBuffers& buffers, double delta, double temperature,

@@ -36,7 +36,7 @@ __device__ void instance_gradient(const T* features, const Instances<Real>& in, 
     __syncthreads();
     const FrameRange hull = how.frames.hull(false);
     const std::int64_t first_frame = how.frames.video * in.frames;
-    const Real *f_cls = vectors + g * in.channels, *f_loc = vectors + (in.count + g) * in.channels;
+    const Real *f_cls = vectors + g * in.channels, *f_loc = vectors + (in.room + g) * in.channels;
     Real own[6] = {};
     for (std::int32_t t = hull.first + warp; t <= hull.last; t += kContrastiveWarps) {
         const Real shares[2] = {how.share_of(0, t), how.share_of(1, t)};
@@ -132,7 +132,7 @@ __device__ void frame_gradient(const Instances<Real>& in, const Real* vectors, i
                 const std::int64_t g = begin + __ffs(static_cast<int>(left)) - 1;
                 for (int kind = 0; kind < 3; ++kind) {
                     const Real value =
-                        channel < in.channels ? vectors[(kind * in.count + g) * in.channels + channel] : Real(0);
+                        channel < in.channels ? vectors[(kind * in.room + g) * in.channels + channel] : Real(0);
                     for (int t = 0; t < kFramesOfThread; t += 4) {
                         const Pack<Real, 4> weight = weights[i][kind][(own_frame + t) / 4];
                         for (int k = 0; k < 4; ++k) sums[t + k] += weight.values[k] * value;
@@ -150,14 +150,17 @@ __device__ void frame_gradient(const Instances<Real>& in, const Real* vectors, i
     }
 }
 
-/// The first `instance_blocks` blocks (count, or 0 where not needed) are for the Gaussians, the others for the frames.
+/// The first `instance_blocks` blocks (room, or 0 where not needed) are for the Gaussians, the others for the frames.
 template <class T, class Real>
 __global__ void __launch_bounds__(kContrastiveThreads, sizeof(Real) == sizeof(float) ? 3 : 2)
     gather_kernel(const T* features, Instances<Real> in, const Real* vectors, unsigned instance_blocks,
                   GaussianGradients<Real> gaussians, T* grad_features) {
     if (blockIdx.x >= instance_blocks)
         return frame_gradient(in, vectors, static_cast<int>(blockIdx.x - instance_blocks), grad_features);
-    instance_gradient(features, in, vectors, blockIdx.x, gaussians.each + 6 * static_cast<std::int64_t>(blockIdx.x));
+    in.leave_out_padding();
+    if (blockIdx.x < in.count)
+        instance_gradient(features, in, vectors, blockIdx.x,
+                          gaussians.each + 6 * static_cast<std::int64_t>(blockIdx.x));
     if (comes_last(gaussians.counter, instance_blocks)) class_gradients(in.labels, in.count, gaussians);
 }
 

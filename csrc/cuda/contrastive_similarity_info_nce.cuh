@@ -7,7 +7,6 @@
 
 #include <cmath>
 #include <cstdint>
-#include <limits>
 
 #include "common/elementary.h"
 #include "cuda/contrastive_similarity_pool.cuh"
@@ -19,8 +18,6 @@ template <class Real>
 constexpr int kKeysOfLane = 16 / sizeof(Real);  // what one instruction reads
 template <class Real>
 constexpr int kTileKeys = 32 * kKeysOfLane<Real>;
-template <class Real>
-constexpr Real kInfinite = std::numeric_limits<Real>::infinity();
 
 /// Some channels of the rows and keys of a tile, transposed; one more pack spreads the writes over the banks.
 template <class Real>
@@ -29,22 +26,43 @@ struct Panels {
     Pack<Real, kKeysOfLane<Real>> keys[kStep][33];
 };
 
-/// Consecutive vectors from one on; what lies beyond the last reads as 0. Offsets within a tile fit into an int.
+ASL_HOST_DEVICE std::int64_t blocks_of(std::int64_t items, std::int64_t each) { return (items + each - 1) / each; }
+
+/// Few instances give few tiles of rows: then the keys are divided among several blocks, to fill a device once.
+constexpr std::int64_t kContrastiveBlocks = 128, kContrastiveParts = 6;
+
+template <class Real>
+ASL_HOST_DEVICE std::int64_t parts_of_keys(std::int64_t count) {
+    const std::int64_t rows = blocks_of(2 * count, kTileRows), keys = blocks_of(3 * count, kTileKeys<Real>);
+    std::int64_t parts = rows > 0 ? kContrastiveBlocks / rows : 1;
+    parts = parts > kContrastiveParts ? kContrastiveParts : parts;
+    parts = parts > keys ? keys : parts;
+    return parts > 1 ? parts : 1;
+}
+
+/// Consecutive vectors from one on; what lies beyond the last reads as 0. Lines within a tile fit into an int, as do
+/// the lines from the first to where the second and the third kind of vector begin, if they lie within.
 template <class Real>
 struct Lines {
     const Real* first;
-    int left, channels;
+    int gap;  // elements of padding that lie between two kinds
+    int left, channels, second, third;
 
-    __device__ Lines(const Real* vectors, std::int64_t at, std::int64_t total, int channels)
-        : first(vectors + at * channels),
-          left(static_cast<int>(total - at < kMost ? total - at : kMost)),
-          channels(channels) {}
+    __device__ Lines(const Instances<Real>& in, const Real* vectors, std::int64_t at)
+        : first(vectors + in.place(at) * in.channels),
+          gap(static_cast<int>(in.room - in.count) * in.channels),
+          left(lines(3 * in.count - at)),
+          channels(in.channels),
+          second(at < in.count ? lines(in.count - at) : kMost),
+          third(at < 2 * in.count ? lines(2 * in.count - at) : kMost) {}
 
     __device__ Real element(int line, int channel) const {
-        return line < left && channel < channels ? first[line * channels + channel] : Real(0);
+        if (line >= left || channel >= channels) return Real(0);
+        return first[line * channels + channel + (line >= second ? gap : 0) + (line >= third ? gap : 0)];
     }
 
-    static constexpr std::int64_t kMost = 1 << 20;  // more than a tile has, less than an int holds
+    static constexpr int kMost = 1 << 20;  // more than a tile has, less than an int holds
+    static __device__ int lines(std::int64_t number) { return number < kMost ? static_cast<int>(number) : kMost; }
 };
 
 /// What a thread copies from global memory into the panels: one channel of every 16th row and key.
@@ -187,10 +205,10 @@ struct ContrastiveLoss {
 /// By the last block of the launch: joins the parts of the keys in order, stores the log-sum-exps (infinite where an
 /// anchor has no positive, and of the background), and averages the anchors' losses.
 template <class Real>
-__device__ void finish_loss(std::int64_t count, int parts_of_keys, const Real* parts, Real* stats,
+__device__ void finish_loss(const Instances<Real>& in, int parts_of_keys, const Real* parts, Real* stats,
                             const ContrastiveLoss<Real>& to) {
     __shared__ double scratch[kContrastiveWarps];
-    const std::int64_t rows = 2 * count, total = 3 * count;
+    const std::int64_t rows = 2 * in.count, total = 3 * in.count;
     double loss = 0, anchors = 0;
     for (std::int64_t row = threadIdx.x; row < total; row += kContrastiveThreads) {
         AnchorSums<Real> sums;
@@ -202,8 +220,8 @@ __device__ void finish_loss(std::int64_t count, int parts_of_keys, const Real* p
         const bool counted = sums.positive.sum != 0;
         const Real log_all = counted ? sums.all.value() : kInfinite<Real>;
         const Real log_positive = counted ? sums.positive.value() : kInfinite<Real>;
-        stats[total + row] = log_all;
-        stats[2 * total + row] = log_positive;
+        stats[3 * in.room + in.place(row)] = log_all;
+        stats[6 * in.room + in.place(row)] = log_positive;
         loss += counted ? static_cast<double>(log_all - log_positive) : 0.0;
         anchors += counted ? 1 : 0;
     }
@@ -220,22 +238,27 @@ __device__ void finish_loss(std::int64_t count, int parts_of_keys, const Real* p
 /// A block meets kTileRows anchors with every parts_of_keys-th tile of keys; parts (parts_of_keys, 2 count, 4).
 template <class Real>
 __global__ void __launch_bounds__(kContrastiveThreads)
-    log_sums_kernel(Instances<Real> in, const Real* vectors, Real scale, int parts_of_keys, Real* parts,
-                    unsigned* counter, Real* stats, ContrastiveLoss<Real> to) {
+    log_sums_kernel(Instances<Real> in, const Real* vectors, Real scale, Real* parts, unsigned* counter, Real* stats,
+                    ContrastiveLoss<Real> to) {
     __shared__ Panels<Real> panels;
     __shared__ int key_labels[kTileKeys<Real>];
     const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32;
-    const int part = static_cast<int>(blockIdx.x) % parts_of_keys;
-    const std::int64_t first_row = static_cast<std::int64_t>(static_cast<int>(blockIdx.x) / parts_of_keys) * kTileRows;
+    in.leave_out_padding();
+    const auto of_keys = static_cast<int>(parts_of_keys<Real>(in.count));
+    // Of no anchors the first block takes the mean.
+    const auto blocks = static_cast<unsigned>(blocks_of(in.count > 0 ? 2 * in.count : 1, kTileRows)) * of_keys;
+    if (blockIdx.x >= blocks) return;
+    const int part = static_cast<int>(blockIdx.x) % of_keys;
+    const std::int64_t first_row = static_cast<std::int64_t>(static_cast<int>(blockIdx.x) / of_keys) * kTileRows;
     const std::int64_t own_row = first_row + warp * kRowsOfWarp, rows = 2 * in.count, total = 3 * in.count;
     int own[kRowsOfWarp];
     for (int i = 0; i < kRowsOfWarp; ++i) own[i] = vector_label(in, own_row + i);
     AnchorSums<Real> sums[kRowsOfWarp];
-    const Lines<Real> own_lines(vectors, first_row, total, in.channels);
+    const Lines<Real> own_lines(in, vectors, first_row);
     for (std::int64_t first_key = static_cast<std::int64_t>(part) * kTileKeys<Real>; first_key < total;
-         first_key += static_cast<std::int64_t>(parts_of_keys) * kTileKeys<Real>) {
+         first_key += static_cast<std::int64_t>(of_keys) * kTileKeys<Real>) {
         Real tile[kRowsOfWarp][kKeysOfLane<Real>];
-        cosine_tile(own_lines, Lines<Real>(vectors, first_key, total, in.channels), panels, tile);
+        cosine_tile(own_lines, Lines<Real>(in, vectors, first_key), panels, tile);
         if (thread < kTileKeys<Real>) key_labels[thread] = vector_label(in, first_key + thread);
         __syncthreads();
         const int itself = static_cast<int>(own_row - first_key) - lane * kKeysOfLane<Real>;  // the key that is row 0
@@ -256,7 +279,7 @@ __global__ void __launch_bounds__(kContrastiveThreads)
         sums[i].join();
         if (lane == 0 && own_row + i < rows) sums[i].store(parts + 4 * (part * rows + own_row + i));
     }
-    if (comes_last(counter, gridDim.x)) finish_loss(in.count, parts_of_keys, parts, stats, to);
+    if (comes_last(counter, blocks)) finish_loss(in, of_keys, parts, stats, to);
 }
 
 }  // namespace asl::cuda

@@ -46,8 +46,8 @@ struct LineSums {
         if (line >= kCount) return;
         const std::int64_t total = 3 * in.count, at = first + line < total ? first + line : total - 1;
         label[line] = vector_label(in, first + line);
-        all[line] = stats[total + at];
-        positive[line] = stats[2 * total + at];
+        all[line] = stats[3 * in.room + in.place(at)];
+        positive[line] = stats[6 * in.room + in.place(at)];
     }
 };
 
@@ -88,18 +88,20 @@ __global__ void __launch_bounds__(kContrastiveThreads, sizeof(Real) == sizeof(fl
     __shared__ LineSums<Real, kTileRows> row_sums;
     __shared__ LineSums<Real, kTileKeys<Real>> key_sums;
     __shared__ Pack<Real, kRowsOfWarp> slopes[kContrastiveWarps][kTileKeys<Real>];
+    in.leave_out_padding();
     const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32;
     const int first_channel = static_cast<int>(blockIdx.x) % slices * kSliceChannels<kPacks, Real>;
     const std::int64_t first_row = static_cast<std::int64_t>(static_cast<int>(blockIdx.x) / slices) * kTileRows;
     const std::int64_t own_row = first_row + warp * kRowsOfWarp, total = 3 * in.count;
+    if (first_row >= total) return;
     Real gradient[kRowsOfWarp][kPacks][kWidth] = {}, along[kRowsOfWarp] = {};
     row_sums.read(in, stats, first_row);
-    const Lines<Real> own_lines(vectors, first_row, total, in.channels);
+    const Lines<Real> own_lines(in, vectors, first_row);
     // Background vectors have a slope only as the keys of anchors.
     const std::int64_t keys = first_row < 2 * in.count ? total : 2 * in.count;
     for (std::int64_t first_key = 0; first_key < keys; first_key += kTileKeys<Real>) {
         Real tile[kRowsOfWarp][kWidth];
-        const Lines<Real> key_lines(vectors, first_key, total, in.channels);
+        const Lines<Real> key_lines(in, vectors, first_key);
         cosine_tile(own_lines, key_lines, staged.cosines, tile);
         key_sums.read(in, stats, first_key);
         __syncthreads();
@@ -150,14 +152,15 @@ __global__ void __launch_bounds__(kContrastiveThreads, sizeof(Real) == sizeof(fl
     for (int i = 0; i < kRowsOfWarp; ++i) {
         const Real length_slope = warp_sum(along[i]);
         if (own_row + i >= total) continue;
-        const Real row_factor = factor * stats[own_row + i];
+        const std::int64_t place = in.place(own_row + i);
+        const Real row_factor = factor * stats[place];
 #pragma unroll
         for (int pack = 0; pack < kPacks; ++pack)
 #pragma unroll
             for (int c = 0; c < kWidth; ++c) {
                 const int channel = first_channel + (lane + 32 * pack) * kWidth + c;
                 if (channel >= in.channels) continue;
-                const std::int64_t at = (own_row + i) * in.channels + channel;
+                const std::int64_t at = place * in.channels + channel;
                 out[at] = row_factor * (gradient[i][pack][c] - length_slope * vectors[at]);
             }
     }

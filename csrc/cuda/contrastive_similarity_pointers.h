@@ -24,10 +24,9 @@ Instances<Real> instances_of(const ContrastiveBuffers& buffers) {
             buffers.batch,
             buffers.frames,
             buffers.count,
+            buffers.count,
             static_cast<int>(buffers.channels)};
 }
-
-inline std::int64_t blocks_of(std::int64_t items, std::int64_t each) { return (items + each - 1) / each; }
 
 /// run(pointer to the features, zero of the type it computes in).
 template <class Run>

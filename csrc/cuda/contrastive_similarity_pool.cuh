@@ -6,12 +6,16 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 
 #include "common/contrastive_similarity.h"
 #include "cuda/elements.h"
 #include "cuda/sums.h"
 
 namespace asl::cuda {
+
+template <class Real>
+constexpr Real kInfinite = std::numeric_limits<Real>::infinity();
 
 constexpr int kContrastiveThreads = 256, kContrastiveWarps = kContrastiveThreads / 32;
 
@@ -23,8 +27,17 @@ struct Instances {
     const std::int64_t *labels, *video_offsets;  // (count,), (batch + 1,)
     const Real *mu, *sigma;                      // (classes, 3)
     InstanceFrames* ranges;                      // (count,)
-    std::int64_t batch, frames, count;
+    std::int64_t batch, frames;
+    std::int64_t count, room;  // how many there are, and how many the tensors have room for
     int channels;
+
+    /// Instances behind the last video are padding. What a kernel computes depends on `count` alone.
+    __device__ void leave_out_padding() { count = video_offsets[batch]; }
+
+    /// Where vector `row` of the 3 count, kind after kind, lies in a tensor.
+    __device__ std::int64_t place(std::int64_t row) const {
+        return row + (room - count) * ((row >= count ? 1 : 0) + (row >= 2 * count ? 1 : 0));
+    }
 
     __device__ Pooling<Real> pooling(std::int64_t g, const InstanceFrames& of) const {
         Pooling<Real> how;
@@ -46,7 +59,26 @@ struct Instances {
     }
 };
 
-/// Ranges, three unit vectors (3, count, channels), and one over their lengths, of the instance of this block.
+/// By a block: what the forward pass leaves of an instance that takes no part, whatever its segment and label hold.
+template <class Real>
+__device__ void write_padding(const Instances<Real>& in, std::int64_t g, std::int64_t video, Real* vectors,
+                              Real* stats) {
+    const int thread = static_cast<int>(threadIdx.x);
+    if (thread == 0) {
+        constexpr FrameRange kNone{0, -1};
+        in.ranges[g] = {
+            {kNone, kNone, kNone}, {kNone, kNone}, static_cast<std::int32_t>(video), InstanceState::kAbsent};
+        for (int kind = 0; kind < 3; ++kind) {
+            stats[kind * in.room + g] = 0;
+            stats[(3 + kind) * in.room + g] = stats[(6 + kind) * in.room + g] = kInfinite<Real>;
+        }
+    }
+    for (int kind = 0; kind < 3; ++kind)
+        for (int channel = thread; channel < in.channels; channel += kContrastiveThreads)
+            vectors[(kind * in.room + g) * in.channels + channel] = 0;
+}
+
+/// Ranges, three unit vectors (3, room, channels), and one over their lengths, of the instance of this block.
 template <class T, class Real>
 __global__ void __launch_bounds__(kContrastiveThreads)
     pool_kernel(const T* features, Instances<Real> in, Real delta, Real* vectors, Real* stats) {
@@ -56,6 +88,8 @@ __global__ void __launch_bounds__(kContrastiveThreads)
     __shared__ int counts[kContrastiveWarps];
     __shared__ Real scratch[kContrastiveWarps], inverse[3];
     const std::int64_t g = blockIdx.x, video = in.video_of(g);
+    in.leave_out_padding();
+    if (g >= in.count) return write_padding(in, g, video, vectors, stats);
     const std::uint8_t* mask = in.mask + video * in.frames;
     const int thread = static_cast<int>(threadIdx.x);
     int valid = 0;
@@ -101,18 +135,18 @@ __global__ void __launch_bounds__(kContrastiveThreads)
             for (int k = 0; k < kChannels; ++k) {
                 const int channel = first_channel + k * kContrastiveThreads;
                 if (channel >= in.channels) continue;
-                vectors[(kind * in.count + g) * in.channels + channel] = sums[kind][k];
+                vectors[(kind * in.room + g) * in.channels + channel] = sums[kind][k];
                 squares[kind] += sums[kind][k] * sums[kind][k];
             }
     }
     for (int kind = 0; kind < 3; ++kind) {
         const Real squared = block_sum<kContrastiveThreads>(squares[kind], scratch);
-        if (thread == 0) stats[kind * in.count + g] = inverse[kind] = inverse_length(squared);
+        if (thread == 0) stats[kind * in.room + g] = inverse[kind] = inverse_length(squared);
     }
     __syncthreads();
     for (int kind = 0; kind < 3; ++kind)
         for (int channel = thread; channel < in.channels; channel += kContrastiveThreads)
-            vectors[(kind * in.count + g) * in.channels + channel] *= inverse[kind];  // stored by this thread
+            vectors[(kind * in.room + g) * in.channels + channel] *= inverse[kind];  // stored by this thread
 }
 
 }  // namespace asl::cuda

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import NamedTuple, TypeVar
@@ -134,6 +135,27 @@ class SharedTests:
         given = scene((5, 8), 9, seed=3)
         given.features[0, 5:25] = 0
         assert all(bool(x.isfinite().all()) for x in compare(passes, given))
+
+    # Padding changes the number of tiles, and in how many parts there are programs for them.
+    @pytest.mark.parametrize(("counts", "channels", "padding"), [((5, 0, 8), 20, 3), ((30, 9), 16, 40), ((0, 0), 6, 2)])
+    def test_padding_gives_the_same_bits(
+        self, passes: Passes, counts: tuple[int, ...], channels: int, padding: int
+    ) -> None:
+        """Whatever its rows hold."""
+        plain = scene(counts, channels, seed=8)._replace(base=torch.tensor(1.5))
+        rows = torch.tensor([[2.0, 9.0], [math.nan, 3.0], [math.inf, 1.0], [0.0, 0.0]]).repeat(10, 1)[:padding]
+        labels = torch.tensor([1, -1, 1000, 2]).repeat(10)[:padding]
+        padded = plain._replace(segments=torch.cat([plain.segments, rows]), labels=torch.cat([plain.labels, labels]))
+        grads, outputs = [], []
+        for given in (plain, padded):
+            place = each_tensor(lambda x: x.to(passes.device), given)
+            outputs.append(passes.forward(place))
+            upper = {"grad_total": outputs[-1].anchors, "grad_loss": None}
+            grads.append(passes.backward(place.backward(outputs[-1], **upper)))
+        expected = padded.outputs()
+        expected.take(each_tensor(Tensor.cpu, outputs[0]), len(counts))
+        for one, other in zip((*outputs[1], *grads[1]), (*expected, *grads[0]), strict=True):
+            assert torch.equal(one.cpu(), other.cpu())
 
     def test_gradients_that_are_not_needed(self, passes: Passes) -> None:
         """They are empty, the others have the bits they have when all are needed; an absent gradient counts as 0."""

@@ -240,6 +240,43 @@ def test_instances_beyond_the_valid_frames_take_no_part() -> None:
     torch.testing.assert_close(contrastive_similarity_loss(features, mask, more, mu, sigma), wanted, rtol=1e-12, atol=0)
 
 
+@pytest.mark.parametrize("kept", [8, 5, 0])
+def test_padding_gives_the_same_bits(kept: int) -> None:
+    """Whatever the rows behind the last video hold."""
+    features, mask, targets, mu, sigma = scene(dtype=torch.float32)
+    leaves = [x.requires_grad_() for x in (features, mu, sigma)]
+    offsets = targets.video_offsets.clamp(max=kept)
+    plain = RaggedTargets(targets.segments[:kept], targets.labels[:kept], offsets)
+    rows = torch.tensor([[2.0, 9.0], [math.nan, 5.0], [0.0, 0.0], [1.0, math.inf], [3.0, 8.0]])
+    labels = torch.tensor([1, -1, 0, 77, 2])
+    padded = RaggedTargets(torch.cat([plain.segments, rows]), torch.cat([plain.labels, labels]), offsets)
+    base = torch.tensor(1.5)
+    found = []
+    for given in (plain, padded):
+        both = add_contrastive_similarity_loss(base, 0.3, features, mask, given, mu, sigma)
+        found.append([*both, *torch.autograd.grad(sum(both), leaves)])
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_reference_leaves_padding_out_where_it_reads_nothing_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU: rows of padding stay, and take no part."""
+    features, mask, targets, mu, sigma = scene()
+    leaves = [x.requires_grad_() for x in (features, mu, sigma)]
+    rows, labels = torch.tensor([[2.0, 9.0], [3.0, 8.0]]), torch.tensor([-1, 77])
+    padded = targets._replace(segments=torch.cat([targets.segments, rows]), labels=torch.cat([targets.labels, labels]))
+    wanted = reference.plain_loss(operands(features, mask, targets, mu, sigma))
+    plain = reference.plain_loss(operands(features, mask, padded, mu, sigma))
+    monkeypatch.setattr(reference, "_taking_part", lambda segments, offsets: segments.shape[0])
+    with backend("reference"):
+        loss = contrastive_similarity_loss(features, mask, padded, mu, sigma)
+        grads = torch.autograd.grad(loss, leaves)
+    for one in (plain, loss):
+        torch.testing.assert_close(one, wanted, rtol=1e-12, atol=0)
+    for a, b in zip(grads, torch.autograd.grad(wanted, leaves), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+
+
 def test_masked_frames_do_not_matter() -> None:
     features, mask, targets, mu, sigma = scene()
     wanted = contrastive_similarity_loss(features, mask, targets, mu, sigma)
@@ -340,9 +377,9 @@ def test_bad_arguments() -> None:
         contrastive_similarity_loss(features, mask, targets, mu, sigma, temperature=0.0)
     with pytest.raises(ValueError, match=r"labels must lie in \[0, 3\], got 1 to 4"):
         contrastive_similarity_loss(features, mask, targets._replace(labels=targets.labels + 1), mu, sigma)
-    with pytest.raises(ValueError, match=r"offsets must rise from 0 to 8, got \[0, 5, 5, 7\]"):
+    with pytest.raises(ValueError, match=r"rise from 0 to at most 8, got \[0, 5, 5, 9\]"):
         contrastive_similarity_loss(
-            features, mask, targets._replace(video_offsets=torch.tensor([0, 5, 5, 7])), mu, sigma
+            features, mask, targets._replace(video_offsets=torch.tensor([0, 5, 5, 9])), mu, sigma
         )
     with pytest.raises(TypeError, match="int64"):
         add_contrastive_similarity_loss(torch.tensor(1), 0.3, features, mask, targets, mu, sigma)

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the gradients of the pooled vectors to the frames and to the Gaussians, in one launch.
+
+A program per instance finds what its Gaussians receive, and the one that comes last to a class sums its instances in
+order. The other programs own frames and gather from the instances of their video, in order, too, so that nothing is
+added atomically. The gradients of the vectors come in parts, of which the first launch has left (parts, vectors,
+channels): whoever reads a vector sums them.
+"""
+
+import triton
+import triton.language as tl
+
+from ._contrastive_similarity_frames import (
+    frame_shares,
+    frame_weights,
+    gaussian,
+    inverses,
+    load_gaussians,
+    load_row,
+    sensitive_hull,
+    whole_hull,
+)
+from ._contrastive_similarity_tiles import count_of, keys_of, parts_of
+
+
+@triton.jit
+def sum_of_parts(vectors_ptr, row, d, count, channels, SLOTS: tl.constexpr, COMPUTE: tl.constexpr,
+                 BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr):  # fmt: skip
+    """Return channels ``d`` of the gradient of a vector: of what the programs of its block have found."""
+    total = 3 * count
+    parts = parts_of(tl.cdiv(total, BLOCK_M), tl.cdiv(total, BLOCK_N), SLOTS)
+    parts = tl.minimum(parts, tl.cdiv(keys_of(row // BLOCK_M * BLOCK_M, count), BLOCK_N))
+    vector = tl.zeros((BLOCK_D,), COMPUTE)
+    place = vectors_ptr + row.to(tl.int64) * channels + d
+    for _ in range(0, parts):
+        vector += tl.load(place, mask=d < channels, other=0.0)
+        place += total.to(tl.int64) * channels
+    return vector
+
+
+@triton.jit
+def frame_gradient(
+    tile,
+    vectors_ptr,
+    mask_ptr,
+    segments_ptr,
+    labels_ptr,
+    video_offsets_ptr,
+    mu_ptr,
+    sigma_ptr,
+    ranges_ptr,
+    out_ptr,
+    count,
+    frames,
+    channels,
+    SLOTS: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_T: tl.constexpr,
+    BLOCK_G: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
+    """Compute BLOCK_D channels of the gradient of BLOCK_T frames of a video, from its instances in order."""
+    slices, blocks = tl.cdiv(channels, BLOCK_D), tl.cdiv(frames, BLOCK_T)
+    d = (tile % slices) * BLOCK_D + tl.arange(0, BLOCK_D)
+    video = (tile // slices // blocks).to(tl.int64)
+    first_frame = (tile // slices % blocks) * BLOCK_T
+    t = first_frame + tl.arange(0, BLOCK_T)
+    gradient = tl.zeros((BLOCK_T, BLOCK_D), COMPUTE)
+    begin = tl.load(video_offsets_ptr + video).to(tl.int32)
+    end = tl.load(video_offsets_ptr + video + 1).to(tl.int32)
+    for first in range(begin, end, BLOCK_G):
+        drawn = first + tl.arange(0, BLOCK_G)
+        hull_first, hull_last = whole_hull(load_row(ranges_ptr + tl.minimum(drawn, end - 1) * 12))
+        looks = (drawn < end) & (hull_first < first_frame + BLOCK_T) & (hull_last >= first_frame)
+        # The next instance that looks at the frames, one after the other; most blocks have a few.
+        g = tl.min(tl.where(looks, drawn, end), 0)
+        while g < end:
+            row = load_row(ranges_ptr + g * 12)
+            label = tl.load(labels_ptr + g)
+            start = tl.load(segments_ptr + 2 * g).to(COMPUTE)
+            finish = tl.load(segments_ptr + 2 * g + 1).to(COMPUTE)
+            mu = load_gaussians(mu_ptr, label, COMPUTE)
+            inverse_sigma = inverses(load_gaussians(sigma_ptr, label, COMPUTE))
+            w_cls, w_loc, w_bg = frame_weights(start, finish, mu, inverse_sigma, row, t, COMPUTE)
+            for kind in tl.static_range(3):
+                weight = w_cls if kind == 0 else (w_loc if kind == 1 else w_bg)
+                vector = sum_of_parts(
+                    vectors_ptr, kind * count + g, d, count, channels, SLOTS, COMPUTE, BLOCK_M, BLOCK_N, BLOCK_D
+                )
+                gradient += weight[:, None] * vector[None, :]
+            g = tl.min(tl.where(looks & (drawn > g), drawn, end), 0)
+    at = video * frames + t
+    valid = tl.load(mask_ptr + at, mask=t < frames, other=0) != 0
+    place = out_ptr + at[:, None] * channels + d[None, :]
+    tl.store(place, tl.where(valid[:, None], gradient, 0.0), mask=(t < frames)[:, None] & (d < channels)[None, :])
+
+
+@triton.jit
+def instance_gradient(
+    g,
+    vectors_ptr,
+    features_ptr,
+    mask_ptr,
+    segments_ptr,
+    labels_ptr,
+    mu_ptr,
+    sigma_ptr,
+    ranges_ptr,
+    each_ptr,
+    count,
+    frames,
+    channels,
+    SLOTS: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_T: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
+    """Store what an instance adds to d mu and d sigma of its class: three numbers each."""
+    row = load_row(ranges_ptr + g * 12)
+    label = tl.load(labels_ptr + g)
+    start, end = tl.load(segments_ptr + 2 * g).to(COMPUTE), tl.load(segments_ptr + 2 * g + 1).to(COMPUTE)
+    mu = load_gaussians(mu_ptr, label, COMPUTE)
+    inverse_sigma = inverses(load_gaussians(sigma_ptr, label, COMPUTE))
+    d = tl.arange(0, BLOCK_D)
+    f_cls = sum_of_parts(vectors_ptr, g, d, count, channels, SLOTS, COMPUTE, BLOCK_M, BLOCK_N, BLOCK_D)
+    f_loc = sum_of_parts(vectors_ptr, count + g, d, count, channels, SLOTS, COMPUTE, BLOCK_M, BLOCK_N, BLOCK_D)
+    first_frame, last_frame = sensitive_hull(row)
+    mu_cls = tl.zeros((BLOCK_T,), COMPUTE)
+    mu_start, mu_end, sigma_cls, sigma_start, sigma_end = mu_cls, mu_cls, mu_cls, mu_cls, mu_cls
+    for first in range(first_frame, last_frame + 1, BLOCK_T):
+        t = first + tl.arange(0, BLOCK_T)
+        share_cls, share_loc, _ = frame_shares(row, t, COMPUTE)
+        at = row[10].to(tl.int64) * frames + t
+        within = (share_cls + share_loc > 0) & (tl.load(mask_ptr + at, mask=t <= last_frame, other=0) != 0)
+        place = features_ptr + at[:, None] * channels + d[None, :]
+        x = tl.load(place, mask=within[:, None] & (d < channels)[None, :], other=0.0).to(COMPUTE)
+        along_cls = tl.where(within, tl.sum(x * f_cls[None, :], 1) * share_cls, 0.0)
+        along_loc = tl.where(within, tl.sum(x * f_loc[None, :], 1) * share_loc, 0.0)
+        p, z = gaussian(start, end, mu[0], inverse_sigma[0], t, COMPUTE)
+        mu_cls += along_cls * p * z
+        sigma_cls += along_cls * p * z * z
+        p, z = gaussian(start, end, mu[1], inverse_sigma[1], t, COMPUTE)
+        mu_start += along_loc * p * z
+        sigma_start += along_loc * p * z * z
+        p, z = gaussian(start, end, mu[2], inverse_sigma[2], t, COMPUTE)
+        mu_end += along_loc * p * z
+        sigma_end += along_loc * p * z * z
+    tl.store(each_ptr + g * 6, tl.sum(mu_cls, 0) * inverse_sigma[0])
+    tl.store(each_ptr + g * 6 + 1, tl.sum(mu_start, 0) * inverse_sigma[1])
+    tl.store(each_ptr + g * 6 + 2, tl.sum(mu_end, 0) * inverse_sigma[2])
+    tl.store(each_ptr + g * 6 + 3, tl.sum(sigma_cls, 0) * inverse_sigma[0])
+    tl.store(each_ptr + g * 6 + 4, tl.sum(sigma_start, 0) * inverse_sigma[1])
+    tl.store(each_ptr + g * 6 + 5, tl.sum(sigma_end, 0) * inverse_sigma[2])
+
+
+@triton.jit
+def class_gradient(
+    label,
+    labels_ptr,
+    counters_ptr,
+    each_ptr,
+    grad_mu_ptr,
+    grad_sigma_ptr,
+    count,
+    COMPUTE: tl.constexpr,
+    BLOCK_G: tl.constexpr,
+):
+    """Sum the instances of a class in order, by the program of the last of them; read past this processor's cache."""
+    number = tl.zeros((BLOCK_G,), tl.int32)
+    for first in range(0, count, BLOCK_G):
+        g = first + tl.arange(0, BLOCK_G)
+        number += (tl.load(labels_ptr + g, mask=g < count, other=-1) == label).to(tl.int32)
+    tl.debug_barrier()  # the whole program has written before it counts as finished
+    if tl.atomic_add(counters_ptr + label, 1) == tl.sum(number, 0) - 1:
+        for kind in tl.static_range(3):
+            grad_mu = tl.zeros((BLOCK_G,), COMPUTE)
+            grad_sigma = tl.zeros((BLOCK_G,), COMPUTE)
+            for first in range(0, count, BLOCK_G):
+                g = first + tl.arange(0, BLOCK_G)
+                own = tl.load(labels_ptr + g, mask=g < count, other=-1) == label
+                at = each_ptr + g.to(tl.int64) * 6 + kind
+                grad_mu += tl.load(at, mask=own, other=0.0, cache_modifier=".cg")
+                grad_sigma += tl.load(at + 3, mask=own, other=0.0, cache_modifier=".cg")
+            tl.store(grad_mu_ptr + label * 3 + kind, tl.sum(grad_mu, 0))
+            tl.store(grad_sigma_ptr + label * 3 + kind, tl.sum(grad_sigma, 0))
+
+
+@triton.jit(do_not_specialize=["instances", "batch", "frames"])
+def input_gradient_kernel(
+    vectors_ptr,
+    features_ptr,
+    mask_ptr,
+    segments_ptr,
+    labels_ptr,
+    video_offsets_ptr,
+    mu_ptr,
+    sigma_ptr,
+    ranges_ptr,
+    counters_ptr,
+    each_ptr,
+    grad_features_ptr,
+    grad_mu_ptr,
+    grad_sigma_ptr,
+    instances,
+    batch,
+    frames,
+    channels,
+    SLOTS: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_T: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    FRAMES: tl.constexpr,
+    SLICE: tl.constexpr,
+):
+    """Give the first ``instances`` programs, which may have long to do, an instance each and the others a tile."""
+    program = tl.program_id(0)
+    count = count_of(video_offsets_ptr, batch)
+    if program >= instances:
+        if grad_features_ptr is not None:
+            frame_gradient(
+                program - instances, vectors_ptr, mask_ptr, segments_ptr, labels_ptr, video_offsets_ptr, mu_ptr,
+                sigma_ptr, ranges_ptr, grad_features_ptr, count, frames, channels, SLOTS, COMPUTE, BLOCK_M, BLOCK_N,
+                FRAMES, 128, SLICE,
+            )  # fmt: skip
+    elif grad_mu_ptr is not None:  # noqa: SIM102, the compiler's own condition
+        if program < count:
+            instance_gradient(
+                program, vectors_ptr, features_ptr, mask_ptr, segments_ptr, labels_ptr, mu_ptr, sigma_ptr, ranges_ptr,
+                each_ptr, count, frames, channels, SLOTS, COMPUTE, BLOCK_M, BLOCK_N, BLOCK_T, BLOCK_D,
+            )  # fmt: skip
+            class_gradient(
+                tl.load(labels_ptr + program), labels_ptr, counters_ptr, each_ptr, grad_mu_ptr, grad_sigma_ptr, count,
+                COMPUTE, 1024,
+            )  # fmt: skip

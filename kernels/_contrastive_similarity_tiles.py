@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tiles of cosines between pooled vectors, for both passes: which vectors there are, and who computes which tile.
+
+The vectors f_cls, f_loc and f_bg of the ``count`` instances that take part are numbered one after the other, anchors
+first. They lie in tensors with room for more: what padding adds lies between the kinds and is never looked at, and
+nothing below depends on how much room there is. So a padded call gives the bits of the call without padding.
+
+A program owns a block of vectors and, where there are few blocks, only every ``parts``-th tile of their keys.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from . import _launch
+
+# Programs of 4 warps that an H100 holds at a time, two on each of its 132 processors.
+SLOTS = 264
+
+
+def programs(blocks: int, tiles: int) -> int:
+    """Return how many programs :func:`parts_of` needs at most, for so many blocks and tiles of keys or for fewer."""
+    return max(blocks, min(SLOTS, blocks * tiles))
+
+
+@triton.jit
+def parts_of(blocks, tiles, SLOTS: tl.constexpr):
+    """Return among how many programs the keys of a block are divided."""
+    return tl.minimum(tiles, tl.maximum(SLOTS // tl.maximum(blocks, 1), 1))
+
+
+@triton.jit
+def keys_of(first_row, count):
+    """Return how many keys a block of vectors meets: background has a slope only as the key of anchors."""
+    return tl.where(first_row < 2 * count, 3 * count, 2 * count)
+
+
+@triton.jit
+def count_of(video_offsets_ptr, batch):
+    """Return the number of instances that take part; what lies behind them is padding."""
+    return tl.load(video_offsets_ptr + batch).to(tl.int32)
+
+
+@triton.jit
+def kind_of(row, count):
+    """Return 0 for f_cls, 1 for f_loc, 2 for f_bg."""
+    return (row >= count).to(tl.int32) + (row >= 2 * count).to(tl.int32)
+
+
+@triton.jit
+def place_of(row, count, room):
+    """Return where a vector lies in a tensor with room for so many instances."""
+    return row + kind_of(row, count) * (room - count)
+
+
+@triton.jit
+def vector_labels(labels_ptr, ranges_ptr, row, count):
+    """Return the class of f_cls and f_loc, -1 of f_bg, -2 of what takes no part."""
+    kind = kind_of(row, count)
+    g = row - kind * count
+    inside = row < 3 * count
+    label = tl.load(labels_ptr + g, mask=inside, other=-2).to(tl.int32)
+    state = tl.load(ranges_ptr + g * 12 + 11, mask=inside, other=0)
+    return tl.where(kind < 2, tl.where(state > 0, label, -2), tl.where(state == 2, -1, -2))
+
+
+@triton.jit
+def class_of(label):
+    """Return the class of an anchor; -3, which no key has, of what is none."""
+    return tl.where(label < 0, -3, label)
+
+
+@triton.jit
+def split(x):
+    """Return the nearest float32 of 11 bits, which TF32 holds, and what is left: 12 bits, of which TF32 drops one."""
+    high = ((x.to(tl.int32, bitcast=True) + 4096) & -8192).to(tl.float32, bitcast=True)
+    return high, x - high
+
+
+@triton.jit
+def add_product(sums, a_high, a_low, b, SPLIT: tl.constexpr):
+    """Return ``sums + a @ b``, a split before."""
+    if SPLIT:
+        b_high, b_low = split(b)
+        sums = tl.dot(a_low, b_high, sums, input_precision="tf32")
+        sums = tl.dot(a_high, b_low, sums, input_precision="tf32")
+        return tl.dot(a_high, b_high, sums, input_precision="tf32")
+    else:
+        return tl.dot(a_high, b, sums, input_precision="ieee", out_dtype=sums.dtype)
+
+
+@triton.jit
+def parts_of_factor(a, SPLIT: tl.constexpr):
+    """Return what :func:`add_product` takes for a factor."""
+    if SPLIT:
+        return split(a)
+    else:
+        return a, a
+
+
+@triton.jit
+def similarity_tile(
+    vectors_ptr,
+    m,
+    n,
+    count,
+    room,
+    channels,
+    SCALE: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    SPLIT: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+):
+    """Return cosines over temperature of vectors m with vectors n, channels in blocks."""
+    total = 3 * count
+    left = vectors_ptr + (place_of(m, count, room).to(tl.int64) * channels)[:, None]
+    right = vectors_ptr + (place_of(n, count, room).to(tl.int64) * channels)[None, :]
+    tile = tl.zeros((BLOCK_M, BLOCK_N), COMPUTE)
+    for first in range(0, channels, BLOCK_K):
+        d = first + tl.arange(0, BLOCK_K)
+        a = tl.load(left + d[None, :], mask=(m < total)[:, None] & (d < channels)[None, :], other=0.0)
+        b = tl.load(right + d[:, None], mask=(n < total)[None, :] & (d < channels)[:, None], other=0.0)
+        a_high, a_low = parts_of_factor(a, SPLIT)
+        tile = add_product(tile, a_high, a_low, b, SPLIT)
+    return tile * SCALE
+
+
+def tile_options(compute: tl.dtype, channels: int, temperature: float, stages: int) -> dict[str, object]:
+    """Choose tiles, the arithmetic of their products, and how exponentials are kept from overflowing.
+
+    In float32 tensor cores multiply a factor as the sum of two TF32 numbers, without the product of both remainders:
+    about 22 bits of each factor, so that a cosine is right to 4e-7. AMD multiplies float32 by itself. Tiles of float64
+    are the largest whose registers hold out.
+
+    A cosine over a temperature of 1/40 or more has an exponential between 1e-18 and 1e18, and so have sums and shares
+    of them in float32: they need no maximum, and a share of two sums one exponential. ``stages`` of tiles are on their
+    way to a product at a time.
+    """
+    scale = 1.0 / temperature
+    common = {"SCALE": scale, "BOUNDED": scale <= 40, "SLOTS": SLOTS, "COMPUTE": compute}
+    if compute == tl.float64:
+        return {"BLOCK_M": 16, "BLOCK_N": 32, "BLOCK_K": 32, "SPLIT": False, **common}
+    # Channels that are no multiple of 16 are read one by one, which leaves no registers for reading ahead.
+    sizes = {"BLOCK_K": 32, "num_stages": stages} if channels % 16 == 0 else {"BLOCK_K": 16, "num_stages": 1}
+    return {"BLOCK_M": 64, "BLOCK_N": 64, "SPLIT": not _launch.is_hip(), **sizes, **common}
+
+
+def frame_tile(compute: tl.dtype, channels: int) -> dict[str, int]:
+    """Choose some frames of an instance with all their channels: 16 numbers of a thread, 8 in float64."""
+    block_d = max(64, triton.next_power_of_2(channels))
+    elements = 4096 if compute == tl.float32 else 2048
+    return {"BLOCK_T": min(32, max(1, elements // block_d)), "BLOCK_D": block_d}
