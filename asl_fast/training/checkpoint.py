@@ -33,6 +33,7 @@ MAY_CHANGE = frozenset(
         "threads",
         "log_every",
         "tensorboard",
+        "profile",
         "data.num_workers",
         "data.resident",
     }

@@ -147,6 +147,8 @@ class TrainConfig:
         threads: CPU threads; 0 leaves torch's choice.
         log_every: Steps between two looks at the loss for the progress bar and the check for non-finite values.
         tensorboard: Also write TensorBoard event files (needs the tensorboard package).
+        profile: Record this many steps of the first epoch: trace.json.gz, which ui.perfetto.dev shows, and a table of
+            where their time goes; 0 records none. ASL_FAST_NVTX=1 marks the stages of all steps for NVIDIA's profilers.
         data: Samples and batches.
         model: The detector.
         loss: The training objective.
@@ -171,6 +173,7 @@ class TrainConfig:
     threads: int = 0
     log_every: int = 20
     tensorboard: bool = False
+    profile: int = 0
     data: DataConfig = field(default_factory=DataConfig)
     model: DetectorConfig = field(default_factory=DetectorConfig)
     loss: LossConfig = field(default_factory=LossConfig)

@@ -82,8 +82,18 @@ def _move_by_descent(average: list[Tensor], current: list[Tensor], share: Tensor
     With the share as its rate that is the same step, and the fused optimiser is the kernel that takes a rate from the
     device and passes once over the weights. The gradient is the weight decay of ``average``, by 1, less ``current``.
     """
-    options = {"momentum": 0.0, "dampening": 0.0, "nesterov": False, "is_first_step": False}
-    torch._fused_sgd_(average, current, [], weight_decay=1.0, lr=share, maximize=True, **options)
+    torch._fused_sgd_(
+        average,
+        current,
+        [],
+        weight_decay=1.0,
+        momentum=0.0,
+        lr=share,
+        dampening=0.0,
+        nesterov=False,
+        maximize=True,
+        is_first_step=False,
+    )
 
 
 def _tensors(module: nn.Module) -> list[Tensor]:

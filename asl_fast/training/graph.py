@@ -21,6 +21,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from asl_fast.command_line.errors import CommandError
 from asl_fast.losses import RaggedTargets
 from asl_fast.training.distributed import Processes
 from asl_fast.training.stages import stage
@@ -83,7 +84,7 @@ class CudaRecorder:
     """Records CUDA graphs that share one pool of memory, as they never run at the same time."""
 
     def __init__(self) -> None:
-        self.stream = torch.cuda.Stream()
+        self.stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self.pool = torch.cuda.graph_pool_handle()
 
     def run(self, call: Callable[[], StepNumbers]) -> StepNumbers:
@@ -136,7 +137,7 @@ class GraphedStep:
         """Take one step; see `asl_fast.training.step.Step`.
 
         Raises:
-            RuntimeError: When the step cannot be recorded and has to be.
+            CommandError: When the step cannot be recorded and has to be.
         """
         shape = Shape(features.shape[0], features.shape[1], capacity_for(len(targets.labels)))
         if self.given_up:
@@ -170,9 +171,8 @@ class GraphedStep:
         except RuntimeError as error:
             reason = str(error).strip().partition("\n")[0]
             if self.required:
-                raise RuntimeError(
-                    f"the training step cannot be recorded as a CUDA graph: {reason}; --graph off trains without"
-                ) from error
+                message = f"the training step cannot be recorded as a CUDA graph: {reason}; --graph off trains without"
+                raise CommandError(message, status=1) from error
             print(f"  the training step cannot be recorded as a CUDA graph, so it runs without: {reason}", flush=True)
             self.given_up = True
             self.recorded.clear()

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -105,7 +105,7 @@ class TrainLoader:
     ) -> None:
         self.dataset = dataset
         self.resident: ResidentFeatures | None = None
-        if device is not None and makes_resident(config.resident, size_bytes(dataset), device):
+        if device is not None and makes_resident(config.resident, partial(size_bytes, dataset), device):
             self.resident = ResidentFeatures(dataset, device)
         lengths = [0] * len(dataset)
         if config.bucket_by_length:
@@ -142,7 +142,7 @@ class TrainLoader:
         return len(self.sampler)
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Iterate over the batches of one epoch; their features are on the device if they lie there, else on the CPU."""
+        """Iterate over the batches of one epoch; features that lie on the device stay there, others come on the CPU."""
         self.dataset.set_epoch(epoch)
         self.sampler.set_epoch(epoch)
         if self.resident is None:
@@ -156,12 +156,12 @@ SHARE_OF_FREE = 0.5
 """Share of the free memory of a GPU that features may take: the rest is for weights and activations."""
 
 
-def makes_resident(option: str, size: int, device: torch.device) -> bool:
+def makes_resident(option: str, size: Callable[[], int], device: torch.device) -> bool:
     """Say whether the features of the training split are to lie on the device that trains.
 
     Args:
         option: "auto", "on" or "off" of the configuration. "auto" does where it spares copies to a GPU.
-        size: Of the features, in bytes.
+        size: Gives that of the features, in bytes; a store may have to open its files for it.
         device: Where training computes.
 
     Raises:
@@ -169,11 +169,11 @@ def makes_resident(option: str, size: int, device: torch.device) -> bool:
     """
     if option == "off" or device.type != "cuda":
         return option == "on"
-    free, _ = torch.cuda.mem_get_info(device)
-    fits = size <= SHARE_OF_FREE * free
+    (free, _), needed = torch.cuda.mem_get_info(device), size()
+    fits = needed <= SHARE_OF_FREE * free
     if option == "on" and not fits:
         raise ValueError(
-            f"data.resident is on, but the features take {size / 1e9:.1f} GB, more than {SHARE_OF_FREE:.0%} of the "
+            f"data.resident is on, but the features take {needed / 1e9:.1f} GB, more than {SHARE_OF_FREE:.0%} of the "
             f"{free / 1e9:.1f} GB free on {device}; set it to auto or off"
         )
     return fits

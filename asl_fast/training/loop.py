@@ -32,6 +32,7 @@ from asl_fast.training.distributed import Processes, uses_bf16
 from asl_fast.training.graph import choose_step
 from asl_fast.training.loader import TrainLoader
 from asl_fast.training.metrics_log import MetricsLog, epoch_line, epoch_record, evaluation_record, progress_bar
+from asl_fast.training.profile import StepProfiler
 from asl_fast.training.replace_run import drop_replaced
 from asl_fast.training.restoring import KINDS, check_keys, check_optimizer, check_weights
 from asl_fast.training.run_folder import RunFolder
@@ -113,8 +114,11 @@ def train(
     module = processes.wrap(TrainingStep(state.detector, state.loss, autocast=autocast))
     step = TrainStep(state, module, make_rates(schedule, state), config.optimizer.clip_norm)
     take_step = choose_step(step, config.graph, processes)
+    profiler = StepProfiler(config.profile if processes.is_main else 0, folder, processes.device)
     log = None
     if processes.is_main:
+        if loader.resident is not None:
+            print(f"  the features of {len(bundle.train)} training videos lie on {processes.device}", flush=True)
         log = MetricsLog(
             folder.metrics,
             tensorboard=folder.tensorboard if config.tensorboard else None,
@@ -126,7 +130,7 @@ def train(
     while state.epoch < config.total_epochs:
         started = time.perf_counter()
         module.train()
-        records = _train_one_epoch(config, state, take_step, loader, schedule, processes)
+        records = _train_one_epoch(config, state, take_step, loader, schedule, profiler, processes)
         state.epoch += 1
         epoch = epoch_record(records, time.perf_counter() - started)
         records.append(epoch)
@@ -155,6 +159,7 @@ def _train_one_epoch(
     take_step: Step,
     loader: TrainLoader,
     schedule: WarmupCosine,
+    profiler: StepProfiler,
     processes: Processes,
 ) -> list[dict[str, Any]]:
     """Pass over the training split once; return a record per step."""
@@ -165,13 +170,12 @@ def _train_one_epoch(
     waiting: list[Tensor] = []  # numbers of the latest steps, still on the device
     rows: list[list[float]] = []  # numbers of the steps before
     bar = progress_bar(
-        loader.epoch(state.epoch),
+        profiler.watched(loader.epoch(state.epoch), len(loader)),
         total=len(loader),
         name=f"epoch {state.epoch + 1}/{config.total_epochs}",
         shown=processes.is_main,
     )
     for batch in bar:
-        batch = batch.to(processes.device, non_blocking=True)
         rates.append(schedule.rate(state.step, full_rate))
         names, numbers = take_step(batch.features, batch.mask, ragged_targets(batch))
         waiting.append(numbers)

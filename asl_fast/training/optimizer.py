@@ -71,7 +71,7 @@ def make_optimizer(detector: nn.Module, loss: nn.Module, config: OptimizerConfig
     on_gpu = any(parameter.is_cuda for parameter in detector.parameters())
     optimizer = AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True, capturable=on_gpu)
     # It would warn that its first step is not captured; that one is taken as it is, to make the moments.
-    optimizer._warned_capturable_if_run_uncaptured = on_gpu  # type: ignore[attr-defined]
+    optimizer._warned_capturable_if_run_uncaptured = on_gpu
     return optimizer
 
 

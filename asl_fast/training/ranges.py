@@ -59,6 +59,7 @@ RANGES: dict[str, Interval] = {
     "batch_size": _FROM_1,
     "threads": _FROM_0,
     "log_every": _FROM_1,
+    "profile": _FROM_0,
     "data.max_length": _FROM_1,
     "data.crop_ratio": _SHARE_ABOVE_0,
     "data.truncation_threshold": _SHARE,

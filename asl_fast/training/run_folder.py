@@ -37,6 +37,8 @@ class RunFolder:
         candidates: What the network found in the test split before suppression, where somebody asked for it.
         redetected: Folder of detections and scores after other post-processing than in training.
         compiled: What torch.compile keeps between the starts of this run.
+        trace: Events of the steps that ``--profile`` recorded, for Perfetto.
+        stages: Where their time went.
         checkpoints: Folder of the checkpoints.
         last: Checkpoint of the last epoch.
         best: Checkpoint of the epoch that scored best on the test split.
@@ -56,6 +58,8 @@ class RunFolder:
         self.candidates = self.path / "candidates.pt"
         self.redetected = self.path / "redetected"
         self.compiled = self.path / "compiled"
+        self.trace = self.path / "trace.json.gz"
+        self.stages = self.path / "stages.json"
         self.checkpoints = self.path / "checkpoints"
         self.last = self.checkpoints / "last.pt"
         self.best = self.checkpoints / "best.pt"

@@ -53,9 +53,9 @@ def _range(name: str) -> Iterator[None]:
     on_gpu = torch.cuda.is_available()
     with profiler.record_function(_PREFIX + name):
         if on_gpu:
-            torch.cuda.nvtx.range_push(name)
+            torch.cuda.nvtx.range_push(name)  # type: ignore[no-untyped-call]
         try:
             yield
         finally:
             if on_gpu:
-                torch.cuda.nvtx.range_pop()
+                torch.cuda.nvtx.range_pop()  # type: ignore[no-untyped-call]

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 CATEGORIES = ("convolution/matmul", "attention", "norm", "elementwise", "reduction", "copies/fills", "loss",

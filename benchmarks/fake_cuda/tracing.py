@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One training step on fake CUDA tensors: what it would launch, and whatever would keep it from being one CUDA graph."""
+"""One training step on fake CUDA tensors: what it would launch, and what would keep it from being one CUDA graph."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from asl_fast.kernels import _launch, launch_counter
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import profiler
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from asl_fast.kernels import _launch
 from asl_fast.losses import RaggedTargets
-from asl_fast.ops import _dispatch, _library
 from asl_fast.models.detector import ActionDetector
+from asl_fast.ops import _dispatch, _library
 from asl_fast.training import ema
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.graph import capacity_for
@@ -109,10 +109,8 @@ class Tracer(TorchDispatchMode):
         if name.startswith("asl_fast::"):
             return self._ours(name.removeprefix("asl_fast::"), args)
         given = [x for x in _pytree.tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
-        if name in WITHOUT_FAKE:
-            found = None  # They write into their operands, whose shapes stay.
-        else:
-            found = func(*args, **kwargs)
+        # Those without write into their operands, whose shapes stay.
+        found = None if name in WITHOUT_FAKE else func(*args, **kwargs)
         results = [x for x in _pytree.tree_leaves(found) if isinstance(x, Tensor)]
         self._check(func, given, results)
         for category, kernel, count in launched_by(func, args, given, results):
@@ -189,7 +187,10 @@ class _Stream:
 ON_A_GPU: dict[tuple[Any, str], Any] = {
     (torch.cuda, "is_current_stream_capturing"): lambda: True,
     (torch.cuda, "current_stream"): lambda device=None: _Stream(),
+    (torch.cuda, "current_device"): lambda: 0,
     (torch.cuda, "device"): lambda device: nullcontext(),
+    # The first step of a shape, which is not captured, has made the bank that these come from.
+    (launch_counter, "_for_a_graph"): lambda device: torch.empty(1, dtype=torch.int32, device=device),
     (torch.cuda.amp.common, "amp_definitely_not_available"): lambda: False,
     (torch.cuda, "is_bf16_supported"): lambda including_emulation=True: True,
     (nn.Module, "to"): _moved,

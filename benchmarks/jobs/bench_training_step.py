@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One whole training step: detector, assignment, losses, backward, clipping, optimiser and weight average."""
+"""One whole training step: detector, assignment, losses, backward, clipping, optimiser and weight average.
+
+On a GPU it is one CUDA graph, as in training, beside the same step operator by operator. How many launches a graph
+saves, ``python benchmarks/step_launches.py`` predicts without a GPU.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,10 @@ from torch import Tensor, nn
 
 from asl_fast import RaggedTargets, backend
 from asl_fast.training.distributed import uses_bf16
+from asl_fast.training.graph import CudaRecorder, GraphedStep
 from asl_fast.training.schedule import WarmupCosine, make_rates
 from asl_fast.training.state import TrainingState, TrainingStep
-from asl_fast.training.step import TrainStep
+from asl_fast.training.step import Step, TrainStep
 from benchmarks.registry import Case, Scale, close
 from benchmarks.shapes import Shape, shapes, small_shape
 
@@ -38,7 +43,7 @@ def _case(device: str, each: Shape, scale: Scale) -> Case:
         f"{each.name}: {each.batch} x {each.config.data.max_length} x {each.config.model.feature_dim}",
         make_inputs,
         fused,
-        {"reference": reference},
+        {"reference": reference} | ({"operator by operator": eager} if device == "cuda" else {}),
         items=each.batch,
         scale=scale,
         compiled=None,
@@ -51,7 +56,6 @@ class Trainer:
 
     def __init__(self, each: Shape, device: str) -> None:
         torch.manual_seed(0)
-        self.config = each.config
         self.state = TrainingState(each.config, torch.device(device))
         if self.state.loss.evidence is not None:
             # At zero it finds no profile, and after the first step one: the first two losses would not compare.
@@ -61,7 +65,8 @@ class Trainer:
         for group in self.state.optimizer.param_groups:
             group["base_lr"] = RATE
         rates = make_rates(WarmupCosine(0, MOST_STEPS, min_lr=RATE), self.state)
-        self.step = TrainStep(self.state, module, rates, each.config.optimizer.clip_norm)
+        self.eager = TrainStep(self.state, module, rates, each.config.optimizer.clip_norm)
+        self.step: Step = GraphedStep(self.eager, CudaRecorder()) if device == "cuda" else self.eager
 
     def __call__(self, features: Tensor, mask: Tensor, targets: RaggedTargets) -> Tensor:
         """Take one step; return the total loss."""
@@ -73,7 +78,12 @@ def fused(trainer: Trainer, features: Tensor, mask: Tensor, targets: RaggedTarge
     return trainer(features, mask, targets)
 
 
+def eager(trainer: Trainer, features: Tensor, mask: Tensor, targets: RaggedTargets) -> Tensor:
+    """Step without a graph."""
+    return trainer.eager(features, mask, targets).value("total")
+
+
 def reference(trainer: Trainer, features: Tensor, mask: Tensor, targets: RaggedTargets) -> Tensor:
     """Step with plain PyTorch for every op."""
     with backend("reference"):
-        return trainer(features, mask, targets)
+        return trainer.eager(features, mask, targets).value("total")

@@ -125,7 +125,7 @@ def test_worker_processes_give_the_same_batches() -> None:
 
 
 def sensor_split() -> DetectionDataset:
-    """Recordings of two tri-axial sensors, two samples to a step, which are turned and stretched."""
+    """Make recordings of two tri-axial sensors, two samples to a step, which are turned and stretched."""
     rng = np.random.default_rng(0)
     transform = FeatureTransform(np.arange(6.0), np.arange(1.0, 7.0), samples_per_step=2)
     signals = {f"v{i}": transform(rng.normal(size=(60 + 10 * i, 6))) for i in range(5)}
@@ -179,11 +179,11 @@ def test_a_training_step_cannot_change_what_lies_on_the_device() -> None:
 def test_where_features_lie(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**9, 2 * 10**9))
     cpu, gpu = torch.device("cpu"), torch.device("cuda", 0)
-    assert [makes_resident(option, 10**6, cpu) for option in ("auto", "on", "off")] == [False, True, False]
-    assert [makes_resident(option, 10**6, gpu) for option in ("auto", "on", "off")] == [True, True, False]
-    assert not makes_resident("auto", 6 * 10**8, gpu)
+    assert [makes_resident(option, lambda: 10**6, cpu) for option in ("auto", "on", "off")] == [False, True, False]
+    assert [makes_resident(option, lambda: 10**6, gpu) for option in ("auto", "on", "off")] == [True, True, False]
+    assert not makes_resident("auto", lambda: 6 * 10**8, gpu)
     with pytest.raises(ValueError, match=r"take 0\.6 GB, more than 50% of the 1\.0 GB free on cuda:0; set it to auto"):
-        makes_resident("on", 6 * 10**8, gpu)
+        makes_resident("on", lambda: 6 * 10**8, gpu)
     split = tiny_bundle().train
     assert size_bytes(split) == sum(split.store.load(video.id).nbytes for video in split.videos)
 
