@@ -8,7 +8,6 @@ from pathlib import Path
 
 from asl_fast.wording import closest, count, examples, nearest, printable
 
-
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -33,6 +33,8 @@ MAY_CHANGE = frozenset(
         "log_every",
         "tensorboard",
         "data.num_workers",
+        "data.columns",
+        "data.durations",
     }
 )
 """Fields that a resumed run may set anew, as all of inference and evaluation: where and how fast, not what is trained.

@@ -125,8 +125,8 @@ def _describe(profile: BenchmarkProfile, size: TwinSize, scale: float | str, dim
     train, test = profile.train, profile.test
     return (
         f"SYNTHETIC twin of {profile.title}, scale {scale}: generated, not real data; "
-        f"{count(profile.num_classes, 'class', 'classes')}{kept}, {size.train_videos} {train.subset} and {size.test_videos} {test.subset} "
-        f"videos, {dim} channels. "
+        f"{count(profile.num_classes, 'class', 'classes')}{kept}, "
+        f"{size.train_videos} {train.subset} and {size.test_videos} {test.subset} videos, {dim} channels. "
         f"Full size: {train.videos} and {test.videos} videos, {profile.full_feature_dim} channels, "
         f"with --synthetic-scale 1.0. Real data: --data-root DIR."
     )
