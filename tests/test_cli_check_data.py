@@ -126,7 +126,9 @@ def test_names_that_do_not_match(tmp_path: Path, capsys: pytest.CaptureFixture[s
     status, out = check(capsys, root)
     (problem,) = problems(out)
     assert status == 1 and "none of the 24 videos" in problem
-    assert "names there are 'v_' + video" in problem and '{"prefix": "v_"}' in problem
+    assert "names there are 'v_' + video" in problem and '--feature-prefix="v_"' in problem
+    status, out = check(capsys, root, "--feature-prefix", "v_")
+    assert status == 0 and "24 of 24 videos as expected" in out
     (tmp_path / "mine.json").write_text('{"stride_frame": 4, "window_frame": 16, "prefix": "v_"}')
     status, out = check(capsys, root, "--manifest", str(tmp_path / "mine.json"))
     assert status == 0 and "24 of 24 videos as expected" in out

@@ -3,7 +3,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from asl_fast.wording import closest, count, examples, nearest, printable
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_the_nearest_name() -> None:
@@ -31,3 +36,17 @@ def test_what_steers_a_terminal_is_written_out() -> None:
         assert printable(text) == text
     assert examples(["a\x1b", "b"]) == "a\\x1b, b"
     assert nearest("qq", ["\x1b"]) == "known are \\x1b"
+
+
+def test_messages_count_by_the_one_function() -> None:
+    """``1 videos`` is what ``f"{number} videos"`` says; "of 12 videos" and "all 12 videos" are of several."""
+    counted = re.compile(
+        r"(?<!of )(?<!all )\{(?:len\([^{}]*\)|[\w.]*num_\w+)\} "
+        r"(?:videos|annotations|predictions|detections|recordings|classes)\b"
+    )
+    found = [
+        f"{path.relative_to(ROOT)}: {match[0]}"
+        for path in sorted((ROOT / "asl_fast").rglob("*.py"))
+        for match in counted.finditer(path.read_text())
+    ]
+    assert found == []

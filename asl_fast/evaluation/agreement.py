@@ -146,8 +146,8 @@ def _empty(protocol: Protocol, annotated: Array, predicted: Array) -> list[str]:
         lines.append(f"{count(annotations, 'annotation')} without length; by convention {rules.name!r} {fate}")
     if predictions and rules.empty_union != "match":
         lines.append(
-            f"{count(predictions, 'prediction')} without length; by convention {rules.name!r} they find nothing and "
-            "count as false positives"
+            f"{count(predictions, 'prediction')} without length; by convention {rules.name!r} they find nothing, and "
+            "count as false positives where their class is scored"
         )
     return lines
 

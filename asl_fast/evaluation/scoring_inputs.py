@@ -172,8 +172,11 @@ def _check_epic(inputs: ScoringInputs, predictions: Path, nouns: Path | None, gr
             check_usable(columns, path, reasons["predictions"], "detection", len(set(columns["video"].tolist())))
             check_videos(columns["video"], path, inputs.videos, ground_truth)
     common_labels(inputs.annotations, inputs.detections, ground_truth, predictions)
+    annotated = {"labels": inputs.annotations["noun"]}
     if inputs.nouns is not None and nouns is not None:
-        common_labels({"labels": inputs.annotations["noun"]}, inputs.nouns, ground_truth, nouns)
+        common_labels(annotated, inputs.nouns, ground_truth, nouns)
+    elif "noun" in inputs.detections:
+        common_labels(annotated, {"labels": inputs.detections["noun"]}, ground_truth, predictions)
 
 
 def _without(columns: dict[str, Any], videos: Iterable[str]) -> dict[str, Any]:

@@ -36,6 +36,8 @@ MAY_CHANGE = frozenset(
         "profile",
         "data.num_workers",
         "data.resident",
+        "data.columns",
+        "data.durations",
     }
 )
 """Fields that a resumed run may set anew, as all of inference and evaluation: where and how fast, not what is trained.

@@ -130,6 +130,21 @@ def test_unusable_entries_are_left_out_unless_strict(tmp_path: Path, capsys: pyt
     assert "error: " in (error := capsys.readouterr().err) and "v.csv: line 4 (video P02)" in error
 
 
+def test_nouns_that_are_none_of_the_annotations_are_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "v.csv").write_text(HEADER + "P01,0:0:0,0:0:1,1,2\n")
+    for name, label in (("verbs", 1), ("nouns", 7)):
+        entry = {"segment": [0, 1], "score": 0.5, "label": label}
+        (tmp_path / f"{name}.json").write_text(json.dumps({"results": {"P01": [entry]}}))
+    (tmp_path / "both.json").write_text(json.dumps({"results": {"P01": [{**ENTRY, "noun": 7, "action": "1,7"}]}}))
+    words = ["--ground-truth", str(tmp_path / "v.csv"), "--protocol", "epic100", "--predictions"]
+    for more in (["verbs.json", "--nouns", str(tmp_path / "nouns.json")], ["both.json"]):
+        assert evaluate([*words, str(tmp_path / more[0]), *more[1:]]) == 2
+        assert "none of its labels is a class of" in (error := capsys.readouterr().err)
+        assert "for example 7 there and 2 here" in error
+
+
 def test_a_video_without_one_usable_row_is_left_out_on_both_sides(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -83,6 +83,15 @@ def test_saved_configuration_is_read_strictly(tmp_path: Path) -> None:
         return str(caught.value)
 
     assert "unknown key 'model.widht'; did you mean 'width'?" in message(lambda v: v["model"].update(widht=3))
+
+    def of_before(values: dict[str, Any]) -> None:
+        for name in ("columns", "durations"):
+            del values["data"][name]
+
+    values = json.loads(json.dumps(good))
+    of_before(values)
+    path.write_text(json.dumps(values))
+    assert read_config(TrainConfig, path) == tiny_config(), "what a run of before could not say was not given"
     assert "missing optimizer.lr" in message(lambda v: v["optimizer"].pop("lr"))
     assert "epochs must be int, found 'ten'" in message(lambda v: v.update(epochs="ten"))
     assert "compile must be bool, found 1" in message(lambda v: v.update(compile=1))

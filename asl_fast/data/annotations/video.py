@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from asl_fast.wording import count
+
 
 @dataclass(frozen=True, eq=False)
 class Video:
@@ -86,7 +88,7 @@ class Annotations:
             if outside.size:
                 raise ValueError(
                     f"{self.name}: video {key!r} has label {int(outside[0])}, but there are "
-                    f"{len(self.class_names)} classes (ids 0 to {len(self.class_names) - 1})"
+                    f"{count(len(self.class_names), 'class', 'classes')} (ids 0 to {len(self.class_names) - 1})"
                 )
 
     @property

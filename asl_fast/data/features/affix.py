@@ -42,15 +42,17 @@ def common_affixes(video_ids: Iterable[str], names: Iterable[str]) -> tuple[Affi
         streams of one extractor have.
     """
     known = set(video_ids)
+    lengths = {len(video) for video in known} - {0}
     videos: dict[Affixes, set[str]] = {}
     for name in names:
         if name in known:
             videos.setdefault(Affixes("", ""), set()).add(name)
             continue
-        for start in range(len(name)):
-            for end in range(len(name), start, -1):
-                if name[start:end] in known:
-                    videos.setdefault(Affixes(name[:start], name[end:]), set()).add(name[start:end])
+        for length in lengths:
+            for start in range(len(name) - length + 1):
+                if name[start : start + length] in known:
+                    affixes = Affixes(name[:start], name[start + length :])
+                    videos.setdefault(affixes, set()).add(name[start : start + length])
     if not videos:
         return ()
     best = max(videos, key=lambda affixes: (len(videos[affixes]), affixes == ("", ""), affixes))

@@ -9,6 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from asl_fast.wording import count
+
 
 @runtime_checkable
 class FeatureStore(Protocol):
@@ -84,7 +86,7 @@ class InMemoryFeatureStore:
     def load(self, video_id: str) -> NDArray[np.float32]:
         """Features (T, dim) of one video, not copied."""
         if video_id not in self._features:
-            raise KeyError(f"no features for video {video_id!r}; {len(self._features)} videos are held")
+            raise KeyError(f"no features for video {video_id!r}; {count(len(self._features), 'video')} held")
         return self._features[video_id]
 
     def length(self, video_id: str) -> int:

@@ -19,7 +19,7 @@ from asl_fast.data.synthetic.profiles import PROFILES
 from asl_fast.data.synthetic.sensitivities import plant
 from asl_fast.data.synthetic.statistics import BenchmarkProfile, TwinSize
 from asl_fast.data.synthetic.timelines import draw_videos
-from asl_fast.wording import nearest
+from asl_fast.wording import count, nearest
 
 SCALES = ("smoke", "reduced", "full")
 
@@ -125,8 +125,8 @@ def _describe(profile: BenchmarkProfile, size: TwinSize, scale: float | str, dim
     train, test = profile.train, profile.test
     return (
         f"SYNTHETIC twin of {profile.title}, scale {scale}: generated, not real data; "
-        f"{profile.num_classes} classes{kept}, {size.train_videos} {train.subset} and {size.test_videos} {test.subset} "
-        f"videos, {dim} channels. "
+        f"{count(profile.num_classes, 'class', 'classes')}{kept}, "
+        f"{size.train_videos} {train.subset} and {size.test_videos} {test.subset} videos, {dim} channels. "
         f"Full size: {train.videos} and {test.videos} videos, {profile.full_feature_dim} channels, "
         f"with --synthetic-scale 1.0. Real data: --data-root DIR."
     )
