@@ -170,7 +170,7 @@ def test_targets_leave_out_the_evaluator_and_say_whether_they_are_met() -> None:
     case = Case("asl, thumos14: x", tuple, len, bytes_moved=3_000_000)
     torch_row = {"by": "torch", "seconds": 1e-3, "launches": 1}
     rows = [
-        {"by": "triton", "seconds": 70e-6, "waves": 1.5},
+        {"by": "triton", "seconds": 70e-6, "least_sec": 60e-6, "waves": 1.5},
         {**torch_row, "where": "losses/sensitivity.py:InstanceEvaluator"},
         {**torch_row, "where": ""},
         {**torch_row, "where": "leaf"},
@@ -181,6 +181,13 @@ def test_targets_leave_out_the_evaluator_and_say_whether_they_are_met() -> None:
     assert call.total_sec == pytest.approx(3.075e-3 + 5 * 3e-6)
     lines = [target.line(call, H100) for target in targets_of("training_losses", case.name)]
     assert [line.rpartition(" ")[2] for line in lines] == ["met", "met"]
+    assert lines[1].endswith("predicted 65 to 75, met") and call.least().kernel_sec == pytest.approx(3.065e-3)
+    slower = Call(case, [{**rows[0], "seconds": 100e-6}])
+    assert (
+        targets_of("training_losses", case.name)[1]
+        .line(slower, H100)
+        .endswith("predicted 60 to 100, OPEN, data decides")
+    )
     assert targets_of("segment_iou", "segment_iou 16,000 and 8,000, backward") == []
     (target,) = targets_of("segment_iou", "segment_iou 16,000 and 8,000")
     assert target.line(Call(case, [{"by": "cuda", "seconds": 1.4e-6}]), H100).endswith("predicted 1.4, MISSED")

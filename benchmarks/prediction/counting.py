@@ -40,13 +40,16 @@ def _kernels(cubin: bytes) -> dict[str, Binary]:
     return kernels(cubin)
 
 
-def count(noted: TritonLaunch | NativeLaunch, device: Device, rounds: Mapping[str, float]) -> Counted:
+def count(
+    noted: TritonLaunch | NativeLaunch, device: Device, rounds: Mapping[str, float], *, skips: bool = False
+) -> Counted:
     """Compile a launch and count what it executes.
 
     Args:
         noted: The launch.
         device: Which the grid runs on.
         rounds: Of loops whose length depends on data, by the kernel's name; 1 where nothing is stated.
+        skips: Count the least where conditions depend on data, and not the most.
 
     Raises:
         RuntimeError: A CUDA kernel cannot be compiled here.
@@ -62,6 +65,7 @@ def count(noted: TritonLaunch | NativeLaunch, device: Device, rounds: Mapping[st
             parameters=noted.launch.parameters,
             memory=noted.memory,
             rounds=rounds.get(noted.name, 1.0),
+            skips=skips,
         )
     compiled = noted.launch.compile()
     binary = _kernels(compiled.asm["cubin"])[compiled.metadata.name]
@@ -75,6 +79,7 @@ def count(noted: TritonLaunch | NativeLaunch, device: Device, rounds: Mapping[st
         parameters=triton_parameters(compiled.src.signature, noted.launch.named),
         memory=noted.memory,
         rounds=rounds.get(noted.name, 1.0),
+        skips=skips,
     )
 
 
@@ -105,6 +110,7 @@ def count_blocks(
     parameters: bytes,
     memory: tuple[Region, ...] = (),
     rounds: float = 1.0,
+    skips: bool = False,
 ) -> Counted:
     """Run some warps of some blocks of a grid.
 
@@ -118,6 +124,7 @@ def count_blocks(
         parameters: Bytes of the arguments.
         memory: What loads may read.
         rounds: Of a loop whose length depends on what nobody knows.
+        skips: Count the least where conditions depend on it.
     """
     x, y, z, *_ = *grid, 1, 1
     shape = (x, y, z)
@@ -140,7 +147,8 @@ def count_blocks(
             atomic=atomic,
         )
         return [
-            execute(binary.code, place._replace(thread=32 * warp), shared, latencies, round(rounds)) for warp in shares
+            execute(binary.code, place._replace(thread=32 * warp), shared, latencies, round(rounds), skips=skips)
+            for warp in shares
         ]
 
     sampled = sorted({round(at * (programs - 1) / (SAMPLES - 1)) for at in range(SAMPLES)}) if programs > 1 else [0]

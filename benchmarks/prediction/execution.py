@@ -4,8 +4,8 @@
 A lane is run from the kernel's start with the real arguments. Loops whose branch depends on what is known (arguments,
 block and thread index, integers that the case's own tensors hold) are counted exactly, however long: once two rounds
 were alike, the registers that move by a constant step are moved on by as many rounds as the branch allows, found by
-bisection. A branch that depends on anything else is assumed: forward ones fall through, so that both sides count,
-loops take as many rounds as ``Assumptions`` states for the kernel, else one.
+bisection. A branch that depends on anything else is assumed: forward ones fall through, so that both sides count, or
+are taken where the least is asked for; loops take the rounds that are stated, else one.
 """
 
 from __future__ import annotations
@@ -85,8 +85,9 @@ class _Warp:
         shared: dict[int, Value],
         latencies: Latencies,
         rounds: int,
+        skips: bool,
     ) -> None:
-        self.code, self.latencies, self.rounds = code, latencies, rounds
+        self.code, self.latencies, self.rounds, self.skips = code, latencies, rounds, skips
         self.machine = Machine(place, shared)
         self.index = {instruction.address: at for at, instruction in enumerate(code)}
         self.steps: list[Step] = [build(self.machine, instruction) for instruction in code]
@@ -196,6 +197,8 @@ class _Warp:
         return target if holds else at + 1
 
     def _assume(self, at: int, target: int) -> int:
+        if target > at and self.skips:
+            return target
         if target > at:
             # What only a call would do is for rare operands: denormal numbers, infinities.
             skipped = self.code[at + 1 : target]
@@ -347,6 +350,8 @@ def execute(
     shared: dict[int, Value],
     latencies: Latencies,
     rounds: int = 1,
+    *,
+    skips: bool = False,
 ) -> Run:
     """Run one warp of one block.
 
@@ -356,10 +361,12 @@ def execute(
         shared: Words of the block's shared memory that earlier warps left, by address; changed.
         latencies: To wait for.
         rounds: How many a loop takes whose branch depends on something unknown, if it is not within another such loop.
+        skips: Take the forward branches that depend on something unknown, which leaves out what they guard: the least
+            that can be; else fall through, the most.
 
     Raises:
         DoesNotEnd: The code runs on and on.
     """
-    warp = _Warp(code, place, shared, latencies, rounds)
+    warp = _Warp(code, place, shared, latencies, rounds, skips)
     warp.run(0)
     return Run(warp.counts, warp.idle, warp.time, warp.assumed)
