@@ -9,17 +9,24 @@ from . import _launch
 
 
 @triton.jit
-def quotient(a, b, APPROXIMATE: tl.constexpr):
-    """Return a / b; if APPROXIMATE, to two units in the last place for b in [2^-126, 2^126], in a quarter of the work.
+def quotient(a, length, APPROXIMATE: tl.constexpr):
+    """Return a / length, and 0 where the length is 0, as ``a`` must be there; NaN gives NaN.
 
-    Triton's own division of float32 is as precise, and spends most of its instructions on what lies outside.
+    If APPROXIMATE, to two units in the last place in a quarter of the work, for lengths from 1e-31 to 2^126: the least
+    normal number, which is added, is lost in them. Triton's own division of float32 is as precise, and spends most of
+    its instructions on other numbers.
     """
     if APPROXIMATE:
         inverse = tl.inline_asm_elementwise(
-            "rcp.approx.ftz.f32 $0, $1;", "=f,f", [b], dtype=tl.float32, is_pure=True, pack=1
+            "rcp.approx.ftz.f32 $0, $1;",
+            "=f,f",
+            [length + 1.1754943508222875e-38],
+            dtype=tl.float32,
+            is_pure=True,
+            pack=1,
         )
         return a * inverse
-    return a / b
+    return a / tl.where(length <= 0, 1.0, length)
 
 
 def can_approximate(dtype: torch.dtype) -> bool:

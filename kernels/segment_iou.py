@@ -33,20 +33,15 @@ BLOCK_A, BLOCK_B = (4, 128), (16, 32)
 
 @triton.jit
 def iou_of(start_a, end_a, start_b, end_b, DISTANCE: tl.constexpr, APPROXIMATE: tl.constexpr):
-    """Return the IoU of broadcast segments; with DISTANCE, minus (centre distance / hull)². NaN gives NaN.
-
-    Where a union or a hull has no length, what it divides is exactly 0, and so is the quotient by a number above 0: by
-    the least normal one, which is lost in every length above some 1e-31.
-    """
-    LEAST: tl.constexpr = 2.2250738585072014e-308 if start_a.dtype == tl.float64 else 1.1754943508222875e-38
+    """Return the IoU of broadcast segments; with DISTANCE, minus (centre distance / hull)². NaN gives NaN."""
     intersection = maximum(minimum(end_a, end_b) - maximum(start_a, start_b), 0.0)
     union = maximum(end_a - start_a, 0.0) + maximum(end_b - start_b, 0.0) - intersection
-    result = quotient(intersection, union + LEAST, APPROXIMATE)
+    result = quotient(intersection, union, APPROXIMATE)
     if DISTANCE:
         away = (start_a - start_b) + (end_a - end_b)  # twice; and twice the hull, by terms of one side each
         hull = maximum(2.0 * maximum(start_a, end_a), 2.0 * maximum(start_b, end_b))
         hull -= minimum(2.0 * minimum(start_a, end_a), 2.0 * minimum(start_b, end_b))
-        ratio = quotient(away, hull + LEAST, APPROXIMATE)
+        ratio = quotient(away, hull, APPROXIMATE)
         result -= ratio * ratio
     return result
 

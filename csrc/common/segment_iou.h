@@ -25,11 +25,17 @@ ASL_HOST_DEVICE Real positive_part(Real x) {
     return x < Real(0) ? Real(0) : x;
 }
 
-/// A length to divide by, which is not 0: the least normal number is lost in every length above some 1e-31. Where a
-/// union or a hull has no length, what it divides is exactly 0, and so is the quotient; NaN gives NaN.
-template <class Real>
-ASL_HOST_DEVICE Real divisor_of(Real length) {
-    return length + (sizeof(Real) == sizeof(float) ? Real(1.17549435e-38) : Real(2.2250738585072014e-308));
+/// A length to divide by, which is not 0: where a union or a hull has no length, what it divides is exactly 0, and so
+/// is the quotient. NaN gives NaN.
+ASL_HOST_DEVICE double divisor_of(double length) { return length <= 0.0 ? 1.0 : length; }
+
+/// On a GPU by adding the least normal number, which is lost in every length above some 1e-31.
+ASL_HOST_DEVICE float divisor_of(float length) {
+#if defined(__CUDA_ARCH__)
+    return length + 1.17549435e-38f;
+#else
+    return length <= 0.0f ? 1.0f : length;
+#endif
 }
 
 /// IoU, or with `kDistance` IoU - (distance of the centres / length of the hull)².
