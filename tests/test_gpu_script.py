@@ -13,6 +13,8 @@ import pytest
 
 from benchmarks.registry import discover
 
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the scripts are for Linux")
+
 ROOT = Path(__file__).resolve().parents[1]
 GPU, SANITIZE = ROOT / "benchmarks" / "gpu.sh", ROOT / "benchmarks" / "sanitize_gpu.sh"
 PYTHON_DOUBLE = """#!/bin/bash

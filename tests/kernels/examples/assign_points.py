@@ -27,7 +27,7 @@ EXAMPLES = {"assign_points": assign}
 
 
 def calls(size: Size) -> list[Call]:
-    """Everything in the first video."""
+    """Everything in the first video; points near the centre of an instance, or anywhere inside."""
     given = Operands(
         points=torch.ones(size.rows, 4, dtype=size.dtype),
         segments=torch.ones(size.instances, 2, dtype=size.dtype),
@@ -37,4 +37,8 @@ def calls(size: Size) -> list[Call]:
         center_sampling_radius=1.5,
         tie_tolerance=1e-3,
     )
-    return [Call(f"assign-{size.name}", "assign_points", given)]
+    found = [Call(f"assign-{size.name}", "assign_points", given)]
+    if size.dtype == torch.float32:
+        anywhere = given._replace(center_sampling_radius=None)
+        found.append(Call(f"assign-anywhere-{size.name}", "assign_points", anywhere))
+    return found
