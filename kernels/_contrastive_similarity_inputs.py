@@ -24,18 +24,40 @@ from ._contrastive_similarity_tiles import count_of, keys_of, parts_of
 
 
 @triton.jit
-def sum_of_parts(vectors_ptr, row, d, count, channels, SLOTS: tl.constexpr, COMPUTE: tl.constexpr,
-                 BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr):  # fmt: skip
-    """Return channels ``d`` of the gradient of a vector: of what the programs of its block have found."""
+def sum_of_parts(
+    vectors_ptr,
+    g,
+    d,
+    count,
+    channels,
+    SLOTS: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    BACKGROUND: tl.constexpr,
+):
+    """Return channels ``d`` of the gradients of f_cls, f_loc and f_bg of an instance.
+
+    Each is the sum of what the programs of its block of vectors have found. The loads of all three are on their way
+    together. A block of background alone has fewer keys, and so may have fewer parts.
+    """
     total = 3 * count
     parts = parts_of(tl.cdiv(total, BLOCK_M), tl.cdiv(total, BLOCK_N), SLOTS)
-    parts = tl.minimum(parts, tl.cdiv(keys_of(row // BLOCK_M * BLOCK_M, count), BLOCK_N))
-    vector = tl.zeros((BLOCK_D,), COMPUTE)
-    place = vectors_ptr + row.to(tl.int64) * channels + d
-    for _ in range(0, parts):
-        vector += tl.load(place, mask=d < channels, other=0.0)
-        place += total.to(tl.int64) * channels
-    return vector
+    first_row = (2 * count + g) // BLOCK_M * BLOCK_M
+    parts_bg = tl.minimum(parts, tl.cdiv(keys_of(first_row, count), BLOCK_N))
+    f_cls = tl.zeros((BLOCK_D,), COMPUTE)
+    f_loc = tl.zeros((BLOCK_D,), COMPUTE)
+    f_bg = tl.zeros((BLOCK_D,), COMPUTE)
+    stride = count.to(tl.int64) * channels
+    place = vectors_ptr + g.to(tl.int64) * channels + d
+    for part in range(0, parts):
+        f_cls += tl.load(place, mask=d < channels, other=0.0)
+        f_loc += tl.load(place + stride, mask=d < channels, other=0.0)
+        if BACKGROUND:
+            f_bg += tl.load(place + 2 * stride, mask=(d < channels) & (part < parts_bg), other=0.0)
+        place += 3 * stride
+    return f_cls, f_loc, f_bg
 
 
 @triton.jit
@@ -84,12 +106,12 @@ def frame_gradient(
             mu = load_gaussians(mu_ptr, label, COMPUTE)
             inverse_sigma = inverses(load_gaussians(sigma_ptr, label, COMPUTE))
             w_cls, w_loc, w_bg = frame_weights(start, finish, mu, inverse_sigma, row, t, COMPUTE)
-            for kind in tl.static_range(3):
-                weight = w_cls if kind == 0 else (w_loc if kind == 1 else w_bg)
-                vector = sum_of_parts(
-                    vectors_ptr, kind * count + g, d, count, channels, SLOTS, COMPUTE, BLOCK_M, BLOCK_N, BLOCK_D
-                )
-                gradient += weight[:, None] * vector[None, :]
+            f_cls, f_loc, f_bg = sum_of_parts(
+                vectors_ptr, g, d, count, channels, SLOTS, COMPUTE, BLOCK_M, BLOCK_N, BLOCK_D, True
+            )
+            gradient += w_cls[:, None] * f_cls[None, :]
+            gradient += w_loc[:, None] * f_loc[None, :]
+            gradient += w_bg[:, None] * f_bg[None, :]
             g = tl.min(tl.where(looks & (drawn > g), drawn, end), 0)
     at = video * frames + t
     valid = tl.load(mask_ptr + at, mask=t < frames, other=0) != 0
@@ -126,8 +148,9 @@ def instance_gradient(
     mu = load_gaussians(mu_ptr, label, COMPUTE)
     inverse_sigma = inverses(load_gaussians(sigma_ptr, label, COMPUTE))
     d = tl.arange(0, BLOCK_D)
-    f_cls = sum_of_parts(vectors_ptr, g, d, count, channels, SLOTS, COMPUTE, BLOCK_M, BLOCK_N, BLOCK_D)
-    f_loc = sum_of_parts(vectors_ptr, count + g, d, count, channels, SLOTS, COMPUTE, BLOCK_M, BLOCK_N, BLOCK_D)
+    f_cls, f_loc, _unread = sum_of_parts(
+        vectors_ptr, g, d, count, channels, SLOTS, COMPUTE, BLOCK_M, BLOCK_N, BLOCK_D, False
+    )
     first_frame, last_frame = sensitive_hull(row)
     mu_cls = tl.zeros((BLOCK_T,), COMPUTE)
     mu_start, mu_end, sigma_cls, sigma_start, sigma_end = mu_cls, mu_cls, mu_cls, mu_cls, mu_cls

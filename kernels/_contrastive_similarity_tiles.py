@@ -128,7 +128,7 @@ def similarity_tile(
     return tile * SCALE
 
 
-def tile_options(compute: tl.dtype, channels: int, temperature: float, stages: int) -> dict[str, object]:
+def tile_options(compute: tl.dtype, channels: int, temperature: float, *, keys: int, stages: int) -> dict[str, object]:
     """Choose tiles, the arithmetic of their products, and how exponentials are kept from overflowing.
 
     In float32 tensor cores multiply a factor as the sum of two TF32 numbers, without the product of both remainders:
@@ -136,8 +136,9 @@ def tile_options(compute: tl.dtype, channels: int, temperature: float, stages: i
     are the largest whose registers hold out.
 
     A cosine over a temperature of 1/40 or more has an exponential between 1e-18 and 1e18, and so have sums and shares
-    of them in float32: they need no maximum, and a share of two sums one exponential. ``stages`` of tiles are on their
-    way to a product at a time.
+    of them in float32: they need no maximum, and a share of two sums one exponential.
+
+    A tile of float32 has so many ``keys``; ``stages`` of its channels are on their way to a product at a time.
     """
     scale = 1.0 / temperature
     common = {"SCALE": scale, "BOUNDED": scale <= 40, "SLOTS": SLOTS, "COMPUTE": compute}
@@ -145,7 +146,7 @@ def tile_options(compute: tl.dtype, channels: int, temperature: float, stages: i
         return {"BLOCK_M": 16, "BLOCK_N": 32, "BLOCK_K": 32, "SPLIT": False, **common}
     # Channels that are no multiple of 16 are read one by one, which leaves no registers for reading ahead.
     sizes = {"BLOCK_K": 32, "num_stages": stages} if channels % 16 == 0 else {"BLOCK_K": 16, "num_stages": 1}
-    return {"BLOCK_M": 64, "BLOCK_N": 64, "SPLIT": not _launch.is_hip(), **sizes, **common}
+    return {"BLOCK_M": 64, "BLOCK_N": keys, "SPLIT": not _launch.is_hip(), **sizes, **common}
 
 
 def frame_tile(compute: tl.dtype, channels: int) -> dict[str, int]:

@@ -255,11 +255,11 @@ def contrastive_similarity_loss(given: Operands) -> Outputs:
             found.total.copy_(given.base)
         return found
     compute = _launch.triton_type(dtype)
-    options = tile_options(compute, channels, given.temperature, stages=3)
+    options = tile_options(compute, channels, given.temperature, keys=32, stages=3)
     block_m, block_n = int(str(options["BLOCK_M"])), int(str(options["BLOCK_N"]))
     blocks = triton.cdiv(2 * room, block_m)
     grid = programs(blocks, triton.cdiv(3 * room, block_n))
-    numbers = 4 * block_m * grid
+    numbers = 4 * block_m * max(grid, 8)  # of one size for small calls, which the allocator then has at hand
     scratch = _launch.empty((numbers + 2 * blocks,), dtype, device)
     counters = _launch.empty((blocks + 1,), torch.int32, device)
     labels, offsets = given.labels.contiguous(), given.video_offsets.contiguous()

@@ -161,7 +161,7 @@ def contrastive_similarity_loss_backward(given: BackwardOperands) -> BackwardOut
             gradient.zero_()
         return found
     compute = _launch.triton_type(dtype)
-    options = tile_options(compute, channels, given.temperature, stages=2)
+    options = tile_options(compute, channels, given.temperature, keys=64, stages=2)
     block_m, block_n = int(str(options["BLOCK_M"])), int(str(options["BLOCK_N"]))
     grid = programs(triton.cdiv(3 * room, block_m), triton.cdiv(3 * room, block_n))
     classes, of_gaussians = given.mu.shape[0], room if given.need_gaussians else 0
