@@ -35,14 +35,14 @@ def iadd3(machine: Machine, instruction: Instruction, flags: set[str]) -> Step:
 
 
 def imad(machine: Machine, instruction: Instruction, flags: set[str]) -> Step:
-    """Multiply and add; ``.WIDE`` gives two words, ``.HI`` the high one."""
+    """Multiply and add; ``.WIDE`` and ``.HI`` add two words, and give both or the high one."""
     wide_result = "WIDE" in flags
     (result, *carries), rest = outputs(machine, instruction.operands, 2 if wide_result else 1)
     if "MOV" in flags:
         moved = machine.get(rest[-1])
         return lambda: result(moved())
     a, b = machine.get(rest[0]), machine.get(rest[1])
-    c = machine.get(rest[2], 8 if wide_result else 4)
+    c = machine.get(rest[2], 8 if wide_result or "HI" in flags else 4)
     carried = machine.predicate(rest[3]) if "X" in flags and len(rest) > 3 else (lambda: 0)
     is_signed = "U32" not in flags
 
@@ -56,9 +56,8 @@ def imad(machine: Machine, instruction: Instruction, flags: set[str]) -> Step:
             result(None)
             return
         product = signed(x) * signed(y) if is_signed else x * y
-        if "HI" in flags:
-            product >>= 32
-        result(product + z + more & (MASK << 32 | MASK if wide_result else MASK))
+        total = product + z + more
+        result((total >> 32 if "HI" in flags else total) & (MASK << 32 | MASK if wide_result else MASK))
 
     return step
 

@@ -55,13 +55,17 @@ _WIDTH = re.compile(r"\.(64|128)\b")
 
 
 def cycles(instruction: Instruction) -> dict[str, float]:
-    """Return the cycles that each unit is taken; wide loads and stores move 128 bytes a cycle and multiprocessor."""
+    """Return the cycles that each unit is taken; wide loads and stores move 128 bytes a cycle and multiprocessor.
+
+    Of loads from shared memory nobody counts how many lanes share an address, nor the conflicts of banks: they count as
+    one pass each, the least there can be.
+    """
     kind = family(instruction)
     found: dict[str, float] = {unit: costs[kind] for unit, costs in UNITS.items() if kind in costs}
     if instruction.base.startswith("U") or instruction.opcode.endswith(".MMA"):
         found.pop("ALU", None)  # the unit for values that are the same in the whole warp, and the tensor cores' adder
     width = _WIDTH.search(instruction.opcode)
-    if "LSU" in found and width and kind != "SHFL":
+    if "LSU" in found and width and kind not in ("SHFL", "LDS"):
         found["LSU"] *= int(width[1]) / 32
     return found
 

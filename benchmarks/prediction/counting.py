@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from benchmarks.prediction.binaries import Binary, kernels
+from benchmarks.prediction.cuda_binaries import cuda_kernels
 from benchmarks.prediction.devices import Device
 from benchmarks.prediction.execution import DoesNotEnd, Latencies, Run, execute
 from benchmarks.prediction.machine import Place, Region, Value
 from benchmarks.prediction.model import Work
-from benchmarks.prediction.recording import TritonLaunch
+from benchmarks.prediction.recording import NativeLaunch, TritonLaunch
 
 # Blocks of a grid that are run: the first, the last, and some between; their mean stands for the rest.
 SAMPLES = 7
@@ -39,14 +40,29 @@ def _kernels(cubin: bytes) -> dict[str, Binary]:
     return kernels(cubin)
 
 
-def count(noted: TritonLaunch, device: Device, rounds: Mapping[str, float]) -> Counted:
+def count(noted: TritonLaunch | NativeLaunch, device: Device, rounds: Mapping[str, float]) -> Counted:
     """Compile a launch and count what it executes.
 
     Args:
         noted: The launch.
         device: Which the grid runs on.
         rounds: Of loops whose length depends on data, by the kernel's name; 1 where nothing is stated.
+
+    Raises:
+        RuntimeError: A CUDA kernel cannot be compiled here.
     """
+    if isinstance(noted, NativeLaunch):
+        return count_blocks(
+            cuda_kernels(noted.op, device.arch)[noted.launch.name],
+            device,
+            grid=noted.launch.grid,
+            threads=noted.launch.threads,
+            dynamic_shared_bytes=noted.launch.dynamic_shared_bytes,
+            bytes_moved=noted.bytes,
+            parameters=noted.launch.parameters,
+            memory=noted.memory,
+            rounds=rounds.get(noted.name, 1.0),
+        )
     compiled = noted.launch.compile()
     binary = _kernels(compiled.asm["cubin"])[compiled.metadata.name]
     return count_blocks(

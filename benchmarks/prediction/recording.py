@@ -8,8 +8,11 @@ results decide what happens next (``VALUES_NEEDED``): the C++ implementation com
 
 from __future__ import annotations
 
+import re
+import struct
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -17,23 +20,34 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from asl_fast import native
 from asl_fast.backend import backend
 from asl_fast.ops import _dispatch
+from benchmarks.prediction import stand_in
 from benchmarks.prediction.launches import Launch, noted
 from benchmarks.prediction.machine import Region
+from benchmarks.prediction.stand_in import CudaLaunch
 from benchmarks.registry import Case
 
 VALUES_NEEDED = ("soft_nms", "assign_points")
 # Operators of PyTorch that start no kernel: allocations and what only looks at a tensor another way.
 ALLOCATIONS = frozenset({"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"})
-NO_KERNEL = ALLOCATIONS | {"detach", "lift_fresh"}
+NO_KERNEL = ALLOCATIONS | {"detach", "lift_fresh", "_unsafe_view"}
 
 
 class TorchLaunch(NamedTuple):
-    """One operator of PyTorch that starts a kernel; attributes: ``name``, ``bytes`` read and written once."""
+    """One operator of PyTorch that starts a kernel.
+
+    Attributes:
+        name: Of the operator.
+        bytes: Read and written once.
+        where: The files of ours that called it, or whose call's derivative it is part of, from within; "" for none, and
+            "leaf" for what puts a gradient into ``.grad``.
+    """
 
     name: str
     bytes: int
+    where: str
 
 
 class TritonLaunch(NamedTuple):
@@ -53,8 +67,47 @@ class TritonLaunch(NamedTuple):
         tensors = [value for value in self.launch.named.values() if isinstance(value, Tensor)]
         return sum(map(moved, {tensor.data_ptr(): tensor for tensor in tensors}.values()))
 
+    @property
+    def elements(self) -> int:
+        """Return the number of elements of the largest tensor."""
+        return max((value.numel() for value in self.launch.named.values() if isinstance(value, Tensor)), default=1)
 
-Noted = TritonLaunch | TorchLaunch
+
+class NativeLaunch(NamedTuple):
+    """One launch of csrc/cuda.
+
+    Attributes:
+        launch: What the launcher asked for.
+        op: Whose files hold the kernel.
+        memory: What of the tensors holds values and not only room.
+        tensors: All that it is given.
+        held: Their storages, which are to be read when the launch is counted.
+    """
+
+    launch: CudaLaunch
+    op: str
+    memory: tuple[Region, ...]
+    tensors: tuple[Region, ...]
+    held: tuple[Any, ...]
+
+    @property
+    def name(self) -> str:
+        """Return the kernel's name."""
+        names = re.findall(r"[a-z]\w*?_kernel", self.launch.name)
+        return names[-1] if names else self.launch.name
+
+    @property
+    def bytes(self) -> int:
+        """Return the bytes of all tensors it is given, each once."""
+        return sum(region.bytes for region in self.tensors)
+
+    @property
+    def elements(self) -> int:
+        """Return how many values of 4 bytes the largest tensor has."""
+        return max((region.bytes // 4 for region in self.tensors), default=1) or 1
+
+
+Noted = TritonLaunch | NativeLaunch | TorchLaunch
 
 
 def moved(tensor: Tensor) -> int:
@@ -85,14 +138,19 @@ class _Operators(TorchDispatchMode):
     def __init__(self, note: Callable[[Noted], None]) -> None:
         super().__init__()
         self.note = note
+        self.places: dict[int, str] = {}
+        self.seen: dict[int, Any] = {}
         self.unwritten: dict[int, Any] = {}  # storages by address, held so that no other tensor gets it
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = [*_tensors(args), *_tensors((kwargs or {}).values())]
+        self.keep(given)
         result = function(*args, **(kwargs or {}))
         if function.namespace != "aten" or function.is_view:
             return result
         name = function._schema.name.removeprefix("aten::")
-        given, made = [*_tensors(args), *_tensors((kwargs or {}).values())], list(_tensors((result,)))
+        made = list(_tensors((result,)))
+        self.keep(made)
         # The tensor that an operator writes into comes first, and need not have held anything.
         read = given[1:] if name.endswith("_") else given
         if name in ALLOCATIONS or not all(map(self.written, read)):
@@ -101,9 +159,26 @@ class _Operators(TorchDispatchMode):
             for tensor in made:
                 self.unwritten.pop(_storage(tensor), None)
         tensors = {id(tensor): tensor for tensor in (*given, *made)}.values()
+        where = self._where()
         if name not in NO_KERNEL and any(tensor.numel() for tensor in tensors):
-            self.note(TorchLaunch(name, sum(map(moved, tensors))))
+            self.note(TorchLaunch(name, sum(map(moved, tensors)), where))
         return result
+
+    def _where(self) -> str:
+        node = torch._C._current_autograd_node()
+        if node is None:
+            where = _caller()
+            self.places[torch.autograd._get_sequence_nr()] = where
+            return where
+        if node.name().endswith("AccumulateGrad"):
+            return "leaf"
+        # Operators are numbered as they run, and the derivative of one has its number.
+        number = node._sequence_nr()
+        return self.places.get(max((at for at in self.places if at <= number + 1), default=-1), "")
+
+    def keep(self, tensors: Sequence[Tensor]) -> None:
+        """Keep tensors where they are, so that an address stays one tensor's."""
+        self.seen.update({_storage(tensor): tensor.untyped_storage() for tensor in tensors})
 
     def written(self, tensor: Tensor) -> bool:
         """Tell whether anything but an uncounted kernel gave the tensor its values."""
@@ -113,6 +188,34 @@ class _Operators(TorchDispatchMode):
         """Note a launch of the project."""
         tensors = [value for value in launch.named.values() if isinstance(value, Tensor) and self.written(value)]
         self.note(TritonLaunch(launch, tuple(Region(x.data_ptr(), moved(x)) for x in tensors if x.is_contiguous())))
+
+    def native(self, launch: CudaLaunch, op: str) -> None:
+        """Note a launch of csrc/cuda: its tensors are those whose addresses are among its arguments."""
+        whole = launch.parameters[: len(launch.parameters) // 8 * 8]
+        addresses = set(struct.unpack(f"<{len(whole) // 8}Q", whole))
+        tensors, memory, held = [], [], []
+        for start, storage in self.seen.items():
+            inside = [at for at in addresses if start <= at < start + storage.nbytes()]
+            if inside:
+                region = Region(min(inside), start + storage.nbytes() - min(inside))
+                tensors.append(region)
+                held.append(storage)
+                memory += [] if start in self.unwritten else [region]
+        self.note(NativeLaunch(launch, op, tuple(memory), tuple(tensors), tuple(held)))
+
+
+def _caller() -> str:
+    """Name the files of asl_fast among the callers, from within, and whose method runs there."""
+    frame = sys._getframe(1)
+    found: list[str] = []
+    while frame is not None:
+        _, ours, file = frame.f_code.co_filename.rpartition("/asl_fast/")
+        if ours:
+            owner = frame.f_locals.get("self")
+            place = f"{file}:{type(owner).__name__}" if isinstance(owner, torch.nn.Module) else file
+            found += [place] if place not in found else []
+        frame = frame.f_back  # type: ignore[assignment]
+    return " < ".join(found)
 
 
 def _storage(tensor: Tensor) -> int:
@@ -137,14 +240,26 @@ class _Implementations(dict[Any, Any]):
     def get(self, key: tuple[str, str, str | None], default: Any = None) -> Any:
         """Return the function for (op, device, forced)."""
         op = key[0]
-        launcher = _dispatch.load(op, preferred(op, self.order))
+        name = preferred(op, self.order)
+        launcher = _dispatch.load(op, name)
 
         def run(given: Any) -> Any:
-            with self.operators:
+            self.operators.keep([value for value in given if isinstance(value, Tensor)])
+            with self.operators, self._native(op) if name == "cuda" else nullcontext():
                 found = launcher(given)
             return _dispatch.load(op, "cpu")(given) if op in VALUES_NEEDED else found
 
         return run
+
+    @contextmanager
+    def _native(self, op: str) -> Iterator[None]:
+        found = native.cuda_module
+        native.cuda_module = stand_in.module  # type: ignore[assignment]
+        try:
+            with stand_in.watched(lambda launch: self.operators.native(launch, op)):
+                yield
+        finally:
+            native.cuda_module = found
 
 
 def preferred(op: str, order: Sequence[str] = ()) -> str:

@@ -7,14 +7,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
-
 from benchmarks.prediction.classes import split
 from benchmarks.prediction.counting import Counted, count
-from benchmarks.prediction.devices import LAUNCH_SEC, Device
+from benchmarks.prediction.devices import Device
 from benchmarks.prediction.model import predict
-from benchmarks.prediction.recording import Noted, TorchLaunch, record
-from benchmarks.prediction.rounds import rounds_of
+from benchmarks.prediction.recording import NativeLaunch, Noted, TorchLaunch, record
+from benchmarks.prediction.rounds import passes, rounds_of
 from benchmarks.prediction.sass import innermost, loops
 from benchmarks.prediction.targets import Call, targets_of
 from benchmarks.registry import Case
@@ -33,14 +31,8 @@ def case_rows(op: str, case: Case, device: Device, order: Sequence[str]) -> Row:
     """
     rounds = rounds_of(op, case.name)
     launches = [_row(noted, device, rounds) for noted in record(case, device.arch, order)]
-    kernel_sec = sum(row["seconds"] for row in launches)
-    call = Call(
-        case,
-        len(launches),
-        kernel_sec,
-        kernel_sec + LAUNCH_SEC * len(launches),
-        [row["waves"] for row in launches if row["by"] != "torch"],
-    )
+    call = Call(case, launches)
+    kernel_sec = call.kernel_sec
     floor = call.floor_sec(device)
     return {
         "op": op,
@@ -61,15 +53,21 @@ def case_rows(op: str, case: Case, device: Device, order: Sequence[str]) -> Row:
 
 def _row(noted: Noted, device: Device, rounds: Mapping[str, float]) -> Row:
     if isinstance(noted, TorchLaunch):
-        seconds = noted.bytes / device.copy_bytes
-        return {"kernel": noted.name, "by": "torch", "bytes": noted.bytes, "seconds": seconds, "bound": "bytes"}
+        moved = noted.bytes * passes(noted.name)
+        return {
+            "kernel": noted.name,
+            "by": "torch",
+            "where": noted.where,
+            "bytes": moved,
+            "seconds": moved / device.copy_bytes,
+            "bound": "bytes",
+        }
     counted = count(noted, device, rounds)
     predicted = predict(device, counted.binary, counted.work)
     resources = counted.binary.resources
-    elements = max((value.numel() for value in noted.launch.named.values() if isinstance(value, Tensor)), default=1)
     return {
         "kernel": noted.name,
-        "by": "triton",
+        "by": "cuda" if isinstance(noted, NativeLaunch) else "triton",
         "grid": list(noted.launch.grid),
         "threads": counted.work.threads,
         "registers": resources.registers,
@@ -80,7 +78,7 @@ def _row(noted: Noted, device: Device, rounds: Mapping[str, float]) -> Row:
         "waves": predicted.waves,
         "bytes": counted.work.bytes,
         "instructions": predicted.instructions,
-        "instructions_per_element": 32 * predicted.instructions / max(elements, 1),
+        "instructions_per_element": 32 * predicted.instructions / noted.elements,
         "by_class": predicted.by_class,
         "loops": _loops(counted),
         "times": predicted.times,

@@ -52,7 +52,8 @@ def _launch(launch: Row, row: Row) -> str:
     ratio = f"{launch['seconds'] / floor:5.1f}" if floor else "    -"
     tail = f"{1e6 * launch['seconds']:9.2f} {launch['bound']:8} {1e6 * floor:8.2f} {ratio}"
     if launch["by"] == "torch":
-        return f"{launch['kernel'][:34]:34} torch  {'':41} {launch['bytes'] / 1e6:8.2f} {'':7} {tail}"
+        place = launch["where"].partition(" < ")[0][-41:]
+        return f"{launch['kernel'][:34]:34} torch  {place:41} {launch['bytes'] / 1e6:8.2f} {'':7} {tail}"
     grid = "x".join(map(str, launch["grid"]))
     shared = f"{launch['shared_bytes'] / 1024:.1f}K"
     mark = "*" if launch["assumed_branches"] else " "

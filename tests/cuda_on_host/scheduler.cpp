@@ -42,6 +42,10 @@ struct Launch {
 
 constexpr unsigned char kPoison = 0xFF;
 
+/// Kernel; blocks in x, y and z, and threads of a block; dynamic shared memory; its parameters as a device gets them.
+using Watcher = void (*)(const void* kernel, const unsigned sizes[4], std::size_t shared_bytes,
+                         const unsigned char* parameters, std::size_t bytes);
+
 std::mutex one_launch;  // the state below belongs to whoever holds it
 Stacks stacks;
 Launch launch_state;
@@ -49,6 +53,7 @@ Thread* current = nullptr;
 std::unique_ptr<unsigned char[]> shared;
 std::uint64_t order_seed = 1;
 std::uint64_t launches = 0;
+Watcher watcher = nullptr;
 
 /// 0 .. count - 1 in an order that `draw` picks.
 class Order {
@@ -246,6 +251,20 @@ class Restored {
     std::vector<unsigned char> bytes_;
 };
 
+bool watched(const void* kernel, dim3 grid, dim3 block, std::size_t shared_bytes, const Argument* arguments,
+             int count) {
+    if (watcher == nullptr || !valid(kernel, grid, block, shared_bytes)) return false;
+    std::vector<unsigned char> laid;  // in order, each aligned, as a kernel's parameters lie on a device
+    for (int i = 0; i < count; ++i) {
+        laid.resize((laid.size() + arguments[i].alignment - 1) / arguments[i].alignment * arguments[i].alignment);
+        const auto* bytes = static_cast<const unsigned char*>(arguments[i].value);
+        laid.insert(laid.end(), bytes, bytes + arguments[i].bytes);
+    }
+    const unsigned sizes[] = {grid.x, grid.y, grid.z, block.x * block.y * block.z};
+    watcher(kernel, sizes, shared_bytes, laid.data(), laid.size());
+    return true;
+}
+
 void run_grid(const void* kernel, dim3 grid, dim3 block, std::size_t shared_bytes, const std::function<void()>& body) {
     if (!valid(kernel, grid, block, shared_bytes)) return;
     const std::lock_guard<std::mutex> lock(one_launch);
@@ -292,3 +311,6 @@ CUDA_ON_HOST_EXPORT void cuda_on_host_set_order(std::uint64_t seed) { cuda_on_ho
 
 /// Kernels started so far.
 CUDA_ON_HOST_EXPORT std::uint64_t cuda_on_host_launches() { return cuda_on_host::launches; }
+
+/// From now on launches are told to `watcher` and not made; nullptr makes them again.
+CUDA_ON_HOST_EXPORT void cuda_on_host_watch(cuda_on_host::Watcher watcher) { cuda_on_host::watcher = watcher; }

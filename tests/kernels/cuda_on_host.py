@@ -9,11 +9,7 @@ CUDA module, and under the marker ``gpu`` on a real device. Output buffers are p
 from __future__ import annotations
 
 import ctypes
-import importlib.util
-import sys
 from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -21,29 +17,8 @@ import torch
 
 from asl_fast import native
 from asl_fast.ops import _dispatch
+from benchmarks.prediction.stand_in import build
 from tests.kernels import fences
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def _import(name: str, path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@cache
-def build() -> ModuleType | str:
-    """Load the kernels' module for the CPU, compiled if need be, or say why this machine cannot have it."""
-    native_build = _import("native_build", ROOT / "csrc" / "native_build.py")
-    try:
-        module = native_build.cuda_on_host_module()
-    except native_build.NotBuilt as reason:
-        return str(reason)
-    return _import("_native_cuda_on_host", native_build.build_cuda_on_host(module))
 
 
 def module() -> ModuleType:

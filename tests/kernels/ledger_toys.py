@@ -39,10 +39,10 @@ def add_up_kernel(x_ptr, out_ptr, count, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def nested_kernel(x_ptr, bounds_ptr, out_ptr, outer, BLOCK: tl.constexpr):
-    """Add up blocks of x in loops of ``outer`` and, within, of bounds[0] rounds, which only memory knows."""
+def nested_kernel(x_ptr, bounds_ptr, out_ptr, outer, divisor, BLOCK: tl.constexpr):
+    """Add up blocks of x in loops of ``outer`` and, within, of bounds[0] // divisor rounds, which only memory knows."""
     lanes = tl.arange(0, BLOCK)
-    inner = tl.load(bounds_ptr)
+    inner = tl.load(bounds_ptr) // divisor
     total = tl.zeros((BLOCK,), tl.float32)
     for i in range(outer):
         for j in range(inner):
@@ -100,13 +100,13 @@ def main() -> None:
                 )
             )
         )
-    bounds = torch.tensor([1000], dtype=torch.int32)
+    bounds = torch.tensor([13_006], dtype=torch.int32)
     for known in ((bounds,), ()):
         print(
             json.dumps(
                 counted(
                     "sm_90",
-                    lambda: _launch.launch(nested_kernel, (2,), x, bounds, out, 3000, BLOCK=512, num_warps=4),
+                    lambda: _launch.launch(nested_kernel, (2,), x, bounds, out, 3000, 13, BLOCK=512, num_warps=4),
                     known,
                 )
             )
