@@ -5,8 +5,8 @@ Adding an implementation takes one file with a function of the op's operands and
 
     _dispatch.register("diou_loss", "triton", "asl_fast.kernels.diou_loss:diou_loss")
 
-It is imported when first needed. It takes tensors of any layout and returns contiguous ones, as ``outputs`` of the
-operands makes them. ``DEFAULT_ORDER`` decides unless the op departs from it in ``PREFERENCES``.
+It is imported when first needed. It takes tensors of any layout and returns its results where ``outputs`` of the
+operands has made room for them. ``DEFAULT_ORDER`` decides unless the op departs from it in ``PREFERENCES``.
 """
 
 from __future__ import annotations

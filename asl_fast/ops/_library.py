@@ -66,7 +66,8 @@ def define(operands: type[Any], name: str, *, check_values: Callable[[Any], None
         The op, which takes the operands one by one: ``op(*operands)``.
     """
     OPERANDS[name] = operands
-    tags = (torch.Tag.pt2_compliant_tag,)
+    # A result may lie in memory as an operand does, so a compiler must keep the order of the strides that it traced.
+    tags = (torch.Tag.pt2_compliant_tag, torch.Tag.needs_fixed_stride_order)
     LIBRARY.define(f"{name}({_parameters(operands)}) -> {_returns(operands)}", tags=tags)  # type: ignore[no-untyped-call]
     LIBRARY.impl(name, _dispatch.kernel(name, "cpu", operands, check_values), "CPU")  # type: ignore[no-untyped-call]
     LIBRARY.impl(name, _dispatch.kernel(name, "cuda", operands), "CUDA")  # type: ignore[no-untyped-call]
