@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Kernel -> constants that may follow the number of videos, instances or points, and how many steps they take.
 STEPS_OF_SIZES = {"pool_kernel": ({"BLOCK_B"}, 7)}  # a power of two that holds the videos, here 1 to 64
 # What may follow the number of classes, and that of channels, which a data set and a model settle once.
-STEPS_OF_CLASSES = {"BLOCK_CLASSES", "BLOCK_ROWS", "SPREAD", "classes", "num_classes"}
+STEPS_OF_CLASSES = {"BLOCK_CLASSES", "BLOCK_ROWS", "PACK", "SPREAD", "WORDS", "classes", "num_classes"}
 STEPS_OF_CHANNELS = {"BLOCK_D", "BLOCK_T", "channels"}
 
 
