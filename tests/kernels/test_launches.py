@@ -19,7 +19,7 @@ STEPS_OF_SIZES = {
     "segment_iou_pairwise_fwd_kernel": ({"BLOCK_M", "PACK"}, 4),  # few columns or many, in fours or one by one
 }
 # What may follow the number of classes, and that of channels, which a data set and a model settle once.
-STEPS_OF_CLASSES = {"BLOCK_CLASSES", "BLOCK_ROWS", "PACK", "TALL", "WIDE", "SPREAD", "classes", "num_classes"}
+STEPS_OF_CLASSES = {"BLOCK_CLASSES", "BLOCK_ROWS", "PACK", "TALL", "WIDE", "SPREAD", "WORDS", "classes", "num_classes"}
 STEPS_OF_CHANNELS = {"BLOCK_D", "BLOCK_K", "BLOCK_T", "channels"}
 
 
