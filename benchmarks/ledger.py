@@ -16,13 +16,14 @@ from pathlib import Path
 
 if __package__ in (None, ""):  # started as a file: the checkout, not its folder benchmarks, holds the modules
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+    os.environ["TRITON_INTERPRET"] = "0"  # kernels are compiled here, and the variable counts when they are imported
 
-os.environ["TRITON_INTERPRET"] = "0"  # kernels are compiled here, and the variable counts when they are imported
 os.environ.setdefault("TRITON_DISABLE_LINE_INFO", "1")  # nobody reads which line an instruction came from
 
 from asl_fast.files import write_json
 from asl_fast.wording import closest
 from benchmarks import record
+from benchmarks.prediction.binaries import cuobjdump
 from benchmarks.prediction.devices import DEVICES
 from benchmarks.prediction.recording import declared
 from benchmarks.prediction.rows import Row, case_rows
@@ -34,7 +35,7 @@ WITHOUT = ("evaluation", "loader", "training_step")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Predict and print; return the exit status: 0, or 2 for a request that cannot be carried out."""
+    """Predict and print; return the exit status: 0, 1 where a case failed, 2 for what cannot be carried out."""
     found = {name: cases for name, cases in discover().items() if name not in WITHOUT}
     request = _parser(list(found)).parse_args(arguments)
     for name in request.op or ():
@@ -43,6 +44,13 @@ def main(arguments: Sequence[str]) -> int:
             hint = f"did you mean {near}? " if near is not None else ""
             print(f"benchmarks/ledger.py: no op {name!r}; {hint}There are {', '.join(found)}", file=sys.stderr)
             return 2
+    unknown = [name for name in request.target.split(",") if name not in DEVICES]
+    if unknown:
+        print(f"benchmarks/ledger.py: no target {unknown[0]!r}; there are {', '.join(DEVICES)}", file=sys.stderr)
+        return 2
+    if cuobjdump() is None:
+        print("benchmarks/ledger.py: cuobjdump is neither in Triton's wheel nor on the path", file=sys.stderr)
+        return 2
     order = tuple(name for name in request.implementation.split(",") if name)
     chosen = {name: _selected(declared(found[name]), request) for name in request.op or found}
     if not any(chosen.values()):
@@ -53,20 +61,27 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     measured = _measured(request.measured) if request.measured else {}
     rows: list[Row] = []
+    failed: list[str] = []
     for target in request.target.split(","):
         print(assumptions(DEVICES[target]))
         for op, cases in chosen.items():
             for case in cases:
-                row = case_rows(op, case, DEVICES[target], order)
+                try:
+                    row = case_rows(op, case, DEVICES[target], order)
+                except Exception as error:  # compilers raise anything, and the table goes on
+                    failed.append(f"{op}: {case.name} ({target}): {type(error).__name__}: {error}")
+                    print(f"\nNOT PREDICTED {failed[-1]}", flush=True)
+                    continue
                 if (op, case.name) in measured:
                     row["measured_sec"] = measured[op, case.name]
                     row["measured_ratio"] = measured[op, case.name] / row["kernel_sec"]
                 rows.append(row)
                 print(case_text(row, loops=not request.short), flush=True)
     print(summary(rows))
+    print("".join(f"\nNOT PREDICTED {line}" for line in failed), end="")
     if request.json:
-        write_json(request.json, {"predicted": True, "commit": record.commit(), "rows": rows})
-    return 0
+        write_json(request.json, {"predicted": True, "commit": record.commit(), "rows": rows, "failed": failed})
+    return 1 if failed else 0
 
 
 def _parser(names: Sequence[str]) -> argparse.ArgumentParser:

@@ -13,11 +13,15 @@ from typing import Any
 
 import pytest
 
+from benchmarks import record
 from benchmarks.prediction import binaries
 from benchmarks.prediction.classes import cycles, family, product
 from benchmarks.prediction.devices import DEVICES
 from benchmarks.prediction.occupancy import occupancy
 from benchmarks.prediction.sass import innermost, loops, parse
+from benchmarks.prediction.stand_in import comparable, plain_name
+from benchmarks.prediction.targets import Call, targets_of
+from benchmarks.registry import Case
 
 ROOT = Path(__file__).resolve().parents[1]
 H100, A100 = DEVICES["sm_90"], DEVICES["sm_80"]
@@ -81,19 +85,19 @@ def test_tensor_core_products_are_counted() -> None:
     assert product(parse(line)["toy"][2]) == (2 * 16 * 8 * 8, "tf32")
 
 
-@pytest.fixture(scope="module")
-def toys() -> list[dict[str, Any]]:
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run Python outside of Triton's interpreter, for kernels that are compiled."""
     if importlib.util.find_spec("triton") is None or binaries.cuobjdump() is None:
         pytest.skip("needs triton with its cuobjdump")
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.kernels.ledger_toys"],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
+    return subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
+
+
+@pytest.fixture(scope="module")
+def toys() -> list[dict[str, Any]]:
+    done = run("-m", "tests.kernels.ledger_toys")
     assert done.returncode == 0, done.stderr[-4000:]
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert [toy["problem"] for toy in found] == [None] * 6
@@ -132,3 +136,65 @@ def test_rounds_that_memory_states_are_counted_and_others_assumed(toys: list[dic
     # the compiler adds to each loop, a first round under a guard that is false here.
     assert known["by_class"]["LDG"] == 8 * (3000 * (1000 + 1) + 1) and known["assumed"] == 0
     assert unknown["assumed"] > 0 and unknown["by_class"]["LDG"] < known["by_class"]["LDG"]
+
+
+def test_the_command_predicts_and_sets_measurements_beside_it(tmp_path: Path) -> None:
+    made, measured = tmp_path / "made.json", tmp_path / "measured.json"
+    results = [{"op": "diou_loss", "case": "small: 300 rows", "kernel_sec": 1e-5}]
+    measured.write_text(json.dumps({"schema": record.SCHEMA, "results": results}))
+    wanted = ("--op", "diou_loss", "--case", "small", "--json", str(made), "--measured", str(measured))
+    done = run("benchmarks/ledger.py", *wanted)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert "PREDICTED for H100" in done.stdout and "measured kernels 10.0 us" in done.stdout
+    content = json.loads(made.read_text())
+    (row,) = content["rows"]
+    assert content["predicted"] is True and content["failed"] == [] and row["predicted"] is True
+    assert row["measured_ratio"] == pytest.approx(1e-5 / row["kernel_sec"])
+    ours = [launch for launch in row["launches"] if launch["by"] != "torch"]
+    theirs = [launch for launch in row["launches"] if launch["by"] == "torch"]
+    assert ours and all(launch["registers"] > 0 and launch["seconds"] > 0 for launch in ours)
+    # The derivative is scaled by the gradient of the loss, which comes from outside: a product of ops/diou_loss.py.
+    assert {launch["where"].partition(" < ")[0] for launch in theirs} <= {"", "leaf", "ops/diou_loss.py"}
+    assert row["total_sec"] == pytest.approx(row["kernel_sec"] + 3e-6 * len(row["launches"]))
+
+
+def test_the_command_refuses_what_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    ledger = pytest.importorskip("benchmarks.ledger", reason="needs triton", exc_type=ImportError)
+    assert ledger.main(["--op", "diou_los"]) == 2
+    assert "did you mean diou_loss?" in capsys.readouterr().err
+    assert ledger.main(["--target", "sm_70"]) == 2
+    assert "no target 'sm_70'; there are sm_90, sm_80" in capsys.readouterr().err
+
+
+def test_targets_leave_out_the_evaluator_and_say_whether_they_are_met() -> None:
+    case = Case("asl, thumos14: x", tuple, len, bytes_moved=3_000_000)
+    torch_row = {"by": "torch", "seconds": 1e-3, "launches": 1}
+    rows = [
+        {"by": "triton", "seconds": 70e-6, "least_sec": 60e-6, "waves": 1.5},
+        {**torch_row, "where": "losses/sensitivity.py:InstanceEvaluator"},
+        {**torch_row, "where": ""},
+        {**torch_row, "where": "leaf"},
+        {"by": "torch", "seconds": 5e-6, "where": "losses/asl_loss.py:ASLLoss"},
+    ]
+    call = Call(case, rows)
+    assert len(call.loss().launches) == 2 and call.loss().kernel_sec == pytest.approx(75e-6)
+    assert call.total_sec == pytest.approx(3.075e-3 + 5 * 3e-6)
+    lines = [target.line(call, H100) for target in targets_of("training_losses", case.name)]
+    assert [line.rpartition(" ")[2] for line in lines] == ["met", "met"]
+    assert lines[1].endswith("predicted 65 to 75, met") and call.least().kernel_sec == pytest.approx(3.065e-3)
+    slower = Call(case, [{**rows[0], "seconds": 100e-6}])
+    assert (
+        targets_of("training_losses", case.name)[1]
+        .line(slower, H100)
+        .endswith("predicted 60 to 100, OPEN, data decides")
+    )
+    assert targets_of("segment_iou", "segment_iou 16,000 and 8,000, backward") == []
+    (target,) = targets_of("segment_iou", "segment_iou 16,000 and 8,000")
+    assert target.line(Call(case, [{"by": "cuda", "seconds": 1.4e-6}]), H100).endswith("predicted 1.4, MISSED")
+
+
+def test_kernels_of_both_compilers_have_one_name() -> None:
+    host = "_ZN3asl4cuda12_GLOBAL__N_116diou_loss_kernelIfEEvNS1_4DiouEPT_S5_Pj"
+    device = "_ZN3asl4cuda45_GLOBAL__N__a6e57e8b_12_diou_loss_cu_fe2decf816diou_loss_kernelIfEEvNS1_4DiouEPT_S5_Pj"
+    assert comparable(host) == comparable(device) and plain_name(comparable(host)) == "diou_loss_kernel"
+    assert comparable("_ZN3asl4cuda10nms_selectEv") == "_ZN3asl4cuda10nms_selectEv"

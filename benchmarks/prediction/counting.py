@@ -40,20 +40,23 @@ def _kernels(cubin: bytes) -> dict[str, Binary]:
     return kernels(cubin)
 
 
-def count(noted: TritonLaunch | NativeLaunch, device: Device, rounds: Mapping[str, float]) -> Counted:
+def count(
+    noted: TritonLaunch | NativeLaunch, device: Device, rounds: Mapping[str, float], *, skips: bool = False
+) -> Counted:
     """Compile a launch and count what it executes.
 
     Args:
         noted: The launch.
         device: Which the grid runs on.
         rounds: Of loops whose length depends on data, by the kernel's name; 1 where nothing is stated.
+        skips: Count the least where conditions depend on data, and not the most.
 
     Raises:
         RuntimeError: A CUDA kernel cannot be compiled here.
     """
     if isinstance(noted, NativeLaunch):
         return count_blocks(
-            cuda_kernels(noted.op, device.arch)[noted.launch.name],
+            cuda_kernels(noted.files, device.arch)[noted.launch.name],
             device,
             grid=noted.launch.grid,
             threads=noted.launch.threads,
@@ -62,6 +65,7 @@ def count(noted: TritonLaunch | NativeLaunch, device: Device, rounds: Mapping[st
             parameters=noted.launch.parameters,
             memory=noted.memory,
             rounds=rounds.get(noted.name, 1.0),
+            skips=skips,
         )
     compiled = noted.launch.compile()
     binary = _kernels(compiled.asm["cubin"])[compiled.metadata.name]
@@ -75,6 +79,7 @@ def count(noted: TritonLaunch | NativeLaunch, device: Device, rounds: Mapping[st
         parameters=triton_parameters(compiled.src.signature, noted.launch.named),
         memory=noted.memory,
         rounds=rounds.get(noted.name, 1.0),
+        skips=skips,
     )
 
 
@@ -105,6 +110,7 @@ def count_blocks(
     parameters: bytes,
     memory: tuple[Region, ...] = (),
     rounds: float = 1.0,
+    skips: bool = False,
 ) -> Counted:
     """Run some warps of some blocks of a grid.
 
@@ -118,41 +124,50 @@ def count_blocks(
         parameters: Bytes of the arguments.
         memory: What loads may read.
         rounds: Of a loop whose length depends on what nobody knows.
+        skips: Count the least where conditions depend on it.
     """
-    shape = (*grid, 1, 1)[:3]
+    x, y, z, *_ = *grid, 1, 1
+    shape = (x, y, z)
     programs = math.prod(shape)
     latencies = Latencies(memory=MEMORY_CYCLES if bytes_moved > device.l2_bytes else CACHED_CYCLES)
     warps = math.ceil(threads / 32)
+    # The first two warps stand for themselves and the last for all others.
+    shares = {0: 1, 1: 1, warps - 1: warps - 2} if warps > 2 else dict.fromkeys(range(warps), 1)
+
+    def run_block(block: int, atomic: int = 0) -> list[Run]:
+        shared: dict[int, Value] = {}
+        place = Place(
+            block=(block % shape[0], block // shape[0] % shape[1], block // (shape[0] * shape[1])),
+            thread=0,
+            grid=shape,
+            threads=threads,
+            parameters=parameters,
+            first_parameter=device.first_parameter,
+            memory=memory,
+            atomic=atomic,
+        )
+        return [
+            execute(binary.code, place._replace(thread=32 * warp), shared, latencies, round(rounds), skips=skips)
+            for warp in shares
+        ]
+
     sampled = sorted({round(at * (programs - 1) / (SAMPLES - 1)) for at in range(SAMPLES)}) if programs > 1 else [0]
     totals, idle = [0.0] * len(binary.code), [0.0] * len(binary.code)
-    longest, mean, assumed, problem = 0.0, 0.0, set[int](), None
-    for block in sampled:
-        shared: dict[int, Value] = {}
-        block_cycles = 0.0
-        # The first two warps stand for themselves and the last for all others.
-        shares = {0: 1, 1: 1, warps - 1: warps - 2} if warps > 2 else dict.fromkeys(range(warps), 1)
-        for warp, share in shares.items():
-            place = Place(
-                block=(block % shape[0], block // shape[0] % shape[1], block // (shape[0] * shape[1])),
-                thread=32 * warp,
-                grid=shape,
-                threads=threads,
-                parameters=parameters,
-                first_parameter=device.first_parameter,
-                memory=memory,
-            )
-            try:
-                run = execute(binary.code, place, shared, latencies, lambda address: round(rounds))
-            except DoesNotEnd as error:
-                problem, run = (
-                    str(error),
-                    Run([1] * len(binary.code), [0] * len(binary.code), float(len(binary.code)), set()),
-                )
-            totals = [total + share * counted for total, counted in zip(totals, run.counts, strict=True)]
-            idle = [total + share * counted for total, counted in zip(idle, run.idle, strict=True)]
-            block_cycles = max(block_cycles, run.cycles)
-            assumed |= run.assumed
-        longest, mean = max(longest, block_cycles), mean + block_cycles / len(sampled)
+    cycles, tail, assumed, problem = [0.0], 0.0, set[int](), None
+    try:
+        blocks = [run_block(block) for block in sampled]
+        for runs in blocks:
+            for share, run in zip(shares.values(), runs, strict=True):
+                totals = [total + share * counted for total, counted in zip(totals, run.counts, strict=True)]
+                idle = [total + share * counted for total, counted in zip(idle, run.idle, strict=True)]
+                assumed |= run.assumed
+        cycles = [max(run.cycles for run in runs) for runs in blocks]
+        if programs > 1 and any(one.base in ("ATOM", "ATOMG") for one in binary.code):
+            # A counter tells the last block that it is the last, and what it then does begins when all others are done.
+            last = max(run.cycles for run in run_block(sampled[-1], atomic=programs - 1))
+            tail = max(0.0, last - cycles[-1])
+    except DoesNotEnd as error:
+        problem, totals, idle = str(error), [float(len(sampled))] * len(binary.code), [0.0] * len(binary.code)
     work = Work(
         programs=programs,
         threads=threads,
@@ -160,7 +175,8 @@ def count_blocks(
         bytes=bytes_moved,
         counts=[total / len(sampled) for total in totals],
         idle=[total / len(sampled) for total in idle],
-        block_cycles=mean,
-        longest_block_cycles=longest,
+        block_cycles=sum(cycles) / len(cycles),
+        longest_block_cycles=max(cycles),
+        tail_cycles=tail,
     )
     return Counted(binary, work, tuple(sorted(assumed)), problem)

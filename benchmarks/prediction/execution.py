@@ -4,19 +4,20 @@
 A lane is run from the kernel's start with the real arguments. Loops whose branch depends on what is known (arguments,
 block and thread index, integers that the case's own tensors hold) are counted exactly, however long: once two rounds
 were alike, the registers that move by a constant step are moved on by as many rounds as the branch allows, found by
-bisection. A branch that depends on anything else is assumed: forward ones fall through, so that both sides count,
-loops take as many rounds as ``Assumptions`` states for the kernel, else one.
+bisection. A branch that depends on anything else is assumed: forward ones fall through, so that both sides count, or
+are taken where the least is asked for; loops take the rounds that are stated, else one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.prediction.classes import family, product
 from benchmarks.prediction.machine import MASK, Machine, Place, Value, signed
 from benchmarks.prediction.sass import NO_BARRIER, Instruction
-from benchmarks.prediction.semantics import Step, build, forget
+from benchmarks.prediction.semantics import build, forget
+from benchmarks.prediction.steps import Step
 
 MOST_STEPS = 3_000_000
 MOST_ROUNDS = 1 << 34
@@ -83,9 +84,10 @@ class _Warp:
         place: Place,
         shared: dict[int, Value],
         latencies: Latencies,
-        rounds: Callable[[int], int],
+        rounds: int,
+        skips: bool,
     ) -> None:
-        self.code, self.latencies, self.rounds = code, latencies, rounds
+        self.code, self.latencies, self.rounds, self.skips = code, latencies, rounds, skips
         self.machine = Machine(place, shared)
         self.index = {instruction.address: at for at, instruction in enumerate(code)}
         self.steps: list[Step] = [build(self.machine, instruction) for instruction in code]
@@ -101,6 +103,7 @@ class _Warp:
         self.copies: list[float] = []
         self.assumed: set[int] = set()
         self.left: dict[int, int] = {}
+        self.loop_starts: dict[int, int] = {}
 
     def _tensor_cycles(self, one: Instruction) -> float:
         done = product(one)
@@ -194,13 +197,18 @@ class _Warp:
         return target if holds else at + 1
 
     def _assume(self, at: int, target: int) -> int:
+        if target > at and self.skips:
+            return target
         if target > at:
             # What only a call would do is for rare operands: denormal numbers, infinities.
             skipped = self.code[at + 1 : target]
             return target if any(one.base == "CALL" for one in skipped) else at + 1
         left = self.left.get(at)
         if left is None:
-            left = self.rounds(self.code[at].address) - 1
+            # What is stated is the outermost loop's; those within take one round.
+            within = any(target > self.loop_starts[other] and at < other for other in self.left)
+            left = 0 if within else self.rounds - 1
+            self.loop_starts[at] = target
         self.left[at] = left - 1
         if left > 0:
             return target
@@ -341,7 +349,9 @@ def execute(
     place: Place,
     shared: dict[int, Value],
     latencies: Latencies,
-    rounds: Callable[[int], int] = lambda address: 1,
+    rounds: int = 1,
+    *,
+    skips: bool = False,
 ) -> Run:
     """Run one warp of one block.
 
@@ -350,11 +360,13 @@ def execute(
         place: Which lane.
         shared: Words of the block's shared memory that earlier warps left, by address; changed.
         latencies: To wait for.
-        rounds: How many rounds a loop takes whose branch at the address given depends on something unknown.
+        rounds: How many a loop takes whose branch depends on something unknown, if it is not within another such loop.
+        skips: Take the forward branches that depend on something unknown, which leaves out what they guard: the least
+            that can be; else fall through, the most.
 
     Raises:
         DoesNotEnd: The code runs on and on.
     """
-    warp = _Warp(code, place, shared, latencies, rounds)
+    warp = _Warp(code, place, shared, latencies, rounds, skips)
     warp.run(0)
     return Run(warp.counts, warp.idle, warp.time, warp.assumed)

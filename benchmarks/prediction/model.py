@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +27,7 @@ class Work:
         idle: How often of these its guard was false, so that it took an issue slot and nothing else.
         block_cycles: Of one block that has a multiprocessor to itself, waiting for memory included, on average.
         longest_block_cycles: Of the longest block.
+        tail_cycles: What the last block does when all others are done.
     """
 
     programs: int
@@ -37,6 +38,7 @@ class Work:
     idle: Sequence[float]
     block_cycles: float
     longest_block_cycles: float
+    tail_cycles: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Prediction:
         instructions: Warp instructions of the whole launch.
         by_class: Those, by class.
         times: "bytes", "issue", a unit's name, "tensor" or "latency" -> seconds.
+        tail_sec: What comes after all that.
     """
 
     blocks_per_multiprocessor: int
@@ -58,6 +61,7 @@ class Prediction:
     instructions: float
     by_class: Mapping[str, float]
     times: Mapping[str, float]
+    tail_sec: float
 
     @property
     def bound(self) -> str:
@@ -66,8 +70,8 @@ class Prediction:
 
     @property
     def seconds(self) -> float:
-        """Return the time of what takes longest: everything else is assumed to go on beside it."""
-        return self.times[self.bound]
+        """Return the time of what takes longest, everything else being assumed to go on beside it, and the tail."""
+        return self.times[self.bound] + self.tail_sec
 
 
 def predict(device: Device, binary: Binary, work: Work) -> Prediction:
@@ -83,9 +87,9 @@ def predict(device: Device, binary: Binary, work: Work) -> Prediction:
     busiest = math.ceil(work.programs / device.multiprocessors)
     warps = math.ceil(work.threads / 32)
     partitions = min(4, warps * min(busiest, max(held.blocks, 1)))
-    units: Counter[str] = Counter()
-    tensor: Counter[str] = Counter()
-    by_class: Counter[str] = Counter()
+    units: defaultdict[str, float] = defaultdict(float)
+    tensor: defaultdict[str, float] = defaultdict(float)
+    by_class: defaultdict[str, float] = defaultdict(float)
     for instruction, count, idle in zip(binary.code, work.counts, work.idle, strict=True):
         by_class[family(instruction)] += count * work.programs
         for unit, taken in cycles(instruction).items():
@@ -108,6 +112,7 @@ def predict(device: Device, binary: Binary, work: Work) -> Prediction:
         limit=held.limit,
         waves=work.programs / at_once,
         instructions=issued * work.programs,
-        by_class=dict(by_class.most_common()),
+        by_class=dict(sorted(by_class.items(), key=lambda one: -one[1])),
         times=times,
+        tail_sec=work.tail_cycles / device.clock,
     )

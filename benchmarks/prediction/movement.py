@@ -10,6 +10,10 @@ from benchmarks.prediction.machine import MASK, Machine, is_predicate, signed
 from benchmarks.prediction.sass import Instruction
 from benchmarks.prediction.steps import Step, unknown, words_of
 
+# A byte or half word that is stored is found again as such; nobody mixes it with the word around it.
+_SMALL = {"U8", "S8", "U16", "S16"}
+_NARROW = 1 << 40
+
 
 def special_register(machine: Machine, instruction: Instruction, flags: set[str]) -> Step:
     """Read an index of the thread or block; clocks and the like are unknown."""
@@ -19,6 +23,7 @@ def special_register(machine: Machine, instruction: Instruction, flags: set[str]
         "SR_TID.Y": 0,
         "SR_TID.Z": 0,
         "SR_LANEID": place.thread % 32,
+        "SR_LTMASK": (1 << place.thread % 32) - 1,
         "SR_CTAID.X": place.block[0],
         "SR_CTAID.Y": place.block[1],
         "SR_CTAID.Z": place.block[2],
@@ -64,9 +69,7 @@ def load_global(machine: Machine, instruction: Instruction, flags: set[str]) -> 
 
 def load_shared(machine: Machine, instruction: Instruction, flags: set[str]) -> Step:
     """Read what this block was seen to store."""
-    if flags & {"U8", "S8", "U16", "S16"}:
-        return unknown(machine, instruction, flags)
-    words = words_of(flags)
+    words, place = words_of(flags), _NARROW if flags & _SMALL else 0
     result, at = (
         machine.setter(instruction.operands[0], words),
         machine.address(instruction.operands[1], wide_base=False),
@@ -74,7 +77,7 @@ def load_shared(machine: Machine, instruction: Instruction, flags: set[str]) -> 
 
     def step() -> None:
         address = at()
-        found = [None if address is None else machine.shared.get(address + 4 * word) for word in range(words)]
+        found = [None if address is None else machine.shared.get(address + place + 4 * word) for word in range(words)]
         value = 0
         for word, part in enumerate(found):
             if part is None:
@@ -88,7 +91,7 @@ def load_shared(machine: Machine, instruction: Instruction, flags: set[str]) -> 
 
 def store_shared(machine: Machine, instruction: Instruction, flags: set[str]) -> Step:
     """Keep what is stored, so that other threads of the block find it."""
-    words, small = words_of(flags), flags & {"U8", "S8", "U16", "S16"}
+    words, place = words_of(flags), _NARROW if flags & _SMALL else 0
     at, value = machine.address(instruction.operands[0], wide_base=False), machine.get(instruction.operands[1], 8)
     narrow = machine.get(instruction.operands[1])
 
@@ -96,10 +99,8 @@ def store_shared(machine: Machine, instruction: Instruction, flags: set[str]) ->
         address, stored = at(), narrow() if words == 1 else value()
         if address is not None:
             for word in range(words):
-                known = stored is not None and not small and word < 2
-                machine.shared[address + 4 * word] = (
-                    stored >> 32 * word & MASK if known and stored is not None else None
-                )
+                part = stored >> 32 * word & MASK if stored is not None and word < 2 else None
+                machine.shared[address + place + 4 * word] = part
 
     return step
 
@@ -121,10 +122,15 @@ def shuffle(machine: Machine, instruction: Instruction, flags: set[str]) -> Step
 
 
 def vote(machine: Machine, instruction: Instruction, flags: set[str]) -> Step:
-    """All lanes are taken to hold what this one holds."""
+    """All lanes are taken to hold what this one holds.
+
+    A vote on what is always true asks which lanes are there at all, as the compiler does before an atomic operation of
+    one of them: this one.
+    """
     outputs = list(instruction.operands[:2]) if len(instruction.operands) > 2 else list(instruction.operands[:1])
     given = machine.predicate(instruction.operands[-1])
-    setters = [(machine.setter(operand), 1 if is_predicate(operand) else MASK) for operand in outputs]
+    lanes = 1 << machine.place.thread % 32 if instruction.operands[-1] == "PT" else MASK
+    setters = [(machine.setter(operand), 1 if is_predicate(operand) else lanes) for operand in outputs]
 
     def step() -> None:
         value = given()

@@ -8,11 +8,11 @@ results decide what happens next (``VALUES_NEEDED``): the C++ implementation com
 
 from __future__ import annotations
 
-import re
 import struct
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
@@ -26,7 +26,7 @@ from asl_fast.ops import _dispatch
 from benchmarks.prediction import stand_in
 from benchmarks.prediction.launches import Launch, noted
 from benchmarks.prediction.machine import Region
-from benchmarks.prediction.stand_in import CudaLaunch
+from benchmarks.prediction.stand_in import CudaLaunch, plain_name
 from benchmarks.registry import Case
 
 VALUES_NEEDED = ("soft_nms", "assign_points")
@@ -78,14 +78,14 @@ class NativeLaunch(NamedTuple):
 
     Attributes:
         launch: What the launcher asked for.
-        op: Whose files hold the kernel.
+        files: What the names of the files that hold the kernel begin with.
         memory: What of the tensors holds values and not only room.
         tensors: All that it is given.
         held: Their storages, which are to be read when the launch is counted.
     """
 
     launch: CudaLaunch
-    op: str
+    files: str
     memory: tuple[Region, ...]
     tensors: tuple[Region, ...]
     held: tuple[Any, ...]
@@ -93,8 +93,7 @@ class NativeLaunch(NamedTuple):
     @property
     def name(self) -> str:
         """Return the kernel's name."""
-        names = re.findall(r"[a-z]\w*?_kernel", self.launch.name)
-        return names[-1] if names else self.launch.name
+        return plain_name(self.launch.name)
 
     @property
     def bytes(self) -> int:
@@ -132,11 +131,11 @@ def _here(value: Any) -> Any:
     return "cpu" if isinstance(value, str) and value.partition(":")[0] == "cuda" else value
 
 
-class _Operators(TorchDispatchMode):
+class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes every operator of PyTorch that would start a kernel, and which memory holds no values yet."""
 
     def __init__(self, note: Callable[[Noted], None]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.note = note
         self.places: dict[int, str] = {}
         self.seen: dict[int, Any] = {}
@@ -189,7 +188,7 @@ class _Operators(TorchDispatchMode):
         tensors = [value for value in launch.named.values() if isinstance(value, Tensor) and self.written(value)]
         self.note(TritonLaunch(launch, tuple(Region(x.data_ptr(), moved(x)) for x in tensors if x.is_contiguous())))
 
-    def native(self, launch: CudaLaunch, op: str) -> None:
+    def native(self, launch: CudaLaunch, files: str) -> None:
         """Note a launch of csrc/cuda: its tensors are those whose addresses are among its arguments."""
         whole = launch.parameters[: len(launch.parameters) // 8 * 8]
         addresses = set(struct.unpack(f"<{len(whole) // 8}Q", whole))
@@ -201,12 +200,12 @@ class _Operators(TorchDispatchMode):
                 tensors.append(region)
                 held.append(storage)
                 memory += [] if start in self.unwritten else [region]
-        self.note(NativeLaunch(launch, op, tuple(memory), tuple(tensors), tuple(held)))
+        self.note(NativeLaunch(launch, files, tuple(memory), tuple(tensors), tuple(held)))
 
 
 def _caller() -> str:
     """Name the files of asl_fast among the callers, from within, and whose method runs there."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     found: list[str] = []
     while frame is not None:
         _, ours, file = frame.f_code.co_filename.rpartition("/asl_fast/")
@@ -214,7 +213,7 @@ def _caller() -> str:
             owner = frame.f_locals.get("self")
             place = f"{file}:{type(owner).__name__}" if isinstance(owner, torch.nn.Module) else file
             found += [place] if place not in found else []
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return " < ".join(found)
 
 
@@ -245,21 +244,26 @@ class _Implementations(dict[Any, Any]):
 
         def run(given: Any) -> Any:
             self.operators.keep([value for value in given if isinstance(value, Tensor)])
-            with self.operators, self._native(op) if name == "cuda" else nullcontext():
+            with self.operators, self._native(_files_of(launcher)) if name == "cuda" else nullcontext():
                 found = launcher(given)
             return _dispatch.load(op, "cpu")(given) if op in VALUES_NEEDED else found
 
         return run
 
     @contextmanager
-    def _native(self, op: str) -> Iterator[None]:
+    def _native(self, files: str) -> Iterator[None]:
         found = native.cuda_module
-        native.cuda_module = stand_in.module  # type: ignore[assignment]
+        native.cuda_module = stand_in.module
         try:
-            with stand_in.watched(lambda launch: self.operators.native(launch, op)):
+            with stand_in.watched(lambda launch: self.operators.native(launch, files)):
                 yield
         finally:
             native.cuda_module = found
+
+
+def _files_of(launcher: Any) -> str:
+    """Return the base name of an op's files, from the module of its launcher: ``_<op>_native``."""
+    return str(launcher.__module__).rpartition(".")[2].removeprefix("_").removesuffix("_native")
 
 
 def preferred(op: str, order: Sequence[str] = ()) -> str:

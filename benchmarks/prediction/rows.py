@@ -43,6 +43,7 @@ def case_rows(op: str, case: Case, device: Device, order: Sequence[str]) -> Row:
         "predicted": True,
         "launches": launches,
         "kernel_sec": kernel_sec,
+        "least_kernel_sec": call.least().kernel_sec,
         "total_sec": call.total_sec,
         "floor_sec": floor,
         "ratio": kernel_sec / floor if floor else None,
@@ -60,10 +61,14 @@ def _row(noted: Noted, device: Device, rounds: Mapping[str, float]) -> Row:
             "where": noted.where,
             "bytes": moved,
             "seconds": moved / device.copy_bytes,
+            "least_sec": moved / device.copy_bytes,
             "bound": "bytes",
         }
     counted = count(noted, device, rounds)
     predicted = predict(device, counted.binary, counted.work)
+    least = predicted
+    if counted.assumed:
+        least = predict(device, counted.binary, count(noted, device, rounds, skips=True).work)
     resources = counted.binary.resources
     return {
         "kernel": noted.name,
@@ -82,7 +87,9 @@ def _row(noted: Noted, device: Device, rounds: Mapping[str, float]) -> Row:
         "by_class": predicted.by_class,
         "loops": _loops(counted),
         "times": predicted.times,
+        "tail_sec": predicted.tail_sec,
         "seconds": predicted.seconds,
+        "least_sec": min(least.seconds, predicted.seconds),
         "bound": predicted.bound,
         "assumed_branches": [f"{address:#x}" for address in counted.assumed],
         "problem": counted.problem,

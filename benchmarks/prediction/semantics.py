@@ -73,6 +73,7 @@ _BUILDERS: dict[str, Builder] = {
     "ATOMS": atomic,
     "SHFL": shuffle,
     "VOTE": vote,
+    "VOTEU": vote,
     "HFMA2": halves,
     "MUFU": special_function,
     "R2P": register_to_predicates,

@@ -78,6 +78,17 @@ def comparable(mangled: str) -> str:
     return f"{mangled[: found.start()]}?{mangled[start + int(found[1]) :]}"
 
 
+def plain_name(mangled: str) -> str:
+    """Return the function's own name out of namespaces, template arguments and parameters."""
+    at, name = len("_ZN"), mangled
+    while found := re.compile(r"\?|(\d+)").match(mangled, at):
+        at = found.end()
+        if found[1]:
+            name = mangled[at : at + int(found[1])]
+            at += int(found[1])
+    return name
+
+
 _WATCHER = ctypes.CFUNCTYPE(
     None, ctypes.c_void_p, ctypes.POINTER(ctypes.c_uint), ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t
 )

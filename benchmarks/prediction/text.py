@@ -10,7 +10,7 @@ from benchmarks.prediction.rows import Row
 
 HEADER = (
     f"{'kernel':34} {'by':6} {'blocks':>9} {'thr':>4} {'regs':>4} {'spill':>5} {'shared':>7} {'/SM':>3} {'waves':>6} "
-    f"{'MB':>8} {'ins/el':>7} {'us':>9} {'bound':8} {'floor':>8} {'ratio':>5}"
+    f"{'MB':>8} {'ins/el':>7} {'least':>8} {'us':>9} {'bound':8} {'floor':>8} {'ratio':>5}"
 )
 
 
@@ -24,7 +24,8 @@ def assumptions(device: Device) -> str:
         "us: the longest of bytes, issue slots, each unit, tensor cores and latency. ins/el: executed instructions of "
         "a lane per element of the largest tensor.\n"
         "MB: all tensors of a launch once; floor of a launch: those bytes. A few blocks are executed to count;\n"
-        "*: some branch depends on unknown data; it falls through, and a loop takes the rounds stated, else 1. "
+        "*: some branch depends on unknown data: least leaves out what it guards, us does it every time; a loop takes "
+        "the rounds stated, else 1. "
         "PyTorch's own operators count as one launch that is bound by its bytes."
     )
 
@@ -47,10 +48,16 @@ def case_text(row: Row, *, loops: bool = True) -> str:
     return "\n".join(lines)
 
 
+def _range(row: Row) -> str:
+    least, most = f"{1e6 * row['least_kernel_sec']:.1f}", f"{1e6 * row['kernel_sec']:.1f}"
+    return most if least == most else f"{least} to {most}"
+
+
 def _launch(launch: Row, row: Row) -> str:
     floor = launch["bytes"] / row["copy_bytes"]
     ratio = f"{launch['seconds'] / floor:5.1f}" if floor else "    -"
-    tail = f"{1e6 * launch['seconds']:9.2f} {launch['bound']:8} {1e6 * floor:8.2f} {ratio}"
+    times = f"{1e6 * launch['least_sec']:8.2f} {1e6 * launch['seconds']:9.2f}"
+    tail = f"{times} {launch['bound']:8} {1e6 * floor:8.2f} {ratio}"
     if launch["by"] == "torch":
         place = launch["where"].partition(" < ")[0][-41:]
         return f"{launch['kernel'][:34]:34} torch  {place:41} {launch['bytes'] / 1e6:8.2f} {'':7} {tail}"
@@ -77,7 +84,7 @@ def _classes(by_class: Mapping[str, float]) -> str:
 
 def _sum(row: Row) -> str:
     parts = [
-        f"  sum: {len(row['launches'])} launches, kernels {1e6 * row['kernel_sec']:.1f} us, "
+        f"  sum: {len(row['launches'])} launches, kernels {_range(row)} us, "
         f"with launches {1e6 * row['total_sec']:.1f} us"
     ]
     if row["ratio"] is not None:

@@ -22,7 +22,7 @@ from tests.kernels import fences
 
 
 def module() -> ModuleType:
-    """Likewise; skips the test where there is none."""
+    """Return the kernels' module for the CPU; skips the test where there is none."""
     built = build()
     if isinstance(built, str):
         pytest.skip(f"CUDA kernels on the CPU: {built}")
