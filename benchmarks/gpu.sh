@@ -62,7 +62,7 @@ export TRITON_CACHE_DIR=${TRITON_CACHE_DIR:-$PWD/build/scratch/triton}
 export TORCHINDUCTOR_CACHE_DIR=${TORCHINDUCTOR_CACHE_DIR:-$PWD/build/scratch/inductor}
 export CUDA_CACHE_PATH=${CUDA_CACHE_PATH:-$PWD/build/scratch/cuda}
 if [ $rehearse = 0 ]; then
-    capability=$("$PYTHON" -c 'import torch; print("%d%d" % torch.cuda.get_device_capability())')
+    capability=$("$chosen" -c 'import torch; print("%d%d" % torch.cuda.get_device_capability())')
     export ASL_FAST_CUDA_ARCHS=${ASL_FAST_CUDA_ARCHS:-$capability}
 fi
 export PYTHON=$chosen OUT WORKERS=${WORKERS:-$(nproc)}
@@ -96,7 +96,7 @@ run_environment() { "$PYTHON" -m asl_fast.env; }
 
 # A process for each file: compiling is what takes long. 5: no test of the file needs a GPU.
 run_tests() {
-    printf '%s\n' tests/kernels/test_*.py | xargs -P "$((WORKERS < 14 ? WORKERS : 14))" -I{} bash -c '
+    printf '%s\n' tests/kernels/test_*.py tests/training/test_graph.py | xargs -P "$((WORKERS < 14 ? WORKERS : 14))" -I{} bash -c '
         log="$1/tests-$(basename "$2" .py).log"
         "$0" -m pytest -q -m gpu -p no:cacheprovider "$2" >"$log" 2>&1
         status=$?

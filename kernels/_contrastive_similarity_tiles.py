@@ -151,6 +151,6 @@ def tile_options(compute: tl.dtype, channels: int, temperature: float, *, keys: 
 
 def frame_tile(compute: tl.dtype, channels: int) -> dict[str, int]:
     """Choose some frames of an instance with all their channels: 16 numbers of a thread, 8 in float64."""
-    block_d = max(64, triton.next_power_of_2(channels))
+    block_d = max(64, _launch.next_power_of_2(channels))
     elements = 4096 if compute == tl.float32 else 2048
     return {"BLOCK_T": min(32, max(1, elements // block_d)), "BLOCK_D": block_d}

@@ -34,7 +34,8 @@ def reach_of(stride, RADIUS: tl.constexpr):
     """
     if RADIUS is None:
         return stride
-    return tl.maximum(stride * RADIUS, 0.0)
+    else:  # Triton before 3.7 takes two returns in no other form
+        return tl.maximum(stride * RADIUS, 0.0)
 
 
 @triton.jit
@@ -214,7 +215,7 @@ def assign_points(given: Operands) -> Outputs:
     with _launch.on_device_of(given.points):
         _launch.launch(
             assign_points_kernel,
-            (triton.cdiv(num_points, BLOCK_POINTS) * given.num_videos,),
+            (_launch.cdiv(num_points, BLOCK_POINTS) * given.num_videos,),
             given.points.contiguous(),
             given.segments.contiguous(),
             given.labels.contiguous(),

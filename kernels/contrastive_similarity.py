@@ -257,8 +257,8 @@ def contrastive_similarity_loss(given: Operands) -> Outputs:
     compute = _launch.triton_type(dtype)
     options = tile_options(compute, channels, given.temperature, keys=32, stages=3)
     block_m, block_n = int(str(options["BLOCK_M"])), int(str(options["BLOCK_N"]))
-    blocks = triton.cdiv(2 * room, block_m)
-    grid = programs(blocks, triton.cdiv(3 * room, block_n))
+    blocks = _launch.cdiv(2 * room, block_m)
+    grid = programs(blocks, _launch.cdiv(3 * room, block_n))
     numbers = 4 * block_m * max(grid, 8)  # of one size for small calls, which the allocator then has at hand
     scratch = _launch.empty((numbers + 2 * blocks,), dtype, device)
     counters = _launch.empty((blocks + 1,), torch.int32, device)

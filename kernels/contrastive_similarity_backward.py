@@ -163,7 +163,7 @@ def contrastive_similarity_loss_backward(given: BackwardOperands) -> BackwardOut
     compute = _launch.triton_type(dtype)
     options = tile_options(compute, channels, given.temperature, keys=64, stages=2)
     block_m, block_n = int(str(options["BLOCK_M"])), int(str(options["BLOCK_N"]))
-    grid = programs(triton.cdiv(3 * room, block_m), triton.cdiv(3 * room, block_n))
+    grid = programs(_launch.cdiv(3 * room, block_m), _launch.cdiv(3 * room, block_n))
     classes, of_gaussians = given.mu.shape[0], room if given.need_gaussians else 0
     numbers = block_m * grid * channels
     scratch = _launch.empty((numbers + 6 * of_gaussians,), dtype, device)
@@ -171,7 +171,7 @@ def contrastive_similarity_loss_backward(given: BackwardOperands) -> BackwardOut
     labels, offsets, ranges = given.labels.contiguous(), given.video_offsets.contiguous(), given.ranges.contiguous()
     grad_mu, grad_sigma = _launch.or_none(found.grad_mu), _launch.or_none(found.grad_sigma)
     frame_block = {"FRAMES": 32, "SLICE": 64}
-    of_video = triton.cdiv(frames, frame_block["FRAMES"]) * triton.cdiv(channels, frame_block["SLICE"])
+    of_video = _launch.cdiv(frames, frame_block["FRAMES"]) * _launch.cdiv(channels, frame_block["SLICE"])
     tiles = batch * of_video if given.need_features else 0
     # By default the compiler makes room for more programs at a time and spills a few registers for that.
     registers = _launch.register_limit(128 if compute == tl.float32 else 255)

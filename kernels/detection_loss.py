@@ -293,7 +293,7 @@ def detection_loss(given: Operands) -> Outputs:
     videos, num_points, classes = given.logits.shape
     cut = tiles(classes, torch.float64 in (dtype, assign_dtype))
     pack = math.gcd(classes, 8)
-    programs = max(videos * triton.cdiv(num_points, cut.points), 1)
+    programs = max(videos * _launch.cdiv(num_points, cut.points), 1)
     parts = _launch.empty((SUMS, programs), dtype, device)
     radius = given.center_sampling_radius
     with _launch.on_device_of(given.logits):
@@ -357,7 +357,7 @@ def detection_loss(given: Operands) -> Outputs:
             COMPUTE=compute,
             BLOCK_POINTS=cut.points,
             BLOCK_CLASSES=cut.classes,
-            WORDS=triton.next_power_of_2(triton.cdiv(classes, 32)),
+            WORDS=_launch.next_power_of_2(_launch.cdiv(classes, 32)),
             BLOCK_SEGMENTS=BLOCK_SEGMENTS,
             BLOCK_TABLE=BLOCK_TABLE,
             BLOCK_PROGRAMS=BLOCK_PROGRAMS,

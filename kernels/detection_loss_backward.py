@@ -191,7 +191,7 @@ def detection_loss_backward(given: BackwardOperands) -> BackwardOutputs:
     learns = given.raw_mu is not None
     classes = given.unit_logits.shape[-1] if given.raw_mu is None else given.raw_mu.shape[0]
     units = (given.unit_logits, given.unit_offsets, given.unit_predicted_quality)
-    programs = sum(triton.cdiv(unit.numel(), block) for unit in units) + (classes if learns else 0)
+    programs = sum(_launch.cdiv(unit.numel(), block) for unit in units) + (classes if learns else 0)
     if programs:
         with _launch.on_device_of(given.factors):
             _launch.launch(

@@ -110,7 +110,7 @@ def diou_loss(given: Operands) -> Outputs:
     if rows == 0:
         found.loss.zero_()
         return found
-    programs = min(triton.cdiv(rows, BLOCK), _reduction.PROGRAMS)
+    programs = min(_launch.cdiv(rows, BLOCK), _reduction.PROGRAMS)
     with _launch.on_device_of(given.pred):
         _launch.launch(
             diou_loss_fwd_kernel,

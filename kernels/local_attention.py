@@ -106,7 +106,7 @@ def _tile_options(q: Tensor, *, backward: bool = False, with_bias: bool = False)
 
 def _wide_options(q: Tensor, owned: int, *, backward: bool = False) -> dict[str, object]:
     """Choose tiles of 32 or 16 positions to walk over; 8 warps for float32 or from 128 channels on."""
-    block_d = max(16, triton.next_power_of_2(q.shape[-1]))
+    block_d = max(16, _launch.next_power_of_2(q.shape[-1]))
     return {
         "BLOCK_M": owned,
         "BLOCK_N": 16 if q.dtype == torch.float32 and (backward or block_d > 64) else 32,
@@ -139,7 +139,7 @@ def local_attention(given: Operands) -> Outputs:
     with _launch.on_device_of(q):
         _launch.launch(
             local_attention_fwd_tile_kernel if in_tile else local_attention_fwd_wide_kernel,
-            (triton.cdiv(length, owned) * batch * heads,),
+            (_launch.cdiv(length, owned) * batch * heads,),
             out_ptr=found.out,
             lse_ptr=found.lse,
             **_inputs(given, {"out_": found.out}),
@@ -156,7 +156,7 @@ def local_attention_backward(given: BackwardOperands) -> BackwardOutputs:
         found.grad_bias.zero_()
         return found
     owned = _owned(q, given.window, backward=True)
-    programs = triton.cdiv(length, owned)
+    programs = _launch.cdiv(length, owned)
     slopes = (batch, heads, length, given.window) if bias is not None else (0,)
     slope = _launch.empty(slopes, torch.float32, q.device)
     out = out if out.stride(-1) == 1 else out.contiguous()

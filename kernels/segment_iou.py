@@ -208,7 +208,7 @@ def segment_iou(given: Operands) -> Outputs:
         if given.aligned:
             _launch.launch(
                 segment_iou_aligned_fwd_kernel,
-                (triton.cdiv(out.numel(), BLOCK_ROWS),),
+                (_launch.cdiv(out.numel(), BLOCK_ROWS),),
                 sides.a,
                 sides.b,
                 out,
@@ -226,7 +226,7 @@ def segment_iou(given: Operands) -> Outputs:
         block_m = NARROW if columns <= 2 * NARROW else WIDE // 2 if out.dtype == torch.float64 else WIDE
         _launch.launch(
             segment_iou_pairwise_fwd_kernel,
-            (triton.cdiv(rows, ROWS) * triton.cdiv(columns, block_m) * sides.entries,),
+            (_launch.cdiv(rows, ROWS) * _launch.cdiv(columns, block_m) * sides.entries,),
             sides.a,
             sides.b,
             out,
@@ -256,7 +256,7 @@ def segment_iou_backward(given: BackwardOperands) -> BackwardOutputs:
         elif grad.numel():
             _launch.launch(
                 segment_iou_aligned_bwd_kernel,
-                (triton.cdiv(grad.numel(), BLOCK_ROWS),),
+                (_launch.cdiv(grad.numel(), BLOCK_ROWS),),
                 grad,
                 sides.a,
                 sides.b,
@@ -280,7 +280,7 @@ def _pairwise_gradient(given: BackwardOperands, sides: Batches, grad: Tensor, ou
     block_n, block_m = BLOCK_A if of_a else BLOCK_B
     _launch.launch(
         segment_iou_pairwise_bwd_kernel,
-        (triton.cdiv(rows, block_n) * sides.entries,),
+        (_launch.cdiv(rows, block_n) * sides.entries,),
         grad,
         mine_ptr=sides.a if of_a else sides.b,
         other_ptr=sides.b if of_a else sides.a,

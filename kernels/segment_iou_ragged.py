@@ -211,11 +211,11 @@ def segment_iou_ragged(given: Operands) -> Outputs:
             num_warps=4,
         )
         if given.max_pairs > 0:
-            blocks = triton.cdiv(given.max_pairs, BLOCK_PAIRS)
-            steps = triton.cdiv(blocks, PROGRAMS)
+            blocks = _launch.cdiv(given.max_pairs, BLOCK_PAIRS)
+            steps = _launch.cdiv(blocks, PROGRAMS)
             _launch.launch(
                 segment_iou_ragged_fwd_kernel,
-                (triton.cdiv(blocks, steps),),
+                (_launch.cdiv(blocks, steps),),
                 given.a.contiguous(),
                 given.b.contiguous(),
                 a_video_offsets,
@@ -262,7 +262,7 @@ def _gradient(given: BackwardOperands, out: Tensor, *, of_a: bool) -> None:
     elif len(mine) > 0:
         _launch.launch(
             segment_iou_ragged_bwd_kernel,
-            (triton.cdiv(len(mine), block_n),),
+            (_launch.cdiv(len(mine), block_n),),
             given.grad,
             mine,
             other,

@@ -228,7 +228,7 @@ def sensitivity_focal_loss(given: Operands) -> Outputs:
     packs = classes // pack
     by_rows = packs > MOST_PACKS or (found.grad_weights.numel() > 0 and given.row_weights and not elementwise)
     tall, wide = _launch.row_tile(classes, block) if by_rows else (block // pack, pack)
-    tiles = triton.cdiv(rows, tall) if by_rows else triton.cdiv(rows * packs, tall)
+    tiles = _launch.cdiv(rows, tall) if by_rows else _launch.cdiv(rows * packs, tall)
     programs = min(tiles, _reduction.PROGRAMS)
     mean = given.reduction == "mean"
     with _launch.on_device_of(given.logits):
@@ -247,7 +247,7 @@ def sensitivity_focal_loss(given: Operands) -> Outputs:
             grad_weights_ptr=_launch.or_none(found.grad_weights),
             rows=rows,
             packs=packs,
-            magic=triton.cdiv(1 << 30, packs),
+            magic=_launch.cdiv(1 << 30, packs),
             tiles=tiles,
             ALPHA=float(given.alpha),
             GAMMA=float(given.gamma),

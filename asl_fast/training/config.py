@@ -17,6 +17,7 @@ from asl_fast.evaluation.conventions import get_convention
 from asl_fast.losses.config import LossConfig
 from asl_fast.models.config import DetectorConfig, InferenceConfig
 from asl_fast.training.ranges import check_ranges
+from asl_fast.training.serialization import LATER
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class DataConfig:
     pad_multiple: int = 256
     bucket_by_length: bool = False
     num_workers: int = 0
-    resident: Literal["auto", "on", "off"] = "auto"
+    resident: Literal["auto", "on", "off"] = field(default="auto", metadata=LATER)
     synthetic_scale: Annotated[Literal["smoke", "reduced", "full"] | float, AlsoCalled("--synthetic-scale")] = "full"
     synthetic_seed: int = 0
     samples_per_step: int = 12
@@ -169,11 +170,11 @@ class TrainConfig:
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     compile: bool = False
-    graph: Literal["auto", "on", "off"] = "auto"
+    graph: Literal["auto", "on", "off"] = field(default="auto", metadata=LATER)
     threads: int = 0
     log_every: int = 20
     tensorboard: bool = False
-    profile: int = 0
+    profile: int = field(default=0, metadata=LATER)
     data: DataConfig = field(default_factory=DataConfig)
     model: DetectorConfig = field(default_factory=DetectorConfig)
     loss: LossConfig = field(default_factory=LossConfig)

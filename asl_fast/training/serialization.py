@@ -16,6 +16,9 @@ from asl_fast.wording import nearest
 
 T = TypeVar("T")
 
+LATER = {"later": True}
+"""Metadata of a field that older files do not have, and whose default is how things were before it came."""
+
 
 def to_dict(config: Any) -> dict[str, Any]:
     """Turn a dataclass into nested dictionaries, lists and scalars, ready for JSON."""
@@ -66,7 +69,11 @@ def _arguments(kind: Any, values: Mapping[str, Any], where: str, path: str) -> d
     for key in values:
         if key not in names:
             raise ValueError(f"{where}: unknown key {path + key!r}; {nearest(key, names)}")
-    optional = [entry.name for entry in dataclasses.fields(kind) if entry.default is None or entry.default == ""]
+    optional = [
+        entry.name
+        for entry in dataclasses.fields(kind)
+        if entry.default is None or entry.default == "" or "later" in entry.metadata
+    ]
     missing = [path + name for name in names if name not in values and name not in optional]
     if missing:
         raise ValueError(f"{where}: missing {', '.join(missing)}")

@@ -197,3 +197,10 @@ def test_every_number_has_a_range() -> None:
     }
     assert numbers - set(RANGES) == elsewhere
     assert set(RANGES) <= set(flatten(config))
+
+
+def test_a_configuration_of_before_an_option_came_has_its_default() -> None:
+    values = to_dict(tiny_config())
+    for part, name in (("data", "resident"), ("data", "columns"), ("", "graph"), ("", "profile")):
+        (values[part] if part else values).pop(name)
+    assert from_dict(TrainConfig, values) == tiny_config()
