@@ -137,18 +137,25 @@ def _features(
     layout = replace(layout, layout=layout.layout or "TC")
 
     def checked(rows: Rows, where: str) -> Rows:
+        if transform is not None:
+            # Several raw samples become one step, so that parts of the one are no parts of the other.
+            rows = rows_in_memory(normalised(rows.all(), where))
+
         def read(start: int, stop: int) -> Array:
             array = rows.read(start, stop)
-            place = where if (start, stop) == (0, rows.num_steps) else f"{where}, counted from step {start}"
-            if transform is not None and array.ndim == 2 and array.shape[1] == transform.num_channels:
-                try:
-                    array = transform(array)
-                except ValueError as error:
-                    raise ValueError(f"{place}: {error}") from None
-            check_features(array, dataset["feature_dim"], place)
+            whole = (start, stop) == (0, rows.num_steps)
+            check_features(array, dataset["feature_dim"], where if whole else f"{where}, counted from step {start}")
             return array
 
         return Rows(rows.num_steps, read)
+
+    def normalised(array: Array, where: str) -> Array:
+        if transform is None or array.ndim != 2 or array.shape[1] != transform.num_channels:
+            return array
+        try:
+            return transform(array)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
 
     def opened(path: Path) -> Rows:
         return checked(rows_of_features(path, layout.key, transposed=layout.layout == "CT"), str(path))

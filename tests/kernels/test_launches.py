@@ -63,7 +63,9 @@ def test_no_size_compiles_a_kernel_anew(found: dict[str, Any]) -> None:
     compiled = found["compiled"]["sizes"]
     assert len({name.split("-")[0] for name in compiled}) >= 8
     for name, compilations in compiled.items():
-        assert len(compilations) == 1 and not _varies(compilations), f"{name}: {compilations}"
+        constants, most = STEPS_OF_SIZES.get(name.split("-")[-1].split("/")[0], (set(), 1))
+        assert _varies(compilations) <= constants, f"{name}: {compilations}"
+        assert len(compilations) <= most, f"{name}: {compilations}"
 
 
 @pytest.mark.parametrize(("vary", "steps"), [("classes", STEPS_OF_CLASSES), ("channels", STEPS_OF_CHANNELS)])

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from asl_fast.data.features.array_files import read_array, read_shape
-from asl_fast.data.features.opening import open_features, open_store, read_features
+from asl_fast.data.features.opening import open_features, open_store, rows_of_features
 
 ARRAY = np.random.default_rng(0).normal(size=(5, 3)).round(4).astype(np.float32)
 TEXT = [",".join(map(str, row)) for row in ARRAY.tolist()]
@@ -168,7 +168,7 @@ def test_streams_of_one_file(tmp_path: Path, name: str, write: Callable[[Path], 
     write(tmp_path / name)
     expected = np.hstack((ARRAY, ARRAY + 1))
     np.testing.assert_array_equal(open_store(tmp_path, key="rgb+flow").load("v0"), expected)
-    np.testing.assert_array_equal(read_features(tmp_path / name, "rgb+flow"), expected)
+    np.testing.assert_array_equal(rows_of_features(tmp_path / name, "rgb+flow").all(), expected)
     with pytest.raises(ValueError, match=r"--feature-key NAME .*NAME\+NAME puts several side by side"):
         open_store(tmp_path).load("v0")
 
@@ -177,7 +177,7 @@ def test_streams_of_different_lengths_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "v0.npz", rgb=ARRAY, flow=np.zeros((20, 3), np.float32))
     for read in (
         lambda: open_store(tmp_path, key="rgb+flow").load("v0"),
-        lambda: read_features(tmp_path / "v0.npz", "rgb+flow"),
+        lambda: rows_of_features(tmp_path / "v0.npz", "rgb+flow"),
     ):
         with pytest.raises(ValueError, match=r"give \[5, 20\] feature vectors"):
             read()
