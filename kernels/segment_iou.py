@@ -29,6 +29,9 @@ NARROW, WIDE = 256, 1024  # two or eight columns a lane
 # Of the backward, by side: segments of a program, and those it meets at a time (half in float64). Lanes lie along the
 # rows of the gradient, whose columns are b: along one row for a, over two sectors of many rows for b.
 BLOCK_A, BLOCK_B = (4, 128), (16, 32)
+# The least normal numbers of float32 and float64.
+LEAST = tl.constexpr(1.1754943508222875e-38)
+LEAST_WIDE = tl.constexpr(2.2250738585072014e-308)
 
 
 @triton.jit
@@ -52,22 +55,26 @@ def slopes(start_a, end_a, start_b, end_b, DISTANCE: tl.constexpr):
     raw = minimum(end_a, end_b) - maximum(start_a, start_b)
     intersection = maximum(raw, 0.0)
     union = maximum(end_a - start_a, 0.0) + maximum(end_b - start_b, 0.0) - intersection
-    safe_union = tl.where(union <= 0, 1.0, union)
+    least: tl.constexpr = LEAST_WIDE if raw.dtype == tl.float64 else LEAST
+    none = union < least
+    overlap = ((raw <= 0) | none) == 0
+    safe_union = tl.where(none, 1.0, union)
     iou = intersection / safe_union
-    at_start = tl.where(raw > 0, (iou - (1.0 + iou) * share(start_a, start_b)) / safe_union, 0.0)
-    at_end = tl.where(raw > 0, ((1.0 + iou) * share(end_b, end_a) - iou) / safe_union, 0.0)
+    at_start = tl.where(overlap, (iou - (1.0 + iou) * share(start_a, start_b)) / safe_union, 0.0)
+    at_end = tl.where(overlap, ((1.0 + iou) * share(end_b, end_a) - iou) / safe_union, 0.0)
     if DISTANCE:
         low_a, high_a = minimum(start_a, end_a), maximum(start_a, end_a)
         low_b, high_b = minimum(start_b, end_b), maximum(start_b, end_b)
         hull = maximum(high_a, high_b) - minimum(low_a, low_b)
-        safe_hull = tl.where(hull <= 0, 1.0, hull)
+        point = hull < least
+        safe_hull = tl.where(point, 1.0, hull)
         ratio = ((start_a - start_b) + (end_a - end_b)) * 0.5 / safe_hull
         at_high, at_low = share(high_a, high_b), share(low_b, low_a)
         # A reversed segment reaches the hull with its start.
         hull_by_start = tl.where(end_a < start_a, at_high, -at_low)
         hull_by_end = tl.where(end_a < start_a, -at_low, at_high)
-        at_start -= tl.where(hull <= 0, 0.0, 2.0 * ratio * (0.5 - ratio * hull_by_start) / safe_hull)
-        at_end -= tl.where(hull <= 0, 0.0, 2.0 * ratio * (0.5 - ratio * hull_by_end) / safe_hull)
+        at_start -= tl.where(point, 0.0, 2.0 * ratio * (0.5 - ratio * hull_by_start) / safe_hull)
+        at_end -= tl.where(point, 0.0, 2.0 * ratio * (0.5 - ratio * hull_by_end) / safe_hull)
     return at_start, at_end
 
 

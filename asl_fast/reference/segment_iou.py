@@ -136,7 +136,8 @@ def segment_iou(given: Operands) -> Outputs:
 def segment_iou_backward(given: BackwardOperands) -> BackwardOutputs:
     """Compute the gradients of ``sum(grad * iou)``.
 
-    At a tie each side gets half. Where a segment has no length or the two do not overlap, the IoU part is 0.
+    At a tie each side gets half. Where a segment has no length or the two do not overlap, the IoU part is 0. A union or
+    hull below the least normal number counts as none; NaN gives NaN.
     """
     wide_a, wide_b = _pair(given.forward)
     grad = given.grad.to(wide_a.dtype)
@@ -153,8 +154,9 @@ def _one_side(grad: Tensor, a: Tensor, b: Tensor, distance: bool) -> Tensor:
     raw = torch.minimum(end_a, end_b) - torch.maximum(start_a, start_b)
     intersection = raw.clamp(min=0)
     union = (end_a - start_a).clamp(min=0) + (end_b - start_b).clamp(min=0) - intersection
-    overlap = raw > 0
-    safe_union = torch.where(union <= 0, 1, union)
+    least = torch.finfo(raw.dtype).tiny
+    overlap = ~(raw <= 0) & ~(union < least)
+    safe_union = torch.where(union < least, 1, union)
     iou = intersection / safe_union
     # d iou = ((1 + iou) d intersection - iou d length) / union
     grad_start = (iou - (1 + iou) * _share(start_a, start_b)) / safe_union
@@ -164,15 +166,16 @@ def _one_side(grad: Tensor, a: Tensor, b: Tensor, distance: bool) -> Tensor:
     if distance:
         low_a, high_a, low_b, high_b = a.amin(-1), a.amax(-1), b.amin(-1), b.amax(-1)
         hull = torch.maximum(high_a, high_b) - torch.minimum(low_a, low_b)
-        safe_hull = torch.where(hull <= 0, 1, hull)
+        point = hull < least
+        safe_hull = torch.where(point, 1, hull)
         ratio = ((start_a - start_b) + (end_a - end_b)) / 2 / safe_hull
         # d ratio² = 2 ratio (d centre - ratio d hull) / hull; a reversed segment reaches the hull with its start.
         at_high, at_low = _share(high_a, high_b), _share(low_b, low_a)
         reverse = end_a < start_a
         hull_by_start = torch.where(reverse, at_high, -at_low)
         hull_by_end = torch.where(reverse, -at_low, at_high)
-        grad_start = grad_start - torch.where(hull <= 0, 0, 2 * ratio * (0.5 - ratio * hull_by_start) / safe_hull)
-        grad_end = grad_end - torch.where(hull <= 0, 0, 2 * ratio * (0.5 - ratio * hull_by_end) / safe_hull)
+        grad_start = grad_start - torch.where(point, 0, 2 * ratio * (0.5 - ratio * hull_by_start) / safe_hull)
+        grad_end = grad_end - torch.where(point, 0, 2 * ratio * (0.5 - ratio * hull_by_end) / safe_hull)
     return torch.stack((grad * grad_start, grad * grad_end), dim=-1)
 
 

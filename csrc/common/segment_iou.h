@@ -4,6 +4,8 @@
 // A reversed segment has length 0 and overlaps nothing. Both are 0 where their denominator is; NaN gives NaN.
 #pragma once
 
+#include <limits>
+
 #include "common/elementary.h"
 #include "common/host_device.h"
 
@@ -70,7 +72,7 @@ ASL_HOST_DEVICE void segment_hull_slopes(Real start_a, Real end_a, Real start_b,
     const Real low_a = smaller_of(start_a, end_a), high_a = larger_of(start_a, end_a);
     const Real low_b = smaller_of(start_b, end_b), high_b = larger_of(start_b, end_b);
     const Real hull = larger_of(high_a, high_b) - smaller_of(low_a, low_b);
-    const bool point = hull <= zero;
+    const bool point = hull < std::numeric_limits<Real>::min();
     const Real inverse = one / (point ? one : hull);
     const Real ratio = ((start_a - start_b) + (end_a - end_b)) * half * inverse;
     const Real scale = point ? zero : (ratio + ratio) * inverse;
@@ -84,24 +86,24 @@ ASL_HOST_DEVICE void segment_hull_slopes(Real start_a, Real end_a, Real start_b,
     to.b[1] -= scale * (-half - ratio * (reverse_b ? down_b : up_b));
 }
 
-/// Derivatives of segment_iou. The IoU part is 0 where the two do not overlap, the rest where the hull is a point.
+/// Derivatives of segment_iou. The IoU part is 0 where the two do not overlap, the rest where the hull is a point. A union
+/// or hull below the least normal number counts as none: what is divided by it has no meaning, and may be infinite.
 template <bool kDistance, class Real>
 ASL_HOST_DEVICE SegmentSlopes<Real> segment_slopes(Real start_a, Real end_a, Real start_b, Real end_b) {
     const Real zero = 0, one = 1;
     const Real raw = smaller_of(end_a, end_b) - larger_of(start_a, start_b);
     const Real intersection = positive_part(raw);
     const Real total = (positive_part(end_a - start_a) + positive_part(end_b - start_b)) - intersection;
-    const bool overlap = (raw > zero) & (total > zero);
-    const Real inverse = one / (overlap ? total : one);
-    const Real iou = intersection * inverse;
+    // A NaN goes on into the slopes.
+    const bool overlap = !(raw <= zero) & !(total < std::numeric_limits<Real>::min());
+    const Real inverse = (overlap ? one : zero) / (overlap ? total : one);
+    const Real iou = intersection * inverse, more = one + iou;
     // d IoU = ((1 + IoU) d intersection - IoU d length) / union
-    const Real by_length = overlap ? iou * inverse : zero;
-    const Real by_overlap = overlap ? (one + iou) * inverse : zero;
     SegmentSlopes<Real> slopes;
-    slopes.a[0] = by_length - by_overlap * max_share(start_a, start_b);
-    slopes.a[1] = by_overlap * max_share(end_b, end_a) - by_length;
-    slopes.b[0] = by_length - by_overlap * max_share(start_b, start_a);
-    slopes.b[1] = by_overlap * max_share(end_a, end_b) - by_length;
+    slopes.a[0] = (iou - more * max_share(start_a, start_b)) * inverse;
+    slopes.a[1] = (more * max_share(end_b, end_a) - iou) * inverse;
+    slopes.b[0] = (iou - more * max_share(start_b, start_a)) * inverse;
+    slopes.b[1] = (more * max_share(end_a, end_b) - iou) * inverse;
     if constexpr (kDistance) segment_hull_slopes(start_a, end_a, start_b, end_b, slopes);
     return slopes;
 }

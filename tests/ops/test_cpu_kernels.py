@@ -184,3 +184,29 @@ def test_assignment_has_the_bits_of_the_reference(seed: int, radius: float | Non
         assert int(results[0].positive.sum()) > 5
         for found, expected in zip(*results, strict=True):
             assert torch.equal(found, expected)
+
+
+TINY = (0.0, 1e-45, 1e-40, 1.2e-38, 3e-38, 1.0, 1e38, float("inf"), -float("inf"))
+ODD = torch.tensor([(start, end) for start in TINY for end in TINY if end >= start])
+
+
+@pytest.mark.parametrize("operator", [segment_iou, segment_diou], ids=["iou", "diou"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gradients_of_denormal_lengths_and_infinite_bounds_follow_one_rule(operator: Any, dtype: torch.dtype) -> None:
+    """Below the least normal number there is no length to divide by; NaN gives NaN; what is left agrees."""
+    a, b = ODD.to(dtype).repeat_interleave(len(ODD), 0), ODD.to(dtype).repeat(len(ODD), 1)
+
+    def gradients(name: str) -> list[torch.Tensor]:
+        sides = [side.clone().requires_grad_() for side in (a, b)]
+        with backend(name):
+            return list(torch.autograd.grad(operator(*sides, aligned=True).sum(), sides))
+
+    lengths = torch.minimum(a[:, 1] - a[:, 0], b[:, 1] - b[:, 0]).abs().clamp(min=torch.finfo(dtype).tiny)
+    for ours, theirs in zip(gradients("cpu"), gradients("reference"), strict=True):
+        assert torch.equal(ours.isnan(), theirs.isnan())
+        assert torch.equal(ours.isinf(), theirs.isinf())
+        usual = theirs.isfinite()
+        # Where the exact value is 0, rounding of one over the length is left.
+        allowed = 1e-5 * theirs.abs() + 1e-6 / lengths[:, None]
+        assert bool(((ours - theirs).abs() <= allowed)[usual].all())
+        assert int(usual.sum()) > len(ODD)
