@@ -56,12 +56,11 @@ def slopes(start_a, end_a, start_b, end_b, DISTANCE: tl.constexpr):
     intersection = maximum(raw, 0.0)
     union = maximum(end_a - start_a, 0.0) + maximum(end_b - start_b, 0.0) - intersection
     least: tl.constexpr = LEAST_WIDE if raw.dtype == tl.float64 else LEAST
-    none = union < least
-    overlap = ((raw <= 0) | none) == 0
-    safe_union = tl.where(none, 1.0, union)
-    iou = intersection / safe_union
-    at_start = tl.where(overlap, (iou - (1.0 + iou) * share(start_a, start_b)) / safe_union, 0.0)
-    at_end = tl.where(overlap, ((1.0 + iou) * share(end_b, end_a) - iou) / safe_union, 0.0)
+    # What is divided by infinity is 0: the IoU and its slopes where there is no overlap, or no length to divide by.
+    inverse = 1.0 / tl.where((raw <= 0) | (union < least), float("inf"), union)
+    iou = intersection * inverse
+    at_start = (iou - (1.0 + iou) * share(start_a, start_b)) * inverse
+    at_end = ((1.0 + iou) * share(end_b, end_a) - iou) * inverse
     if DISTANCE:
         low_a, high_a = minimum(start_a, end_a), maximum(start_a, end_a)
         low_b, high_b = minimum(start_b, end_b), maximum(start_b, end_b)
