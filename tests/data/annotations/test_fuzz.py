@@ -20,6 +20,7 @@ from asl_fast.data.annotations.thumos14 import read_thumos14_csv
 from asl_fast.data.custom.data import read_own_annotations
 from asl_fast.evaluation.activitynet_json import read_detections, read_ground_truth
 from asl_fast.evaluation.epic import read_epic_csv, read_epic_detections
+from asl_fast.files import read_named_numbers
 from tests.data.fuzzing import bounded_memory, damaged, fuzz, json_like, mixed, read_or_named
 
 __all__ = ["bounded_memory"]
@@ -94,6 +95,9 @@ EPIC = (
 )
 THUMOS = b'video,type,start,end\na,Jump,1.0,2.0\nb,"Ru\nn",1,2\n'
 
+OWN = b"video,start,end,label,subset,duration\na,1.0,2.0,jump,train,9\nb,0:01,0:02,run,test,9\n"
+FOUND = b"video\tt_start\tt_end\tlabel\tscore\na\t1\t2\tjump\t0.5\n"
+
 
 def epic(path: Path) -> object:
     info, classes = path.with_name("info.csv"), path.with_name("classes.csv")
@@ -113,6 +117,9 @@ TABLES: dict[str, tuple[str, bytes, Callable[[Path], object]]] = {
     "epic": ("train.csv", EPIC, epic),
     "scored epic": ("v.csv", EPIC, lambda path: read_epic_csv(path, skipped={})),
     "thumos": ("val_Annotation.csv", THUMOS, thumos),
+    "own table": ("mine.csv", OWN, lambda path: read_own_annotations(path, "x")),
+    "table of detections": ("found.tsv", FOUND, read_detections),
+    "lengths": ("lengths.csv", b"video,seconds\na,9.5\nb,8\n", lambda path: read_named_numbers(path, "seconds")),
     "class list": ("classes.txt", b"0 a b\n1 c\n2 d\n", lambda path: read_class_list(path, 0)),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -46,7 +47,25 @@ def write_old_tensor(stream: io.BytesIO) -> None:
     torch.save(torch.from_numpy(VALUES), stream, _use_new_zipfile_serialization=False)
 
 
+def matlab(name: str) -> bytes:
+    """Give a file of MATLAB's version 5 with one array of floats: a header, and elements of type, size and content."""
+
+    def element(kind: int, content: bytes) -> bytes:
+        return struct.pack("<II", kind, len(content)) + content + bytes(-len(content) % 8)
+
+    parts = [
+        element(6, struct.pack("<II", 7, 0)),  # flags: single precision
+        element(5, struct.pack("<ii", *VALUES.shape)),
+        element(1, name.encode()),
+        element(7, VALUES.T.tobytes()),  # columns one after the other
+    ]
+    return b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM" + element(14, b"".join(parts))
+
+
 WHOLE = {
+    ".mat": matlab("feats"),
+    ".csv": "\n".join(",".join(map(str, row)) for row in VALUES.tolist()).encode(),
+    ".tsv": b"a\tb\n1.5\t-2e3\n0,5\t7\n",
     ".npy": bytes_of(lambda stream: np.save(stream, VALUES)),
     ".npz": bytes_of(lambda stream: np.savez(stream, feats=VALUES, flow=VALUES)),
     ".NPZ": bytes_of(lambda stream: np.savez_compressed(stream, feats=VALUES)),
