@@ -53,12 +53,12 @@ def iou_of(start_a, end_a, start_b, end_b, DISTANCE: tl.constexpr, APPROXIMATE: 
 def slopes(start_a, end_a, start_b, end_b, DISTANCE: tl.constexpr):
     """Return d iou / d start_a and d end_a; half to each side at a tie, and no IoU part without an overlap."""
     raw = minimum(end_a, end_b) - maximum(start_a, start_b)
-    intersection = maximum(raw, 0.0)
-    union = maximum(end_a - start_a, 0.0) + maximum(end_b - start_b, 0.0) - intersection
+    union = maximum(end_a - start_a, 0.0) + maximum(end_b - start_b, 0.0) - maximum(raw, 0.0)
     least: tl.constexpr = LEAST_WIDE if raw.dtype == tl.float64 else LEAST
-    # What is divided by infinity is 0: the IoU and its slopes where there is no overlap, or no length to divide by.
-    inverse = 1.0 / tl.where((raw <= 0) | (union < least), float("inf"), union)
-    iou = intersection * inverse
+    overlap = (raw > 0) & (union >= least)
+    # What is divided by infinity is 0: the slopes where there is no overlap, or no length to divide by.
+    inverse = 1.0 / tl.where(overlap, union, float("inf"))
+    iou = tl.where(overlap, raw, 0.0) * inverse
     at_start = (iou - (1.0 + iou) * share(start_a, start_b)) * inverse
     at_end = ((1.0 + iou) * share(end_b, end_a) - iou) * inverse
     if DISTANCE:

@@ -136,8 +136,8 @@ def segment_iou(given: Operands) -> Outputs:
 def segment_iou_backward(given: BackwardOperands) -> BackwardOutputs:
     """Compute the gradients of ``sum(grad * iou)``.
 
-    At a tie each side gets half. Where a segment has no length or the two do not overlap, the IoU part is 0. A union or
-    hull below the least normal number counts as none; NaN gives NaN.
+    At a tie each side gets half. Where a segment has no length, the two do not overlap, or their union is NaN, the IoU
+    part is 0. A union or hull below the least normal number counts as none.
     """
     wide_a, wide_b = _pair(given.forward)
     grad = given.grad.to(wide_a.dtype)
@@ -155,8 +155,8 @@ def _one_side(grad: Tensor, a: Tensor, b: Tensor, distance: bool) -> Tensor:
     intersection = raw.clamp(min=0)
     union = (end_a - start_a).clamp(min=0) + (end_b - start_b).clamp(min=0) - intersection
     least = torch.finfo(raw.dtype).tiny
-    overlap = ~(raw <= 0) & ~(union < least)
-    safe_union = torch.where(union < least, 1, union)
+    overlap = (raw > 0) & (union >= least)
+    safe_union = torch.where(overlap, union, 1)
     iou = intersection / safe_union
     # d iou = ((1 + iou) d intersection - iou d length) / union
     grad_start = (iou - (1 + iou) * _share(start_a, start_b)) / safe_union

@@ -86,18 +86,17 @@ ASL_HOST_DEVICE void segment_hull_slopes(Real start_a, Real end_a, Real start_b,
     to.b[1] -= scale * (-half - ratio * (reverse_b ? down_b : up_b));
 }
 
-/// Derivatives of segment_iou. The IoU part is 0 where the two do not overlap, the rest where the hull is a point. A union
-/// or hull below the least normal number counts as none: what is divided by it has no meaning, and may be infinite.
+/// Derivatives of segment_iou. The IoU part is 0 where the two do not overlap or their union is NaN, the rest where the
+/// hull is a point. A union or hull below the least normal number counts as none: what is divided by it means nothing.
 template <bool kDistance, class Real>
 ASL_HOST_DEVICE SegmentSlopes<Real> segment_slopes(Real start_a, Real end_a, Real start_b, Real end_b) {
     const Real zero = 0, one = 1;
     const Real raw = smaller_of(end_a, end_b) - larger_of(start_a, start_b);
     const Real intersection = positive_part(raw);
     const Real total = (positive_part(end_a - start_a) + positive_part(end_b - start_b)) - intersection;
-    // A NaN goes on into the slopes.
-    const bool overlap = !(raw <= zero) & !(total < std::numeric_limits<Real>::min());
+    const bool overlap = (raw > zero) & (total >= std::numeric_limits<Real>::min());
     const Real inverse = (overlap ? one : zero) / (overlap ? total : one);
-    const Real iou = intersection * inverse, more = one + iou;
+    const Real iou = overlap ? intersection * inverse : zero, more = one + iou;
     // d IoU = ((1 + IoU) d intersection - IoU d length) / union
     SegmentSlopes<Real> slopes;
     slopes.a[0] = (iou - more * max_share(start_a, start_b)) * inverse;

@@ -193,7 +193,7 @@ ODD = torch.tensor([(start, end) for start in TINY for end in TINY if end >= sta
 @pytest.mark.parametrize("operator", [segment_iou, segment_diou], ids=["iou", "diou"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_gradients_of_denormal_lengths_and_infinite_bounds_follow_one_rule(operator: Any, dtype: torch.dtype) -> None:
-    """Below the least normal number there is no length to divide by; NaN gives NaN; what is left agrees."""
+    """Below the least normal number there is no length to divide by; what is left agrees, where it is NaN too."""
     a, b = ODD.to(dtype).repeat_interleave(len(ODD), 0), ODD.to(dtype).repeat(len(ODD), 1)
 
     def gradients(name: str) -> list[torch.Tensor]:
