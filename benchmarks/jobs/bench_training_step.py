@@ -66,7 +66,9 @@ class Trainer:
             group["base_lr"] = RATE
         rates = make_rates(WarmupCosine(0, MOST_STEPS, min_lr=RATE), self.state)
         self.eager = TrainStep(self.state, module, rates, each.config.optimizer.clip_norm)
-        self.step: Step = GraphedStep(self.eager, CudaRecorder()) if device == "cuda" else self.eager
+        # Where launches are only noted, for a GPU that is not there, the step runs on the CPU.
+        graphed = device == "cuda" and torch.cuda.is_available()
+        self.step: Step = GraphedStep(self.eager, CudaRecorder()) if graphed else self.eager
 
     def __call__(self, features: Tensor, mask: Tensor, targets: RaggedTargets) -> Tensor:
         """Take one step; return the total loss."""
