@@ -16,11 +16,9 @@ from asl_fast.detect import main
 from asl_fast.detection.trained import load_trained
 from asl_fast.evaluation.activitynet_json import SegmentFile, read_detections
 from asl_fast.train import main as train_main
-from asl_fast.training.loop import train
-from asl_fast.training.run import describe_dataset, write_results
 from asl_fast.training.run_folder import RunFolder
 from tests.shared import shared_file
-from tests.training.tiny import CPU, TINY_OPTIONS, small_hapt, tiny_bundle, tiny_config
+from tests.training.tiny import TINY_OPTIONS, finished_run, small_hapt, tiny_bundle
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +29,7 @@ def bundle() -> DatasetBundle:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, bundle: DatasetBundle) -> RunFolder:
     """Make a run on the tiny data set, with the files that training leaves."""
-    folder = RunFolder(tmp_path_factory.mktemp("run"))
-    folder.create()
-    config = tiny_config()
-    result = train(config, bundle, folder, CPU, dataset_record=describe_dataset(bundle))
-    write_results(folder, config, bundle, result)
-    return folder
+    return finished_run(tmp_path_factory.mktemp("run"), bundle)
 
 
 @pytest.fixture

@@ -24,10 +24,8 @@ from asl_fast.models.config import DetectorConfig
 from asl_fast.models.detector import ActionDetector
 from asl_fast.training import inference
 from asl_fast.training.inference import one_pass_bytes
-from asl_fast.training.loop import train
-from asl_fast.training.run import describe_dataset, write_results
 from asl_fast.training.run_folder import RunFolder
-from tests.training.tiny import CPU, tiny_bundle, tiny_config
+from tests.training.tiny import finished_run, tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS, DIM = 700, 6
@@ -40,12 +38,7 @@ def bundle() -> DatasetBundle:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, bundle: DatasetBundle) -> RunFolder:
-    folder = RunFolder(tmp_path_factory.mktemp("run"))
-    folder.create()
-    config = tiny_config()
-    result = train(config, bundle, folder, CPU, dataset_record=describe_dataset(bundle))
-    write_results(folder, config, bundle, result)
-    return folder
+    return finished_run(tmp_path_factory.mktemp("run"), bundle)
 
 
 @pytest.fixture

@@ -19,11 +19,8 @@ from asl_fast.detection.candidates import Limits
 from asl_fast.detection.trained import load_trained
 from asl_fast.evaluate import main
 from asl_fast.evaluation.activitynet_json import read_detections
-from asl_fast.training.loop import train
-from asl_fast.training.run import describe_dataset, write_results
 from asl_fast.training.run_folder import RunFolder
-from asl_fast.training.serialization import to_dict
-from tests.training.tiny import CPU, tiny_bundle, tiny_config
+from tests.training.tiny import finished_run, tiny_bundle
 
 
 @pytest.fixture(scope="module")
@@ -33,13 +30,7 @@ def bundle() -> DatasetBundle:
 
 @pytest.fixture(scope="module")
 def trained_run(tmp_path_factory: pytest.TempPathFactory, bundle: DatasetBundle) -> RunFolder:
-    folder = RunFolder(tmp_path_factory.mktemp("run"))
-    folder.create()
-    config = tiny_config()
-    result = train(config, bundle, folder, CPU, dataset_record=describe_dataset(bundle))
-    write_results(folder, config, bundle, result)
-    folder.config.write_text(json.dumps(to_dict(config)))
-    return folder
+    return finished_run(tmp_path_factory.mktemp("run"), bundle)
 
 
 @pytest.fixture

@@ -16,9 +16,14 @@ from asl_fast.data.bundle import DatasetBundle
 from asl_fast.data.dataset import DetectionDataset
 from asl_fast.data.features.store import InMemoryFeatureStore
 from asl_fast.data.grid import FeatureGrid
+from asl_fast.files import write_json
 from asl_fast.models.config import DetectorConfig
 from asl_fast.training.config import DataConfig, EvaluationConfig, OptimizerConfig, TrainConfig
 from asl_fast.training.distributed import Processes
+from asl_fast.training.loop import train
+from asl_fast.training.run import describe_dataset, write_results
+from asl_fast.training.run_folder import RunFolder
+from asl_fast.training.serialization import to_dict
 
 CPU = Processes(torch.device("cpu"))
 DIM, CLASSES = 6, 2
@@ -101,4 +106,14 @@ def small_hapt(source: Path, folder: Path) -> Path:
         copy("activity_labels.txt")
         copy("Train/subject_id_train.txt")
         copy("Test/subject_id_test.txt")
+    return folder
+
+
+def finished_run(path: Path, bundle: DatasetBundle) -> RunFolder:
+    """Train on the tiny data set and leave the files that training leaves, its configuration included."""
+    folder, config = RunFolder(path), tiny_config()
+    folder.create()
+    result = train(config, bundle, folder, CPU, dataset_record=describe_dataset(bundle))
+    write_results(folder, config, bundle, result)
+    write_json(folder.config, to_dict(config))
     return folder
