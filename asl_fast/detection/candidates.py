@@ -14,7 +14,7 @@ from asl_fast.data.bundle import DatasetBundle
 from asl_fast.data.grid import FeatureGrid
 from asl_fast.detection.trained import TrainedDetector
 from asl_fast.models.config import InferenceConfig
-from asl_fast.models.postprocess import Detections, detect
+from asl_fast.models.postprocess import Detections, detect, is_candidate
 from asl_fast.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from asl_fast.training.content import digest
 from asl_fast.training.distributed import uses_bf16
@@ -78,7 +78,7 @@ def _within(level: Detections, config: InferenceConfig) -> Detections:
     # The best of a level are chosen before short ones are left out, as the detector does it.
     best = slice(config.candidates_per_level)
     segments, scores, labels = level.segments[best], level.scores[best], level.labels[best]
-    keep = (scores > config.score_threshold) & (segments[:, 1] - segments[:, 0] > config.min_length_grid)
+    keep = is_candidate(segments, scores, config)
     return Detections(segments[keep], scores[keep], labels[keep])
 
 

@@ -70,9 +70,14 @@ def level_candidates(
     distance = torch.gather(offsets, 1, point.unsqueeze(-1).expand(-1, -1, 2)) * chosen[..., 3:]
     time = chosen[..., 0]
     segments = torch.stack((time - distance[..., 0], time + distance[..., 1]), dim=-1)
-    keep = (top.values > config.score_threshold) & (segments[..., 1] - segments[..., 0] > config.min_length_grid)
+    keep = is_candidate(segments, top.values, config)
     labels = top.indices % num_classes
     return [Detections(segments[b][k], top.values[b][k], labels[b][k]) for b, k in enumerate(keep)]
+
+
+def is_candidate(segments: Tensor, scores: Tensor, config: InferenceConfig) -> Tensor:
+    """Tell which segments (..., 2) in grid steps with scores (...) are good and long enough: (...) bool."""
+    return (scores > config.score_threshold) & (segments[..., 1] - segments[..., 0] > config.min_length_grid)
 
 
 def joined(parts: Sequence[Detections]) -> Detections:
