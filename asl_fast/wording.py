@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Words for messages: counts, a few examples of many, what a misspelt name may have meant, and text that is safe."""
+"""Words for messages: counts, examples, what a misspelt name may have meant, text that is safe, warnings said once."""
 
 from __future__ import annotations
 
 import difflib
+import logging
 import unicodedata
 from collections.abc import Iterable, Sequence
 
@@ -11,6 +12,8 @@ from collections.abc import Iterable, Sequence
 _STEERING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 # Some scripts need them within words.
 _JOINERS = "\u200c\u200d"
+# What was said about which file or folder: one command opens it several times.
+_SAID: set[tuple[str, str]] = set()
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:
@@ -34,6 +37,13 @@ def printable(text: str, keep: str = "") -> str:
         each if each in keep or unicodedata.category(each) not in _STEERING or each in _JOINERS else _escaped(each)
         for each in text
     )
+
+
+def say_once(logger: logging.Logger, where: str, text: str) -> None:
+    """Log a warning about a file or folder, once in a process."""
+    if (where, text) not in _SAID:
+        _SAID.add((where, text))
+        logger.warning("%s: %s", printable(where), printable(text))
 
 
 def _escaped(character: str) -> str:

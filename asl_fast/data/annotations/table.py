@@ -19,7 +19,7 @@ from typing import Any
 from asl_fast.data.annotations.columns import Columns, find_columns
 from asl_fast.data.annotations.problems import AnnotationError
 from asl_fast.files import number, read_text
-from asl_fast.wording import printable
+from asl_fast.wording import say_once
 
 logger = logging.getLogger(__name__)
 TABLES = (".csv", ".tsv")
@@ -27,8 +27,6 @@ _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "|"}
 _CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)")
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 _VIDEO_KEYS = ("subset", "duration", "fps")
-# What was said about which file: one command reads it several times.
-_SAID: set[tuple[str, str]] = set()
 
 
 def is_table(path: str | Path) -> bool:
@@ -81,9 +79,7 @@ def _rows(path: str | Path, told: Mapping[str, str]) -> tuple[Iterator[dict[str,
         raise AnnotationError(f"{path}: is empty; expected a line of column names, such as video,start,end,label")
     found = find_columns(header, told, str(path))
     said = f"a table separated by {_SEPARATORS[separator]}: {found}; --columns names others"
-    if (str(path), said) not in _SAID:
-        _SAID.add((str(path), said))
-        logger.warning("%s: %s", printable(str(path)), printable(said))
+    say_once(logger, str(path), said)
     places = {role: header.index(name) for role, name in found.names.items()}
     decimal_commas = separator != ","
 

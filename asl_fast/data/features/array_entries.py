@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
-from asl_fast.data.features.layout import say_once
+from asl_fast.wording import say_once
 
+logger = logging.getLogger(__name__)
 USUAL_KEYS = ("feats", "features", "feat", "feature", "arr_0", "data")
 
 
@@ -35,7 +37,8 @@ def choose_key(entries: Iterable[str], key: str | None) -> str:
             "manifest); NAME+NAME puts several side by side"
         )
     listed = ", ".join(map(repr, names[:8]))
-    say_once("features", f"of the entries {listed} of a file, {usual[0]!r} is read; --feature-key NAME reads another")
+    told = f"of the entries {listed} of a file, {usual[0]!r} is read; --feature-key NAME reads another"
+    say_once(logger, "features", told)
     return usual[0]
 
 

@@ -7,20 +7,11 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator
 
-from asl_fast.wording import printable
+from asl_fast.wording import say_once
 
 logger = logging.getLogger(__name__)
 COMPARED, COMPARED_WHOLE = 32, 4
 """Arrays that are looked at; fewer where a file has no header, so that each is read whole."""
-# What was said about which folder: one command opens a store several times.
-_SAID: set[tuple[str, str]] = set()
-
-
-def say_once(where: str, text: str) -> None:
-    """Log what was found out about a folder or file, once in a process."""
-    if (where, text) not in _SAID:
-        _SAID.add((where, text))
-        logger.warning("%s: %s", printable(where), printable(text))
 
 
 def is_transposed(shapes: Iterable[Callable[[], tuple[int, ...]]], where: str) -> bool:
@@ -36,6 +27,7 @@ def is_transposed(shapes: Iterable[Callable[[], tuple[int, ...]]], where: str) -
     found = len(rows) == 1 and len(columns) > 1
     if found:
         say_once(
+            logger,
             where,
             f"all arrays have {next(iter(rows))} rows and differ in their columns, so they are read as (channels, "
             "time); --layout TC reads them as (time, channels)",

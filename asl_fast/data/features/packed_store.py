@@ -28,7 +28,7 @@ from asl_fast.data.features.manifest import FeatureManifest
 from asl_fast.data.features.manifest_file import parse_manifest
 from asl_fast.data.features.rows import Rows
 from asl_fast.files import read_json
-from asl_fast.wording import printable
+from asl_fast.wording import say_once
 
 INDEX, DATA = "packed.json", "features.bin"
 FORMAT, VERSION = "asl_fast packed features", 1
@@ -36,8 +36,6 @@ DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float16": np.dt
 _CHECKED_ROWS = 16384
 _REPAIR = "pack the data set again"
 logger = logging.getLogger(__name__)
-# Stores whose warning was given: one command opens a store several times.
-_SAID: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -85,15 +83,12 @@ class PackedFeatureStore:
             raise FileNotFoundError(f"{self._data} is missing, {index_path} needs it; {_REPAIR}")
         self._check_size(self._data.stat().st_size)
         self.changed_sources = _changed(index["files"])
-        if self.changed_sources and str(self.folder) not in _SAID:
-            _SAID.add(str(self.folder))
-            logger.warning(
-                "%s: %d of the %d files that were packed have changed since, such as %s; %s if their features did",
-                printable(str(self.folder)),
-                len(self.changed_sources),
-                len(index["files"]),
-                printable(self.changed_sources[0]),
-                _REPAIR,
+        if self.changed_sources:
+            say_once(
+                logger,
+                str(self.folder),
+                f"{len(self.changed_sources)} of the {len(index['files'])} files that were packed have changed since, "
+                f"such as {self.changed_sources[0]}; {_REPAIR} if their features did",
             )
 
     @property
