@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from asl_fast.ops._exporting import is_exporting
+
 
 def level_points(
     lengths: Sequence[int], ranges_grid: Sequence[tuple[float, float]], device: torch.device, *, first_level: int = 0
@@ -58,6 +60,8 @@ class LevelPoints(nn.Module):
     def forward(self, lengths: Sequence[int]) -> list[Tensor]:
         """Return the points of levels of these lengths T_l: per level (T_l, 4) float32, not to be written to."""
         made = list(self.buffers(recurse=False))
+        if is_exporting():  # lengths are symbols, which are not to be compared with anything
+            return level_points(lengths, self.ranges_grid, made[0].device, first_level=self.first_level)
         if made[0].dtype == torch.float32 and all(n <= len(x) for n, x in zip(lengths, made, strict=True)):
             return [points[:length] for length, points in zip(lengths, made, strict=True)]
         return level_points(lengths, self.ranges_grid, made[0].device, first_level=self.first_level)

@@ -132,4 +132,5 @@ def max_pool_skip(x: Tensor, mask: Tensor, *, ignore_padding: bool) -> Tensor:
     """
     if ignore_padding:
         x = x.masked_fill(~mask.unsqueeze(-1), torch.finfo(x.dtype).min)
-    return F.max_pool1d(x.transpose(1, 2), 3, stride=2, padding=1).transpose(1, 2)
+    image = x.transpose(1, 2).unsqueeze(2)  # pooling in one dimension can be exported for one length alone
+    return F.max_pool2d(image, (1, 3), stride=(1, 2), padding=(0, 1)).squeeze(2).transpose(1, 2)

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from asl_fast.backend import forced_backend
 from asl_fast.ops import _dispatch, _library
+from asl_fast.ops._exporting import is_exporting
+from asl_fast.ops._local_attention_exported import exported_attention
 from asl_fast.reference import local_attention as reference
 from asl_fast.reference.local_attention import BackwardOperands, BackwardOutputs, Operands, Outputs
 
@@ -79,6 +81,8 @@ def local_attention(
         )
     if bias is not None and bias.shape != (q.shape[1], window):
         raise ValueError(f"bias must have shape (heads, window) = {(q.shape[1], window)}, found {tuple(bias.shape)}")
+    if is_exporting():
+        return exported_attention(q, k, v, mask, window // 2, bias)
     if _takes_kernel(q):
         return Outputs(*_op(*Operands(q=q, k=k, v=v, mask=mask, bias=bias, window=window))).out
     return _chunked(q, k, v, mask, window // 2, bias)
