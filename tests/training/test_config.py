@@ -220,7 +220,8 @@ def test_every_number_has_a_range() -> None:
 
 def test_a_configuration_of_before_an_option_came_has_its_default() -> None:
     values = to_dict(tiny_config())
-    for part, name in (("data", "resident"), ("data", "columns"), ("", "graph"), ("", "profile")):
+    came = [("data", "resident"), ("data", "columns"), ("", "graph"), ("", "profile")]
+    for part, name in (*came, ("model", "offset_bins"), ("model", "attention_sides")):
         (values[part] if part else values).pop(name)
     assert from_dict(TrainConfig, values) == tiny_config()
 
