@@ -26,7 +26,7 @@ def by_hand(anchors: list[Tensor], keys: list[Tensor], labels: list[int], temper
     """Go through anchors, which are the first keys, one by one; ``labels`` of the keys, -1 of background."""
     losses = []
     for index, anchor in enumerate(anchors):
-        similar = [float(torch.exp(F.cosine_similarity(anchor, key, 0) / temperature)) for key in keys]
+        similar = [float(torch.exp(F.cosine_similarity(anchor, key, 0) / temperature).detach()) for key in keys]
         others = [j for j in range(len(keys)) if j != index]
         positive = [similar[j] for j in others if labels[j] == labels[index]]
         if labels[index] < 0 or not positive:
