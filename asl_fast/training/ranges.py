@@ -68,6 +68,8 @@ RANGES: dict[str, Interval] = {
     "data.synthetic_scale": _POSITIVE,
     "data.synthetic_seed": _FROM_0,
     "data.samples_per_step": _FROM_1,
+    "data.signal_rate_hz": _POSITIVE,
+    "data.clip_sd": _NOT_NEGATIVE,
     "data.rotation_sd_deg": _NOT_NEGATIVE,
     "data.speed_range": _SHARE_BELOW_1,
     "data.fold": _FROM_0,
