@@ -175,8 +175,7 @@ class Preparation:
             return positions
         joints = positions.reshape(len(positions), -1, 3)
         root = joints[:, :1]
-        # The median: a few samples in which tracking jumped away do not move it.
-        place = np.median(root, axis=0)
+        place = geometric_median(root[:, 0])
         moved = joints - (root if self.centre == "joint" else place)
         moved[:, :1] = root - place
         return moved.reshape(positions.shape)
@@ -197,3 +196,19 @@ class Preparation:
 
 def _velocity(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.gradient(values, axis=0) if len(values) > 1 else np.zeros_like(values)
+
+
+def geometric_median(points: NDArray[np.float64], iterations: int = 50) -> NDArray[np.float64]:
+    """Find the point whose summed distance to (N, 3) points is least, by Weiszfeld's iteration from their mean.
+
+    A few samples in which tracking jumped metres away hardly move it, and unlike the median of each coordinate it
+    turns with the points.
+    """
+    found: NDArray[np.float64] = points.mean(axis=0)
+    spread = float(np.abs(points - found).max(initial=0.0))
+    if spread == 0:
+        return found
+    for _ in range(iterations):
+        weight = 1 / np.maximum(np.linalg.norm(points - found, axis=1), 1e-9 * spread)
+        found = weight @ points / weight.sum()
+    return found

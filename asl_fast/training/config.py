@@ -45,6 +45,13 @@ class DataConfig:
         clip_sd: Normalised values are limited to this many standard deviations; 0 limits nothing.
         rotation_sd_deg: Spread of the random rotation, about any axis, of sensors and skeletons in training.
         speed_range: Largest random change of speed in training, as a share.
+        turn_sd_deg: Spread of a further rotation about the vertical, where the data set says which axis that is.
+        scale_range: Largest random change of a skeleton's size, as a share.
+        jitter_sd: Noise on every value in training, in standard deviations of its channel.
+        channel_dropout: Probability that a sensor, a joint other than the root, or a scalar channel is left out of a
+            training sample.
+        mirror_probability: Probability that a training sample is mirrored; only where the data set says that its
+            actions stay the same in a mirror.
         fold: Hold out this fold of the training persons, or of the training recordings where persons are not known, for
             evaluation; None is the official split.
         num_folds: Number of folds.
@@ -75,6 +82,11 @@ class DataConfig:
     clip_sd: float = field(default=0.0, metadata=LATER)
     rotation_sd_deg: float = 0.0
     speed_range: float = 0.0
+    turn_sd_deg: float = field(default=0.0, metadata=LATER)
+    scale_range: float = field(default=0.0, metadata=LATER)
+    jitter_sd: float = field(default=0.0, metadata=LATER)
+    channel_dropout: float = field(default=0.0, metadata=LATER)
+    mirror_probability: float = field(default=0.0, metadata=LATER)
     fold: int | None = None
     num_folds: int = 5
     strict: Annotated[bool, AlsoCalled("--strict")] = False
