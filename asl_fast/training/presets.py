@@ -34,9 +34,25 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "p": {"class_level": True, "instance_level": False, "contrastive": False},
     "q": {"class_level": False, "instance_level": True, "contrastive": False},
     "p+q": {"class_level": True, "instance_level": True, "contrastive": False},
+    "ascl": {"class_level": False, "instance_level": False, "contrastive": True},
+    "p+ascl": {"class_level": True, "instance_level": False, "contrastive": True},
     "asl": {"class_level": True, "instance_level": True, "contrastive": True},
+    "asl-paper": {
+        "class_level": True,
+        "instance_level": True,
+        "contrastive": True,
+        "branches": ("cls", "loc"),
+        "normalization": "none",
+        "signal": "loss",
+        "contrastive_weight": 0.3,
+        "delta": 0.2,
+        "temperature": 0.07,
+    },
 }
-"""Changes to LossConfig by name: ActionFormer, its control with constant weights, the branches of ASE, all of ASL."""
+"""Changes to LossConfig by name: ActionFormer, its control with constant weights, the branches of ASE, the contrastive
+loss around fixed Gaussians, with p, all of ASL, and ASL to the letter of the paper, whose Gaussians learn from the
+weighted losses themselves, unnormalised, at the learning rate of the network. The others keep the form of the
+preset."""
 
 
 def thumos14() -> TrainConfig:
@@ -255,7 +271,12 @@ def with_variant(config: TrainConfig, variant: str) -> TrainConfig:
     """
     if variant not in VARIANTS:
         raise ValueError(f"unknown variant {variant!r}; {nearest(variant, VARIANTS)}")
-    return replace(config, loss=replace(config.loss, **{"constant_weights": None} | VARIANTS[variant]))
+    changes = VARIANTS[variant]
+    config = replace(config, loss=replace(config.loss, **{"constant_weights": None} | changes))
+    if changes.get("signal") != "loss":
+        return config
+    # A rate of their own is for Gaussians with a signal of their own.
+    return replace(config, optimizer=replace(config.optimizer, gaussian_lr=None))
 
 
 def with_size(config: TrainConfig, size: str) -> TrainConfig:
