@@ -12,7 +12,14 @@ import torch
 from torch import Tensor
 
 from asl_fast.reference import _outputs
-from asl_fast.reference._contrastive_similarity_frames import Pooling, frame_ranges, pooling, real_labels, spread
+from asl_fast.reference._contrastive_similarity_frames import (
+    Pooling,
+    frame_ranges,
+    looked_at,
+    pooling,
+    real_labels,
+    spread,
+)
 from asl_fast.reference._contrastive_similarity_info_nce import (
     info_nce,
     log_sums,
@@ -246,12 +253,16 @@ def leave_out_padding(compute: Callable[[Operands], Outputs]) -> Callable[[Opera
 def plain_loss(given: Operands) -> Tensor:
     """Return the loss () for automatic differentiation; holds (3 G, B T) and (3 G, 3 G) matrices."""
     dtype, mu, sigma = compute_dtype(given.features), given.mu, given.sigma
-    features = torch.where(given.mask[..., None], given.features.to(dtype), 0.0)
     if len(given.segments) == 0:
-        return features.flatten()[:0].sum() + (mu.flatten()[:0].sum() + sigma.flatten()[:0].sum()).to(dtype)
+        return given.features.to(dtype).flatten()[:0].sum() + (mu.flatten()[:0].sum() + sigma.flatten()[:0].sum()).to(
+            dtype
+        )
     segments, labels = given.segments.to(dtype), real_labels(given.labels, given.video_offsets)
     ranges = frame_ranges(given.mask, segments, labels, given.video_offsets, mu, given.delta)
     own_mu, own_sigma = (x.to(dtype).index_select(0, labels) for x in (mu, sigma))
+    bounds = torch.cat([ranges.sensitive, ranges.background], 1)
+    seen = looked_at(bounds, ranges.video, *given.mask.shape)
+    features = torch.where(seen[..., None], given.features.to(dtype), 0.0)
     weights = pooling(ranges.sensitive, ranges.background, segments, own_mu, own_sigma, features.shape[1]).weights()
     vectors = spread(weights, ranges.video, len(features)) @ features.flatten(0, 1)
     return info_nce(vectors, vector_labels(ranges.state(), labels).T.flatten(), given.temperature)
@@ -271,7 +282,7 @@ def contrastive_similarity_loss(given: Operands) -> Outputs:
     given = given._replace(segments=given.segments.to(dtype), labels=labels)
     ranges = frame_ranges(given.mask, given.segments, given.labels, given.video_offsets, given.mu, given.delta)
     found.ranges.copy_(ranges.pack())
-    frames = _valid_frames(given, dtype)
+    frames = _seen_frames(given, found.ranges, dtype)
     parts = []
     for b in _blocks(count, 3 * given.mask.numel()):
         weights = _pooling_of(given, found.ranges, b)[0].weights()
@@ -325,7 +336,7 @@ def contrastive_similarity_loss_backward(given: BackwardOperands) -> BackwardOut
 
     computed = found.in_dtype(dtype)
     grad_features, grad_mu, grad_sigma = (gradient.zero_() for gradient in computed)
-    flat = _valid_frames(given, dtype)
+    flat = _seen_frames(given, given.ranges, dtype)
     given = given._replace(segments=given.segments.to(dtype))
     video = given.ranges[:, 10].long()
     one_hot = torch.nn.functional.one_hot(given.labels, len(given.mu)).to(dtype)
@@ -356,9 +367,11 @@ def _blocks(count: int, elements_each: int) -> Iterator[slice]:
     return (slice(first, min(first + size, count)) for first in range(0, count, size))
 
 
-def _valid_frames(given: Operands | BackwardOperands, dtype: torch.dtype) -> Tensor:
-    """Return (B T, D) features, 0 where the mask leaves a frame out."""
-    return torch.where(given.mask[..., None], given.features.to(dtype), 0.0).flatten(0, 1)
+def _seen_frames(given: Operands | BackwardOperands, ranges: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return (B T, D) features, 0 where no instance looks: there a weight of 0 would leave NaN as it is."""
+    bounds, video = ranges[:, :10].long().view(-1, 5, 2), ranges[:, 10].long()
+    seen = looked_at(bounds, video, *given.mask.shape)
+    return torch.where(seen[..., None], given.features.to(dtype), 0.0).flatten(0, 1)
 
 
 def _pooling_of(given: Operands | BackwardOperands, ranges: Tensor, block: slice) -> tuple[Pooling, Tensor]:
