@@ -266,7 +266,7 @@ def instance_vectors(given: Operands) -> tuple[Tensor, Tensor]:
     if len(given.segments) == 0:
         features = given.features.to(dtype)
         nothing = features.flatten()[:0].sum() + (mu.flatten()[:0].sum() + sigma.flatten()[:0].sum()).to(dtype)
-        return features[:0, 0] + nothing, given.labels
+        return features.flatten(0, 1)[:0] + nothing, given.labels
     segments, labels = given.segments.to(dtype), real_labels(given.labels, given.video_offsets)
     ranges = frame_ranges(given.mask, segments, labels, given.video_offsets, mu, given.delta)
     own_mu, own_sigma = (x.to(dtype).index_select(0, labels) for x in (mu, sigma))
@@ -359,7 +359,7 @@ def contrastive_similarity_loss_backward(given: BackwardOperands) -> BackwardOut
             of_frames = spread(block.weights(), video[b], batch).T @ grad_vectors[b].flatten(0, 1)
             grad_features += of_frames.view(batch, frames, channels)
         if given.need_gaussians:
-            per_frame = (grad_vectors[b] @ flat.T).view(-1, 3, batch, frames)
+            per_frame = (grad_vectors[b] @ flat.T).view(b.stop - b.start, 3, batch, frames)
             own_video = video[b][:, None, None, None].expand(-1, 3, 1, frames)
             slope = per_frame.gather(2, own_video)[:, :, 0] * block.share
             slope = torch.stack([slope[:, 0], slope[:, 1], slope[:, 1]], 1) * block.p * block.z
