@@ -138,6 +138,8 @@ class EvaluationConfig:
         strict_thresholds: A second, stricter list that is reported beside it; may be empty.
         convention: Rules of the scoring, a name in `asl_fast.evaluation.conventions.CONVENTIONS`.
         batch_size: Videos per batch in inference.
+        spotting_threshold: Least score of a detection that counts as a result, where the benchmark counts results
+            instead of ranking detections (shrec22, shrec21).
     """
 
     every: int = 5
@@ -145,6 +147,7 @@ class EvaluationConfig:
     strict_thresholds: tuple[float, ...] = ()
     convention: str = "default"
     batch_size: int = 4
+    spotting_threshold: float = field(default=0.3, metadata=LATER)
 
 
 @dataclass(frozen=True)

@@ -124,6 +124,7 @@ RANGES: dict[str, Interval] = {
     "evaluation.tiou_thresholds": _SHARE_ABOVE_0,
     "evaluation.strict_thresholds": _SHARE_ABOVE_0,
     "evaluation.batch_size": _FROM_1,
+    "evaluation.spotting_threshold": _SHARE,
 }
 """Allowed numbers by dotted name; every entry of a tuple must be one. None and words are a matter of the type."""
 

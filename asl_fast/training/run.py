@@ -37,7 +37,7 @@ from asl_fast.training.replace_run import replace_run, waiting_run
 from asl_fast.training.request import Request
 from asl_fast.training.run_folder import RunFolder, already_holds_a_run
 from asl_fast.training.run_lock import RunLock
-from asl_fast.training.scoring import Columns, ground_truth_columns, summary
+from asl_fast.training.scoring import Columns, frame_borders, ground_truth_columns, summary
 from asl_fast.training.serialization import to_dict
 from asl_fast.wording import count, printable
 
@@ -354,7 +354,11 @@ def write_results(folder: RunFolder, config: TrainConfig, bundle: DatasetBundle,
 
     write_detections(folder.detections, named(result.predictions), videos=durations)
     write_ground_truth(
-        folder.ground_truth, named(ground_truth_columns(videos)), subset=videos[0].subset, durations_sec=durations
+        folder.ground_truth,
+        named(ground_truth_columns(videos)),
+        subset=videos[0].subset,
+        durations_sec=durations,
+        borders_sec=frame_borders(videos),
     )
     record = result.scores.as_dict()
     for measure in record["measures"].values():

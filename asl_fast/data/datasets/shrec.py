@@ -116,8 +116,8 @@ def read_track(
 ) -> SignalRecordings:
     """Read a track with its official split.
 
-    Each video keeps in ``extra`` the annotated frames (``frames``, pairs as the organisers count them) and, where time
-    stamps are uneven, the ``frame_borders_sec`` between original frames, so that scores by frame can be had.
+    Each video keeps in ``extra`` the annotated frames (``frames``, pairs as the organisers count them) and the
+    ``frame_borders_sec`` between original frames, so that scores by frame can be had.
 
     Args:
         track: The track.
@@ -254,9 +254,7 @@ def _video(
         segments.append(frames_to_sec(borders_sec, begin, end))
         labels.append(track.classes.index(each.label))
         kept.append((first, last))
-    extra: dict[str, object] = {"frames": kept, "first_frame": track.first_frame}
-    if track.has_times:
-        extra["frame_borders_sec"] = borders_sec.tolist()
+    extra = {"frames": kept, "first_frame": track.first_frame, "frame_borders_sec": borders_sec.tolist()}
     return Video(
         id=key,
         subset=subset,
