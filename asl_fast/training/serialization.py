@@ -20,6 +20,16 @@ LATER = {"later": True}
 """Metadata of a field that older files do not have, and whose default is how things were before it came."""
 
 
+def formerly(name: str, values: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the metadata of a field that has taken the place of another, which older files have.
+
+    Args:
+        name: Of the other.
+        values: What each of its values is in the new field.
+    """
+    return {**LATER, "formerly": (name, values)}
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """Turn a dataclass into nested dictionaries, lists and scalars, ready for JSON."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
@@ -64,6 +74,7 @@ def _arguments(kind: Any, values: Mapping[str, Any], where: str, path: str) -> d
     """Turn JSON values into the arguments of a dataclass; ``path`` is the dotted name of its place, with a last dot."""
     if not isinstance(values, Mapping):
         raise ValueError(f"{where}: {path.rstrip('.') or 'the file'} must hold keys and values, found {values!r}")
+    values = _renewed(kind, values, where, path)
     hints = get_type_hints(kind)
     names = [entry.name for entry in dataclasses.fields(kind)]
     for key in values:
@@ -78,6 +89,18 @@ def _arguments(kind: Any, values: Mapping[str, Any], where: str, path: str) -> d
     if missing:
         raise ValueError(f"{where}: missing {', '.join(missing)}")
     return {name: _convert(hints[name], values[name], where, path + name) for name in names if name in values}
+
+
+def _renewed(kind: Any, values: Mapping[str, Any], where: str, path: str) -> Mapping[str, Any]:
+    """Put the values of fields that are no more into those that have taken their place."""
+    for entry in dataclasses.fields(kind):
+        former, renewed = entry.metadata.get("formerly", (None, {}))
+        if former in values and entry.name not in values:
+            given = values[former]
+            if not isinstance(given, (bool, int, str)) or given not in renewed:
+                raise ValueError(f"{where}: {path + former} must be one of {[*renewed]}, found {given!r}")
+            values = {entry.name: renewed[given], **{key: value for key, value in values.items() if key != former}}
+    return values
 
 
 def _convert(hint: Any, value: Any, where: str, path: str) -> Any:
