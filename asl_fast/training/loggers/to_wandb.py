@@ -49,8 +49,8 @@ class WandbLogger(Callback):
         )
         self._start = run
         self._note()
-        if address := getattr(self._run, "url", None):
-            print(f"  wandb shows this run at {address}", flush=True)
+        if not self._run.offline:
+            print(f"  wandb shows this run at {self._run.url}", flush=True)
 
     def logged(self, records: Sequence[Record]) -> None:
         """Send ``step/total``, ``epoch/seconds`` and so on; what an earlier start of the run has sent is left out."""
