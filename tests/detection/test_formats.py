@@ -55,9 +55,8 @@ def test_every_format_holds_the_same_detections(
     words = ["--run", str(run.path), "--features", str(features), "--output", str(output)]
     assert main([*words, "--format", ",".join(NAMES)]) == 0
     said = capsys.readouterr().out
-    assert (
-        f"written to {output}, {tmp_path / 'found.csv'}, " in said and f"3 files {tmp_path / 'found' / '*.srt'}" in said
-    )
+    assert f"written to {output}, {tmp_path / 'found.csv'}, " in said
+    assert f"3 files {tmp_path / 'found'}/*.srt, 3 files {tmp_path / 'found'}/*.vtt and 3 files " in said
     assert "actions at a time are in the subtitles; --min-score 0." in said
     found = read_detections(output, strict=True)
     table = read_detections(tmp_path / "found.csv", strict=True)
@@ -142,8 +141,10 @@ def test_the_hint_names_scores_that_thin_out_enough() -> None:
 
 def test_files_are_listed_in_short() -> None:
     a, b = Path("a"), Path("b")
-    assert listed([a / "x.json"]) == "a/x.json"
-    assert listed([a / "x.json", a / "x.csv", b / "1.srt", b / "2.srt"]) == "a/x.json, a/x.csv and 2 files b/*.srt"
+    assert listed([a / "x.json"], None) == "a/x.json"
+    assert listed([a / "x.json", a / "y.json", b / "1.srt", b / "2.srt"], b) == "a/x.json, a/y.json and 2 files b/*.srt"
+    assert listed([b / "1.eaf"], b) == "1 file b/*.eaf"
+    assert listed([], b) == "no file"
 
 
 def test_frame_rates_are_those_of_the_recordings(run: RunFolder, features: Path, tmp_path: Path) -> None:
