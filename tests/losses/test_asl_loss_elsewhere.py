@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ASLLoss in training loops that are not ours: scaled gradients, several processes, sharded parameters."""
+"""ASLLoss in loops that are not ours: scaled gradients, several processes, sharded parameters, channels first."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from tests.losses.scene import asl_loss, batch
+from asl_fast.losses import ASLLoss
+from tests.losses.scene import CLASSES, DIM, asl_loss, batch
 
 WORKER = """
 import torch
@@ -73,6 +76,54 @@ def test_two_processes_replicated_and_sharded(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("two processes agree") == 2
+
+
+@pytest.mark.parametrize("joined", [False, True], ids=["levels", "joined"])
+def test_channels_first_is_the_same_loss(joined: bool) -> None:
+    last, first = batch(grad=True), batch(grad=True)
+    expected = asl_loss()(*last)
+    turned = [[each.transpose(1, 2).contiguous() for each in part] for part in first[:3]]
+    masks: Any = [mask[:, None] for mask in first.masks]
+    logits, offsets, features = turned
+    if joined:
+        given = torch.cat(logits, 2), torch.cat(offsets, 2), features, torch.cat(masks, 2)
+    else:
+        given = logits, offsets, features, masks  # type: ignore[assignment]
+    found = asl_loss()(*given, first.points, first.targets, channels_first=True)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, msg=name)
+    expected["total"].backward()
+    found["total"].backward()
+    for ours, theirs in zip(first[:3], last[:3], strict=True):
+        for one, other in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(one.grad, other.grad)
+
+
+def test_channels_first_of_the_frames() -> None:
+    def losses(turned: bool) -> dict[str, Tensor]:
+        torch.manual_seed(0)
+        loss = ASLLoss(CLASSES, DIM, signal="evidence", frame_dim=5)
+        data, frames = batch(), torch.randn(2, 64, 5)
+        if not turned:
+            return loss(*data, frames=(frames, data.masks[0]))
+        parts = [[each.transpose(1, 2) for each in part] for part in data[:3]]
+        return loss(
+            *parts,
+            *data[3:],
+            frames=(frames.transpose(1, 2), data.masks[0][:, None]),
+            channels_first=True,
+        )
+
+    for one, other in zip(losses(True).values(), losses(False).values(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_channels_first_names_what_has_no_channels() -> None:
+    data = batch()
+    turned = [[each.transpose(1, 2) for each in part] for part in data[:3]]
+    turned[0][1] = turned[0][1][0]
+    with pytest.raises(ValueError, match=r"logits\[1\] with channels_first must be \(B, C, T\), got"):
+        asl_loss()(*turned, *data[3:], channels_first=True)
 
 
 def test_scaled_gradients_are_the_same_once_unscaled() -> None:
