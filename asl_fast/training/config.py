@@ -17,8 +17,9 @@ from asl_fast.data.features.manifest import FeatureManifest
 from asl_fast.evaluation.conventions import get_convention
 from asl_fast.losses.config import LossConfig
 from asl_fast.models.config import DetectorConfig, InferenceConfig
+from asl_fast.training.loggers.names import parse_loggers
 from asl_fast.training.ranges import check_ranges
-from asl_fast.training.serialization import LATER
+from asl_fast.training.serialization import LATER, formerly
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,8 @@ class TrainConfig:
             that fails; "on" stops there; "off" never does. Several processes train without.
         threads: CPU threads; 0 leaves torch's choice.
         log_every: Steps between two looks at the loss for the progress bar and the check for non-finite values.
-        tensorboard: Also write TensorBoard event files (needs the tensorboard package).
+        logger: Where to write what is measured beside metrics.jsonl, one or more of tensorboard, wandb, mlflow and csv:
+            as tensorboard,csv. Each but csv needs its package.
         profile: Record this many steps of the first epoch: trace.json.gz, which ui.perfetto.dev shows, and a table of
             where their time goes; 0 records none. ASL_FAST_NVTX=1 marks the stages of all steps for NVIDIA's profilers.
         data: Samples and batches.
@@ -199,7 +201,7 @@ class TrainConfig:
     graph: Literal["auto", "on", "off"] = field(default="auto", metadata=LATER)
     threads: int = 0
     log_every: int = 20
-    tensorboard: bool = False
+    logger: str = field(default="", metadata=formerly("tensorboard", {True: "tensorboard", False: ""}))
     profile: int = field(default=0, metadata=LATER)
     data: DataConfig = field(default_factory=DataConfig)
     model: DetectorConfig = field(default_factory=DetectorConfig)
@@ -214,6 +216,11 @@ class TrainConfig:
         return self.annotations is not None and self.dataset not in DATASETS
 
     @property
+    def loggers(self) -> tuple[str, ...]:
+        """Names of the loggers."""
+        return parse_loggers(self.logger)
+
+    @property
     def total_epochs(self) -> int:
         """Passes over the training split, the warm-up included."""
         return self.epochs + self.warmup_epochs
@@ -225,6 +232,7 @@ class TrainConfig:
             ValueError: Naming the field, the value found and what is allowed.
         """
         check_ranges(self)
+        parse_loggers(self.logger)
         if self.total_epochs < 1:
             raise ValueError("epochs and warmup_epochs are both 0, so there is nothing to train")
         if self.features and self.annotations is None and self.data_root is None:
