@@ -41,6 +41,9 @@ class DataConfig:
         speed_range: Largest random change of speed in training, as a share (hapt only).
         fold: Hold out this fold of the training users for evaluation (hapt only); None is the official split.
         num_folds: Number of folds among the training users (hapt only).
+        left_out_user: Train on all other users and score on this one, each user's recordings as one sequence (hapt
+            only).
+        num_channels: Channels used, from the first: 3 is the acceleration alone (hapt only).
         strict: Stop at a video that cannot be used instead of leaving it out with a warning.
         train_subset: Subset of one's own data to train on; None finds it by its name.
         test_subset: Subset of one's own data to score on; the same as train_subset holds videos out of it.
@@ -66,6 +69,8 @@ class DataConfig:
     speed_range: float = 0.0
     fold: int | None = None
     num_folds: int = 5
+    left_out_user: int | None = None
+    num_channels: int = field(default=6, metadata=LATER)
     strict: Annotated[bool, AlsoCalled("--strict")] = False
     train_subset: str | None = None
     test_subset: str | None = None

@@ -72,6 +72,7 @@ RANGES: dict[str, Interval] = {
     "data.speed_range": _SHARE_BELOW_1,
     "data.fold": _FROM_0,
     "data.num_folds": Interval(2),
+    "data.num_channels": Interval(1, 6),
     "data.holdout_share": _BETWEEN,
     "data.split_seed": _FROM_0,
     "model.feature_dim": _FROM_0,

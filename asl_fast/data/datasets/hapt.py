@@ -21,6 +21,7 @@ from asl_fast.data.annotations.video import Annotations, Video
 from asl_fast.data.bundle import DatasetBundle
 from asl_fast.data.dataset import DetectionDataset
 from asl_fast.data.datasets.archive import Archive, open_archive
+from asl_fast.data.datasets.leave_one_out import leave_one_out
 from asl_fast.data.features.manifest import FeatureManifest
 from asl_fast.data.features.store import InMemoryFeatureStore
 from asl_fast.data.grid import FeatureGrid
@@ -225,12 +226,21 @@ def load_hapt(
     samples_per_step: int = 12,
     fold: int | None = None,
     num_folds: int = 5,
+    left_out_user: int | None = None,
+    num_channels: int = NUM_CHANNELS,
     seed: int = 0,
     strict: bool = False,
 ) -> DatasetBundle:
     """Read HAPT from its files as a bundle; see `read_hapt` and `hapt_bundle` for the arguments."""
-    recordings = read_hapt(data_root, strict=strict)
-    return hapt_bundle(recordings, samples_per_step=samples_per_step, fold=fold, num_folds=num_folds, seed=seed)
+    return hapt_bundle(
+        read_hapt(data_root, strict=strict),
+        samples_per_step=samples_per_step,
+        fold=fold,
+        num_folds=num_folds,
+        left_out_user=left_out_user,
+        num_channels=num_channels,
+        seed=seed,
+    )
 
 
 def hapt_bundle(
@@ -239,6 +249,8 @@ def hapt_bundle(
     samples_per_step: int = 12,
     fold: int | None = None,
     num_folds: int = 5,
+    left_out_user: int | None = None,
+    num_channels: int = NUM_CHANNELS,
     seed: int = 0,
 ) -> DatasetBundle:
     """Make a bundle of HAPT: 42 recordings of 21 users to train on, 19 of 9 users to test on.
@@ -251,27 +263,24 @@ def hapt_bundle(
         samples_per_step: Raw samples per grid step (stride and window of the grid).
         fold: Hold out this fold of the training users as the test split; None is the official split.
         num_folds: Number of folds.
+        left_out_user: Test on this user alone and train on all others, each user's recordings as one sequence.
+        num_channels: Channels used, from the first: 3 is the acceleration alone.
         seed: Seed of the training crops.
 
     Raises:
-        ValueError: When a split has no recording left, or the fold does not exist.
+        ValueError: When a split has no recording left, the fold or user does not exist, or a fold is held out of the
+            training users while one user is left out of all.
     """
-    videos = dict(recordings.annotations.videos)
-    official = "official split"
-    if fold is not None:
-        train_users = sorted({recordings.users[key] for key, video in videos.items() if video.subset == "train"})
-        _, held = split_users(train_users, fold, num_folds)
-        videos = {
-            key: replace(video, subset="test" if recordings.users[key] in held else "train")
-            for key, video in videos.items()
-            if video.subset == "train"
-        }
-        official = f"fold {fold} of {num_folds} among the training users"
+    if not 1 <= num_channels <= NUM_CHANNELS:
+        raise ValueError(f"num_channels must lie in 1 to {NUM_CHANNELS}, got {num_channels}")
+    videos, signals, which = _chosen(recordings, fold, num_folds, left_out_user)
     annotations = replace(recordings.annotations, videos=videos)
     train, test = annotations.subset("train"), annotations.subset("test")
-    transform = FeatureTransform.fit((recordings.signals[video.id] for video in train), samples_per_step)
-    store = InMemoryFeatureStore({key: transform(recordings.signals[key]) for key in videos})
+    used = {key: signals[key][:, :num_channels] for key in videos}
+    transform = FeatureTransform.fit((used[video.id] for video in train), samples_per_step)
+    store = InMemoryFeatureStore({key: transform(used[key]) for key in videos})
     grid = FeatureGrid(SAMPLE_RATE_HZ, samples_per_step, samples_per_step)
+    channels = "" if num_channels == NUM_CHANNELS else f", first {count(num_channels, 'channel')}"
     return DatasetBundle(
         name="hapt",
         annotations=annotations,
@@ -281,16 +290,41 @@ def hapt_bundle(
         grid=grid,
         feature_dim=transform.feature_dim,
         synthetic=False,
-        description=f"UCI HAPT, {official}: {count(len(train), 'recording')} to train on, {len(test)} to test on",
+        description=(
+            f"UCI HAPT, {which}{channels}: {count(len(train), 'recording')} to train on, {len(test)} to test on"
+        ),
         transform=transform,
         metadata={
             "samples_per_step": samples_per_step,
-            "num_channels": NUM_CHANNELS,
+            "num_channels": num_channels,
             "fold": fold,
             "num_folds": num_folds,
+            "left_out_user": left_out_user,
             "skipped": dict(recordings.annotations.skipped),
         },
     )
+
+
+def _chosen(
+    recordings: HaptRecordings, fold: int | None, num_folds: int, left_out_user: int | None
+) -> tuple[dict[str, Video], dict[str, NDArray[np.float64]], str]:
+    """Return videos with subsets ``train`` and ``test``, their signals, and in words what was held out."""
+    videos, users = recordings.annotations.videos, recordings.users
+    if left_out_user is not None:
+        if fold is not None:
+            raise ValueError(f"fold {fold} and left_out_user {left_out_user} exclude each other; leave one of them out")
+        joined, signals = leave_one_out(videos, recordings.signals, users, SAMPLE_RATE_HZ, left_out_user)
+        return joined, signals, f"user {left_out_user} left out, one sequence per user"
+    if fold is None:
+        return dict(videos), recordings.signals, "official split"
+    train_users = sorted({users[key] for key, video in videos.items() if video.subset == "train"})
+    _, held = split_users(train_users, fold, num_folds)
+    chosen = {
+        key: replace(video, subset="test" if users[key] in held else "train")
+        for key, video in videos.items()
+        if video.subset == "train"
+    }
+    return chosen, recordings.signals, f"fold {fold} of {num_folds} among the training users"
 
 
 def open_hapt(
@@ -299,11 +333,20 @@ def open_hapt(
     samples_per_step: int = 12,
     fold: int | None = None,
     num_folds: int = 5,
+    left_out_user: int | None = None,
+    num_channels: int = NUM_CHANNELS,
     strict: bool = False,
 ) -> DataSource:
     """Open HAPT from its files, unchecked; see `read_hapt` and `hapt_bundle` for the arguments."""
-    recordings = read_hapt(data_root, strict=strict)
-    bundle = hapt_bundle(recordings, samples_per_step=samples_per_step, fold=fold, num_folds=num_folds)
+    bundle = load_hapt(
+        data_root,
+        samples_per_step=samples_per_step,
+        fold=fold,
+        num_folds=num_folds,
+        left_out_user=left_out_user,
+        num_channels=num_channels,
+        strict=strict,
+    )
     store = bundle.train.store
     assert isinstance(store, InMemoryFeatureStore)
     layout = FeatureManifest(
