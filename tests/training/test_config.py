@@ -223,3 +223,9 @@ def test_a_configuration_of_before_an_option_came_has_its_default() -> None:
     for part, name in (("data", "resident"), ("data", "columns"), ("", "graph"), ("", "profile")):
         (values[part] if part else values).pop(name)
     assert from_dict(TrainConfig, values) == tiny_config()
+
+
+def test_a_configuration_of_before_the_heads_were_changed_keeps_its_heads() -> None:
+    values = to_dict(tiny_config())
+    assert values["model"].pop("offset_activation") == "squareplus"
+    assert from_dict(TrainConfig, values).model == replace(tiny_config().model, offset_activation="relu")
