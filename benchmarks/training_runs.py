@@ -8,10 +8,10 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 from asl_fast.training.run_folder import RunFolder
 
+TRAIN = (sys.executable, "-m", "asl_fast.train")
 LOG = "log.txt"
 
 
@@ -88,7 +88,7 @@ def carry_out(
 
 def _train(run: TrainingRun, prefix: Sequence[str]) -> Failure | None:
     run.folder.path.mkdir(parents=True, exist_ok=True)
-    command = [*prefix, sys.executable, "-m", "asl_fast.train", *run.words, "--output", str(run.folder.path)]
+    command = [*prefix, *TRAIN, *run.words, "--output", str(run.folder.path)]
     if run.folder.holds_a_run:
         # A run that ended before its first checkpoint begins anew by the same word.
         command.append("--resume")
