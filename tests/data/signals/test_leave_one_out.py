@@ -6,41 +6,49 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from asl_fast.data.annotations.video import Video
+from asl_fast.data.annotations.video import Annotations, Video
+from asl_fast.data.channels import ChannelGroup
 from asl_fast.data.datasets.hapt import HaptRecordings, hapt_bundle, read_hapt
-from asl_fast.data.datasets.leave_one_out import leave_one_out
+from asl_fast.data.signals.leave_one_out import leave_one_out
+from asl_fast.data.signals.recordings import SignalRecordings, SignalSettings, signal_bundle
 from tests.shared import shared_file
 
-RATE_HZ = 10.0
 PEOPLE = {"a": 3, "b": 5, "c": 3}
-SIGNALS = {key: np.full((length, 2), index) for index, (key, length) in enumerate((("a", 40), ("b", 50), ("c", 20)))}
 
 
-def videos() -> dict[str, Video]:
+def recorded(*names: str) -> SignalRecordings:
+    """Two people, of whom one was recorded twice."""
+    lengths = {"a": 40, "b": 50, "c": 20}
     segments = {"a": [[0.0, 1.0], [2.0, 4.0]], "b": [[1.0, 5.0]], "c": [[0.5, 2.0]]}
     labels = {"a": [1, 0], "b": [1], "c": [2]}
-    return {
-        key: Video(key, "train", len(SIGNALS[key]) / RATE_HZ, np.array(segments[key]), np.array(labels[key]), RATE_HZ)
-        for key in ("c", "a", "b")
+    videos = {
+        key: Video(key, "train", lengths[key] / 10, np.array(segments[key]), np.array(labels[key]), 10.0)
+        for key in names
     }
+    signals = {key: np.full((lengths[key], 3), "abc".index(key)) for key in names}
+    annotations = Annotations("steps", ("x", "y", "z"), videos, {})
+    return SignalRecordings(
+        "Steps", signals, annotations, 10.0, (ChannelGroup("triaxial", 3),), PEOPLE, source_noun="user"
+    )
 
 
 def test_recordings_follow_by_name() -> None:
-    joined, signals = leave_one_out(videos(), SIGNALS, PEOPLE, RATE_HZ, 3)
+    found = leave_one_out(recorded("c", "a", "b"), 3)
+    joined = found.annotations.videos
     assert {key: video.subset for key, video in joined.items()} == {"user03": "test", "user05": "train"}
     whole = joined["user03"]
     assert whole.duration_sec == 6.0 and whole.labels.tolist() == [1, 0, 2]
     assert whole.segments_sec.tolist() == [[0.0, 1.0], [2.0, 4.0], [4.5, 6.0]]
-    assert signals["user03"][:, 0].tolist() == [0] * 40 + [2] * 20
+    assert found.signals["user03"][:, 0].tolist() == [0] * 40 + [2] * 20
     assert joined["user05"].segments_sec.tolist() == [[1.0, 5.0]]
+    assert "user 3 left out" in signal_bundle(found, SignalSettings()).description
 
 
 def test_nobody_of_that_number_and_nobody_else() -> None:
     with pytest.raises(ValueError, match="left_out_user 4 is not among the users 3, 5"):
-        leave_one_out(videos(), SIGNALS, PEOPLE, RATE_HZ, 4)
-    alone = {"b": videos()["b"]}
-    with pytest.raises(ValueError, match="the only user"):
-        leave_one_out(alone, SIGNALS, PEOPLE, RATE_HZ, 5)
+        leave_one_out(recorded("a", "b"), 4)
+    with pytest.raises(ValueError, match="left_out_user 5 is the only user"):
+        leave_one_out(recorded("b"), 5)
 
 
 @pytest.fixture(scope="module")
@@ -66,5 +74,5 @@ def test_hapt_without_a_user(recordings: HaptRecordings, channels: int, width: i
 def test_what_excludes_each_other(recordings: HaptRecordings) -> None:
     with pytest.raises(ValueError, match="fold 0 and left_out_user 1 exclude each other"):
         hapt_bundle(recordings, fold=0, left_out_user=1)
-    with pytest.raises(ValueError, match="num_channels must lie in 1 to 6, got 7"):
+    with pytest.raises(ValueError, match="num_channels must be 3 or 6, got 7"):
         hapt_bundle(recordings, num_channels=7)
