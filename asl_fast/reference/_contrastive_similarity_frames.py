@@ -114,6 +114,17 @@ def pooling(sensitive: Tensor, background: Tensor, segments: Tensor, mu: Tensor,
     return Pooling(torch.exp(-0.5 * z**2), z, selected / selected.sum(-1, keepdim=True).clamp(min=1).to(z.dtype))
 
 
+def looked_at(ranges: Tensor, video: Tensor, batch: int, frames: int) -> Tensor:
+    """Return (B, T) bool: the frames that some instance looks at; ranges are (G, 5, 2), first and last."""
+    first, last = ranges.unbind(-1)
+    row = (frames + 1) * video[:, None]
+    changes = torch.zeros(batch * (frames + 1), dtype=torch.int64, device=ranges.device)
+    one = torch.ones((), dtype=torch.int64, device=ranges.device).expand(first.numel())
+    changes.index_add_(0, (row + first).flatten(), one)
+    changes.index_add_(0, (row + last + 1).flatten(), -one)
+    return changes.view(batch, frames + 1).cumsum(1)[:, :frames] > 0
+
+
 def spread(weights: Tensor, video: Tensor, batch: int) -> Tensor:
     """Return (3 g, B T): every row of (g, 3, T) weights at its own video's place among all frames of the batch."""
     own_video = torch.nn.functional.one_hot(video, batch).to(weights.dtype)

@@ -38,7 +38,7 @@ from asl_fast.training.replace_run import drop_replaced
 from asl_fast.training.restoring import KINDS, check_keys, check_optimizer, check_weights
 from asl_fast.training.run_folder import RunFolder
 from asl_fast.training.schedule import WarmupCosine, make_rates
-from asl_fast.training.scoring import Columns, ground_truth_columns, predict
+from asl_fast.training.scoring import Columns, frame_borders, ground_truth_columns, predict
 from asl_fast.training.serialization import to_dict
 from asl_fast.training.state import TrainingState, TrainingStep, ragged_targets
 from asl_fast.training.step import Step, TrainStep
@@ -236,7 +236,8 @@ def _evaluate(
     videos = bundle.test.videos
     protocol = run_protocol(config.dataset, vars(config.evaluation))
     names = [video.id for video in videos]
-    return predictions, evaluate_protocol(protocol, ground_truth_columns(videos), predictions, videos=names)
+    truth, borders = ground_truth_columns(videos), frame_borders(videos)
+    return predictions, evaluate_protocol(protocol, truth, predictions, videos=names, borders_sec=borders)
 
 
 def _save(
