@@ -89,7 +89,7 @@ def write_plots(records: Sequence[RunRecord], folder: Path) -> list[Path]:
         pictures[f"confusion{end}"] = lambda record=record: draw_confusion(record)  # type: ignore[misc]
     pictures["sensitivity"] = lambda: draw_sensitivities(named)
     written = []
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(dict[Any, Any](STYLE)):
         for name, draw in pictures.items():
             figure = draw()
             if figure is not None:
@@ -166,9 +166,10 @@ def draw_classes(finished: Sequence[tuple[str, RunRecord]]) -> Figure:
     for place, ((name, _), table) in enumerate(zip(finished, tables, strict=True)):
         at = np.arange(len(labels)) + thick * (place - (len(tables) - 1) / 2)
         hatch = "////" if place else ""
-        colours = {"color": COLOURS[0]} if not place else {"facecolor": "white", "edgecolor": COLOURS[1]}
+        face = "white" if place else COLOURS[0]
         values = [table.get(label, 0.0) for label in labels]
-        axes.barh(at, values, thick, hatch=hatch, linewidth=0.6, label=printable(name), **colours)
+        edges = {"facecolor": face, "edgecolor": COLOURS[place], "linewidth": 0.6, "hatch": hatch}
+        axes.barh(at, values, thick, label=printable(name), **edges)  # type: ignore[arg-type]
     axes.set_yticks(range(len(labels)), [printable(label) for label in labels])
     axes.set(xlim=(0, 100), ylim=(len(labels) - 0.4, -0.6), xlabel="average precision, %, mean over temporal IoU")
     if len(tables) > 1:
@@ -188,7 +189,7 @@ def draw_precision_recall(finished: Sequence[tuple[str, RunRecord]]) -> Figure:
         label = f"{printable(name)}, mean over classes"
         axes.plot(100 * found.recall, mean, DASHES[place], color=COLOURS[place], linewidth=1.5, label=label)
     axes.set(xlabel="recall, %", ylabel=f"precision at tIoU {TIOU:g}, %", xlim=(0, 100), ylim=(0, 102))
-    axes.legend(loc="lower left")
+    axes.legend(loc="best")
     return figure
 
 
@@ -206,7 +207,7 @@ def draw_errors(record: RunRecord) -> Figure:
         edges = {"facecolor": colour, "edgecolor": INK, "linewidth": 0.4, "hatch": hatch}
         shares.bar(places, height, 0.75, bottom=bottom, label=kind.name, **edges)
         bottom += height
-    shares.set(xlabel="detections of a class by score, as many at a time as it has annotations", ylabel="%")
+    shares.set(xlabel="detections of a class by score, G at a time", ylabel="%")
     shares.set_xticks(places, [f"{place}G" for place in places])
     shares.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=7)
     wrong = errors.kinds[1:]
@@ -214,7 +215,7 @@ def draw_errors(record: RunRecord) -> Figure:
         gains.barh(place, 100 * kind.map_gain, 0.7, facecolor=colour, edgecolor=INK, linewidth=0.4, hatch=hatch)
     gains.set_yticks(range(len(wrong)), [kind.name for kind in wrong])
     gains.invert_yaxis()
-    gains.set_xlabel("mAP gained without them, points")
+    gains.set_xlabel("mAP gained, points")
     return figure
 
 
@@ -226,7 +227,7 @@ def draw_confusion(record: RunRecord) -> Figure:
     taken = confusion(truth, found, tiou=TIOU, min_score=best, convention=rules)
     mistakes = taken.counts[:, :-1] - np.diag(np.diag(taken.counts[:, :-1]))
     kept = np.sort(np.argsort(-(mistakes.sum(0) + mistakes.sum(1)), kind="stable")[:MOST_CLASSES])
-    counts = taken.counts[np.ix_(kept, [*kept.tolist(), len(taken.classes)])]
+    counts = taken.counts[np.ix_(kept, np.append(kept, len(taken.classes)))]
     names = [printable(str(taken.classes[row])) for row in kept]
     size = 1.4 + 0.19 * len(names)
     figure = _figure(size + 0.6, size)
