@@ -165,9 +165,11 @@ def test_only_the_surest_detections_of_each_video_travel(tmp_path: Path) -> None
 
 def test_surest_keeps_as_many_as_fit() -> None:
     video, scores = np.repeat(np.arange(3), [5, 2, 1]), np.linspace(1, 0, 8)
-    kept, limit = timelines._surest(video, scores, 6)
+    kept, limit = timelines._surest(video, scores, 6, 9)
     assert limit == 3 and np.bincount(video[kept]).tolist() == [3, 2, 1]
-    assert timelines._surest(video, scores, 8)[1] is None
+    assert timelines._surest(video, scores, 8, 5)[1] is None
+    kept, limit = timelines._surest(video, scores, 8, 2)
+    assert limit == 2 and kept.tolist() == [0, 1, 5, 6, 7]
 
 
 @pytest.mark.parametrize(("length", "last", "tick"), [(2.0, 30, 0.01), (30.0, 200, 0.1), (0.02, 5, 1e-4), (1, 1e9, 10)])

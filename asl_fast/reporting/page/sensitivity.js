@@ -92,7 +92,7 @@ function panel(page, told, planted, state, label, width) {
     svg("line", { class: "base", x1: 0, x2: width, y1: bottom, y2: bottom }),
     told.length === 1 ? svg(
       "path",
-      { class: `area run${told[0][1]}`, d: `${path(told[0][1], "learned")}L${width} ${bottom}L0 ${bottom}Z` },
+      { class: `shade run${told[0][1]}`, d: `${path(told[0][1], "learned")}L${width} ${bottom}L0 ${bottom}Z` },
     ) : null,
     told.map(([, i]) => svg("path", { class: `line run${i}`, d: path(i, "learned") })),
     planted ? svg("path", { class: "line planted", d: path(planted[1], "planted") }) : null,
