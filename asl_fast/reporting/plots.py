@@ -50,7 +50,7 @@ def check_matplotlib() -> None:
     """Make sure that pictures can be drawn.
 
     Raises:
-        ImportError: matplotlib is not installed.
+        ImportError: Without matplotlib.
     """
     try:
         import matplotlib  # noqa: F401
