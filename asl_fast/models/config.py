@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 UNBOUNDED_GRID = 10000.0  # The upper end of the coarsest level's range.
@@ -58,6 +58,8 @@ class DetectorConfig:
         embedding_norm: Whether a LayerNorm follows each convolution of the embedding.
         neck_norm: Whether a LayerNorm follows the neck.
         head_norm: Whether a LayerNorm follows each hidden convolution of a head.
+        offset_activation: What makes boundary distances positive: "squareplus" lets a gradient through everywhere,
+            ActionFormer's "relu" can close for good in training; its checkpoints need it.
         regression_ranges: Per level, the (low, high) range of the larger boundary distance of the instances it is
             responsible for, from ``first_level`` on; empty means 0-4-8-16-...-unbounded, times that level's stride.
         dropout: Dropout after projections and in the MLP.
@@ -93,6 +95,7 @@ class DetectorConfig:
     embedding_norm: bool = True
     neck_norm: bool = True
     head_norm: bool = True
+    offset_activation: Literal["squareplus", "relu"] = field(default="squareplus", metadata={"before": "relu"})
     regression_ranges: tuple[tuple[float, float], ...] = ()
     dropout: float = 0.0
     drop_path: float = 0.1

@@ -30,7 +30,7 @@ class DetectorOutput:
 
     Attributes:
         joined_logits: (B, P', C) of the classes; zero where padded and between the levels.
-        joined_offsets: (B, P', 2) non-negative distances to start and end, in units of the level's stride.
+        joined_offsets: (B, P', 2) non-negative distances to start and end, in units of the level's stride; likewise.
         joined_mask: (B, P') bool, True where valid.
         gap: Places between each two levels.
         features: Per level (B, T_l, D) that the heads see.

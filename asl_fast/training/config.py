@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 from asl_fast.command_line.names import AlsoCalled
+from asl_fast.data.channels import Centre
 from asl_fast.data.datasets.catalogue import DATASETS
 from asl_fast.data.features.manifest import FeatureManifest
 from asl_fast.evaluation.conventions import get_convention
@@ -36,11 +37,24 @@ class DataConfig:
         synthetic_scale: Size of the synthetic twin that is used without data_root: "smoke", "reduced", "full", or a
             share of the benchmark's videos.
         synthetic_seed: Seed of the twin; it does not follow the run's seed, so that seeds compare on the same data.
-        samples_per_step: Raw sensor samples in one grid step (hapt only).
-        rotation_sd_deg: Spread of the random rotation of the sensors in training (hapt only).
-        speed_range: Largest random change of speed in training, as a share (hapt only).
-        fold: Hold out this fold of the training users for evaluation (hapt only); None is the official split.
-        num_folds: Number of folds among the training users (hapt only).
+        samples_per_step: Raw samples in one grid step (raw signals only, as are those below up to num_folds).
+        signal_rate_hz: Samples per second that signals with uneven times are brought to; None takes the data set's.
+        centre: Where skeletons are put: "none", as recorded; "recording", relative to the root's median place in the
+            recording; "joint", that for the root, and the other joints relative to the root at each time.
+        velocities: Whether velocities of joints are put beside their positions.
+        clip_sd: Normalised values are limited to this many standard deviations; 0 limits nothing.
+        rotation_sd_deg: Spread of the random rotation, about any axis, of sensors and skeletons in training.
+        speed_range: Largest random change of speed in training, as a share.
+        turn_sd_deg: Spread of a further rotation about the vertical, where the data set says which axis that is.
+        scale_range: Largest random change of a skeleton's size, as a share.
+        jitter_sd: Noise on every value in training, in standard deviations of its channel.
+        channel_dropout: Probability that a sensor, a joint other than the root, or a scalar channel is left out of a
+            training sample.
+        mirror_probability: Probability that a training sample is mirrored; only where the data set says that its
+            actions stay the same in a mirror.
+        fold: Hold out this fold of the training persons, or of the training recordings where persons are not known, for
+            evaluation; None is the official split.
+        num_folds: Number of folds.
         strict: Stop at a video that cannot be used instead of leaving it out with a warning.
         train_subset: Subset of one's own data to train on; None finds it by its name.
         test_subset: Subset of one's own data to score on; the same as train_subset holds videos out of it.
@@ -62,8 +76,17 @@ class DataConfig:
     synthetic_scale: Annotated[Literal["smoke", "reduced", "full"] | float, AlsoCalled("--synthetic-scale")] = "full"
     synthetic_seed: int = 0
     samples_per_step: int = 12
+    signal_rate_hz: float | None = None
+    centre: Centre = field(default="none", metadata=LATER)
+    velocities: bool = field(default=False, metadata=LATER)
+    clip_sd: float = field(default=0.0, metadata=LATER)
     rotation_sd_deg: float = 0.0
     speed_range: float = 0.0
+    turn_sd_deg: float = field(default=0.0, metadata=LATER)
+    scale_range: float = field(default=0.0, metadata=LATER)
+    jitter_sd: float = field(default=0.0, metadata=LATER)
+    channel_dropout: float = field(default=0.0, metadata=LATER)
+    mirror_probability: float = field(default=0.0, metadata=LATER)
     fold: int | None = None
     num_folds: int = 5
     strict: Annotated[bool, AlsoCalled("--strict")] = False
@@ -115,6 +138,8 @@ class EvaluationConfig:
         strict_thresholds: A second, stricter list that is reported beside it; may be empty.
         convention: Rules of the scoring, a name in `asl_fast.evaluation.conventions.CONVENTIONS`.
         batch_size: Videos per batch in inference.
+        spotting_threshold: Least score of a detection that counts as a result, where the benchmark counts results
+            instead of ranking detections (shrec22, shrec21).
     """
 
     every: int = 5
@@ -122,6 +147,7 @@ class EvaluationConfig:
     strict_thresholds: tuple[float, ...] = ()
     convention: str = "default"
     batch_size: int = 4
+    spotting_threshold: float = field(default=0.3, metadata=LATER)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from asl_fast.training.checkpoint import (
     set_rng_state,
 )
 from asl_fast.training.config import TrainConfig
+from asl_fast.training.constant_heads import constant_heads, head_spread
 from asl_fast.training.content import first_non_finite
 from asl_fast.training.distributed import Processes, uses_bf16
 from asl_fast.training.graph import choose_step
@@ -37,7 +38,7 @@ from asl_fast.training.replace_run import drop_replaced
 from asl_fast.training.restoring import KINDS, check_keys, check_optimizer, check_weights
 from asl_fast.training.run_folder import RunFolder
 from asl_fast.training.schedule import WarmupCosine, make_rates
-from asl_fast.training.scoring import Columns, ground_truth_columns, predict
+from asl_fast.training.scoring import Columns, frame_borders, ground_truth_columns, predict
 from asl_fast.training.serialization import to_dict
 from asl_fast.training.state import TrainingState, TrainingStep, ragged_targets
 from asl_fast.training.step import Step, TrainStep
@@ -130,9 +131,9 @@ def train(
     while state.epoch < config.total_epochs:
         started = time.perf_counter()
         module.train()
-        records = _train_one_epoch(config, state, take_step, loader, schedule, profiler, processes)
+        records, spread = _train_one_epoch(config, state, take_step, loader, schedule, profiler, processes)
         state.epoch += 1
-        epoch = epoch_record(records, time.perf_counter() - started)
+        epoch = epoch_record(records, time.perf_counter() - started) | spread
         records.append(epoch)
         scores = None
         if _evaluation_is_due(config, state.epoch):
@@ -143,7 +144,8 @@ def train(
             log.append(records)
         _save(config, state, folder, processes, dataset_record, scores)
         if processes.is_main:
-            print(epoch_line(epoch, config.total_epochs, scores), flush=True)
+            for line in (epoch_line(epoch, config.total_epochs, scores), *constant_heads(spread, state.epoch)):
+                print(line, flush=True)
 
     if log is not None:
         log.close()
@@ -161,8 +163,8 @@ def _train_one_epoch(
     schedule: WarmupCosine,
     profiler: StepProfiler,
     processes: Processes,
-) -> list[dict[str, Any]]:
-    """Pass over the training split once; return a record per step."""
+) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """Pass over the training split once; return a record per step, and what `head_spread` finds in the last batch."""
     first_step = state.step
     names: tuple[str, ...] = ()
     full_rate = state.optimizer.param_groups[0]["base_lr"]
@@ -183,10 +185,12 @@ def _train_one_epoch(
             rows += _fetch(waiting, names, state)
             bar.set_postfix(loss=f"{rows[-1][names.index('total')]:.3f}", refresh=False)
     rows += _fetch(waiting, names, state)
-    return [
+    records = [
         {"kind": "step", "epoch": state.epoch, "step": first_step + i, "lr": rate} | dict(zip(names, row, strict=True))
         for i, (rate, row) in enumerate(zip(rates, rows, strict=True))
     ]
+    autocast = uses_bf16(config.precision, processes.device)
+    return records, head_spread(state.detector, batch.features, batch.mask, autocast=autocast)
 
 
 def _fetch(waiting: list[Tensor], names: tuple[str, ...], state: TrainingState) -> list[list[float]]:
@@ -232,7 +236,8 @@ def _evaluate(
     videos = bundle.test.videos
     protocol = run_protocol(config.dataset, vars(config.evaluation))
     names = [video.id for video in videos]
-    return predictions, evaluate_protocol(protocol, ground_truth_columns(videos), predictions, videos=names)
+    truth, borders = ground_truth_columns(videos), frame_borders(videos)
+    return predictions, evaluate_protocol(protocol, truth, predictions, videos=names, borders_sec=borders)
 
 
 def _save(

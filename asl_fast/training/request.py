@@ -31,7 +31,8 @@ class Options:
         config: The run.
         preset: Size of the run: "full" as published (the default on real data), "reduced" for minutes on a CPU (the
             default without), "smoke" for about a minute; or a file that --save-preset wrote.
-        variant: Loss: "asl", or what an ablation compares it with: "plain", "constant", "p", "q", "p+q".
+        variant: Loss: "asl", or what an ablation compares it with: "plain", "constant", "p", "q", "p+q", "ascl",
+            "p+ascl"; "asl-paper" is ASL to the letter of its paper.
         resume: Continue the run in --output, or the newest one of this data set, from its last checkpoint.
         overwrite: Start over in an --output that already holds a run.
         manifest: How the features were extracted: a known name such as thumos14-i3d, or a JSON file with stride_frame,

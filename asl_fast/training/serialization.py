@@ -17,7 +17,10 @@ from asl_fast.wording import nearest
 T = TypeVar("T")
 
 LATER = {"later": True}
-"""Metadata of a field that older files do not have, and whose default is how things were before it came."""
+"""Metadata of a field that older files do not have, and whose default is how things were before it came.
+
+Where the default is another, ``{"before": value}`` says how things were.
+"""
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -49,7 +52,7 @@ def from_dict(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
 
     Args:
         kind: The dataclass; all of its fields must be there, but those that are None or empty text unless given:
-            files of an earlier version do not have the newest of these.
+            files of an earlier version do not have the newest of these, nor those whose metadata say so (`LATER`).
         values: Of its fields.
         where: The file they come from, for messages.
 
@@ -66,6 +69,7 @@ def _arguments(kind: Any, values: Mapping[str, Any], where: str, path: str) -> d
         raise ValueError(f"{where}: {path.rstrip('.') or 'the file'} must hold keys and values, found {values!r}")
     hints = get_type_hints(kind)
     names = [entry.name for entry in dataclasses.fields(kind)]
+    before = {entry.name: entry.metadata["before"] for entry in dataclasses.fields(kind) if "before" in entry.metadata}
     for key in values:
         if key not in names:
             raise ValueError(f"{where}: unknown key {path + key!r}; {nearest(key, names)}")
@@ -74,6 +78,7 @@ def _arguments(kind: Any, values: Mapping[str, Any], where: str, path: str) -> d
         for entry in dataclasses.fields(kind)
         if entry.default is None or entry.default == "" or "later" in entry.metadata
     ]
+    values = before | dict(values)
     missing = [path + name for name in names if name not in values and name not in optional]
     if missing:
         raise ValueError(f"{where}: missing {', '.join(missing)}")

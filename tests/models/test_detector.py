@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from asl_fast.layers.joined_levels import join_levels
 from asl_fast.models.config import DetectorConfig, FrontEndConfig
 from asl_fast.models.detector import ActionDetector, DetectorOutput
+from asl_fast.models.heads import squareplus
 from asl_fast.models.points import LevelPoints, level_points
 
 SMALL = DetectorConfig(feature_dim=10, num_classes=3, width=16, num_levels=3, num_heads=2, attention_windows=(5,))
@@ -74,10 +76,12 @@ def test_padding_and_batch_mates_do_not_matter(name: str, length: int, extra: in
         assert torch.isfinite(padded.offsets[level]).all()
 
 
+@pytest.mark.parametrize("activation", ["relu", "squareplus"])
 @pytest.mark.parametrize("masked", [False, True])
-def test_heads_see_the_levels_one_by_one(masked: bool) -> None:
+def test_heads_see_the_levels_one_by_one(masked: bool, activation: Literal["relu", "squareplus"]) -> None:
     """A level ends with zero padding, whatever its neighbours among the joined levels hold."""
-    detector = build(replace(SMALL, mask_norms=masked, head_layers=4))
+    detector = build(replace(SMALL, mask_norms=masked, head_layers=4, offset_activation=activation))
+    positive = {"relu": torch.relu, "squareplus": squareplus}[activation]
     generator = torch.Generator().manual_seed(0)
     levels = [torch.randn(2, length, 16, generator=generator, dtype=torch.float64) for length in (12, 6, 3)]
     masks = [torch.arange(x.shape[1]) < torch.tensor([[x.shape[1]], [x.shape[1] // 2]]) for x in levels]
@@ -88,7 +92,7 @@ def test_heads_see_the_levels_one_by_one(masked: bool) -> None:
         alone = detector.classification_head(join_levels([x], [mask], 1))
         torch.testing.assert_close(together[0][level], alone, rtol=1e-12, atol=1e-12)
         scale = detector.regression_head.scales[level]()
-        alone = torch.relu(scale * detector.regression_head.tower(join_levels([x], [mask], 1)))
+        alone = positive(scale * detector.regression_head.tower(join_levels([x], [mask], 1))) * mask.unsqueeze(-1)
         torch.testing.assert_close(together[1][level], alone, rtol=1e-12, atol=1e-12)
 
 
