@@ -150,7 +150,7 @@ def _features(
         return Rows(rows.num_steps, read)
 
     def normalised(array: Array, where: str) -> Array:
-        if transform is None or array.ndim != 2 or array.shape[1] != transform.num_channels:
+        if transform is None or array.ndim != 2 or array.shape[1] != transform.num_raw:
             return array
         try:
             return transform(array)
