@@ -24,9 +24,9 @@ from asl_fast.data.datasets.benchmarks import told_manifest
 from asl_fast.data.datasets.catalogue import DATASETS, get_dataset
 from asl_fast.data.features.reading import FeatureReading
 from asl_fast.files import write_json
+from asl_fast.serialization import to_dict
 from asl_fast.training.config import DataConfig, TrainConfig
 from asl_fast.training.presets import preset
-from asl_fast.training.serialization import to_dict
 from asl_fast.wording import printable
 
 if TYPE_CHECKING:

@@ -38,7 +38,7 @@ class Arguments:
     """Which detector looks at which recordings.
 
     Attributes:
-        run: Run folder of the training, or a checkpoint file.
+        run: Run folder of the training, a checkpoint file, or a folder that export wrote.
         features: Feature file (.npy, .npz, .pt, .h5), a folder of them or a packed store; several are extractors to be
             put side by side, in training order. For hapt also raw recordings: the zip, a folder or one acc_*.txt.
         output: The file to write. Several formats are written beside it, with the endings of their own; those with one

@@ -23,9 +23,9 @@ from asl_fast.command_line.errors import CommandError, run_command
 from asl_fast.evaluation.activitynet_json import write_detections, write_ground_truth
 from asl_fast.files import write_json
 from asl_fast.reporting.write import write_page
+from asl_fast.serialization import to_dict
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.run_folder import RunFolder
-from asl_fast.training.serialization import to_dict
 from benchmarks.chromium import NoBrowser, chromium
 
 

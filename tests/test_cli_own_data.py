@@ -15,9 +15,9 @@ from asl_fast.check_data import main as check_main
 from asl_fast.detect import main as detect_main
 from asl_fast.evaluate import main as evaluate_main
 from asl_fast.evaluation.activitynet_json import read_detections
+from asl_fast.serialization import read_config
 from asl_fast.train import main as train_main
 from asl_fast.training.config import TrainConfig
-from asl_fast.training.serialization import read_config
 from tests.own_recordings import CLASSES, write_recordings
 
 SMALL = [

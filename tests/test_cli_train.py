@@ -13,12 +13,12 @@ import pytest
 
 from asl_fast.evaluation.activitynet_json import read_detections, read_ground_truth
 from asl_fast.evaluation.mean_ap import mean_average_precision
+from asl_fast.serialization import read_config
 from asl_fast.train import main
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.metrics_log import read_metrics
 from asl_fast.training.run import _git_revision
 from asl_fast.training.run_folder import RunFolder
-from asl_fast.training.serialization import read_config
 from tests.shared import shared_file
 from tests.training.tiny import TINY_OPTIONS, small_hapt
 

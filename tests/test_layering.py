@@ -33,7 +33,8 @@ INTERNAL: dict[str, set[str]] = {
     "environment": {"native"},
     "ops": {"reference", "kernels", "native", "backend"},
     "layers": set(),
-    "models": {"ops", "layers"},
+    "serialization": {"files", "wording"},
+    "models": {"ops", "layers", "files", "serialization"},
     "losses": {"ops", "layers"},
     "data": set(),
     "data.annotations": {"files", "wording"},
@@ -79,8 +80,19 @@ INTERNAL: dict[str, set[str]] = {
     "data.load": {"data.features", "data.datasets", "data.synthetic", "data.bundle", "data.source"},
     "evaluation": {"native", "files", "wording", "data.annotations"},
     "formats": {"files", "wording"},
-    "training": {"files", "wording", "models", "losses", "data", "evaluation", "environment", "command_line"},
+    "training": {
+        "files",
+        "wording",
+        "serialization",
+        "models",
+        "losses",
+        "data",
+        "evaluation",
+        "environment",
+        "command_line",
+    },
     "detection": {"files", "wording", "formats", "training", "models", "data", "evaluation"},
+    "exporting": {"files", "serialization", "data", "models", "detection"},
     "reporting": {"files", "wording", "command_line", "training", "losses", "evaluation"},
 }
 # Layer -> layers it may import below `if TYPE_CHECKING:` in addition; nothing of them is there when it runs.
@@ -97,7 +109,8 @@ EXTERNAL: dict[str, set[str]] = {
     "environment": {"torch"},
     "ops": {"torch"},
     "layers": {"torch"},
-    "models": {"torch"},
+    "serialization": set(),
+    "models": {"torch", "safetensors", "huggingface_hub"},
     "losses": {"torch"},
     "data": set(),
     "data.annotations": {"numpy"},
@@ -122,6 +135,7 @@ EXTERNAL: dict[str, set[str]] = {
     "formats": set(),
     "training": {"numpy", "torch", "tqdm", "tyro", "tensorboard", "wandb", "mlflow"},
     "detection": {"numpy", "torch"},
+    "exporting": {"torch", "onnxruntime", "safetensors"},
     "reporting": {"numpy", "torch", "matplotlib"},
 }
 CPP_HEADERS = re.compile(r"<(pybind11/\w+\.h|cuda\w*\.h|(imm|emm)intrin\.h|arm_neon\.h|[a-z_]+)>")

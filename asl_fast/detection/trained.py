@@ -18,6 +18,7 @@ from asl_fast.data.transform import FeatureTransform
 from asl_fast.models.config import DetectorConfig
 from asl_fast.models.detector import ActionDetector
 from asl_fast.models.postprocess import Detections, detect
+from asl_fast.models.pretrained import CONFIG, WEIGHTS, read_pretrained_config
 from asl_fast.models.windows import Window, windows_of
 from asl_fast.training.checkpoint import CheckpointError, check_finite, load_checkpoint, saved_config
 from asl_fast.training.config import TrainConfig
@@ -136,7 +137,7 @@ def load_trained(
     """Load the detector of a run.
 
     Args:
-        run: Run folder, or a checkpoint file.
+        run: Run folder, a checkpoint file, or a folder that ``python -m asl_fast.export --to safetensors`` wrote.
         checkpoint: "last", or "best", the one that scored highest on the test split while training, which makes its
             score there an optimistic one.
         device: Where the detector is put.
@@ -148,6 +149,8 @@ def load_trained(
     run = Path(run)
     if not run.exists():
         raise FileNotFoundError(f"run folder {run} does not exist; train one with python -m asl_fast.train")
+    if (run / WEIGHTS).is_file():
+        return _load_exported(run, device)
     path = run
     if run.is_dir():
         folder = RunFolder(run)
@@ -168,6 +171,16 @@ def load_trained(
     detector = ActionDetector(config.model)
     detector.load_state_dict(weights)
     return TrainedDetector(detector.to(device).eval(), config, content["dataset"], int(content["epoch"]), path)
+
+
+def _load_exported(folder: Path, device: torch.device | str) -> TrainedDetector:
+    path = folder / CONFIG
+    content = read_pretrained_config(path)
+    check_keys(content, ("config", "dataset", "epoch"), path)
+    config = saved_config(content, path)
+    check_dataset(content["dataset"], config.model, path)
+    detector = ActionDetector.from_pretrained(folder)
+    return TrainedDetector(detector.to(device), config, content["dataset"], content["epoch"], folder / WEIGHTS)
 
 
 def check_dataset(dataset: Mapping[str, Any], model: DetectorConfig, path: Path) -> None:

@@ -99,7 +99,7 @@ def model_card(
         "",
         "| output | shape | type | what it is |",
         "|---|---|---|---|",
-        "| `segments_sec` | (B, P, 2) | float64 | start and end that each point predicts, not clipped to the recording |",
+        "| `segments_sec` | (B, P, 2) | float64 | start and end from each point, not clipped to the recording |",
         f"| `scores` | (B, P, {model['num_classes']}) | float32 | of each class, 0 beyond the recording |",
         "",
         _SUPPRESSION.format(sigma=inference["nms_sigma"], kept=inference["max_segments"]),

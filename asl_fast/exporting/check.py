@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from asl_fast.exporting.deployed import DeployedDetector, example_inputs
+from asl_fast.exporting.deployed import INPUTS, DeployedDetector, example_inputs
 from asl_fast.exporting.formats import Runner
 
 LENGTHS = (64, 193, 1000, 2304, 4096)
@@ -57,7 +57,7 @@ def _deviation(
 ) -> Deviation:
     with torch.no_grad():
         segments, scores = deployed(*inputs)
-    _, _, first_sec, step_sec = inputs
+    step_sec = inputs[INPUTS.index("step_sec")]
     length_grid = (segments[..., 1:] - segments[..., :1]) / step_sec[:, None, None]
     apart = (found[0] - segments).abs() / step_sec[:, None, None] / (1 + length_grid)
     return Deviation(batch, rows, float((found[1] - scores).abs().max()), float(apart.max()))

@@ -55,9 +55,7 @@ class DeployedDetector(nn.Module):
         """Shortest input, in rows of ``features``, that the exported graph takes."""
         return 1 if self.detector.config.mask_norms else self.detector.length_multiple * self.samples_per_step + 1
 
-    def forward(
-        self, features: Tensor, lengths: Tensor, first_sec: Tensor, step_sec: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, lengths: Tensor, first_sec: Tensor, step_sec: Tensor) -> tuple[Tensor, Tensor]:
         """Detect in a padded batch.
 
         Args:
@@ -107,7 +105,7 @@ class DeployedDetector(nn.Module):
             x = ((x.double() - self.mean) / self.std).float()
         steps = torch.div(lengths + samples - 1, samples, rounding_mode="floor")
         if samples > 1:
-            x = x.unflatten(1, (-1, samples)).flatten(2)
+            x = torch.unflatten(x, 1, (-1, samples)).flatten(2)
         valid = places[::samples].unsqueeze(0) < (steps * samples).unsqueeze(1)
         return x, valid
 

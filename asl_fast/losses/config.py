@@ -12,7 +12,7 @@ Signal = Literal["loss", "likelihood", "evidence"]
 ContrastiveLevels = Literal["finest", "assigned", "all"]
 ContrastivePositives = Literal["sum", "each"]
 
-# Older files do not have these fields; `asl_fast.training.serialization.LATER` says what it means.
+# Older files do not have these fields; `asl_fast.serialization.LATER` says what it means.
 _LATER = {"later": True}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ from asl_fast.models.heads import ClassificationHead, RegressionHead
 from asl_fast.models.neck import FeaturePyramid, IdentityNeck
 from asl_fast.models.points import LevelPoints
 from asl_fast.models.positions import Place
+from asl_fast.models.pretrained import check_fit, find_pretrained, read_pretrained_config, read_weights
+from asl_fast.serialization import from_dict
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,34 @@ class ActionDetector(nn.Module):
             raise TypeError(f"features must be floating point, found {features.dtype}")
         if features.shape[1] == 0:
             raise ValueError("features have no time steps")
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path) -> ActionDetector:
+        """Load a detector that ``python -m asl_fast.export --to safetensors`` wrote, in evaluation mode.
+
+        Args:
+            source: The folder, or the id of a model on the Hugging Face hub, "owner/name".
+
+        Raises:
+            FileNotFoundError: For what is neither.
+            ImportError: Without the safetensors package, or for an id without huggingface_hub.
+            OSError: When the hub cannot be reached.
+            ValueError: Naming the file that is damaged, or weights that do not fit the configuration.
+        """
+        config_path, weights_path = find_pretrained(source)
+        content = read_pretrained_config(config_path)
+        config = from_dict(DetectorConfig, content["config"]["model"], str(config_path))
+        try:
+            # Without memory first, as a wrong configuration may ask for any size.
+            with torch.device("meta"):
+                expected = cls(config).state_dict()
+        except (ValueError, RuntimeError) as error:
+            raise ValueError(f"{config_path}: {error}") from None
+        weights = read_weights(weights_path)
+        check_fit(weights, expected, weights_path)
+        detector = cls(config)
+        detector.load_state_dict(weights)
+        return detector.eval()
 
     @classmethod
     def from_actionformer(cls, state_dict: Mapping[str, Tensor], config: Mapping[str, Any]) -> ActionDetector:

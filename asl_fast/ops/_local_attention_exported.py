@@ -23,11 +23,13 @@ def exported_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, radius: in
     shift = torch.arange((2 * around + 1) * chunk, device=q.device) - around * chunk - row  # key minus query position
     valid = _with_neighbours(mask.to(q.dtype)[:, None, :, None], chunk, around).squeeze(-1).unsqueeze(3) > 0
     allowed = (shift.abs() <= radius) & valid  # (B, 1, n, c, keys)
-    scores = (q * q.shape[-1] ** -0.5).unflatten(2, (-1, chunk)) @ _with_neighbours(k, chunk, around).transpose(-1, -2)
+    scores = torch.unflatten(q * q.shape[-1] ** -0.5, 2, (-1, chunk)) @ _with_neighbours(k, chunk, around).transpose(
+        -1, -2
+    )
     if bias is not None:
         scores = scores + bias[:, shift.clamp(-radius, radius) + radius].unsqueeze(1).to(q.dtype)
     weights = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min).softmax(-1)
-    out = (weights @ _with_neighbours(v, chunk, around)).flatten(2, 3)
+    out: Tensor = (weights @ _with_neighbours(v, chunk, around)).flatten(2, 3)
     return out * mask[:, None, :, None].to(out.dtype)
 
 
@@ -42,4 +44,4 @@ def _with_neighbours(x: Tensor, chunk: int, around: int) -> Tensor:
     length, edge = x.shape[2], around * chunk
     wide = F.pad(x, (0, 0, edge, edge))
     shifted = [wide[:, :, first : first + length] for first in range(0, 2 * edge + 1, chunk)]
-    return torch.cat([part.unflatten(2, (-1, chunk)) for part in shifted], dim=3)
+    return torch.cat([torch.unflatten(part, 2, (-1, chunk)) for part in shifted], dim=3)

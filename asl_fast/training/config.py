@@ -2,7 +2,7 @@
 """Everything that decides a training run, as typed and frozen dataclasses.
 
 `asl_fast.training.presets` fills them in per data set, the command line overrides single fields, and
-`asl_fast.training.serialization` saves the result with the run.
+`asl_fast.serialization` saves the result with the run.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from asl_fast.data.features.manifest import FeatureManifest
 from asl_fast.evaluation.conventions import get_convention
 from asl_fast.losses.config import LossConfig
 from asl_fast.models.config import DetectorConfig, InferenceConfig
+from asl_fast.serialization import LATER, formerly
 from asl_fast.training.loggers.names import parse_loggers
 from asl_fast.training.ranges import check_ranges
-from asl_fast.training.serialization import LATER, formerly
 
 
 @dataclass(frozen=True)

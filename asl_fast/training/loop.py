@@ -14,6 +14,7 @@ from torch import Tensor
 
 from asl_fast.data.bundle import DatasetBundle
 from asl_fast.evaluation.protocols import ProtocolResult, evaluate_protocol, run_protocol
+from asl_fast.serialization import to_dict
 from asl_fast.training.callback import Callback, RunStart
 from asl_fast.training.checkpoint import (
     CheckpointError,
@@ -44,7 +45,6 @@ from asl_fast.training.restoring import KINDS, check_keys, check_optimizer, chec
 from asl_fast.training.run_folder import RunFolder
 from asl_fast.training.schedule import WarmupCosine, make_rates
 from asl_fast.training.scoring import Columns, frame_borders, ground_truth_columns, predict
-from asl_fast.training.serialization import to_dict
 from asl_fast.training.state import TrainingState, TrainingStep, ragged_targets
 from asl_fast.training.step import Step, TrainStep
 

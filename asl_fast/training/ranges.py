@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from asl_fast.training.serialization import flatten
+from asl_fast.serialization import flatten
 
 LARGEST_SEED = 2**63 - 1
 LARGEST_COUNT = 2**31 - 1

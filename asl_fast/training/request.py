@@ -17,10 +17,10 @@ from asl_fast.data.custom.decision import Decision
 from asl_fast.data.datasets.benchmarks import told_manifest
 from asl_fast.data.datasets.catalogue import DATASETS, needs_its_data
 from asl_fast.data.features.reading import FeatureReading
+from asl_fast.serialization import read_config
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.presets import SIZES, preset, with_variant
 from asl_fast.training.run_folder import RunFolder, already_holds_a_run, existing_runs, next_run
-from asl_fast.training.serialization import read_config
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from asl_fast.environment import describe
 from asl_fast.evaluation.activitynet_json import write_detections, write_ground_truth
 from asl_fast.evaluation.table import result_table
 from asl_fast.files import read_json, write_json
+from asl_fast.serialization import to_dict
 from asl_fast.training.callback import Callback
 from asl_fast.training.checkpoint import check_same_data
 from asl_fast.training.config import DataConfig, TrainConfig
@@ -40,7 +41,6 @@ from asl_fast.training.request import Request
 from asl_fast.training.run_folder import RunFolder, already_holds_a_run
 from asl_fast.training.run_lock import RunLock
 from asl_fast.training.scoring import Columns, frame_borders, ground_truth_columns, summary
-from asl_fast.training.serialization import to_dict
 from asl_fast.wording import count, printable
 
 

@@ -13,10 +13,10 @@ import torch
 from asl_fast.evaluation.activitynet_json import write_detections, write_ground_truth
 from asl_fast.files import write_json
 from asl_fast.losses.config import LossConfig
+from asl_fast.serialization import to_dict
 from asl_fast.training.checkpoint import save_checkpoint
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.run_folder import RunFolder
-from asl_fast.training.serialization import to_dict
 
 HARMFUL_CLASS = '</script><script>document.title="taken"</script>'
 HARMFUL_VIDEO = "a\"b'<img src=x onerror=alert(1)>\x1b[31m\u202e${7*7}`"

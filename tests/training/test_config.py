@@ -14,10 +14,10 @@ import torch
 from asl_fast.data.datasets.catalogue import DATASETS
 from asl_fast.losses import ASLLoss, LossConfig
 from asl_fast.models.config import DetectorConfig, InferenceConfig
+from asl_fast.serialization import differing, flatten, from_dict, read_config, to_dict
 from asl_fast.training.config import DataConfig, EvaluationConfig, OptimizerConfig, TrainConfig
 from asl_fast.training.presets import BENCHMARK_PRESETS, SIZES, VARIANTS, preset, with_variant
 from asl_fast.training.ranges import RANGES
-from asl_fast.training.serialization import differing, flatten, from_dict, read_config, to_dict
 from tests.training.tiny import tiny_config
 
 

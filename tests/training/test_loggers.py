@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from asl_fast.serialization import from_dict, to_dict
 from asl_fast.train import main
 from asl_fast.training import loop
 from asl_fast.training.callback import UNITS, Callback, Record, RunStart, numbers
@@ -22,7 +23,6 @@ from asl_fast.training.loggers.names import check_installed, parse_loggers
 from asl_fast.training.loop import NonFiniteLossError, train
 from asl_fast.training.metrics_log import read_metrics
 from asl_fast.training.run_folder import RunFolder
-from asl_fast.training.serialization import from_dict, to_dict
 from tests.training.tiny import CPU, TINY_OPTIONS, tiny_bundle, tiny_config
 
 NEEDS_MLFLOW = "needs mlflow (400 MB installed), which the development environment leaves out"

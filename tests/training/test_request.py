@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from asl_fast.files import write_json
+from asl_fast.serialization import to_dict
 from asl_fast.training.checkpoint import CheckpointError
 from asl_fast.training.presets import preset
 from asl_fast.training.request import parse
 from asl_fast.training.run_folder import RunFolder, RunFolderError
-from asl_fast.training.serialization import to_dict
 
 
 @pytest.fixture(autouse=True)

@@ -18,12 +18,12 @@ from asl_fast.data.features.store import InMemoryFeatureStore
 from asl_fast.data.grid import FeatureGrid
 from asl_fast.files import write_json
 from asl_fast.models.config import DetectorConfig
+from asl_fast.serialization import to_dict
 from asl_fast.training.config import DataConfig, EvaluationConfig, OptimizerConfig, TrainConfig
 from asl_fast.training.distributed import Processes
 from asl_fast.training.loop import train
 from asl_fast.training.run import describe_dataset, write_results
 from asl_fast.training.run_folder import RunFolder
-from asl_fast.training.serialization import to_dict
 
 CPU = Processes(torch.device("cpu"))
 DIM, CLASSES = 6, 2

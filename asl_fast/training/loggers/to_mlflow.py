@@ -9,9 +9,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from asl_fast.serialization import flatten
 from asl_fast.training.callback import UNITS, Callback, Record, RunStart, numbers
 from asl_fast.training.loggers.memory import note, recall
-from asl_fast.training.serialization import flatten
 
 # What servers take in one request, and in one value.
 _MOST_METRICS, _MOST_PARAMS, _LONGEST = 1000, 100, 500

@@ -7,8 +7,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from asl_fast.serialization import to_dict
 from asl_fast.training.callback import Callback, Record, RunStart, numbers
-from asl_fast.training.serialization import to_dict
 
 
 class TensorBoardLogger(Callback):

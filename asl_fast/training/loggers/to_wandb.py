@@ -7,9 +7,9 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from asl_fast.serialization import to_dict
 from asl_fast.training.callback import UNITS, Callback, Record, RunStart, numbers
 from asl_fast.training.loggers.memory import note, recall
-from asl_fast.training.serialization import to_dict
 
 _PROJECT = "asl-fast"
 
