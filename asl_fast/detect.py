@@ -39,7 +39,9 @@ class Arguments:
     Attributes:
         run: Run folder of the training, or a checkpoint file.
         features: Feature file (.npy, .npz, .pt, .h5), a folder of them or a packed store; several are extractors to be
-            put side by side, in training order. For hapt also raw recordings: the zip, a folder or one acc_*.txt.
+            put side by side, in training order. For runs on raw signals: recordings in arrays or in tables (.csv,
+            .tsv), whose time stamps are brought to the rate of training, or as the data set has them (for hapt the zip,
+            a folder or one acc_*.txt; for shrec22 and shrec21 a folder or one N.txt).
         output: The file to write: detections as ActivityNet-style JSON, in seconds.
         batch_size: Recordings per batch.
         checkpoint: Which checkpoint of the run folder: of the last epoch, or of the one that scored best.

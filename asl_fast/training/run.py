@@ -128,7 +128,9 @@ def load(config: TrainConfig) -> DatasetBundle:
             strict=data.strict,
             place=Path(str(config.annotations)),
         )
-        return dataclasses.replace(bundle, train=bundle.train.with_options(crop_ratio=data.crop_ratio))
+        augmentation = None if bundle.transform is None else _augmentation(bundle.transform, data)
+        crops = bundle.train.with_options(crop_ratio=data.crop_ratio, augmentation=augmentation)
+        return dataclasses.replace(bundle, train=crops)
     entry = get_dataset(config.dataset)
     options = entry.check_options(
         annotations=config.annotations, features=config.features or None, manifest=data.manifest
@@ -138,7 +140,7 @@ def load(config: TrainConfig) -> DatasetBundle:
             raise ValueError(f"{', '.join(options)} of benchmark {config.dataset!r} need its --data-root")
         options["synthetic_scale"] = data.synthetic_scale
     else:
-        options |= {"strict": data.strict} | {name: getattr(data, name) for name in entry.settings}
+        options |= {"strict": data.strict} | entry.chosen_settings(data)
     bundle = load_dataset(config.dataset, config.data_root, seed=data.synthetic_seed, **options)
     crops = bundle.train.with_options(
         max_length=data.max_length,
