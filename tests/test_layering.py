@@ -18,7 +18,7 @@ SOURCES = sorted(
     path
     for folder in ("asl_fast", "kernels", "csrc", "benchmarks", "tests")
     for path in (ROOT / folder).rglob("*")
-    if path.suffix in {".py", ".cpp", ".cu", ".h", ".cuh"}
+    if path.suffix in {".py", ".cpp", ".cu", ".h", ".cuh", ".js", ".css"}
 ) + [ROOT / "setup.py"]
 
 # Layer -> layers of this package it may import, beyond itself. Inside data the layers are its rooms and modules.
@@ -87,8 +87,10 @@ INTERNAL: dict[str, set[str]] = {
     "data.report": {"wording", "data.annotations", "data.crop", "data.features", "data.source"},
     "data.load": {"data.features", "data.datasets", "data.synthetic", "data.bundle", "data.source"},
     "evaluation": {"native", "files", "wording", "data.annotations"},
+    "formats": {"files", "wording"},
     "training": {"files", "wording", "models", "losses", "data", "evaluation", "environment", "command_line"},
-    "detection": {"files", "wording", "training", "models", "data", "evaluation"},
+    "detection": {"files", "wording", "formats", "training", "models", "data", "evaluation"},
+    "reporting": {"files", "wording", "command_line", "training", "losses", "evaluation"},
 }
 # Layer -> layers it may import below `if TYPE_CHECKING:` in addition; nothing of them is there when it runs.
 TYPES: dict[str, set[str]] = {"kernels": {"reference"}}
@@ -126,8 +128,10 @@ EXTERNAL: dict[str, set[str]] = {
     "data.report": {"numpy", "tqdm"},
     "data.load": set(),
     "evaluation": {"numpy"},
-    "training": {"numpy", "torch", "tqdm", "tyro", "tensorboard"},
+    "formats": set(),
+    "training": {"numpy", "torch", "tqdm", "tyro", "tensorboard", "wandb", "mlflow"},
     "detection": {"numpy", "torch"},
+    "reporting": {"numpy", "torch", "matplotlib"},
 }
 CPP_HEADERS = re.compile(r"<(pybind11/\w+\.h|cuda\w*\.h|(imm|emm)intrin\.h|arm_neon\.h|[a-z_]+)>")
 

@@ -46,7 +46,8 @@ def similarities(
 
 def log_sums(among_all: Tensor, among_positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the log-sum-exp (R,) of both, and whether (R,) an anchor has a positive."""
-    counted = (among_positive > torch.finfo(among_all.dtype).min / 4).any(-1)
+    # NaN is a positive too: a loss that cannot be computed must not pass for one without positives, which is 0.
+    counted = ~(among_positive <= torch.finfo(among_all.dtype).min / 4).all(-1)
     return among_all.logsumexp(-1), among_positive.logsumexp(-1), counted
 
 

@@ -70,7 +70,7 @@ def constant_heads(spread: Mapping[str, float], epoch: int) -> list[str]:
     """
     return [
         f"warning: after epoch {epoch} {meaning} (standard deviation {spread['spread_' + name]:.2g} {unit}), so that "
-        "this run is of no use. Train again with a lower --optimizer.lr, a longer --warmup-epochs or another --seed, and "
+        "this run is of no use. Train again with a lower --optimizer.lr, longer --warmup-epochs or another --seed, and "
         "with --model.offset-activation squareplus where it is relu"
         for name, (meaning, unit) in _MEANING.items()
         if spread.get("spread_" + name, math.inf) < LEAST_SPREAD[name]

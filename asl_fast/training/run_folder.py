@@ -34,6 +34,7 @@ class RunFolder:
         ground_truth: What they are scored against.
         evaluation: Their scores in full.
         summary: Their scores and the run in a few numbers.
+        report: The page that shows all of it.
         candidates: What the network found in the test split before suppression, where somebody asked for it.
         redetected: Folder of detections and scores after other post-processing than in training.
         compiled: What torch.compile keeps between the starts of this run.
@@ -55,6 +56,7 @@ class RunFolder:
         self.ground_truth = self.path / "ground_truth.json"
         self.evaluation = self.path / "evaluation.json"
         self.summary = self.path / "summary.json"
+        self.report = self.path / "report.html"
         self.candidates = self.path / "candidates.pt"
         self.redetected = self.path / "redetected"
         self.compiled = self.path / "compiled"
@@ -86,7 +88,10 @@ class RunFolder:
         Raises:
             OSError: Naming the file that cannot be removed.
         """
-        for path in (self.summary, self.evaluation, self.detections, self.ground_truth, self.candidates):
+        for path in (
+            *(self.summary, self.evaluation, self.detections, self.ground_truth),
+            *(self.candidates, self.report),
+        ):
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:

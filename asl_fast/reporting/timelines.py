@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Annotations and detections of every video, small enough to travel inside a page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asl_fast.evaluation.analysis import verdicts
+from asl_fast.reporting.packed import pack, shares
+from asl_fast.reporting.run_record import RunRecord
+
+MOST_DETECTIONS = 200_000
+"""Of one page, all runs together: what a browser still loads at once, about 1.2 MB."""
+TIOU = 0.5
+"""From this temporal IoU on a detection has found an annotation."""
+_NOT_COUNTED = 255
+
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """What numbers stand for in a page.
+
+    Attributes:
+        classes: Names of classes, those of the first run first.
+        videos: Names of videos, likewise.
+        tick_sec: Unit of all times.
+    """
+
+    classes: tuple[str, ...]
+    videos: tuple[str, ...]
+    tick_sec: float
+
+    def ticks(self, seconds: NDArray[np.float64]) -> IntArray:
+        """Return times as whole ticks, within what 32 bits hold."""
+        return np.rint(np.clip(seconds / self.tick_sec, -(2**30), 2**30)).astype(np.int64)
+
+
+def make_index(records: Sequence[RunRecord]) -> Index:
+    """Give every class and video of the runs its number."""
+    classes: dict[str, None] = {}
+    videos: dict[str, None] = {}
+    lengths, ends = [np.zeros(0)], [np.zeros(1)]
+    for record in records:
+        classes |= dict.fromkeys(map(str, record.dataset.get("class_names", ())))
+        if record.truth is not None:
+            truth, found = record.tables()
+            for table in (truth, found):
+                classes |= dict.fromkeys(sorted(set(table["labels"].tolist())))
+                ends.append(table["segments"].ravel())
+            lengths.append(truth["segments"][:, 1] - truth["segments"][:, 0])
+            videos |= dict.fromkeys([*map(str, record.truth.videos), *found["video"].tolist()])
+    return Index(
+        tuple(classes), tuple(videos), _tick(np.concatenate(lengths), float(np.abs(np.concatenate(ends)).max()))
+    )
+
+
+def _tick(lengths_sec: NDArray[np.float64], last_sec: float) -> float:
+    """Return a power of ten that is small beside most annotations, and for which the last time still is a number."""
+    typical = float(np.median(lengths_sec)) if len(lengths_sec) else 0.0
+    fine = 10.0 ** math.floor(math.log10(typical / 100)) if typical > 0 else 0.01
+    coarse = 10.0 ** math.ceil(math.log10(max(last_sec, 1e-6) / 2**29))
+    return float(f"{max(min(fine, 0.1), coarse):.0e}")
+
+
+def check_comparable(records: Sequence[RunRecord]) -> None:
+    """Check that runs were scored against the same annotations.
+
+    Raises:
+        ValueError: Naming a video that is annotated differently, or saying that no video is common.
+    """
+    finished = [record for record in records if record.finished]
+    for first, other in pairwise(finished):
+        ours, theirs = (_by_video(record) for record in (first, other))
+        names = f"{first.folder.path} and {other.folder.path}"
+        common = [video for video in ours if video in theirs]
+        if not common:
+            raise ValueError(f"{names} have no test video in common, so there is nothing to compare")
+        for video in common:
+            if ours[video] != theirs[video]:
+                raise ValueError(
+                    f"{names} were scored against different annotations of video {video!r}; compare runs on one test "
+                    "split"
+                )
+
+
+def _by_video(record: RunRecord) -> dict[str, list[tuple[float, float, str]]]:
+    assert record.truth is not None
+    truth, _ = record.tables()
+    listed: dict[str, list[tuple[float, float, str]]] = {str(video): [] for video in record.truth.videos}
+    for video, (start, end), label in zip(
+        truth["video"].tolist(), truth["segments"].tolist(), truth["labels"].tolist(), strict=True
+    ):
+        listed[video].append((start, end, label))
+    return {video: sorted(entries) for video, entries in listed.items()}
+
+
+def pack_truth(records: Sequence[RunRecord], index: Index) -> dict[str, Any]:
+    """Pack the annotations of all videos, by video and start.
+
+    Returns:
+        ``per_video`` (V,) numbers of annotations; ``packed``: ``start``, ``length`` in ticks, ``label``, and for run i
+        ``found<i>``: the score of the detection that found it as 16 bits, 0 where none did.
+    """
+    video, segments, label = _shared_truth(records, index)
+    order = _order(video, segments, label)
+    columns = _times(segments[order], index) | {"label": label[order].astype(np.uint16)}
+    for number, record in enumerate(records):
+        score = _found_scores(record, index, video, segments, label) if record.finished else np.zeros(len(order))
+        columns[f"found{number}"] = shares(score[order], np.uint16)
+    per_video = np.bincount(video, minlength=len(index.videos))
+    return {"per_video": per_video.tolist(), "packed": pack(columns, differences=frozenset({"start"}))}
+
+
+def _shared_truth(records: Sequence[RunRecord], index: Index) -> tuple[IntArray, NDArray[np.float64], IntArray]:
+    """Annotations of every video from the first run that has it: video, segments in seconds, class."""
+    parts: list[tuple[IntArray, NDArray[np.float64], IntArray]] = []
+    done = np.zeros(len(index.videos), dtype=np.bool_)
+    for record in records:
+        if record.truth is not None:
+            truth, _ = record.tables()
+            video, label = _numbers(truth["video"], index.videos), _numbers(truth["labels"], index.classes)
+            new = ~done[video]
+            parts.append((video[new], truth["segments"][new], label[new]))
+            done[_numbers(np.array(record.truth.videos, dtype=str), index.videos)] = True
+    if not parts:
+        return np.zeros(0, np.int64), np.zeros((0, 2)), np.zeros(0, np.int64)
+    videos, segments, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return videos, segments, labels
+
+
+def _found_scores(
+    record: RunRecord, index: Index, video: IntArray, segments: NDArray[np.float64], label: IntArray
+) -> NDArray[np.float64]:
+    """(G,) score of the detection of one run that found each annotation, 0 where none did."""
+    truth, found = record.tables()
+    names = np.array(index.videos, dtype=str)
+    mine = np.isin(names[video], np.array(record.truth.videos if record.truth else (), dtype=str))
+    own = {"video": names[video[mine]], "segments": segments[mine], "labels": np.array(index.classes)[label[mine]]}
+    score = np.zeros(len(video))
+    if len(truth["video"]):
+        found_by = verdicts(own, found, tiou=TIOU, convention=record.protocol.convention).found_by
+        taken = np.zeros(len(found_by))
+        # No score is stored as 0, which stands for none.
+        taken[found_by >= 0] = np.maximum(found["scores"][found_by[found_by >= 0]], 1 / 65535)
+        score[mine] = taken
+    return score
+
+
+def pack_detections(record: RunRecord, index: Index, most: int) -> dict[str, Any]:
+    """Pack the surest detections of each video of one finished run, by video and start.
+
+    Args:
+        record: The run.
+        index: What numbers stand for.
+        most: How many of all videos together there may be.
+
+    Returns:
+        ``per_video`` (V,) numbers of detections, ``total`` of all that the run has, ``limit`` of one video (null where
+        all are there), ``scored`` (V,) 1 where the run was scored on the video; ``packed``: ``start``, ``length`` in
+        ticks, ``label``, ``score`` as 16 bits, ``kind`` (index into KINDS of the analysis, 255 where not counted).
+    """
+    truth, found = record.tables()
+    video, label = _numbers(found["video"], index.videos), _numbers(found["labels"], index.classes)
+    kind = np.full(len(video), _NOT_COUNTED, dtype=np.uint8)
+    if len(truth["video"]):
+        kind = verdicts(truth, found, tiou=TIOU, convention=record.protocol.convention).kind.astype(np.uint8)
+    kept, limit = _surest(video, found["scores"], most)
+    segments = found["segments"][kept]
+    order = _order(video[kept], segments, label[kept])
+    columns = _times(segments[order], index)
+    columns |= {
+        "label": label[kept][order].astype(np.uint16),
+        "score": shares(found["scores"][kept][order], np.uint16),
+        "kind": kind[kept][order],
+    }
+    scored = np.zeros(len(index.videos), dtype=np.int64)
+    scored[_numbers(np.array(record.truth.videos if record.truth else (), dtype=str), index.videos)] = 1
+    return {
+        "per_video": np.bincount(video[kept], minlength=len(index.videos)).tolist(),
+        "total": len(video),
+        "limit": limit,
+        "scored": scored.tolist(),
+        "packed": pack(columns, differences=frozenset({"start"})),
+    }
+
+
+def _surest(video: IntArray, scores: NDArray[np.float64], most: int) -> tuple[IntArray, int | None]:
+    """Rows of the surest detections of each video, as many of each as stay within ``most``, and that number."""
+    if len(video) <= most:
+        return np.arange(len(video)), None
+    order = np.lexsort((-scores, video))
+    counts = np.bincount(video)
+    rank = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    # As many detections have a rank below r as a limit of r keeps.
+    kept = np.cumsum(np.bincount(rank))
+    limit = max(int(np.searchsorted(kept, most, side="right")), 1)
+    return np.sort(order[rank < limit]), limit
+
+
+def _times(segments: NDArray[np.float64], index: Index) -> dict[str, NDArray[Any]]:
+    start, end = index.ticks(segments[:, 0]), index.ticks(segments[:, 1])
+    return {"start": start.astype(np.int32), "length": np.maximum(end - start, 0).astype(np.uint32)}
+
+
+def _order(video: IntArray, segments: NDArray[np.float64], label: IntArray) -> IntArray:
+    return np.lexsort((label, segments[:, 1], segments[:, 0], video))
+
+
+def _numbers(values: NDArray[Any], names: Sequence[str]) -> IntArray:
+    """Positions of names in a list that has all of them."""
+    position: Mapping[str, int] = {name: number for number, name in enumerate(names)}
+    unique, inverse = np.unique(values, return_inverse=True)
+    return np.array([position[str(name)] for name in unique.tolist()], dtype=np.int64)[inverse]
