@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from asl_fast.data.annotations.activitynet import read_database
+from asl_fast.data.annotations.columns import parse_columns
 from asl_fast.data.annotations.problems import Problems
 from asl_fast.data.annotations.video import Video
 from asl_fast.data.channels import Centre, ChannelGroup, Preparation, parse_channels, read_channels
@@ -87,15 +89,16 @@ def open_own_signals(
     width = _one_width(arrays, path, problems)
     groups, group_reason = _groups(width, reading.channels, stated.get("channels"), path)
     table = table or AnnotationTable()
+    listed = list(read_database(annotations, None if table.columns is None else parse_columns(table.columns)))
+    if not arrays.keys() & set(listed):
+        raise FileNotFoundError(
+            f"{path}: no recording has the name of a video in {annotations}; recordings are called "
+            f"{examples(sorted(arrays))}, videos {examples(listed)}"
+        )
     lengths = {key: len(array) / rate for key, array in arrays.items()}
     read, class_reason = read_own_annotations(annotations, name, table=table, strict=strict, lengths_sec=lengths)
     present = [video for video in read.videos.values() if video.id in arrays]
     problems.summarise()
-    if not present:
-        raise FileNotFoundError(
-            f"{path}: no recording has the name of a video in {annotations}; recordings are called "
-            f"{examples(sorted(arrays))}, videos {examples(list(read.videos))}"
-        )
     learning, scored, named, split_reason = split(read, present, rule or SplitRule())
     training = [video for video in learning if video.id in arrays]
     samples, step_reason = _samples_per_step(training, rate, reading.samples_per_step)
