@@ -14,6 +14,7 @@ from asl_fast.evaluation.mean_ap import MeanAveragePrecision
 from asl_fast.evaluation.precision_recall import precision_recall
 from asl_fast.evaluation.protocols import evaluate_protocol
 from asl_fast.evaluation.recall import RecallAtK
+from asl_fast.evaluation.spotting import Spotting
 from asl_fast.reporting.packed import pack, shares
 from asl_fast.reporting.run_record import RunRecord
 from asl_fast.reporting.timelines import TIOU, Index
@@ -32,7 +33,9 @@ def scores(record: RunRecord, index: Index) -> dict[str, Any] | None:
         return None
     assert record.truth is not None
     protocol = record.protocol
-    result = evaluate_protocol(protocol, truth, found, videos=map(str, record.truth.videos))
+    result = evaluate_protocol(
+        protocol, truth, found, videos=map(str, record.truth.videos), borders_sec=record.truth.borders_sec
+    )
     main = result.measures[protocol.measures[0].name]
     assert isinstance(main, MeanAveragePrecision)
     number = {name: place for place, name in enumerate(index.classes)}
@@ -44,7 +47,9 @@ def scores(record: RunRecord, index: Index) -> dict[str, Any] | None:
     rows, columns = np.nonzero(taken.counts)
     classes = [number[str(name)] for name in main.classes.tolist()]
     return {
-        "measures": [_measure(name, measure) for name, measure in result.measures.items()],
+        "measures": [
+            _measure(name, measure) for name, measure in result.measures.items() if not isinstance(measure, Spotting)
+        ],
         "average_map": main.average_map,
         "convention": protocol.convention.name,
         "videos": result.num_videos,

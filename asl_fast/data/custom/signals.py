@@ -177,7 +177,7 @@ def _even(
 
 def _one_width(arrays: dict[str, NDArray[np.float64]], path: Path, problems: Problems) -> int:
     """Return the channels that most recordings have; the others are left out."""
-    widths = [array.shape[1] for array in arrays.values()]
+    widths = [int(array.shape[1]) for array in arrays.values()]
     usual = max(set(widths), key=widths.count)
     for key in [key for key, array in arrays.items() if array.shape[1] != usual]:
         error = ValueError(f"{path}, {key}: {arrays.pop(key).shape[1]} channels, the others have {usual}")
