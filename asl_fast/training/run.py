@@ -160,16 +160,9 @@ def load(config: TrainConfig) -> DatasetBundle:
 
 def _augmentation(transform: FeatureTransform, data: DataConfig) -> SensorAugmentation | None:
     """Make what changes training samples of raw signals; None where nothing is changed."""
-    augmentation = SensorAugmentation(
-        transform,
-        data.rotation_sd_deg,
-        data.speed_range,
-        data.turn_sd_deg,
-        data.scale_range,
-        data.jitter_sd,
-        data.channel_dropout,
-        data.mirror_probability,
-    )
+    # The amounts are called alike there and here.
+    names = [entry.name for entry in dataclasses.fields(SensorAugmentation) if entry.name != "transform"]
+    augmentation = SensorAugmentation(transform, **{name: getattr(data, name) for name in names})
     return augmentation if augmentation.is_active else None
 
 
