@@ -17,7 +17,9 @@ from asl_fast.reporting.packed import pack, shares
 from asl_fast.reporting.run_record import RunRecord
 
 MOST_DETECTIONS = 200_000
-"""Of one page, all runs together: what a browser still loads at once, about 1.2 MB."""
+"""Of one page, all runs together: what a browser still loads at once, about 1.5 MB."""
+MOST_OF_A_VIDEO = 800
+"""Likewise, of one video: more than anybody looks at."""
 TIOU = 0.5
 """From this temporal IoU on a detection has found an annotation."""
 _NOT_COUNTED = 255
@@ -155,13 +157,14 @@ def _found_scores(
     return score
 
 
-def pack_detections(record: RunRecord, index: Index, most: int) -> dict[str, Any]:
+def pack_detections(record: RunRecord, index: Index, most: int, most_of_a_video: int) -> dict[str, Any]:
     """Pack the surest detections of each video of one finished run, by video and start.
 
     Args:
         record: The run.
         index: What numbers stand for.
         most: How many of all videos together there may be.
+        most_of_a_video: How many of one video.
 
     Returns:
         ``per_video`` (V,) numbers of detections, ``total`` of all that the run has, ``limit`` of one video (null where
@@ -173,7 +176,7 @@ def pack_detections(record: RunRecord, index: Index, most: int) -> dict[str, Any
     kind = np.full(len(video), _NOT_COUNTED, dtype=np.uint8)
     if len(truth["video"]):
         kind = verdicts(truth, found, tiou=TIOU, convention=record.protocol.convention).kind.astype(np.uint8)
-    kept, limit = _surest(video, found["scores"], most)
+    kept, limit = _surest(video, found["scores"], most, most_of_a_video)
     segments = found["segments"][kept]
     order = _order(video[kept], segments, label[kept])
     columns = _times(segments[order], index)
@@ -193,16 +196,18 @@ def pack_detections(record: RunRecord, index: Index, most: int) -> dict[str, Any
     }
 
 
-def _surest(video: IntArray, scores: NDArray[np.float64], most: int) -> tuple[IntArray, int | None]:
-    """Rows of the surest detections of each video, as many of each as stay within ``most``, and that number."""
-    if len(video) <= most:
+def _surest(
+    video: IntArray, scores: NDArray[np.float64], most: int, most_of_a_video: int
+) -> tuple[IntArray, int | None]:
+    """Return the rows of the surest detections of each video, and how many of each: None where all are there."""
+    counts = np.bincount(video, minlength=1)
+    if len(video) <= most and counts.max() <= most_of_a_video:
         return np.arange(len(video)), None
     order = np.lexsort((-scores, video))
-    counts = np.bincount(video)
     rank = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
     # As many detections have a rank below r as a limit of r keeps.
     kept = np.cumsum(np.bincount(rank))
-    limit = max(int(np.searchsorted(kept, most, side="right")), 1)
+    limit = min(max(int(np.searchsorted(kept, most, side="right")), 1), most_of_a_video)
     return np.sort(order[rank < limit]), limit
 
 

@@ -56,6 +56,9 @@ class DataConfig:
         fold: Hold out this fold of the training persons, or of the training recordings where persons are not known, for
             evaluation; None is the official split.
         num_folds: Number of folds.
+        left_out_user: Train on all other users and score on this one, each user's recordings as one sequence (hapt
+            only).
+        num_channels: Channels used, from the first: all 6, or the 3 of the acceleration (hapt only).
         strict: Stop at a video that cannot be used instead of leaving it out with a warning.
         train_subset: Subset of one's own data to train on; None finds it by its name.
         test_subset: Subset of one's own data to score on; the same as train_subset holds videos out of it.
@@ -90,6 +93,8 @@ class DataConfig:
     mirror_probability: float = field(default=0.0, metadata=LATER)
     fold: int | None = None
     num_folds: int = 5
+    left_out_user: int | None = None
+    num_channels: Literal[3, 6] = field(default=6, metadata=LATER)
     strict: Annotated[bool, AlsoCalled("--strict")] = False
     train_subset: str | None = None
     test_subset: str | None = None

@@ -17,7 +17,13 @@ function figure(title, draw, { note = "", controls = [], kind = "" } = {}) {
   };
   sizes.observe(place);
   const heading = html("div", { class: "heading" }, title && html("h3", {}, title), controls);
-  const node = html("figure", { class: kind }, title || controls.length ? heading : null, note && html("p", { class: "note" }, note), place);
+  const node = html(
+    "figure",
+    { class: kind },
+    title || controls.length ? heading : null,
+    note && html("p", { class: "note" }, note),
+    place,
+  );
   node.draw = place.draw;
   return node;
 }
@@ -34,7 +40,9 @@ function ticks(low, high, number) {
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough * 0.8);
   const found = [];
-  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) found.push(Number((i * step).toPrecision(12)));
+  for (
+    let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++
+  ) found.push(Number((i * step).toPrecision(12)));
   return found;
 }
 
@@ -58,9 +66,27 @@ function lines(width, { height = 150, series, x, y, label, marks = false }) {
       svg("line", { class: "grid", x1: left, x2: width - right, y1: toY(value), y2: toY(value) }),
       svg("text", { class: "tick", x: left - 6, y: toY(value) + 3.5, "text-anchor": "end" }, names[i]),
     ]),
-    marksOfX.map((value) => svg("text", { class: "tick", x: toX(value), y: height - below + 15, "text-anchor": "middle" }, (x.format ?? short)(value))),
-    x.name && svg("text", { class: "axis", x: (left + width - right) / 2, y: height - 3, "text-anchor": "middle" }, x.name),
-    y.name && svg("text", { class: "axis", transform: `translate(11 ${(above + height - below) / 2}) rotate(-90)`, "text-anchor": "middle" }, y.name),
+    marksOfX.map(
+      (value) => svg(
+        "text",
+        { class: "tick", x: toX(value), y: height - below + 15, "text-anchor": "middle" },
+        (x.format ?? short)(value),
+      ),
+    ),
+    x.name && svg(
+      "text",
+      { class: "axis", x: (left + width - right) / 2, y: height - 3, "text-anchor": "middle" },
+      x.name,
+    ),
+    y.name && svg(
+      "text",
+      {
+        class: "axis",
+        transform: `translate(11 ${(above + height - below) / 2}) rotate(-90)`,
+        "text-anchor": "middle",
+      },
+      y.name,
+    ),
   ];
   const drawn = series.map((each) => {
     let path = "";
@@ -72,7 +98,9 @@ function lines(width, { height = 150, series, x, y, label, marks = false }) {
         pen = "L";
       }
     }
-    const dots = marks && !each.quiet ? each.points.filter((point) => point[1] !== null).map(([at, value]) => dot(each.kind, toX(at), toY(value))) : [];
+    const dots = marks && !each.quiet ? each.points.filter((point) => point[1] !== null).map(
+      ([at, value]) => dot(each.kind, toX(at), toY(value)),
+    ) : [];
     return [svg("path", { class: `line ${each.kind}${each.quiet ? " quiet" : ""}`, d: path }), dots];
   });
   const cross = svg("line", { class: "cross", y1: above, y2: height - below, visibility: "hidden" });
@@ -84,7 +112,10 @@ function lines(width, { height = 150, series, x, y, label, marks = false }) {
 // Runs differ in shape as well as in colour: discs, and squares on their corner.
 function dot(kind, x, y) {
   if (!kind.includes("run1")) return svg("circle", { class: `dot ${kind}`, cx: x, cy: y, r: 3 });
-  return svg("rect", { class: `dot ${kind}`, x: x - 3, y: y - 3, width: 6, height: 6, transform: `rotate(45 ${x} ${y})` });
+  return svg(
+    "rect",
+    { class: `dot ${kind}`, x: x - 3, y: y - 3, width: 6, height: 6, transform: `rotate(45 ${x} ${y})` },
+  );
 }
 
 // A line that follows the pointer, and the values at the nearest place.
@@ -106,7 +137,10 @@ function readOut(node, cross, series, { x, y, toX, first, last, left, right, wid
     cross.setAttribute("visibility", "visible");
     const found = series.map((each) => {
       const usable = each.points.filter((point) => point[1] !== null);
-      const point = usable.reduce((best, other) => (Math.abs(other[0] - near) < Math.abs(best[0] - near) ? other : best), usable[0]);
+      const point = usable.reduce(
+        (best, other) => (Math.abs(other[0] - near) < Math.abs(best[0] - near) ? other : best),
+        usable[0],
+      );
       return [each.name, point ? (y.read ?? short)(point[1]) : "–"];
     });
     showTip(event.clientX, event.clientY, [`${x.read ?? x.name ?? ""} ${(x.format ?? short)(near)}`.trim(), ...found]);

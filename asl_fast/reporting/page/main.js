@@ -6,7 +6,13 @@ const SECTIONS = [
   ["Scores", "scores", "", scores],
   ["Errors", "errors", "", errors],
   ["Confusion", "confusion", "", confusion],
-  ["Sensitivity", "sensitivity", "How much each moment of an action counts in training, by class: the higher the curve, the heavier. The shaded part is the action itself.", sensitivity],
+  [
+    "Sensitivity",
+    "sensitivity",
+    "How much each moment of an action counts in training: the higher the curve, the heavier. " +
+      "The shaded part is the action itself.",
+    sensitivity,
+  ],
 ];
 
 function start() {
@@ -16,13 +22,21 @@ function start() {
   const sections = [["Overview", "overview"], ["Videos", "videos"], ...SECTIONS];
   const links = sections.map(([name, id]) => html("a", { href: `#${id}` }, name));
   document.querySelector("header").append(
-    html("div", { class: "title" }, html("h1", {}, page.title), html("p", {}, page.runs.length > 1 ? `comparison of ${names}` : `run ${names}`)),
+    html(
+      "div",
+      { class: "title" },
+      html("h1", {}, page.title),
+      html("p", {}, page.runs.length > 1 ? `comparison of ${names}` : `run ${names}`),
+    ),
     html("nav", { "aria-label": "Sections" }, links),
     themeButton(),
   );
   document.body.append(tip);
   main.append(section("Overview", "overview", "", overview(page)));
-  const waiting = [() => section("Videos", "videos", "", videos(page)), ...SECTIONS.map(([name, id, note, build]) => () => section(name, id, note, build(page)))];
+  const waiting = [
+    () => section("Videos", "videos", "", videos(page)),
+    ...SECTIONS.map(([name, id, note, build]) => () => section(name, id, note, build(page))),
+  ];
   const next = () => {
     const build = waiting.shift();
     if (!build) {
@@ -38,7 +52,13 @@ function start() {
 }
 
 function section(name, id, note, content) {
-  return html("section", { id, "aria-labelledby": `${id}-title` }, html("h2", { id: `${id}-title` }, name), note && html("p", { class: "note" }, note), content);
+  return html(
+    "section",
+    { id, "aria-labelledby": `${id}-title` },
+    html("h2", { id: `${id}-title` }, name),
+    note && html("p", { class: "note" }, note),
+    content,
+  );
 }
 
 start();
