@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,7 @@ from torch.nn import functional as F
 
 from asl_fast.layers.convolution import convolve
 from asl_fast.layers.joined_levels import join_levels
+from asl_fast.losses.former_names import with_present_names
 from asl_fast.ops.gaussians import RawGaussians
 
 MU_INIT = (0.0, -0.5, 0.5)
@@ -156,8 +158,16 @@ class ClassGaussians(nn.Module):
             raise ValueError(f"need 0 < sigma_min < sigma_init < sigma_max, got {sigma_min}, {sigma_init}, {sigma_max}")
         self.num_classes = num_classes
         self.mu_bound, self.sigma_min, self.sigma_max, self.sigma_init = mu_bound, sigma_min, sigma_max, sigma_init
-        self.raw_mu = nn.Parameter(torch.zeros(num_classes, 3))
-        self.raw_sigma = nn.Parameter(torch.zeros(num_classes, 3))
+        # Optimisers that sort parameters by the ends of their names (ActionFormer's, OpenTAD's) let no "bias" decay.
+        self.mu_bias = nn.Parameter(torch.zeros(num_classes, 3))
+        self.sigma_bias = nn.Parameter(torch.zeros(num_classes, 3))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        own = {name: value for name, value in state_dict.items() if name.startswith(prefix)}
+        for name in own:
+            del state_dict[name]
+        state_dict.update(with_present_names(own))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     @property
     def mu(self) -> Tensor:
@@ -175,7 +185,7 @@ class ClassGaussians(nn.Module):
         Args:
             learned: Whether a gradient reaches them.
         """
-        mu, sigma = (self.raw_mu, self.raw_sigma) if learned else (self.raw_mu.detach(), self.raw_sigma.detach())
+        mu, sigma = (self.mu_bias, self.sigma_bias) if learned else (self.mu_bias.detach(), self.sigma_bias.detach())
         # How far log sigma may fall and rise.
         below, above = math.log(self.sigma_init / self.sigma_min), math.log(self.sigma_max / self.sigma_init)
         return RawGaussians(
