@@ -15,8 +15,8 @@ from asl_fast.evaluation.precision_recall import precision_recall
 from asl_fast.evaluation.protocols import evaluate_protocol
 from asl_fast.evaluation.recall import RecallAtK
 from asl_fast.reporting.packed import pack, shares
-from asl_fast.reporting.run_record import RunRecord
-from asl_fast.reporting.timelines import TIOU, Index
+from asl_fast.reporting.run_record import TIOU, RunRecord
+from asl_fast.reporting.timelines import Index
 
 
 def scores(record: RunRecord, index: Index) -> dict[str, Any] | None:
@@ -27,7 +27,7 @@ def scores(record: RunRecord, index: Index) -> dict[str, Any] | None:
         ``classes`` (numbers) with ``annotations`` and ``predictions`` (C,); ``curves``, ``errors`` and ``confusion``.
         All in [0, 1].
     """
-    truth, found = record.tables()
+    truth, found = record.tables
     if not len(truth["video"]):
         return None
     assert record.truth is not None
