@@ -51,6 +51,15 @@ function start() {
   requestAnimationFrame(() => setTimeout(next));
 }
 
+// Figures are drawn anew at the width of the paper, so that their text is as large as the rest.
+function onPaper(paper) {
+  document.documentElement.classList.toggle("paper", paper);
+  for (const place of document.querySelectorAll(".plot")) place.draw();
+}
+
+window.addEventListener("beforeprint", () => onPaper(true));
+window.addEventListener("afterprint", () => onPaper(false));
+
 function section(name, id, note, content) {
   return html(
     "section",

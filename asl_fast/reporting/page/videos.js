@@ -2,8 +2,7 @@
 // The list of videos, the timeline of the chosen one, and what mouse and keyboard do to it.
 
 const STEP = 0.01;
-const KEYS =
-  "← → move · + − zoom · 0 whole video · ↑ ↓ other video · [ ] score · n p next and previous action · Space play";
+const KEYS = "← → move · + − zoom · 0 whole video · ↑ ↓ other video · [ ] score · n p next and previous action";
 
 function videos(page) {
   if (!page.videos.names.length) return [empty("Timelines appear when the run has finished.")];
@@ -42,7 +41,7 @@ function videos(page) {
     tools,
     timelineLegend(page),
   );
-  parts.figure.append(html("p", { class: "note keys" }, KEYS));
+  parts.figure.append(html("p", { class: "note keys" }, keys(page)));
   parts.table = html(
     "details",
     { class: "table" },
@@ -60,6 +59,8 @@ function videos(page) {
   });
   return [limits(page), html("div", { class: "videos" }, parts.list.node, parts.figure)];
 }
+
+const keys = (page) => (page.videos.media ? `${KEYS} · Space play` : KEYS);
 
 async function load(page) {
   const [truth, ...runs] = await Promise.all(
@@ -205,7 +206,7 @@ function drawAll(state, parts, width) {
       class: "area",
       tabindex: 0,
       role: "application",
-      "aria-label": `Timeline of ${page.videos.names[state.number]}. ${KEYS}`,
+      "aria-label": `Timeline of ${page.videos.names[state.number]}. ${keys(page)}`,
     },
     parts.timeline,
   );
