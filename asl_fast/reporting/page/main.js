@@ -32,6 +32,10 @@ function start() {
     themeButton(),
   );
   document.body.append(tip);
+  if (!("DecompressionStream" in window)) {
+    main.append(empty("This browser is too old: Chrome 111, Firefox 113, Safari 16.4 and newer ones show the page."));
+    return;
+  }
   main.append(section("Overview", "overview", "", overview(page)));
   const waiting = [
     () => section("Videos", "videos", "", videos(page)),

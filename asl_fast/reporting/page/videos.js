@@ -15,6 +15,9 @@ function videos(page) {
     shown: null,
   };
   const parts = { title: html("h3", {}), counts: html("p", { class: "counts" }), player: playerOf(page) };
+  parts.area = html("div", { class: "area", tabindex: 0, role: "application" });
+  parts.below = html("div");
+  parts.drawn = html("div", {}, parts.area, parts.below);
   const draw = (width) => (state.data ? drawAll(state, parts, width) : empty("…"));
   parts.figure = figure("", draw, { kind: "timeline" });
   parts.list = videoList(page, state, (number) => choose(state, parts, number));
@@ -197,23 +200,13 @@ function inWords({ annotated, found, wrong }, run, number) {
 
 function drawAll(state, parts, width) {
   const { page, shown, view } = state;
-  parts.strip = drawStrip(shown, view, width);
   parts.timeline = drawTimeline(page, shown, view, bits(state), width);
+  parts.area.setAttribute("aria-label", `Timeline of ${page.videos.names[state.number]}. ${keys(page)}`);
+  parts.area.replaceChildren(parts.timeline);
+  parts.strip = view.from > shown.first || view.to < shown.last ? drawStrip(shown, view, width) : null;
   const none = shown.rows.length ? null : empty("Nothing is annotated here, and nothing scores as high as chosen.");
-  const area = html(
-    "div",
-    {
-      class: "area",
-      tabindex: 0,
-      role: "application",
-      "aria-label": `Timeline of ${page.videos.names[state.number]}. ${keys(page)}`,
-    },
-    parts.timeline,
-  );
-  const focused = parts.area && parts.area === document.activeElement;
-  parts.area = area;
-  if (focused) requestAnimationFrame(() => area.focus({ preventScroll: true }));
-  return html("div", {}, area, view.from > shown.first || view.to < shown.last ? parts.strip : null, none);
+  parts.below.replaceChildren(...[parts.strip, none].filter(Boolean));
+  return parts.drawn;
 }
 
 function fillTable(state, parts) {
