@@ -8,7 +8,6 @@ Examples:
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ import tyro
 
 from asl_fast.command_line.errors import if_stopped, run_command
 from asl_fast.command_line.options import read_options
+from asl_fast.command_line.outputs import check_output
 from asl_fast.command_line.post_processing import PostProcessing
 from asl_fast.data.features.reading import FeatureReading
 from asl_fast.files import read_named_numbers
@@ -77,7 +77,7 @@ def _detect(chosen: Arguments) -> int:
             raise ValueError(f"--batch-size must be at least 1, found {chosen.batch_size}")
         if not chosen.features:
             raise ValueError("--features needs at least one file or folder")
-        _check_output(chosen.output)
+        check_output("--output", chosen.output, (chosen.run, *chosen.features, chosen.durations))
 
         from asl_fast.detection.rates import read_rates
         from asl_fast.detection.recordings import open_recordings
@@ -106,15 +106,6 @@ def _detect(chosen: Arguments) -> int:
         left_out = f"{len(found.skipped)} of {count(len(recordings), 'recording')} {are} left out"
         print(f"warning: {left_out}, the first: {printable(str(first))}; --strict stops there", file=sys.stderr)
     return 0
-
-
-def _check_output(path: Path) -> None:
-    if path.is_dir():
-        raise IsADirectoryError(f"--output {path} is a folder; name a file in it")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"--output {path}: folder {path.parent} does not exist")
-    if not os.access(path.parent, os.W_OK):
-        raise PermissionError(f"--output {path}: folder {path.parent} cannot be written")
 
 
 def _report(found: Found, trained: TrainedDetector, output: Path) -> None:
