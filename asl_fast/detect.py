@@ -19,6 +19,7 @@ import tyro
 
 from asl_fast.command_line.errors import if_stopped, run_command
 from asl_fast.command_line.options import read_options
+from asl_fast.command_line.outputs import check_output
 from asl_fast.command_line.post_processing import PostProcessing
 from asl_fast.data.features.reading import FeatureReading
 from asl_fast.files import read_named_numbers
@@ -95,6 +96,9 @@ def _detect(chosen: Arguments) -> int:
             write_formats,
         )
 
+        for path in (*target.files.values(), target.single):
+            if path is not None:
+                check_output("--output", path, (chosen.run, *chosen.features, chosen.durations))
         check_places(target)
 
         from asl_fast.detection.rates import read_rates

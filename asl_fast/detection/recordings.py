@@ -85,6 +85,8 @@ def open_recordings(
     if not names:
         raise FileNotFoundError(f"{', '.join(map(str, paths))}: no recording found")
     names, durations, notes = tuple(sorted(names)), durations_sec or {}, list[str]()
+    _check_names(names, "--fps", fps if isinstance(fps, Mapping) else None)
+    _check_names(names, "--durations", durations_sec)
     rates = known_rates(names, dataset, fps)
     manifest = None if dataset["manifest"] is None else FeatureManifest(**dataset["manifest"])
     if manifest is None:
@@ -104,6 +106,15 @@ def open_recordings(
     if isinstance(fps, Mapping) and (without := [name for name in names if name not in fps]):
         notes.append(f"--fps has no rate for {examples(without)}: as in training")
     return Recordings(names, lambda name: prepare(name, rows_of(name)), notes)
+
+
+def _check_names(names: Sequence[str], option: str, given: Mapping[str, float] | None) -> None:
+    """Refuse a file by names of which none is that of a recording."""
+    if given and not given.keys() & set(names):
+        raise ValueError(
+            f"{option} knows {examples(list(given))}, but none of the recordings, which are {examples(names)}; their "
+            "names are those of the feature files, without what is around them"
+        )
 
 
 def _features(

@@ -249,9 +249,11 @@ class TrainConfig:
         if self.total_epochs < 1:
             raise ValueError("epochs and warmup_epochs are both 0, so there is nothing to train")
         if self.features and self.annotations is None and self.data_root is None:
-            raise ValueError("features need the annotations of your own data, or the data_root of a benchmark")
+            raise ValueError("--features needs the --annotations of your own data, or the --data-root of a benchmark")
+        if self.output == "":
+            raise ValueError("--output is empty; name the folder of the run")
         if self.signals is not None and (self.features or not self.is_own_data):
-            raise ValueError("signals are of your own data: give annotations with them, and no features")
+            raise ValueError("--signals are of your own data: give --annotations with them, and no --features")
         crop_ratio = self.data.crop_ratio
         if crop_ratio is not None and crop_ratio[0] > crop_ratio[1]:
             raise ValueError(f"data.crop_ratio must be a smallest and a largest share, found {crop_ratio}")
@@ -259,6 +261,11 @@ class TrainConfig:
             raise ValueError(f"data.fold must lie in 0 to {self.data.num_folds - 1}, found {self.data.fold}")
         if not self.evaluation.tiou_thresholds:
             raise ValueError("evaluation.tiou_thresholds must be one or more numbers in (0, 1], found none")
+        for name in ("tiou_thresholds", "strict_thresholds"):
+            values = getattr(self.evaluation, name)
+            if len(set(values)) < len(values):
+                # One that stands there twice would count twice in the average.
+                raise ValueError(f"evaluation.{name} must be different numbers, found {values}")
         try:
             get_convention(self.evaluation.convention)
         except ValueError as error:

@@ -92,6 +92,8 @@ def parse(arguments: Sequence[str], *, about: str | None = None) -> Request:
         SystemExit: After help, or after an unknown option was named together with its nearest.
     """
     early = _first_look(arguments)
+    if early.resume and early.overwrite:
+        raise ValueError("give either --resume, which goes on with a run, or --overwrite, which replaces it")
     words = [*arguments, "--help"] if early.help_all else list(arguments)
     saved, size, own = None, None, None
     decisions: tuple[Decision, ...] = ()
@@ -145,7 +147,7 @@ def parse(arguments: Sequence[str], *, about: str | None = None) -> Request:
         from asl_fast.training.own_preset import explain
 
         explanation = explain(own, config, decisions)
-    overwrite = options.overwrite and not options.resume and folder.holds_a_run
+    overwrite = options.overwrite and folder.holds_a_run
     return Request(config, folder, options.resume, size, explanation, options.save_preset, overwrite)
 
 
@@ -155,6 +157,7 @@ def _first_look(arguments: Sequence[str]) -> argparse.Namespace:
     for name in ("dataset", "data-root", "annotations", "signals", "output", "preset", "variant"):
         early.add_argument(f"--{name}", f"--{name.replace('-', '_')}", default=None)
     early.add_argument("--resume", action="store_true")
+    early.add_argument("--overwrite", action="store_true")
     early.add_argument("--help-all", "--help_all", action="store_true")
     early.add_argument("--help", "-h", action="store_true")
     found, _ = early.parse_known_args(arguments)
