@@ -190,6 +190,7 @@ def test_videos_are_found_and_sorted(open_run: Opened) -> None:
 
 def test_annotated_actions_as_a_table(open_run: Opened) -> None:
     open_run.page.locator(".table summary").click()
+    open_run.page.wait_for_selector(".table tbody tr")
     rows = open_run.page.locator(".table tbody tr").all_inner_texts()
     assert rows[0].split("\t") == ["run", "1.00", "3.00", "0.900"]
     assert len(rows) == 3 and rows[2].endswith("missed")

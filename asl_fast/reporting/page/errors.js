@@ -155,5 +155,5 @@ function barCell(share, run) {
     svg("rect", { class: "track", width: 60, height: 10 }),
     svg("rect", { class: `bar run${run}`, width: 60 * Math.min(1, share), height: 10 }),
   );
-  return html("td", {}, html("span", { class: "withbar" }, bar, percent(share)));
+  return html("td", {}, html("span", { class: "withbar" }, bar, html("span", {}, percent(share))));
 }
