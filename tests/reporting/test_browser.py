@@ -127,6 +127,7 @@ def test_the_pointer_reads_what_it_is_on(open_run: Opened) -> None:
     assert "run" in shown and "1.00 \u2013 3.00 s" in shown and "yes, score 0.900" in shown
     open_run.page.locator(".area .found.right").first.hover()
     assert re.search(r"kind\s+true positive", open_run.text(".tip.shown"))
+    assert re.search(r"lies on\s+jump, tIoU 0\.67", open_run.text(".tip.shown"))
     open_run.page.mouse.move(5, 5)
     assert open_run.count(".tip.shown") == 0
 

@@ -67,7 +67,7 @@ function tiles(page) {
       tile(
         "Detections",
         scored.map((scores) => (scores ? whole(scores.detections) : "–")),
-        "before any score threshold",
+        "with any score",
       ),
     );
   }
