@@ -116,7 +116,7 @@ def _detect(chosen: Arguments) -> int:
         print(f"warning: {printable(note)}", file=sys.stderr)
     if more := recordings.notes[_NOTES_SHOWN:]:
         print(f"warning: {len(more)} more of these", file=sys.stderr)
-    _report(found, trained, listed(written))
+    _report(found, trained, listed(written, target.folder))
     if hint := crowded_subtitles(target, described(found, trained)):
         print(hint)
     if found.skipped:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from asl_fast.layers.joined_levels import join_levels, join_tensors, split_levels
 from asl_fast.models.backbone import Backbone
+from asl_fast.models.boundary_bins import BoundaryDistributionHead
 from asl_fast.models.config import DetectorConfig
 from asl_fast.models.convert_actionformer import convert_config, convert_state_dict
 from asl_fast.models.heads import ClassificationHead, RegressionHead
@@ -100,7 +101,7 @@ class ActionDetector(nn.Module):
         self.backbone = Backbone(config)
         self.neck = FeaturePyramid(config) if config.fpn else IdentityNeck(config)
         self.classification_head = ClassificationHead(config)
-        self.regression_head = RegressionHead(config)
+        self.regression_head = BoundaryDistributionHead(config) if config.offset_bins else RegressionHead(config)
         self.points = LevelPoints(config.ranges_grid, config.first_level, config.max_length_grid)
 
     @property

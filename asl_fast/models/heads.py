@@ -100,7 +100,7 @@ class RegressionHead(nn.Module):
         self.scales = nn.ModuleList(Scale() for _ in range(config.first_level, config.num_levels))
         self.activation = F.relu if config.offset_activation == "relu" else squareplus
         if self.activation is squareplus:
-            bias, initial = self.tower.output.bias, _typical_offset(config)
+            bias, initial = self.tower.output.bias, typical_offset(config)
             assert bias is not None
             nn.init.constant_(bias, initial - SOFTNESS**2 / initial)  # what squareplus maps to it
 
@@ -111,7 +111,7 @@ class RegressionHead(nn.Module):
         return apply_mask(self.activation(x * scales), joined.mask)
 
 
-def _typical_offset(config: DetectorConfig) -> float:
+def typical_offset(config: DetectorConfig) -> float:
     """Return the middle of a level's regression range, in its strides; the median over the levels that have an end."""
     levels = enumerate(config.ranges_grid, config.first_level)
     middles = [(low + high) / 2.0 / 2.0**level for level, (low, high) in levels if high < UNBOUNDED_GRID]

@@ -17,8 +17,9 @@ from asl_fast.data.features.manifest import FeatureManifest
 from asl_fast.evaluation.conventions import get_convention
 from asl_fast.losses.config import LossConfig
 from asl_fast.models.config import DetectorConfig, InferenceConfig
+from asl_fast.training.loggers.names import parse_loggers
 from asl_fast.training.ranges import check_ranges
-from asl_fast.training.serialization import LATER
+from asl_fast.training.serialization import LATER, formerly
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,9 @@ class DataConfig:
         fold: Hold out this fold of the training persons, or of the training recordings where persons are not known, for
             evaluation; None is the official split.
         num_folds: Number of folds.
+        left_out_user: Train on all other users and score on this one, each user's recordings as one sequence (hapt
+            only).
+        num_channels: Channels used, from the first: all 6, or the 3 of the acceleration (hapt only).
         strict: Stop at a video that cannot be used instead of leaving it out with a warning.
         train_subset: Subset of one's own data to train on; None finds it by its name.
         test_subset: Subset of one's own data to score on; the same as train_subset holds videos out of it.
@@ -89,6 +93,8 @@ class DataConfig:
     mirror_probability: float = field(default=0.0, metadata=LATER)
     fold: int | None = None
     num_folds: int = 5
+    left_out_user: int | None = None
+    num_channels: Literal[3, 6] = field(default=6, metadata=LATER)
     strict: Annotated[bool, AlsoCalled("--strict")] = False
     train_subset: str | None = None
     test_subset: str | None = None
@@ -173,7 +179,8 @@ class TrainConfig:
             that fails; "on" stops there; "off" never does. Several processes train without.
         threads: CPU threads; 0 leaves torch's choice.
         log_every: Steps between two looks at the loss for the progress bar and the check for non-finite values.
-        tensorboard: Also write TensorBoard event files (needs the tensorboard package).
+        logger: Where to write what is measured beside metrics.jsonl, one or more of tensorboard, wandb, mlflow and csv:
+            as tensorboard,csv. Each but csv needs its package.
         profile: Record this many steps of the first epoch: trace.json.gz, which ui.perfetto.dev shows, and a table of
             where their time goes; 0 records none. ASL_FAST_NVTX=1 marks the stages of all steps for NVIDIA's profilers.
         data: Samples and batches.
@@ -199,7 +206,7 @@ class TrainConfig:
     graph: Literal["auto", "on", "off"] = field(default="auto", metadata=LATER)
     threads: int = 0
     log_every: int = 20
-    tensorboard: bool = False
+    logger: str = field(default="", metadata=formerly("tensorboard", {True: "tensorboard", False: ""}))
     profile: int = field(default=0, metadata=LATER)
     data: DataConfig = field(default_factory=DataConfig)
     model: DetectorConfig = field(default_factory=DetectorConfig)
@@ -214,6 +221,11 @@ class TrainConfig:
         return self.annotations is not None and self.dataset not in DATASETS
 
     @property
+    def loggers(self) -> tuple[str, ...]:
+        """Names of the loggers."""
+        return parse_loggers(self.logger)
+
+    @property
     def total_epochs(self) -> int:
         """Passes over the training split, the warm-up included."""
         return self.epochs + self.warmup_epochs
@@ -225,6 +237,7 @@ class TrainConfig:
             ValueError: Naming the field, the value found and what is allowed.
         """
         check_ranges(self)
+        parse_loggers(self.logger)
         if self.total_epochs < 1:
             raise ValueError("epochs and warmup_epochs are both 0, so there is nothing to train")
         if self.features and self.annotations is None and self.data_root is None:

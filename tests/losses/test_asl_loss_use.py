@@ -30,7 +30,7 @@ SWITCHES: list[dict[str, Any]] = [
     {"branches": ("loc",)},
     {"branches": ()},
     {"normalization": "none"},
-    {"detach_quality_features": True},
+    {"detach_quality_features": False},
     {"contrastive_levels": "assigned", "contrastive_memory": 10},
     {"contrastive_levels": "all", "contrastive_positives": "each"},
     {"signal": "likelihood"},

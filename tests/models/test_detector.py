@@ -28,6 +28,9 @@ VARIANTS = {
     "conv": replace(SMALL, backbone="conv"),
     "no norm": replace(SMALL, embedding_norm=False, neck_norm=False, head_norm=False),
     "streams": replace(SMALL, input_splits=(4, 6), projection_dims=(12, 4)),
+    "bins": replace(SMALL, num_levels=4, first_level=1, offset_bins=5),
+    "split sides": replace(SMALL, attention_sides="split", positions="relative"),
+    "split full": replace(SMALL, attention_sides="split", attention_windows=(0,)),
     "front-end": replace(SMALL, feature_dim=12, front_end=FrontEndConfig(6, (3, 2), width=8, kernel_size=5)),
 }
 
@@ -170,6 +173,8 @@ def test_classifier_starts_at_the_prior() -> None:
         ({"input_splits": (4, 6)}, "projection_dims"),
         ({"input_splits": (4, 4), "projection_dims": (8, 8)}, "feature_dim 10"),
         ({"neck_width": 8}, "fpn"),
+        ({"offset_bins": -1}, "offset_bins"),
+        ({"num_heads": 1, "attention_sides": "split"}, "even model.num_heads, found 1"),
         ({"front_end": FrontEndConfig(4, (2, 2))}, "samples_per_step"),
     ],
 )
@@ -214,9 +219,11 @@ def test_non_contiguous_features() -> None:
     torch.testing.assert_close(a.logits[0], b.logits[0], atol=1e-12, rtol=1e-12)
 
 
-def test_compiles_without_graph_breaks() -> None:
-    detector = build(SMALL).float()
+@pytest.mark.parametrize("name", ["windowed", "bins", "split sides", "split full"])
+def test_compiles_without_graph_breaks(name: str) -> None:
+    detector = build(VARIANTS[name]).float()
     features, mask = torch.randn(2, 16, 10), torch.ones(2, 16, dtype=torch.bool)
     expected = detector(features, mask)
     found = torch.compile(detector, fullgraph=True, backend="aot_eager")(features, mask)
     torch.testing.assert_close(found.logits[1], expected.logits[1])
+    torch.testing.assert_close(found.offsets[1], expected.offsets[1])

@@ -76,6 +76,7 @@ def test_the_papers_variant_learns_from_the_losses() -> None:
     paper = with_variant(own, "asl-paper")
     assert (own.loss.signal, own.loss.normalization) == ("evidence", "batch")
     assert (paper.loss.signal, paper.loss.normalization) == ("loss", "none")
+    assert own.loss.detach_quality_features and not paper.loss.detach_quality_features
     assert own.optimizer.gaussian_lr is not None and paper.optimizer.gaussian_lr is None
     loss = ASLLoss(2, 16, paper.loss)
     assert loss.gaussians is not None
@@ -221,7 +222,8 @@ def test_every_number_has_a_range() -> None:
 
 def test_a_configuration_of_before_an_option_came_has_its_default() -> None:
     values = to_dict(tiny_config())
-    for part, name in (("data", "resident"), ("data", "columns"), ("", "graph"), ("", "profile")):
+    came = [("data", "resident"), ("data", "columns"), ("", "graph"), ("", "profile")]
+    for part, name in (*came, ("model", "offset_bins"), ("model", "attention_sides")):
         (values[part] if part else values).pop(name)
     assert from_dict(TrainConfig, values) == tiny_config()
 

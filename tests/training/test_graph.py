@@ -113,7 +113,7 @@ CONFIGS: dict[str, TrainConfig] = {
                 contrastive_levels=levels,
                 contrastive_memory=20,
                 contrastive_positives="each",
-                detach_quality_features=True,
+                detach_quality_features=False,
             ),
         )
         for levels in ("finest", "assigned", "all")
@@ -122,6 +122,7 @@ CONFIGS: dict[str, TrainConfig] = {
     "full attention": replace(
         tiny_config(), model=replace(MODEL, attention_windows=(0,), positions="absolute", dropout=0.1)
     ),
+    "boundary bins": replace(tiny_config(), model=replace(MODEL, offset_bins=4, attention_sides="split")),
     "front end": replace(tiny_config(), model=replace(MODEL, front_end=FrontEndConfig(2, (2,)), first_level=1)),
 }
 

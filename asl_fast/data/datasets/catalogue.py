@@ -126,7 +126,7 @@ DATASETS: dict[str, DatasetEntry] = {name: _video(name) for name in VIDEO_BENCHM
         _hapt_readers,
         has_twin=False,
         has_feature_files=False,
-        settings=("samples_per_step", "fold", "num_folds"),
+        settings=("samples_per_step", "fold", "num_folds", "left_out_user", "num_channels"),
     ),
     "shrec22": _track("shrec22"),
     "shrec21": _track("shrec21"),
