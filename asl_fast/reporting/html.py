@@ -18,7 +18,7 @@ from typing import Any
 
 # In the order in which they need one another.
 SCRIPTS = (
-    *("dom", "unpack", "chart", "overview", "training", "scores", "errors", "confusion", "sensitivity"),
+    *("dom", "unpack", "chart", "overview", "training", "scores", "curves", "errors", "confusion", "sensitivity"),
     *("timeline", "videolist", "player", "control", "videos", "theme", "main"),
 )
 STYLES = ("page", "charts", "print")

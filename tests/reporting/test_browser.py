@@ -270,6 +270,20 @@ def test_two_runs_beside_each_other(browser: Browser, tmp_path: Path) -> None:
     opened.context.close()
 
 
+def test_runs_scored_at_different_thresholds(browser: Browser, tmp_path: Path) -> None:
+    a, b = made_up_run(tmp_path / "a"), made_up_run(tmp_path / "b", tious=(0.5, 0.9))
+    opened = Opened(browser, write_page([a.path, b.path]).page).drawn()
+    assert "at different thresholds" in opened.text(".notes")
+    table = opened.page.locator("#scores table").first
+    assert table.locator("thead th").all_inner_texts() == ["tIoU", "0.3", "0.5", "0.7", "0.9", "average"]
+    first, second = (row.split("\t") for row in table.locator("tbody tr").all_inner_texts())
+    assert first[4] == "\u2013" and second[1] == second[3] == "\u2013" and first[2] == second[2]
+    opened.page.locator("#scores .halves select").nth(1).select_option(label="0.9")
+    assert opened.count("#scores .halves figure:nth-child(2) path.line") == 1
+    assert opened.complaints == []
+    opened.context.close()
+
+
 @pytest.mark.parametrize("case", ["unfinished", "nothing found", "nothing annotated", "one class"])
 def test_empty_states_say_why(browser: Browser, tmp_path: Path, case: str) -> None:
     nothing: dict[str, list[str]] = {"video": [], "segments": [], "labels": [], "scores": []}
