@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One HTML file that holds all it shows: style, script and content, and may fetch nothing.
 
-The charts are written by hand, in ``page/``: some 1,000 lines that know what is drawn here, where a plotting library
+The charts are written by hand, in ``page/``: some 1,500 lines that know what is drawn here, where a plotting library
 would be several times the size of the page, and would not know how to draw a timeline.
 """
 
