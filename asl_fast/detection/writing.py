@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from asl_fast.detection.run import Found, write_found
@@ -81,16 +83,12 @@ def described(found: Found, trained: TrainedDetector) -> list[Recording]:
     ]
 
 
-def listed(files: list[Path]) -> str:
-    """Name a few files; several of one folder and ending as one."""
-    by_kind: dict[tuple[Path, str], list[Path]] = {}
-    for path in files:
-        by_kind.setdefault((path.parent, path.suffix), []).append(path)
-    shown = [
-        str(paths[0]) if len(paths) == 1 else f"{count(len(paths), 'file')} {parent / ('*' + suffix)}"
-        for (parent, suffix), paths in by_kind.items()
-    ]
-    return ", ".join(shown[:-1]) + (" and " if len(shown) > 1 else "") + shown[-1]
+def listed(files: Sequence[Path], folder: Path | None) -> str:
+    """Name the files that were written; those in the folder of single recordings by their number."""
+    shown = [str(path) for path in files if path.parent != folder]
+    endings = Counter(path.suffix for path in files if path.parent == folder)
+    shown += [f"{count(number, 'file')} {folder}/*{ending}" for ending, number in endings.items()]
+    return " and ".join(filter(None, (", ".join(shown[:-1]), *shown[-1:]))) or "no file"
 
 
 def crowded_subtitles(target: Places, recordings: list[Recording]) -> str | None:

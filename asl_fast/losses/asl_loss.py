@@ -13,7 +13,14 @@ from torch import Tensor, nn
 from asl_fast.losses.config import LossConfig
 from asl_fast.losses.contrast import InstanceContrast
 from asl_fast.losses.evidence import FrameEvidence
-from asl_fast.losses.inputs import Levels, LossInputs, join_outputs
+from asl_fast.losses.inputs import (
+    Levels,
+    LossInputs,
+    all_channels_last,
+    channels_last,
+    join_outputs,
+    without_channel,
+)
 from asl_fast.losses.likelihood import likelihood_misfit
 from asl_fast.losses.recomputation import NormalizerHistory, is_recomputed
 from asl_fast.losses.sensitivity import ClassGaussians, InstanceEvaluator
@@ -138,6 +145,7 @@ class ASLLoss(nn.Module):
         frames: tuple[Tensor, Tensor] | None = None,
         *,
         joined_mask: Tensor | None = None,
+        channels_first: bool = False,
     ) -> dict[str, Tensor]:
         """Compute the losses of one batch; static shapes, no transfer to the host.
 
@@ -154,6 +162,8 @@ class ASLLoss(nn.Module):
             joined_mask: (B, P) bool beside masks per level, where logits, offsets and points come joined. They may
                 then hold places between the levels, as many between each two, which are masked and whose points have
                 an empty range: :class:`asl_fast.models.detector.DetectorOutput` is made so.
+            channels_first: Logits, offsets, features and frames are (B, C, T), as convolutions give them, and masks may
+                be (B, 1, T).
 
         Returns:
             Scalars ``total``, ``cls``, ``loc``, ``sensitivity``, ``fit``, ``contrastive`` with gradient (before their
@@ -162,6 +172,12 @@ class ASLLoss(nn.Module):
         Raises:
             ValueError: Level counts or shapes that do not belong together; no frames where the evidence needs them.
         """
+        if channels_first:
+            logits, offsets = all_channels_last(logits, "logits"), all_channels_last(offsets, "offsets")
+            features = [channels_last(each, f"features[{level}]") for level, each in enumerate(features)]
+            masks = without_channel(masks)
+            if frames is not None:
+                frames = channels_last(frames[0], "frames[0]"), frames[1].flatten(1)
         given = join_outputs(logits, offsets, features, masks, points, self.num_classes, joined_mask)
         if isinstance(targets, RaggedTargets):
             identity = targets.segments

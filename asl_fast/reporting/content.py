@@ -12,12 +12,12 @@ from asl_fast.evaluation.analysis import KINDS
 from asl_fast.reporting.facts import facts, short_names
 from asl_fast.reporting.history import history
 from asl_fast.reporting.packed import pack, shares
-from asl_fast.reporting.run_record import RunRecord
+from asl_fast.reporting.run_record import TIOU, RunRecord
 from asl_fast.reporting.scores import scores
 from asl_fast.reporting.sensitivities import COLUMNS, Sensitivities
 from asl_fast.reporting.timelines import (
     MOST_DETECTIONS,
-    TIOU,
+    MOST_OF_A_VIDEO,
     Index,
     check_comparable,
     make_index,
@@ -49,7 +49,7 @@ def content(
     for record in reversed(records):
         if record.truth is not None:
             durations |= {str(video): seconds for video, seconds in record.truth.durations_sec.items()}
-    finished = sum(record.finished for record in records)
+    finished = max(sum(record.finished for record in records), 1)
     return {
         "title": printable(_title(records)),
         "classes": [printable(name) for name in index.classes],
@@ -65,7 +65,7 @@ def content(
         "positions": [round(float(position), 4) for position in POSITIONS],
         "truth": pack_truth(records, index),
         "runs": [
-            _run(record, name, index, most // max(finished, 1))
+            _run(record, name, index, most // finished, MOST_OF_A_VIDEO // finished)
             for record, name in zip(records, short_names(records), strict=True)
         ],
     }
@@ -76,7 +76,7 @@ def _title(records: Sequence[RunRecord]) -> str:
     return ", ".join(names)
 
 
-def _run(record: RunRecord, name: str, index: Index, most: int) -> dict[str, Any]:
+def _run(record: RunRecord, name: str, index: Index, most: int, most_of_a_video: int) -> dict[str, Any]:
     return {
         "name": printable(name),
         "facts": [[label, printable(value)] for label, value in facts(record)],
@@ -86,7 +86,7 @@ def _run(record: RunRecord, name: str, index: Index, most: int) -> dict[str, Any
         "scores": scores(record, index) if record.finished else None,
         "sensitivity": None if record.learned is None else _sensitivity(record.learned, index),
         "why_nothing_learned": record.why_nothing_learned,
-        "detections": pack_detections(record, index, most) if record.finished else None,
+        "detections": pack_detections(record, index, most, most_of_a_video) if record.finished else None,
     }
 
 

@@ -43,7 +43,7 @@ def find_videos(names: Iterable[str], folder: Path, page: Path) -> dict[str, str
                 for known in (path.name, path.stem):
                     by_name.setdefault(known, path)
     wanted = list(names)
-    found = {name: path for name in wanted if (path := by_path.get(name) or by_name.get(name)) is not None}
+    found = {name: file for name in wanted if (file := by_path.get(name) or by_name.get(name)) is not None}
     if not found:
         raise ValueError(
             f"--videos {folder}: none of its {count(len(set(by_path.values())), 'video file')} is named after one of "

@@ -54,4 +54,4 @@ def pack(columns: Mapping[str, Column], *, differences: frozenset[str] = frozens
 def shares(values: Column, kind: type[np.unsignedinteger[Any]]) -> Column:
     """Return numbers in [0, 1] as integers up to the largest of a type; what lies outside is clipped."""
     largest = np.iinfo(kind).max
-    return np.rint(np.clip(np.nan_to_num(values), 0.0, 1.0) * largest).astype(kind)
+    return np.asarray(np.rint(np.clip(np.nan_to_num(values), 0.0, 1.0) * largest), dtype=kind)

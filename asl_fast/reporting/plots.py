@@ -17,8 +17,7 @@ from asl_fast.files import atomic_write
 from asl_fast.reporting.content import POSITIONS
 from asl_fast.reporting.facts import short_names
 from asl_fast.reporting.history import history
-from asl_fast.reporting.run_record import RunRecord
-from asl_fast.reporting.timelines import TIOU
+from asl_fast.reporting.run_record import TIOU, RunRecord
 from asl_fast.wording import printable
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ KIND_STYLES = (
     *((INK, ""), ("#aebccb", ""), (COLOURS[1], "")),
     *(("#9ccbe8", "//"), ("#f5c9a8", "\\\\"), ("#ffffff", "..")),
 )
-MOST_CLASSES, MOST_CURVES = 40, 24
+MOST_CLASSES, MOST_CURVES, LONGEST_NAME = 40, 24, 28
 STYLE: dict[str, Any] = {
     "font.size": 8,
     "text.color": INK,
@@ -50,7 +49,7 @@ def check_matplotlib() -> None:
     """Make sure that pictures can be drawn.
 
     Raises:
-        ImportError: matplotlib is not installed.
+        ImportError: Without matplotlib.
     """
     try:
         import matplotlib  # noqa: F401
@@ -75,7 +74,7 @@ def write_plots(records: Sequence[RunRecord], folder: Path) -> list[Path]:
 
     folder.mkdir(parents=True, exist_ok=True)
     named = list(zip(short_names(records), records, strict=True))
-    finished = [(name, record) for name, record in named if record.finished and len(record.tables()[0]["video"])]
+    finished = [(name, record) for name, record in named if record.finished and len(record.tables[0]["video"])]
     pictures: dict[str, Callable[[], Figure | None]] = {"losses": lambda: draw_losses(named)}
     if finished:
         pictures |= {
@@ -89,7 +88,7 @@ def write_plots(records: Sequence[RunRecord], folder: Path) -> list[Path]:
         pictures[f"confusion{end}"] = lambda record=record: draw_confusion(record)  # type: ignore[misc]
     pictures["sensitivity"] = lambda: draw_sensitivities(named)
     written = []
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(dict[Any, Any](STYLE)):
         for name, draw in pictures.items():
             figure = draw()
             if figure is not None:
@@ -98,6 +97,12 @@ def write_plots(records: Sequence[RunRecord], folder: Path) -> list[Path]:
                     figure.savefig(file, format="png", dpi=200, facecolor="white", metadata={"Software": None})
                 written.append(path)
     return written
+
+
+def _short(name: str) -> str:
+    """Return a name safe to show, and without the middle of a long one."""
+    shown = printable(name)
+    return shown if len(shown) <= LONGEST_NAME else f"{shown[: LONGEST_NAME - 8]}…{shown[-7:]}"
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -120,7 +125,7 @@ def draw_losses(named: Sequence[tuple[str, RunRecord]]) -> Figure | None:
         for place, name, steps in known:
             if term in steps:
                 values = [np.nan if value is None else value for value in steps[term]]
-                panel.plot(steps["at"], values, DASHES[place], color=COLOURS[place], linewidth=1, label=printable(name))
+                panel.plot(steps["at"], values, DASHES[place], color=COLOURS[place], linewidth=1, label=_short(name))
         panel.set_title(term, fontsize=8, loc="left")
         panel.set_ylim(bottom=0)
         panel.set_xlabel("epoch")
@@ -132,7 +137,7 @@ def draw_losses(named: Sequence[tuple[str, RunRecord]]) -> Figure | None:
 
 
 def _main_scores(record: RunRecord) -> MeanAveragePrecision:
-    truth, found = record.tables()
+    truth, found = record.tables
     protocol = record.protocol
     thresholds = protocol.measures[0].tiou_thresholds
     return mean_average_precision(truth, found, thresholds, convention=protocol.convention)
@@ -144,7 +149,7 @@ def draw_thresholds(finished: Sequence[tuple[str, RunRecord]]) -> Figure:
     axes = figure.subplots()
     for place, (name, record) in enumerate(finished):
         found = _main_scores(record)
-        label = f"{printable(name)}: average {100 * found.average_map:.1f}"
+        label = f"{_short(name)}: average {100 * found.average_map:.1f}"
         line = f"{DASHES[place]}{MARKERS[place]}"
         axes.plot(found.tiou_thresholds, 100 * found.map, line, color=COLOURS[place], markersize=3.5, label=label)
     axes.set(xlabel="temporal IoU", ylabel="mAP, %", ylim=(0, 100))
@@ -166,10 +171,11 @@ def draw_classes(finished: Sequence[tuple[str, RunRecord]]) -> Figure:
     for place, ((name, _), table) in enumerate(zip(finished, tables, strict=True)):
         at = np.arange(len(labels)) + thick * (place - (len(tables) - 1) / 2)
         hatch = "////" if place else ""
-        colours = {"color": COLOURS[0]} if not place else {"facecolor": "white", "edgecolor": COLOURS[1]}
+        face = "white" if place else COLOURS[0]
         values = [table.get(label, 0.0) for label in labels]
-        axes.barh(at, values, thick, hatch=hatch, linewidth=0.6, label=printable(name), **colours)
-    axes.set_yticks(range(len(labels)), [printable(label) for label in labels])
+        edges = {"facecolor": face, "edgecolor": COLOURS[place], "linewidth": 0.6, "hatch": hatch}
+        axes.barh(at, values, thick, label=_short(name), **edges)  # type: ignore[arg-type]
+    axes.set_yticks(range(len(labels)), [_short(label) for label in labels])
     axes.set(xlim=(0, 100), ylim=(len(labels) - 0.4, -0.6), xlabel="average precision, %, mean over temporal IoU")
     if len(tables) > 1:
         axes.legend(loc="lower right")
@@ -181,20 +187,20 @@ def draw_precision_recall(finished: Sequence[tuple[str, RunRecord]]) -> Figure:
     figure = _figure(3.6, 2.8)
     axes = figure.subplots()
     for place, (name, record) in enumerate(finished):
-        found = precision_recall(*record.tables(), TIOU, convention=record.protocol.convention)
+        found = precision_recall(*record.tables, TIOU, convention=record.protocol.convention)
         if len(finished) == 1 and len(found.classes) <= MOST_CLASSES:
             axes.plot(100 * found.recall, 100 * found.precision[0].T, color=PALE, linewidth=0.6, zorder=1)
         mean = 100 * found.precision[0].mean(axis=0)
-        label = f"{printable(name)}, mean over classes"
+        label = f"{_short(name)}, mean over classes"
         axes.plot(100 * found.recall, mean, DASHES[place], color=COLOURS[place], linewidth=1.5, label=label)
     axes.set(xlabel="recall, %", ylabel=f"precision at tIoU {TIOU:g}, %", xlim=(0, 100), ylim=(0, 102))
-    axes.legend(loc="lower left")
+    axes.legend(loc="best")
     return figure
 
 
 def draw_errors(record: RunRecord) -> Figure:
     """Draw what detections are, by rank, and what leaving out each kind of mistake would add to mAP."""
-    truth, found = record.tables()
+    truth, found = record.tables
     assert record.truth is not None
     errors = analyse(truth, found, tiou=TIOU, convention=record.protocol.convention)
     figure = _figure(7.2, 2.6)
@@ -206,7 +212,7 @@ def draw_errors(record: RunRecord) -> Figure:
         edges = {"facecolor": colour, "edgecolor": INK, "linewidth": 0.4, "hatch": hatch}
         shares.bar(places, height, 0.75, bottom=bottom, label=kind.name, **edges)
         bottom += height
-    shares.set(xlabel="detections of a class by score, as many at a time as it has annotations", ylabel="%")
+    shares.set(xlabel="detections of a class by score, G at a time", ylabel="%")
     shares.set_xticks(places, [f"{place}G" for place in places])
     shares.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=7)
     wrong = errors.kinds[1:]
@@ -214,20 +220,20 @@ def draw_errors(record: RunRecord) -> Figure:
         gains.barh(place, 100 * kind.map_gain, 0.7, facecolor=colour, edgecolor=INK, linewidth=0.4, hatch=hatch)
     gains.set_yticks(range(len(wrong)), [kind.name for kind in wrong])
     gains.invert_yaxis()
-    gains.set_xlabel("mAP gained without them, points")
+    gains.set_xlabel("mAP gained, points")
     return figure
 
 
 def draw_confusion(record: RunRecord) -> Figure:
     """Draw which class annotated actions are taken for, as the share of each row."""
-    truth, found = record.tables()
+    truth, found = record.tables
     rules = record.protocol.convention
     best = float(precision_recall(truth, found, TIOU, points=2, convention=rules).best_score[0])
     taken = confusion(truth, found, tiou=TIOU, min_score=best, convention=rules)
     mistakes = taken.counts[:, :-1] - np.diag(np.diag(taken.counts[:, :-1]))
     kept = np.sort(np.argsort(-(mistakes.sum(0) + mistakes.sum(1)), kind="stable")[:MOST_CLASSES])
-    counts = taken.counts[np.ix_(kept, [*kept.tolist(), len(taken.classes)])]
-    names = [printable(str(taken.classes[row])) for row in kept]
+    counts = taken.counts[np.ix_(kept, np.append(kept, len(taken.classes)))]
+    names = [_short(str(taken.classes[row])) for row in kept]
     size = 1.4 + 0.19 * len(names)
     figure = _figure(size + 0.6, size)
     axes = figure.subplots()
@@ -258,11 +264,11 @@ def draw_sensitivities(named: Sequence[tuple[str, RunRecord]]) -> Figure | None:
         for place, name, learned in told:
             if label in learned.class_names:
                 curve = learned.learned.curves(POSITIONS)[learned.class_names.index(label), 0]
-                panel.plot(POSITIONS, curve, DASHES[place], color=COLOURS[place], label=f"learned, {printable(name)}")
+                panel.plot(POSITIONS, curve, DASHES[place], color=COLOURS[place], label=f"learned, {_short(name)}")
         if first.planted is not None:
             true = first.planted.curves(POSITIONS)[first.class_names.index(label), 0]
             panel.plot(POSITIONS, true, ":", color=INK, label="true")
-        panel.set_title(printable(label), fontsize=7.5)
+        panel.set_title(_short(label), fontsize=7.5)
         panel.set(ylim=(0, 1.08), yticks=[])
         panel.set_xticks([-0.5, 0.5], ["start", "end"])
     for panel in panels[len(shown) :]:

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ from torch import Tensor
 
 from asl_fast.data.bundle import DatasetBundle
 from asl_fast.evaluation.protocols import ProtocolResult, evaluate_protocol, run_protocol
+from asl_fast.losses.former_names import with_present_names
+from asl_fast.training.callback import Callback, RunStart
 from asl_fast.training.checkpoint import (
     CheckpointError,
     check_finite,
@@ -30,9 +33,12 @@ from asl_fast.training.config import TrainConfig
 from asl_fast.training.constant_heads import constant_heads, head_spread
 from asl_fast.training.content import first_non_finite
 from asl_fast.training.distributed import Processes, uses_bf16
+from asl_fast.training.epoch_line import EpochLines
 from asl_fast.training.graph import choose_step
 from asl_fast.training.loader import TrainLoader
-from asl_fast.training.metrics_log import MetricsLog, epoch_line, epoch_record, evaluation_record, progress_bar
+from asl_fast.training.loggers.audience import Audience
+from asl_fast.training.loggers.known import make_loggers
+from asl_fast.training.metrics_log import MetricsLog, epoch_record, evaluation_record, progress_bar
 from asl_fast.training.profile import StepProfiler
 from asl_fast.training.replace_run import drop_replaced
 from asl_fast.training.restoring import KINDS, check_keys, check_optimizer, check_weights
@@ -71,6 +77,7 @@ def train(
     *,
     dataset_record: dict[str, Any],
     resume: bool = False,
+    callbacks: Sequence[Callback] = (),
 ) -> Result:
     """Train a detector, writing checkpoints and metrics into the run folder after every epoch.
 
@@ -81,8 +88,10 @@ def train(
         processes: The processes of this run.
         dataset_record: Saved in every checkpoint, so that detection needs no data set.
         resume: Continue from the folder's last checkpoint where there is one.
+        callbacks: Who else is told how the run goes, beside the loggers of the configuration.
 
     Raises:
+        ValueError: When a logger cannot start.
         NonFiniteLossError: When training diverges.
         CheckpointError: When the checkpoint does not fit the configuration.
         OSError: When the disk does not take a file.
@@ -116,43 +125,46 @@ def train(
     step = TrainStep(state, module, make_rates(schedule, state), config.optimizer.clip_norm)
     take_step = choose_step(step, config.graph, processes)
     profiler = StepProfiler(config.profile if processes.is_main else 0, folder, processes.device)
-    log = None
-    if processes.is_main:
-        if loader.resident is not None:
-            print(f"  the features of {len(bundle.train)} training videos lie on {processes.device}", flush=True)
-        log = MetricsLog(
-            folder.metrics,
-            tensorboard=folder.tensorboard if config.tensorboard else None,
-            first_epoch=state.epoch,
-            first_step=state.step,
-        )
+    if processes.is_main and loader.resident is not None:
+        print(f"  the features of {len(bundle.train)} training videos lie on {processes.device}", flush=True)
 
     predictions, scores = None, None
-    while state.epoch < config.total_epochs:
-        started = time.perf_counter()
-        module.train()
-        records, spread = _train_one_epoch(config, state, take_step, loader, schedule, profiler, processes)
-        state.epoch += 1
-        epoch = epoch_record(records, time.perf_counter() - started) | spread
-        records.append(epoch)
-        scores = None
-        if _evaluation_is_due(config, state.epoch):
-            predictions, scores = _evaluate(config, state, bundle, processes)
-            records.append(evaluation_record(epoch, scores))
-        if log is not None:
-            # Before the checkpoint: a run that is killed in between writes these records again, and none is ever lost.
-            log.append(records)
-        _save(config, state, folder, processes, dataset_record, scores)
-        if processes.is_main:
-            for line in (epoch_line(epoch, config.total_epochs, scores), *constant_heads(spread, state.epoch)):
-                print(line, flush=True)
-
-    if log is not None:
-        log.close()
+    lines = EpochLines(state.epoch, config.total_epochs)
+    with _audience(config, state, folder, processes, callbacks) as audience:
+        while state.epoch < config.total_epochs:
+            started = time.perf_counter()
+            module.train()
+            records, spread = _train_one_epoch(config, state, take_step, loader, schedule, profiler, processes)
+            state.epoch += 1
+            means = epoch_record(records, time.perf_counter() - started)
+            epoch = means | spread
+            records.append(epoch)
+            scores = None
+            if _evaluation_is_due(config, state.epoch):
+                predictions, scores = _evaluate(config, state, bundle, processes)
+                records.append(evaluation_record(epoch, scores))
+            if audience is not None:
+                # Before the checkpoint: a run that is killed in between tells these again, and none is ever lost.
+                audience.log(records)
+            _save(config, state, folder, processes, dataset_record, scores)
+            if processes.is_main:
+                for line in (lines.line(means, scores), *constant_heads(spread, state.epoch)):
+                    print(line, flush=True)
     if predictions is None or scores is None:
         # The run had finished before it was resumed.
         predictions, scores = _evaluate(config, state, bundle, processes)
     return Result(state, predictions, scores)
+
+
+def _audience(
+    config: TrainConfig, state: TrainingState, folder: RunFolder, processes: Processes, callbacks: Sequence[Callback]
+) -> AbstractContextManager[Audience | None]:
+    """Gather who is told how the run goes; nobody in processes but the first."""
+    if not processes.is_main:
+        return nullcontext()
+    log = MetricsLog(folder.metrics, first_epoch=state.epoch)
+    run = RunStart(config, folder, state.epoch, state.step)
+    return Audience(log, [*make_loggers(config.loggers), *callbacks], run)
 
 
 def _train_one_epoch(
@@ -300,6 +312,7 @@ def _restore(
             f"{path} was written by {len(content['rng'])} processes and is resumed by {processes.world_size}; "
             "start as many as before"
         )
+    content["loss"] = with_present_names(content["loss"])
     average = content["average"]
     for part, module in state.modules.items():
         weights = average.get("module") if part == "average" else content[part]

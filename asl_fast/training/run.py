@@ -27,10 +27,12 @@ from asl_fast.environment import describe
 from asl_fast.evaluation.activitynet_json import write_detections, write_ground_truth
 from asl_fast.evaluation.table import result_table
 from asl_fast.files import read_json, write_json
+from asl_fast.training.callback import Callback
 from asl_fast.training.checkpoint import check_same_data
 from asl_fast.training.config import DataConfig, TrainConfig
 from asl_fast.training.distributed import Processes, lost_peer, start_processes
 from asl_fast.training.fingerprint import fingerprint
+from asl_fast.training.loggers.names import check_installed
 from asl_fast.training.loop import Result, train
 from asl_fast.training.own_preset import open_configured
 from asl_fast.training.replace_run import replace_run, waiting_run
@@ -42,12 +44,13 @@ from asl_fast.training.serialization import to_dict
 from asl_fast.wording import count, printable
 
 
-def run(request: Request, arguments: Sequence[str]) -> None:
+def run(request: Request, arguments: Sequence[str], *, callbacks: Sequence[Callback] = ()) -> None:
     """Carry out a request for training: load the data, train, score, and write the results into the run folder.
 
     Args:
         request: What `asl_fast.training.request.parse` made of the command line.
         arguments: Its words, for the record.
+        callbacks: Who is told how the run goes, beside the loggers of the request.
 
     Raises:
         ValueError, OSError, ImportError: For a request that cannot be carried out.
@@ -63,6 +66,7 @@ def run(request: Request, arguments: Sequence[str]) -> None:
         processes = start_processes(config.device)
         request = processes.from_main(request)
         folder = request.folder
+        check_installed(request.config.loggers)
         bundle = load(request.config)
         config = request.config.with_dataset(feature_dim=bundle.feature_dim, num_classes=bundle.num_classes)
         config.model.validate()
@@ -76,7 +80,9 @@ def run(request: Request, arguments: Sequence[str]) -> None:
         if config.compile:
             # Of this run alone, and gone with its folder.
             os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.fspath(folder.compiled.resolve()))
-        result = train(config, bundle, folder, processes, dataset_record=record, resume=request.resume)
+        result = train(
+            config, bundle, folder, processes, dataset_record=record, resume=request.resume, callbacks=callbacks
+        )
         if processes.is_main:
             write_results(folder, config, bundle, result)
             _conclude(request, config, bundle, result)
@@ -128,7 +134,9 @@ def load(config: TrainConfig) -> DatasetBundle:
             strict=data.strict,
             place=Path(str(config.annotations)),
         )
-        return dataclasses.replace(bundle, train=bundle.train.with_options(crop_ratio=data.crop_ratio))
+        augmentation = None if bundle.transform is None else _augmentation(bundle.transform, data)
+        crops = bundle.train.with_options(crop_ratio=data.crop_ratio, augmentation=augmentation)
+        return dataclasses.replace(bundle, train=crops)
     entry = get_dataset(config.dataset)
     options = entry.check_options(
         annotations=config.annotations, features=config.features or None, manifest=data.manifest
@@ -138,7 +146,7 @@ def load(config: TrainConfig) -> DatasetBundle:
             raise ValueError(f"{', '.join(options)} of benchmark {config.dataset!r} need its --data-root")
         options["synthetic_scale"] = data.synthetic_scale
     else:
-        options |= {"strict": data.strict} | {name: getattr(data, name) for name in entry.settings}
+        options |= {"strict": data.strict} | entry.chosen_settings(data)
     bundle = load_dataset(config.dataset, config.data_root, seed=data.synthetic_seed, **options)
     crops = bundle.train.with_options(
         max_length=data.max_length,
@@ -152,16 +160,9 @@ def load(config: TrainConfig) -> DatasetBundle:
 
 def _augmentation(transform: FeatureTransform, data: DataConfig) -> SensorAugmentation | None:
     """Make what changes training samples of raw signals; None where nothing is changed."""
-    augmentation = SensorAugmentation(
-        transform,
-        data.rotation_sd_deg,
-        data.speed_range,
-        data.turn_sd_deg,
-        data.scale_range,
-        data.jitter_sd,
-        data.channel_dropout,
-        data.mirror_probability,
-    )
+    # The amounts are called alike there and here.
+    names = [entry.name for entry in dataclasses.fields(SensorAugmentation) if entry.name != "transform"]
+    augmentation = SensorAugmentation(transform, **{name: getattr(data, name) for name in names})
     return augmentation if augmentation.is_active else None
 
 

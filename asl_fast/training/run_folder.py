@@ -29,7 +29,9 @@ class RunFolder:
         dataset: What detection has to know about the data set.
         environment: Versions, machine, command line.
         metrics: Losses and scores as they were measured, one JSON record per line.
-        tensorboard: Folder of the same numbers as TensorBoard events, where asked for.
+        tensorboard: Folder of the same numbers as TensorBoard events, where asked for; likewise csv, tables of them,
+            and wandb, what Weights & Biases keeps here.
+        loggers: What loggers have to know when the run is resumed.
         detections: Detections in the test split after the last epoch, in seconds, classes by name.
         ground_truth: What they are scored against.
         evaluation: Their scores in full.
@@ -52,6 +54,9 @@ class RunFolder:
         self.environment = self.path / "environment.json"
         self.metrics = self.path / "metrics.jsonl"
         self.tensorboard = self.path / "tensorboard"
+        self.csv = self.path / "csv"
+        self.wandb = self.path / "wandb"
+        self.loggers = self.path / "loggers.json"
         self.detections = self.path / "detections.json"
         self.ground_truth = self.path / "ground_truth.json"
         self.evaluation = self.path / "evaluation.json"

@@ -23,6 +23,16 @@ Where the default is another, ``{"before": value}`` says how things were.
 """
 
 
+def formerly(name: str, values: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the metadata of a field that has taken the place of another, which older files have.
+
+    Args:
+        name: Of the other.
+        values: What each of its values is in the new field.
+    """
+    return {**LATER, "formerly": (name, values)}
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """Turn a dataclass into nested dictionaries, lists and scalars, ready for JSON."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
@@ -67,6 +77,7 @@ def _arguments(kind: Any, values: Mapping[str, Any], where: str, path: str) -> d
     """Turn JSON values into the arguments of a dataclass; ``path`` is the dotted name of its place, with a last dot."""
     if not isinstance(values, Mapping):
         raise ValueError(f"{where}: {path.rstrip('.') or 'the file'} must hold keys and values, found {values!r}")
+    values = _renewed(kind, values, where, path)
     hints = get_type_hints(kind)
     names = [entry.name for entry in dataclasses.fields(kind)]
     before = {entry.name: entry.metadata["before"] for entry in dataclasses.fields(kind) if "before" in entry.metadata}
@@ -83,6 +94,18 @@ def _arguments(kind: Any, values: Mapping[str, Any], where: str, path: str) -> d
     if missing:
         raise ValueError(f"{where}: missing {', '.join(missing)}")
     return {name: _convert(hints[name], values[name], where, path + name) for name in names if name in values}
+
+
+def _renewed(kind: Any, values: Mapping[str, Any], where: str, path: str) -> Mapping[str, Any]:
+    """Put the values of fields that are no more into those that have taken their place."""
+    for entry in dataclasses.fields(kind):
+        former, renewed = entry.metadata.get("formerly", (None, {}))
+        if former in values and entry.name not in values:
+            given = values[former]
+            if not isinstance(given, (bool, int, str)) or given not in renewed:
+                raise ValueError(f"{where}: {path + former} must be one of {[*renewed]}, found {given!r}")
+            values = {entry.name: renewed[given], **{key: value for key, value in values.items() if key != former}}
+    return values
 
 
 def _convert(hint: Any, value: Any, where: str, path: str) -> Any:

@@ -26,7 +26,7 @@ CHANGED: dict[str, Any] = {
     "init_loss_norm": 200.0,
     "loss_norm_momentum": 0.5,
     "location_weight": "auto",
-    "detach_quality_features": True,
+    "detach_quality_features": False,
     "contrastive_levels": "assigned",
     "contrastive_memory": 8,
     "contrastive_positives": "each",

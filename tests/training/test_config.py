@@ -76,6 +76,7 @@ def test_the_papers_variant_learns_from_the_losses() -> None:
     paper = with_variant(own, "asl-paper")
     assert (own.loss.signal, own.loss.normalization) == ("evidence", "batch")
     assert (paper.loss.signal, paper.loss.normalization) == ("loss", "none")
+    assert own.loss.detach_quality_features and not paper.loss.detach_quality_features
     assert own.optimizer.gaussian_lr is not None and paper.optimizer.gaussian_lr is None
     loss = ASLLoss(2, 16, paper.loss)
     assert loss.gaussians is not None

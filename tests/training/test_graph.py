@@ -113,7 +113,7 @@ CONFIGS: dict[str, TrainConfig] = {
                 contrastive_levels=levels,
                 contrastive_memory=20,
                 contrastive_positives="each",
-                detach_quality_features=True,
+                detach_quality_features=False,
             ),
         )
         for levels in ("finest", "assigned", "all")

@@ -20,6 +20,7 @@ from asl_fast.data.bundle import DatasetBundle
 from asl_fast.data.channels import ChannelGroup
 from asl_fast.data.datasets.archive import Archive, open_archive
 from asl_fast.data.datasets.number_tables import parse_numbers
+from asl_fast.data.signals.leave_one_out import leave_one_out
 from asl_fast.data.signals.recordings import (
     SignalRecordings,
     SignalSettings,
@@ -30,8 +31,6 @@ from asl_fast.data.signals.recordings import (
 from asl_fast.data.source import DataSource
 
 SAMPLE_RATE_HZ = 50.0
-# Accelerometer and gyroscope sit in one phone, so that both turn with it.
-CHANNELS = (ChannelGroup("triaxial", 6, "phone"),)
 _RECORDING = re.compile(r"(?:^|/)acc_exp(\d{1,6})_user(\d{1,6})\.txt$")
 
 
@@ -192,12 +191,21 @@ def load_hapt(
     samples_per_step: int = 12,
     fold: int | None = None,
     num_folds: int = 5,
+    left_out_user: int | None = None,
+    num_channels: int = 6,
     seed: int = 0,
     strict: bool = False,
 ) -> DatasetBundle:
     """Read HAPT from its files as a bundle; see `read_hapt` and `hapt_bundle` for the arguments."""
-    recordings = read_hapt(data_root, strict=strict)
-    return hapt_bundle(recordings, samples_per_step=samples_per_step, fold=fold, num_folds=num_folds, seed=seed)
+    return hapt_bundle(
+        read_hapt(data_root, strict=strict),
+        samples_per_step=samples_per_step,
+        fold=fold,
+        num_folds=num_folds,
+        left_out_user=left_out_user,
+        num_channels=num_channels,
+        seed=seed,
+    )
 
 
 def hapt_bundle(
@@ -206,6 +214,8 @@ def hapt_bundle(
     samples_per_step: int = 12,
     fold: int | None = None,
     num_folds: int = 5,
+    left_out_user: int | None = None,
+    num_channels: int = 6,
     seed: int = 0,
 ) -> DatasetBundle:
     """Make a bundle of HAPT: 42 recordings of 21 users to train on, 19 of 9 users to test on.
@@ -218,20 +228,30 @@ def hapt_bundle(
         samples_per_step: Raw samples per grid step (stride and window of the grid).
         fold: Hold out this fold of the training users as the test split; None is the official split.
         num_folds: Number of folds.
+        left_out_user: Test on this user alone and train on all others, each user's recordings as one sequence.
+        num_channels: Channels used, from the first: all 6, or the 3 of the acceleration.
         seed: Seed of the training crops.
 
     Raises:
-        ValueError: When a split has no recording left, or the fold does not exist.
+        ValueError: When a split has no recording left, the fold or user does not exist, or a fold is held out of the
+            training users while one user is left out of all.
     """
+    if num_channels not in (3, 6):
+        raise ValueError(f"num_channels must be 3 or 6, got {num_channels}")
+    if left_out_user is not None and fold is not None:
+        raise ValueError(f"fold {fold} and left_out_user {left_out_user} exclude each other; leave one of them out")
     signals = SignalRecordings(
-        "UCI HAPT",
-        recordings.signals,
+        "UCI HAPT" if num_channels == 6 else "UCI HAPT, acceleration alone",
+        {key: signal[:, :num_channels] for key, signal in recordings.signals.items()},
         recordings.annotations,
         SAMPLE_RATE_HZ,
-        CHANNELS,
+        # Accelerometer and gyroscope sit in one phone, so that both turn with it.
+        (ChannelGroup("triaxial", num_channels, "phone"),),
         recordings.users,
         source_noun="user",
     )
+    if left_out_user is not None:
+        signals = leave_one_out(signals, left_out_user)
     settings = SignalSettings(samples_per_step, fold=fold, num_folds=num_folds)
     return signal_bundle(signals, settings, seed=seed)
 
@@ -242,9 +262,18 @@ def open_hapt(
     samples_per_step: int = 12,
     fold: int | None = None,
     num_folds: int = 5,
+    left_out_user: int | None = None,
+    num_channels: int = 6,
     strict: bool = False,
 ) -> DataSource:
     """Open HAPT from its files, unchecked; see `read_hapt` and `hapt_bundle` for the arguments."""
-    recordings = read_hapt(data_root, strict=strict)
-    bundle = hapt_bundle(recordings, samples_per_step=samples_per_step, fold=fold, num_folds=num_folds)
+    bundle = load_hapt(
+        data_root,
+        samples_per_step=samples_per_step,
+        fold=fold,
+        num_folds=num_folds,
+        left_out_user=left_out_user,
+        num_channels=num_channels,
+        strict=strict,
+    )
     return signal_source(bundle, data_root)

@@ -35,6 +35,7 @@ class SignalRecordings:
         sources: What each training recording must not be parted from when recordings are held out: its person, or
             itself where persons are not known.
         source_noun: What these are, in one word.
+        split: What the subsets are, in words.
     """
 
     title: str
@@ -44,6 +45,7 @@ class SignalRecordings:
     channels: tuple[ChannelGroup, ...]
     sources: Mapping[str, int]
     source_noun: str = "recording"
+    split: str = "official split"
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ def signal_bundle(recordings: SignalRecordings, settings: SignalSettings, *, see
 def _split(recordings: SignalRecordings, settings: SignalSettings) -> tuple[dict[str, Any], str]:
     videos, sources, fold = dict(recordings.annotations.videos), recordings.sources, settings.fold
     if fold is None:
-        return videos, "official split"
+        return videos, recordings.split
     noun = recordings.source_noun
     training = sorted({sources[key] for key, video in videos.items() if video.subset == "train"})
     _, held = split_sources(training, fold, settings.num_folds, noun)

@@ -3,9 +3,9 @@
 
 const widths = new WeakMap();
 const sizes = new ResizeObserver((entries) => {
-  for (const { target, contentRect } of entries) {
-    if (contentRect.width && widths.get(target) !== contentRect.width) target.draw();
-  }
+  const changed = entries.filter(({ target, contentRect }) => widths.get(target) !== contentRect.width);
+  // Not at once: what is drawn changes sizes again, which browsers complain about.
+  if (changed.length) requestAnimationFrame(() => changed.forEach(({ target }) => target.draw()));
 });
 
 // A titled figure; draw(width) returns what stands in it. Its node has draw(), for when what it shows has changed.
@@ -13,11 +13,19 @@ function figure(title, draw, { note = "", controls = [], kind = "" } = {}) {
   const place = html("div", { class: "plot" });
   place.draw = () => {
     widths.set(place, place.clientWidth);
-    if (place.clientWidth) place.replaceChildren(draw(place.clientWidth));
+    const drawn = place.clientWidth ? draw(place.clientWidth) : null;
+    // What draws into the same node again keeps its focus.
+    if (drawn && (drawn !== place.firstChild || place.childNodes.length > 1)) place.replaceChildren(drawn);
   };
   sizes.observe(place);
   const heading = html("div", { class: "heading" }, title && html("h3", {}, title), controls);
-  const node = html("figure", { class: kind }, title || controls.length ? heading : null, note && html("p", { class: "note" }, note), place);
+  const node = html(
+    "figure",
+    { class: kind },
+    title || controls.length ? heading : null,
+    note && html("p", { class: "note" }, note),
+    place,
+  );
   node.draw = place.draw;
   return node;
 }
@@ -34,7 +42,9 @@ function ticks(low, high, number) {
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough * 0.8);
   const found = [];
-  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) found.push(Number((i * step).toPrecision(12)));
+  for (
+    let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++
+  ) found.push(Number((i * step).toPrecision(12)));
   return found;
 }
 
@@ -58,9 +68,27 @@ function lines(width, { height = 150, series, x, y, label, marks = false }) {
       svg("line", { class: "grid", x1: left, x2: width - right, y1: toY(value), y2: toY(value) }),
       svg("text", { class: "tick", x: left - 6, y: toY(value) + 3.5, "text-anchor": "end" }, names[i]),
     ]),
-    marksOfX.map((value) => svg("text", { class: "tick", x: toX(value), y: height - below + 15, "text-anchor": "middle" }, (x.format ?? short)(value))),
-    x.name && svg("text", { class: "axis", x: (left + width - right) / 2, y: height - 3, "text-anchor": "middle" }, x.name),
-    y.name && svg("text", { class: "axis", transform: `translate(11 ${(above + height - below) / 2}) rotate(-90)`, "text-anchor": "middle" }, y.name),
+    marksOfX.map(
+      (value) => svg(
+        "text",
+        { class: "tick", x: toX(value), y: height - below + 15, "text-anchor": "middle" },
+        (x.format ?? short)(value),
+      ),
+    ),
+    x.name && svg(
+      "text",
+      { class: "axis", x: (left + width - right) / 2, y: height - 3, "text-anchor": "middle" },
+      x.name,
+    ),
+    y.name && svg(
+      "text",
+      {
+        class: "axis",
+        transform: `translate(11 ${(above + height - below) / 2}) rotate(-90)`,
+        "text-anchor": "middle",
+      },
+      y.name,
+    ),
   ];
   const drawn = series.map((each) => {
     let path = "";
@@ -72,7 +100,9 @@ function lines(width, { height = 150, series, x, y, label, marks = false }) {
         pen = "L";
       }
     }
-    const dots = marks && !each.quiet ? each.points.filter((point) => point[1] !== null).map(([at, value]) => dot(each.kind, toX(at), toY(value))) : [];
+    const dots = marks && !each.quiet ? each.points.filter((point) => point[1] !== null).map(
+      ([at, value]) => dot(each.kind, toX(at), toY(value)),
+    ) : [];
     return [svg("path", { class: `line ${each.kind}${each.quiet ? " quiet" : ""}`, d: path }), dots];
   });
   const cross = svg("line", { class: "cross", y1: above, y2: height - below, visibility: "hidden" });
@@ -84,7 +114,10 @@ function lines(width, { height = 150, series, x, y, label, marks = false }) {
 // Runs differ in shape as well as in colour: discs, and squares on their corner.
 function dot(kind, x, y) {
   if (!kind.includes("run1")) return svg("circle", { class: `dot ${kind}`, cx: x, cy: y, r: 3 });
-  return svg("rect", { class: `dot ${kind}`, x: x - 3, y: y - 3, width: 6, height: 6, transform: `rotate(45 ${x} ${y})` });
+  return svg(
+    "rect",
+    { class: `dot ${kind}`, x: x - 3, y: y - 3, width: 6, height: 6, transform: `rotate(45 ${x} ${y})` },
+  );
 }
 
 // A line that follows the pointer, and the values at the nearest place.
@@ -106,7 +139,10 @@ function readOut(node, cross, series, { x, y, toX, first, last, left, right, wid
     cross.setAttribute("visibility", "visible");
     const found = series.map((each) => {
       const usable = each.points.filter((point) => point[1] !== null);
-      const point = usable.reduce((best, other) => (Math.abs(other[0] - near) < Math.abs(best[0] - near) ? other : best), usable[0]);
+      const point = usable.reduce(
+        (best, other) => (Math.abs(other[0] - near) < Math.abs(best[0] - near) ? other : best),
+        usable[0],
+      );
       return [each.name, point ? (y.read ?? short)(point[1]) : "–"];
     });
     showTip(event.clientX, event.clientY, [`${x.read ?? x.name ?? ""} ${(x.format ?? short)(near)}`.trim(), ...found]);

@@ -25,7 +25,10 @@ function matrix(page, run) {
     }
   });
   let kept = classes.map((_, i) => i);
-  if (none > MOST_CLASSES) kept = kept.sort((a, b) => mistakes[b] - mistakes[a]).slice(0, MOST_CLASSES).sort((a, b) => a - b);
+  if (none > MOST_CLASSES) {
+    kept.sort((a, b) => mistakes[b] - mistakes[a]);
+    kept = kept.slice(0, MOST_CLASSES).sort((a, b) => a - b);
+  }
   const name = (column) => (column === none ? "none" : page.classes[classes[column]]);
   const draw = (width) => {
     const longest = Math.max(...kept.map((each) => name(each).length), 4);
@@ -35,30 +38,74 @@ function matrix(page, run) {
     const toX = (place) => left + place * size + (place === kept.length ? size * 0.3 : 0);
     const columns = [...kept, none];
     const body = kept.map((row, y) => [
-      svg("text", { class: "label", x: left - 8, y: above + (y + 0.5) * size + 4, "text-anchor": "end" }, clip(name(row), left - 8)),
+      svg(
+        "text",
+        { class: "label", x: left - 8, y: above + (y + 0.5) * size + 4, "text-anchor": "end" },
+        clip(name(row), left - 8),
+      ),
       columns.map((column, x) => {
         const count = cells.get(row * (none + 1) + column) ?? 0;
         const share = totals[row] ? count / totals[row] : 0;
         const place = { x: toX(x) + 0.5, y: above + y * size + 0.5, width: size - 1, height: size - 1 };
-        const box = svg("rect", { class: row === column ? "cell right" : "cell", ...place }, svg("title", {}, `${name(row)} taken for ${name(column)}: ${count} of ${totals[row]}`));
+        const box = svg(
+          "rect",
+          { class: row === column ? "cell right" : "cell", ...place },
+          svg("title", {}, `${name(row)} taken for ${name(column)}: ${count} of ${totals[row]}`),
+        );
         box.style.setProperty("--share", `${(100 * Math.sqrt(share)).toFixed(0)}%`);
-        const text = count && size > 17 ? svg("text", { class: share > 0.45 ? "count on" : "count", x: toX(x) + size / 2, y: above + (y + 0.5) * size + 4, "text-anchor": "middle" }, String(count)) : null;
+        const text = count && size > 17 ? svg(
+          "text",
+          {
+            class: share > 0.45 ? "count on" : "count",
+            x: toX(x) + size / 2,
+            y: above + (y + 0.5) * size + 4,
+            "text-anchor": "middle",
+          },
+          String(count),
+        ) : null;
         return [box, text];
       }),
     ]);
-    const head = columns.map((column, x) => svg("text", { class: "label", transform: `translate(${toX(x) + size / 2 + 3} ${above - 6}) rotate(-48)` }, clip(name(column), above * 1.25)));
-    return drawing(left + size * (kept.length + 1.3) + Math.min(60, width - left - size * (kept.length + 1.3)), above + size * kept.length + 4, "Confusion of classes", body, head);
+    const head = columns.map(
+      (column, x) => svg(
+        "text",
+        { class: "label", transform: `translate(${toX(x) + size / 2 + 3} ${above - 6}) rotate(-48)` },
+        clip(name(column), above * 1.25),
+      ),
+    );
+    return drawing(
+      left + size * (kept.length + 1.3) + Math.min(60, width - left - size * (kept.length + 1.3)),
+      above + size * kept.length + 4,
+      "Confusion of classes",
+      body,
+      head,
+    );
   };
-  const shown = kept.length < classes.length ? ` The ${kept.length} of ${classes.length} classes with the most mistakes are shown.` : "";
-  const note = `Rows: annotated class. Columns: class of the surest detection there (tIoU ${page.tiou}, score from ${run.scores.best_score.toFixed(2)}); “none” where there is no such detection.${shown}`;
+  const cut = kept.length < classes.length;
+  const shown = cut ? ` The ${kept.length} of ${classes.length} classes with the most mistakes are shown.` : "";
+  const limits = `tIoU ${page.tiou}, score from ${run.scores.best_score.toFixed(2)}`;
+  const note =
+    `Rows: annotated class. Columns: class of the surest detection there (${limits}); ` +
+    `“none” where there is no such detection.${shown}`;
   const title = page.runs.length > 1 ? run.name : "";
   return html("div", { class: "mixups" }, figure(title, draw, { note }), worst(taken, none, name, totals));
 }
 
 function worst(taken, none, name, totals) {
-  const found = taken.rows.map((row, i) => [row, taken.columns[i], taken.counts[i]]).filter(([row, column]) => row !== column && column !== none);
+  const found = taken.rows.map(
+    (row, i) => [row, taken.columns[i], taken.counts[i]],
+  ).filter(([row, column]) => row !== column && column !== none);
   if (!found.length) return html("p", { class: "note" }, "No annotated action is taken for another class.");
   found.sort((a, b) => b[2] - a[2] || b[2] / totals[b[0]] - a[2] / totals[a[0]]);
-  const rows = found.slice(0, 8).map(([row, column, count]) => html("li", {}, html("b", {}, name(row)), " taken for ", html("b", {}, name(column)), `: ${count} of ${totals[row]}`));
+  const rows = found.slice(0, 8).map(
+    ([row, column, count]) => html(
+      "li",
+      {},
+      html("b", {}, name(row)),
+      " taken for ",
+      html("b", {}, name(column)),
+      `: ${count} of ${totals[row]}`,
+    ),
+  );
   return html("div", {}, html("h4", {}, "Most frequent"), html("ol", { class: "worst" }, rows));
 }

@@ -93,6 +93,8 @@ function legend(entries) {
   );
 }
 
-const runLegend = (page) => (page.runs.length > 1 ? legend(page.runs.map((run, i) => [lineSwatch(`run${i}`), run.name])) : null);
+const runLegend = (page) => (
+  page.runs.length > 1 ? legend(page.runs.map((run, i) => [lineSwatch(`run${i}`), run.name])) : null
+);
 
 const empty = (text) => html("p", { class: "empty" }, text);

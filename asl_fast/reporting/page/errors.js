@@ -13,14 +13,20 @@ const KIND_NOTES = {
 function errors(page) {
   const scored = page.runs.map((run, i) => [run, i]).filter(([run]) => run.scores);
   if (!scored.length) return [empty("There is nothing to diagnose before the run has finished.")];
-  if (scored.every(([run]) => !run.scores.detections)) return [empty("Nothing was detected, so there is no error to sort.")];
+  if (scored.every(([run]) => !run.scores.detections)) return [
+    empty("Nothing was detected, so there is no error to sort."),
+  ];
   const shown = scored.filter(([run]) => run.scores.detections);
   return [
     shown.length > 1
       ? [html("div", { class: "halves" }, shown.map(([run]) => kinds(page, run))), kindTable(page, shown)]
       : html("div", { class: "beside" }, kinds(page, shown[0][0]), kindTable(page, shown)),
     html("h3", {}, `Which annotated actions are found at tIoU ${page.tiou}`),
-    html("p", { class: "note" }, "mAP of a group counts its actions alone, with precision as if all groups were equally large."),
+    html(
+      "p",
+      { class: "note" },
+      "mAP of a group counts its actions alone, with precision as if all groups were equally large.",
+    ),
     html("div", { class: "groups" }, bucketTables(page, shown)),
   ];
 }
@@ -39,7 +45,12 @@ function kinds(page, run) {
         const bottom = sum;
         sum += share;
         const read = `${kind.name}: ${percent(share)} % of detections ${column + 1}`;
-        const box = { x: left + column * step + step * 0.14, y: toY(sum), width: step * 0.72, height: Math.max(0, toY(bottom) - toY(sum)) };
+        const box = {
+          x: left + column * step + step * 0.14,
+          y: toY(sum),
+          width: step * 0.72,
+          height: Math.max(0, toY(bottom) - toY(sum)),
+        };
         return svg("rect", { class: `kind kind${place}`, ...box }, svg("title", {}, `${read} G`));
       });
     });
@@ -48,9 +59,17 @@ function kinds(page, run) {
       svg("text", { class: "tick", x: left - 6, y: toY(share) + 3.5, "text-anchor": "end" }, percent(share, 0)),
     ]);
     const names = Array.from({ length: columns }, (_, column) =>
-      svg("text", { class: "tick", x: left + (column + 0.5) * step, y: height - below + 15, "text-anchor": "middle" }, `${column + 1}G`),
+      svg(
+        "text",
+        { class: "tick", x: left + (column + 0.5) * step, y: height - below + 15, "text-anchor": "middle" },
+        `${column + 1}G`,
+      ),
     );
-    const title = svg("text", { class: "axis", x: (left + width - right) / 2, y: height - 4, "text-anchor": "middle" }, "detections of a class by score, G at a time");
+    const title = svg(
+      "text",
+      { class: "axis", x: (left + width - right) / 2, y: height - 4, "text-anchor": "middle" },
+      "detections of a class by score, G at a time",
+    );
     return drawing(width, height, "Kinds of detections by rank, in percent", axis, stacks, names, title);
   };
   const title = page.runs.length > 1 ? `What detections are, %: ${run.name}` : "What detections are, %";
@@ -66,12 +85,25 @@ function kindTable(page, shown) {
   const rows = page.kinds.map((name, place) => {
     const cells = shown.flatMap(([run]) => {
       const kind = run.scores.errors.kinds[place];
-      return [html("td", {}, percent(kind.share[0])), html("td", { class: "strong" }, place ? `+${percent(kind.map_gain)}` : "")];
+      return [
+        html("td", {}, percent(kind.share[0])),
+        html("td", { class: "strong" }, place ? `+${percent(kind.map_gain)}` : ""),
+      ];
     });
-    return html("tr", {}, html("th", { scope: "row" }, boxSwatch(`kind kind${place}`), ` ${name}`), html("td", { class: "text" }, KIND_NOTES[name] ?? ""), cells);
+    return html(
+      "tr",
+      {},
+      html("th", { scope: "row" }, boxSwatch(`kind kind${place}`), ` ${name}`),
+      html("td", { class: "text" }, KIND_NOTES[name] ?? ""),
+      cells,
+    );
   });
   const caption = `Kinds of detections at tIoU ${page.tiou}, and what mAP would gain if all of a kind were left out`;
-  return html("div", { class: "scroll" }, html("table", {}, html("caption", {}, caption), html("thead", {}, html("tr", {}, head)), html("tbody", {}, rows)));
+  return html(
+    "div",
+    { class: "scroll" },
+    html("table", {}, html("caption", {}, caption), html("thead", {}, html("tr", {}, head)), html("tbody", {}, rows)),
+  );
 }
 
 const CHARACTERISTICS = {
@@ -95,11 +127,24 @@ function bucketTables(page, shown) {
       // Runs on the same videos have the same groups.
       const cells = groups.flatMap((group, i) => {
         const mine = group.find((other) => other.range === bucket.range);
-        return mine ? [html("td", {}, percent(mine.missed)), barCell(mine.normalized_map, shown[i][1])] : [html("td", {}, "–"), html("td", {}, "–")];
+        return mine ? [
+          html("td", {}, percent(mine.missed)),
+          barCell(mine.normalized_map, shown[i][1]),
+        ] : [html("td", {}, "–"), html("td", {}, "–")];
       });
-      return html("tr", {}, html("th", { scope: "row" }, bucket.range), html("td", {}, whole(bucket.annotations)), cells);
+      return html(
+        "tr",
+        {},
+        html("th", { scope: "row" }, bucket.range),
+        html("td", {}, whole(bucket.annotations)),
+        cells,
+      );
     });
-    return html("div", { class: "scroll" }, html("table", {}, html("thead", {}, html("tr", {}, head)), html("tbody", {}, rows)));
+    return html(
+      "div",
+      { class: "scroll" },
+      html("table", {}, html("thead", {}, html("tr", {}, head)), html("tbody", {}, rows)),
+    );
   });
 }
 

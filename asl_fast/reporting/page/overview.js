@@ -6,11 +6,16 @@ function overview(page) {
   for (const run of page.runs) {
     const who = page.runs.length > 1 ? `Run ${run.name}` : "This run";
     if (!run.finished) {
-      const epochs = run.history ? `${run.history.epochs} of ${run.history.total_epochs} epochs are done` : "no epoch is done";
+      const { epochs: done, total_epochs: all } = run.history ?? {};
+      const epochs = run.history ? `${done} of ${all} epochs are done` : "no epoch is done";
       notes.push(`${who} has not finished: ${epochs}. Scores, errors and timelines come with the last one.`);
     } else if (!run.scores) notes.push(`${who} has no annotated action in its test split, so nothing can be scored.`);
-    else if (!run.scores.detections) notes.push(`${who} detected nothing: lower inference.score_threshold, or train longer.`);
-    if (run.synthetic) notes.push(`${who} used a synthetic twin: its scores say nothing about the benchmark.`);
+    else if (!run.scores.detections) notes.push(
+      `${who} detected nothing: lower inference.score_threshold, or train longer.`,
+    );
+  }
+  if (page.runs.some((run) => run.synthetic)) {
+    notes.push("This is a synthetic twin: generated recordings, whose scores say nothing about the benchmark.");
   }
   const [first, second] = page.runs.map((run) => run.scores);
   if (first && second && first.videos !== second.videos) {
@@ -33,40 +38,76 @@ function tiles(page) {
   };
   const time = (run) => (run.history ? run.history.seconds.reduce((sum, value) => sum + (value ?? 0), 0) : null);
   const range = main(scored.find(Boolean))?.tious ?? [];
-  const between = range.length > 1 ? `tIoU ${range[0]} to ${range[range.length - 1]}` : range.length ? `tIoU ${range[0]}` : "";
+  const between = range.length ? `tIoU ${[...new Set([range[0], range[range.length - 1]])].join(" to ")}` : "";
   const shares = [
     ["Average mAP, %", between, (scores) => scores?.average_map ?? null],
     ["mAP at 0.5, %", "tIoU 0.5", (scores) => at(scores, 0.5)],
-    ["Best F1, %", `tIoU ${page.tiou}, all classes together`, (scores) => scores?.best_f1 ?? null],
+    ["Best F1, %", `tIoU ${page.tiou}, classes pooled`, (scores) => scores?.best_f1 ?? null],
   ];
   const found = shares
     .filter(([, , value]) => scored.some((scores) => value(scores) !== null))
-    .map(([name, note, value]) => tile(name, scored.map((scores) => percent(value(scores))), note, difference(scored.map(value))));
+    .map(
+      ([name, note, value]) => tile(
+        name,
+        scored.map((scores) => percent(value(scores))),
+        note,
+        difference(scored.map(value)),
+      ),
+    );
   const any = scored.find(Boolean);
   if (any) {
-    found.push(tile("Annotated actions", [whole(any.annotations)], `in ${plural(any.videos, "video")}, ${plural(any.classes.length, "class", "classes")}`));
-    found.push(tile("Detections", scored.map((scores) => (scores ? whole(scores.detections) : "–")), "before any score threshold"));
+    found.push(
+      tile(
+        "Annotated actions",
+        [whole(any.annotations)],
+        `in ${plural(any.videos, "video")}, ${plural(any.classes.length, "class", "classes")}`,
+      ),
+    );
+    found.push(
+      tile(
+        "Detections",
+        scored.map((scores) => (scores ? whole(scores.detections) : "–")),
+        "before any score threshold",
+      ),
+    );
   }
   if (page.runs.some((run) => run.history)) {
     const epochs = page.runs.map((run) => (run.history ? plural(run.history.epochs, "epoch") : "–"));
-    found.push(tile("Training", page.runs.map((run) => (run.history ? duration(time(run)) : "–")), [...new Set(epochs)].join(", ")));
+    found.push(
+      tile(
+        "Training",
+        page.runs.map((run) => (run.history ? duration(time(run)) : "–")),
+        [...new Set(epochs)].join(", "),
+      ),
+    );
   }
   return found;
 }
 
-const difference = (values) => (values.length === 2 && values.every((value) => value !== null) ? values[1] - values[0] : null);
+const difference = (values) => (
+  values.length === 2 && values.every((value) => value !== null) ? values[1] - values[0] : null
+);
 
 function tile(name, values, note, change = null) {
   return html(
     "div",
     { class: "tile" },
     html("div", { class: "name" }, name),
-    html("div", { class: "values" }, values.map((value, i) => html("span", { class: values.length > 1 ? `value run${i}` : "value" }, value))),
+    html(
+      "div",
+      { class: "values" },
+      values.map((value, i) => html("span", { class: values.length > 1 ? `value run${i}` : "value" }, value)),
+    ),
     html("div", { class: "note" }, change === null ? note : `${signed(change)}, ${note}`),
   );
 }
 
 function facts(page, run) {
   const rows = run.facts.map(([name, value]) => [html("dt", {}, name), html("dd", {}, value)]);
-  return html("details", {}, html("summary", {}, page.runs.length > 1 ? `How ${run.name} was made` : "How this run was made"), html("dl", {}, rows));
+  return html(
+    "details",
+    {},
+    html("summary", {}, page.runs.length > 1 ? `How ${run.name} was made` : "How this run was made"),
+    html("dl", {}, rows),
+  );
 }

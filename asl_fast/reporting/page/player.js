@@ -10,7 +10,9 @@ function playerOf(page) {
   let asked = null;
   video.addEventListener("timeupdate", () => follower(video.currentTime));
   video.addEventListener("error", () => {
-    if (video.getAttribute("src")) note.textContent = `This browser cannot play ${decodeURIComponent(video.getAttribute("src"))}; MP4 with H.264 and WebM play everywhere.`;
+    const file = video.getAttribute("src");
+    if (!file) return;
+    note.textContent = `This browser cannot play ${decodeURI(file)}; MP4 with H.264 and WebM play everywhere.`;
   });
   video.addEventListener("loadedmetadata", () => {
     if (asked !== null) video.currentTime = asked;
@@ -22,7 +24,9 @@ function playerOf(page) {
     follow: (act) => (follower = act),
     open(url) {
       asked = null;
-      note.textContent = url ? "A click on the timeline goes to that moment." : "There is no file of this video in the folder that was given.";
+      note.textContent = url
+        ? "A click on the timeline goes to that moment."
+        : "There is no file of this video in the folder that was given.";
       video.hidden = !url;
       if (url) video.setAttribute("src", url);
       else video.removeAttribute("src");

@@ -7,7 +7,7 @@ function scores(page) {
   return [
     runLegend(page),
     html("div", { class: "halves" }, perThreshold(page), precisionRecall(page)),
-    scored[0].scores.measures.map((measure) => thresholdTable(page, measure.name)),
+    html("div", { class: "groups" }, scored[0].scores.measures.map((measure) => thresholdTable(page, measure.name))),
     perClass(page),
   ];
 }
@@ -16,28 +16,55 @@ function perThreshold(page) {
   const main = page.runs.find((run) => run.scores).scores.measures[0];
   const series = page.runs.flatMap((run, i) => {
     const measure = run.scores?.measures[0];
-    return measure ? [{ name: run.name, kind: `run${i}`, points: measure.tious.map((tiou, place) => [tiou, measure.rows[0].values[place]]) }] : [];
+    return measure ? [
+      {
+        name: run.name,
+        kind: `run${i}`,
+        points: measure.tious.map((tiou, place) => [tiou, measure.rows[0].values[place]]),
+      },
+    ] : [];
   });
   const few = main.tious.length === 1;
-  const domain = few ? [main.tious[0] - 0.05, main.tious[0] + 0.05] : [main.tious[0], main.tious[main.tious.length - 1]];
-  const x = { domain, name: "temporal IoU from which a detection is right", read: "tIoU", ticks: main.tious.filter((_, i) => i % Math.ceil(main.tious.length / 9) === 0) };
-  const y = { domain: [0, 1], name: "mAP, %", format: (value) => percent(value, 0), read: (value) => `${percent(value)} %` };
-  return figure("mAP per threshold", (width) => lines(width, { height: 260, series, x, y, marks: true, label: "mAP per tIoU" }));
+  const domain = few ? [main.tious[0] - 0.05, main.tious[0] + 0.05] : [
+    main.tious[0],
+    main.tious[main.tious.length - 1],
+  ];
+  const x = {
+    domain,
+    name: "temporal IoU from which a detection is right",
+    read: "tIoU",
+    ticks: main.tious.filter((_, i) => i % Math.ceil(main.tious.length / 9) === 0),
+  };
+  const y = {
+    domain: [0, 1],
+    name: "mAP, %",
+    format: (value) => percent(value, 0),
+    read: (value) => `${percent(value)} %`,
+  };
+  return figure(
+    "mAP per threshold",
+    (width) => lines(width, { height: 260, series, x, y, marks: true, label: "mAP per tIoU" }),
+  );
 }
 
+// One measure: a column per threshold and their average, or columns of its own.
 function thresholdTable(page, name) {
   const measures = page.runs.map((run) => run.scores?.measures.find((each) => each.name === name));
-  const tious = measures.find(Boolean).tious;
+  const { tious, columns } = measures.find(Boolean);
   const rows = [];
   page.runs.forEach((run, i) => {
     for (const { name: row, values } of measures[i]?.rows ?? []) {
       const average = values.reduce((sum, value) => sum + value, 0) / values.length;
       const label = page.runs.length > 1 ? `${row}, ${run.name}` : row;
-      rows.push(html("tr", {}, html("th", { scope: "row" }, label), values.map((value) => html("td", {}, percent(value))), html("td", { class: "strong" }, percent(average))));
+      const cells = values.map((value) => html("td", {}, percent(value)));
+      if (tious) cells.push(html("td", { class: "strong" }, percent(average)));
+      rows.push(html("tr", {}, html("th", { scope: "row" }, label), cells));
     }
   });
-  const head = [html("th", { scope: "col" }, "tIoU"), tious.map((tiou) => html("th", { scope: "col" }, String(tiou))), html("th", { scope: "col" }, "average")];
-  return html("div", { class: "scroll" }, html("table", {}, html("caption", {}, `${name}, %`), html("thead", {}, html("tr", {}, head)), html("tbody", {}, rows)));
+  const names = tious ? ["tIoU", ...tious.map(String), "average"] : ["", ...columns];
+  const head = html("thead", {}, html("tr", {}, names.map((each) => html("th", { scope: "col" }, each))));
+  const table = html("table", {}, html("caption", {}, `${name}, %`), head, html("tbody", {}, rows));
+  return html("div", { class: "scroll" }, table);
 }
 
 // Bars per class, best first; two runs lie below each other with their difference.
@@ -73,7 +100,7 @@ function bars(page, rows, width) {
   const [tall, gap] = [runs > 1 ? 26 : 20, 28];
   const each = (width - gap * (columns - 1)) / columns;
   const deep = Math.ceil(rows.length / columns);
-  const [left, right] = [Math.min(190, each * 0.42), runs > 1 ? 100 : 46];
+  const [left, right] = [Math.min(190, each * 0.42), runs > 1 ? 132 : 46];
   const counts = (label) => {
     const { scores: found } = page.runs.find((run) => run.scores?.classes.includes(label));
     return found.annotations_per_class[found.classes.indexOf(label)];
@@ -88,9 +115,27 @@ function bars(page, rows, width) {
       "g",
       { transform: `translate(${x.toFixed(1)} ${y})` },
       svg("title", {}, `${name}: ${values.map((value) => `${percent(value)} %`).join(" and ")}`),
-      svg("text", { class: "label", x: left - 8, y: tall / 2 + 4, "text-anchor": "end" }, clip(`${name} (${counts(label)})`, left - 8)),
-      svg("rect", { class: "track", x: left, y: (tall - thick * runs) / 2, width: each - left - right, height: thick * runs }),
-      values.map((value, i) => svg("rect", { class: `bar run${i}`, x: left, y: (tall - thick * runs) / 2 + i * thick, width: (value ?? 0) * (each - left - right), height: thick - (runs > 1 ? 1 : 0) })),
+      svg(
+        "text",
+        { class: "label", x: left - 8, y: tall / 2 + 4, "text-anchor": "end" },
+        clip(`${name} (${counts(label)})`, left - 8),
+      ),
+      svg(
+        "rect",
+        { class: "track", x: left, y: (tall - thick * runs) / 2, width: each - left - right, height: thick * runs },
+      ),
+      values.map(
+        (value, i) => svg(
+          "rect",
+          {
+            class: `bar run${i}`,
+            x: left,
+            y: (tall - thick * runs) / 2 + i * thick,
+            width: (value ?? 0) * (each - left - right),
+            height: thick - (runs > 1 ? 1 : 0),
+          },
+        ),
+      ),
       svg("text", { class: "number", x: each - right + 8, y: tall / 2 + 4 }, text),
     );
   });
@@ -121,9 +166,20 @@ function precisionRecall(page) {
   ];
   const draw = (width) => {
     if (!state.curves.some(Boolean)) return empty("…");
-    const series = page.runs.flatMap((run, i) => (state.curves[i] ? curvesOf(run, i, state, labels, page.runs.length === 1) : []));
+    const series = page.runs.flatMap(
+      (run, i) => (state.curves[i] ? curvesOf(run, i, state, labels, page.runs.length === 1) : []),
+    );
     const share = { format: (value) => percent(value, 0), domain: [0, 1] };
-    return lines(width, { height: 260, series, x: { ...share, name: "recall, %", read: "recall %" }, y: { ...share, name: "precision, %", read: (value) => `${percent(value)} %` }, label: "Precision over recall" });
+    return lines(
+      width,
+      {
+        height: 260,
+        series,
+        x: { ...share, name: "recall, %", read: "recall %" },
+        y: { ...share, name: "precision, %", read: (value) => `${percent(value)} %` },
+        label: "Precision over recall",
+      },
+    );
   };
   const node = figure("Precision and recall", draw, { controls });
   page.runs.forEach(async (run, i) => {
@@ -149,6 +205,8 @@ function curvesOf(run, place, state, labels, withQuiet) {
   const all = classes.map((_, column) => curve(column));
   const mean = all[0].map((_, i) => all.reduce((sum, each) => sum + each[i], 0) / all.length);
   // Single classes stand behind their mean, where they are few enough to be seen.
-  const quiet = withQuiet && all.length > 1 && all.length <= 40 ? all.map((each) => ({ name: "", kind: `run${place}`, quiet: true, points: trace(each) })) : [];
+  const quiet = withQuiet && all.length > 1 && all.length <= 40 ? all.map(
+    (each) => ({ name: "", kind: `run${place}`, quiet: true, points: trace(each) }),
+  ) : [];
   return [...quiet, { name: `mean, ${run.name}`, kind: `run${place}`, points: trace(mean) }];
 }

@@ -8,11 +8,17 @@ function sensitivity(page) {
   const told = page.runs.map((run, i) => [run, i]).filter(([run]) => run.sensitivity?.classes.length);
   const reasons = page.runs
     .filter((run) => !run.sensitivity?.classes.length)
-    .map((run) => empty(`${page.runs.length > 1 ? `${run.name}: ` : ""}${run.why_nothing_learned || "No class occurred in training."}`));
+    .map(
+      (run) => empty(
+        `${page.runs.length > 1 ? `${run.name}: ` : ""}${run.why_nothing_learned || "No class occurred in training."}`,
+      ),
+    );
   if (!told.length) return reasons;
   const planted = told.find(([run]) => run.sensitivity.packed.columns.some(([name]) => name === "planted"));
   const state = { branch: 0, all: false, columns: new Map() };
-  const keys = told.map(([run, i]) => [lineSwatch(`run${i}`), page.runs.length > 1 ? `learned, ${run.name}` : "learned"]);
+  const keys = told.map(
+    ([run, i]) => [lineSwatch(`run${i}`), page.runs.length > 1 ? `learned, ${run.name}` : "learned"],
+  );
   if (planted) keys.push([lineSwatch("planted"), "true, as planted in the synthetic twin"]);
   const draw = (width) => (state.columns.size ? panels(page, told, planted, state, width, node) : empty("…"));
   const change = (place) => {
@@ -21,16 +27,20 @@ function sensitivity(page) {
   };
   const control = choice("for", page.branches.map((name) => BRANCHES[name] ?? name), change);
   const node = figure("", draw, { controls: [control, legend(keys)] });
-  Promise.all(told.map(async ([run, i]) => state.columns.set(i, await unpack(run.sensitivity.packed)))).then(() => node.draw());
+  Promise.all(
+    told.map(async ([run, i]) => state.columns.set(i, await unpack(run.sensitivity.packed))),
+  ).then(() => node.draw());
   return [...reasons, node];
 }
 
 function panels(page, told, planted, state, width, node) {
   const [first] = told[0];
-  const order = first.sensitivity.classes.map((label, place) => [label, first.sensitivity.centres[place][state.branch]]);
+  const order = first.sensitivity.classes.map(
+    (label, place) => [label, first.sensitivity.centres[place][state.branch]],
+  );
   order.sort((a, b) => a[1] - b[1]);
   const labels = order.map(([label]) => label);
-  for (const [run] of told) for (const label of run.sensitivity.classes) if (!labels.includes(label)) labels.push(label);
+  labels.push(...new Set(told.flatMap(([run]) => run.sensitivity.classes).filter((label) => !labels.includes(label))));
   const shown = state.all ? labels : labels.slice(0, FIRST_PANELS);
   const columns = Math.max(2, Math.floor(width / 168));
   const [wide, tall] = [width / columns, 118];
@@ -45,7 +55,12 @@ function panels(page, told, planted, state, width, node) {
     state.all = true;
     node.draw();
   };
-  return html("div", {}, picture, html("button", { type: "button", class: "more", click: more }, `Show all ${labels.length} classes`));
+  return html(
+    "div",
+    {},
+    picture,
+    html("button", { type: "button", class: "more", click: more }, `Show all ${labels.length} classes`),
+  );
 }
 
 function panel(page, told, planted, state, label, width) {
@@ -58,7 +73,11 @@ function panel(page, told, planted, state, label, width) {
     if (row < 0) return "";
     const begin = (row * page.branches.length + state.branch) * page.positions.length;
     const values = state.columns.get(i)[name];
-    return page.positions.map((position, k) => `${k ? "L" : "M"}${toX(position).toFixed(1)} ${(bottom - (values[begin + k] / 255) * (bottom - top)).toFixed(1)}`).join("");
+    return page.positions.map(
+      (position, k) => `${k ? "L" : "M"}${toX(position).toFixed(1)} ${(
+        bottom - (values[begin + k] / 255) * (bottom - top)
+      ).toFixed(1)}`,
+    ).join("");
   };
   const read = told.map(([run]) => {
     const row = run.sensitivity.classes.indexOf(label);
@@ -71,9 +90,14 @@ function panel(page, told, planted, state, label, width) {
     svg("rect", { class: "track", x: toX(-0.5), y: top - 4, width: toX(0.5) - toX(-0.5), height: bottom - top + 4 }),
     svg("text", { class: "name", x: 0, y: 12 }, clip(page.classes[label], width)),
     svg("line", { class: "base", x1: 0, x2: width, y1: bottom, y2: bottom }),
-    told.length === 1 ? svg("path", { class: `area run${told[0][1]}`, d: `${path(told[0][1], "learned")}L${width} ${bottom}L0 ${bottom}Z` }) : null,
+    told.length === 1 ? svg(
+      "path",
+      { class: `shade run${told[0][1]}`, d: `${path(told[0][1], "learned")}L${width} ${bottom}L0 ${bottom}Z` },
+    ) : null,
     told.map(([, i]) => svg("path", { class: `line run${i}`, d: path(i, "learned") })),
     planted ? svg("path", { class: "line planted", d: path(planted[1], "planted") }) : null,
-    ["start", "end"].map((name, i) => svg("text", { class: "tick", x: toX(i - 0.5), y: bottom + 14, "text-anchor": "middle" }, name)),
+    ["start", "end"].map(
+      (name, i) => svg("text", { class: "tick", x: toX(i - 0.5), y: bottom + 14, "text-anchor": "middle" }, name),
+    ),
   ];
 }

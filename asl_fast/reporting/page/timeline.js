@@ -18,7 +18,16 @@ function scene(page, data, number, thresholds) {
     for (let i = run.offsets[number]; i < run.offsets[number + 1]; i++) {
       if (run.score[i] < thresholds[r]) continue;
       const start = run.start[i] * tick;
-      list.push({ run: r, label: run.label[i], start, end: start + run.length[i] * tick, score: run.score[i] / 65535, kind: run.kind[i] });
+      list.push(
+        {
+          run: r,
+          label: run.label[i],
+          start,
+          end: start + run.length[i] * tick,
+          score: run.score[i] / 65535,
+          kind: run.kind[i],
+        },
+      );
     }
     return list.sort((a, b) => a.score - b.score);
   });
@@ -33,8 +42,8 @@ function rowsOf(truth, detections) {
   const rows = [...new Set([...truth].sort((a, b) => a.start - b.start).map((each) => each.label))];
   const surest = new Map();
   for (const each of detections.flat()) surest.set(each.label, Math.max(surest.get(each.label) ?? 0, each.score));
-  const others = [...surest.keys()].filter((label) => !rows.includes(label)).sort((a, b) => surest.get(b) - surest.get(a));
-  return [...rows, ...others];
+  const others = [...surest.keys()].filter((label) => !rows.includes(label));
+  return [...rows, ...others.sort((a, b) => surest.get(b) - surest.get(a))];
 }
 
 // view: {from, to, cursor}; thresholds as 16 bits.
@@ -53,36 +62,64 @@ function drawTimeline(page, shown, view, thresholds, width) {
   const rowY = new Map(shown.rows.map((label, place) => [label, above + place * tall]));
   const bands = shown.rows.map((label, place) => [
     svg("rect", { class: place % 2 ? "band" : "band even", x: 0, y: above + place * tall, width, height: tall }),
-    svg("text", { class: "label", x: left - 10, y: above + place * tall + tall / 2 + 4, "text-anchor": "end" }, clip(page.classes[label], left - 12)),
+    svg(
+      "text",
+      { class: "label", x: left - 10, y: above + place * tall + tall / 2 + 4, "text-anchor": "end" },
+      clip(page.classes[label], left - 12),
+    ),
   ]);
   const axis = ticks(view.from, view.to, (width - left - right) / 90).map((time) => [
     svg("line", { class: "grid", x1: toX(time), x2: toX(time), y1: above - 4, y2: height - 6 }),
-    svg("text", { class: "tick", x: toX(time), y: 13, "text-anchor": "middle" }, view.to < 600 ? `${short(time)} s` : clock(time)),
+    svg(
+      "text",
+      { class: "tick", x: toX(time), y: 13, "text-anchor": "middle" },
+      view.to < 600 ? `${short(time)} s` : clock(time),
+    ),
   ]);
-  const truth = shown.truth.filter(visible).flatMap((each) =>
+  const truth = shown.truth.filter(visible).map((each) => {
+    const top = rowY.get(each.label) + 6;
     // With two runs each has its half: full where it found the action, hatched where not.
-    page.runs.map((run, r) => {
+    const parts = page.runs.map((run, r) => {
       const hit = each.found[r] > 0 && each.found[r] >= thresholds[r];
-      const box = { y: rowY.get(each.label) + 6 + (r * LANE) / runs, height: LANE / runs, ...span(each) };
-      return mark(`truth ${run.finished && !hit ? "missed" : "hit"}`, box, () => readTruth(page, each, thresholds));
-    }),
-  );
+      const box = { y: top + (r * LANE) / runs, height: LANE / runs, ...span(each) };
+      const kind = `truth ${run.finished && !hit ? "missed" : "hit"}${runs > 1 ? " half" : ""}`;
+      return mark(kind, box, () => readTruth(page, each, thresholds));
+    });
+    if (runs === 1) return parts;
+    return [parts, svg("rect", { class: "truth outline", y: top, height: LANE, ...span(each), rx: 1.5 })];
+  });
   const found = shown.detections.flat().filter(visible).map((each) => {
     const y = rowY.get(each.label) + 6 + (LANE + 3) * (each.run + 1);
     const kind = each.kind === 0 ? "right" : each.kind === 255 ? "ignored" : "wrong";
-    const box = mark(`found run${each.run} ${kind}`, { y, height: LANE, ...span(each) }, () => readDetection(page, shown, each));
+    const box = mark(
+      `found run${each.run} ${kind}`,
+      { y, height: LANE, ...span(each) },
+      () => readDetection(page, shown, each),
+    );
     box.style.setProperty("--score", `${(25 + 75 * each.score).toFixed(0)}%`);
     return box;
   });
-  const cursor = view.cursor === null || view.cursor < view.from || view.cursor > view.to ? null : svg("line", { class: "cursor", x1: toX(view.cursor), x2: toX(view.cursor), y1: above - 6, y2: height - 4 });
-  const node = drawing(width, height, `Timeline of ${shown.truth.length} annotated actions and ${found.length} detections`, bands, axis, truth, found, cursor);
+  const cursor = view.cursor === null || view.cursor < view.from || view.cursor > view.to ? null : svg(
+    "line",
+    { class: "cursor", x1: toX(view.cursor), x2: toX(view.cursor), y1: above - 6, y2: height - 4 },
+  );
+  const node = drawing(
+    width,
+    height,
+    `Timeline of ${shown.truth.length} annotated actions and ${found.length} detections`,
+    bands,
+    axis,
+    truth,
+    found,
+    cursor,
+  );
   node.toTime = (x) => view.from + ((x - left) / (width - left - right)) * (view.to - view.from);
   node.inside = (x) => x >= left && x <= width - right;
   return node;
 }
 
 function mark(kind, box, read) {
-  const node = svg("rect", { class: kind, ...box, rx: 1.5 });
+  const node = svg("rect", { class: kind, ...box, rx: kind.endsWith("half") ? 0 : 1.5 });
   node.read = read;
   return node;
 }
@@ -124,9 +161,31 @@ function overlap(a, b) {
 function drawStrip(shown, view, width) {
   const left = Math.min(150, width * 0.25);
   const toX = (time) => left + ((time - shown.first) / (shown.last - shown.first)) * (width - left - 12);
-  const bars = shown.truth.map((each) => svg("rect", { class: "truth hit", x: toX(each.start), y: 4, width: Math.max(1, toX(each.end) - toX(each.start)), height: 6 }));
-  const window = svg("rect", { class: "window", x: toX(view.from), y: 0.5, width: Math.max(3, toX(view.to) - toX(view.from)), height: 13, rx: 2 });
-  const node = drawing(width, 14, "The whole video and the part that is shown", svg("rect", { class: "track", x: left, y: 4, width: width - left - 12, height: 6 }), bars, window);
+  const bars = shown.truth.map(
+    (each) => svg(
+      "rect",
+      { class: "truth hit", x: toX(each.start), y: 4, width: Math.max(1, toX(each.end) - toX(each.start)), height: 6 },
+    ),
+  );
+  const window = svg(
+    "rect",
+    {
+      class: "window",
+      x: toX(view.from),
+      y: 0.5,
+      width: Math.max(3, toX(view.to) - toX(view.from)),
+      height: 13,
+      rx: 2,
+    },
+  );
+  const node = drawing(
+    width,
+    14,
+    "The whole video and the part that is shown",
+    svg("rect", { class: "track", x: left, y: 4, width: width - left - 12, height: 6 }),
+    bars,
+    window,
+  );
   node.toTime = (x) => shown.first + ((x - left) / (width - left - 12)) * (shown.last - shown.first);
   return node;
 }

@@ -23,7 +23,14 @@ function training(page) {
   names.sort((a, b) => rank(a) - rank(b));
   const x = { domain: [0, last], name: "epoch", ticks: ticks(0, last, 4).filter(Number.isInteger) };
   const panel = ([title, note], pick, read) =>
-    figure(title, (width) => lines(width, { series: series(page, pick), x, y: { read: read ?? short }, label: `${title} over epochs` }), { note });
+    figure(
+      title,
+      (width) => lines(
+        width,
+        { series: series(page, pick), x, y: { read: read ?? short }, label: `${title} over epochs` },
+      ),
+      { note },
+    );
   const panels = names.map((name) => panel(TERMS[name] ?? [name, ""], (told) => points(told.steps, name)));
   const time = (told) => told.seconds.map((value, epoch) => [epoch + 1, value]);
   if (last > 1) panels.push(panel(["Time per epoch", "seconds"], time, (value) => `${short(value)} s`));
@@ -33,7 +40,9 @@ function training(page) {
 const points = (columns, name) => (columns[name] ?? []).map((value, place) => [columns.at[place], value]);
 
 function series(page, pick) {
-  return page.runs.flatMap((run, i) => (run.history ? [{ name: run.name, kind: `run${i}`, points: pick(run.history) }] : []));
+  return page.runs.flatMap(
+    (run, i) => (run.history ? [{ name: run.name, kind: `run${i}`, points: pick(run.history) }] : []),
+  );
 }
 
 // Only where the test split was scored more than once.
@@ -41,5 +50,11 @@ function scoresOverTime(page, x) {
   if (!page.runs.some((run) => (run.history?.evaluations.at.length ?? 0) > 1)) return null;
   const pick = (told) => points(told.evaluations, "average_map");
   const y = { name: "average mAP, %", format: (value) => percent(value, 0), read: (value) => `${percent(value)} %` };
-  return figure("Average mAP on the test split", (width) => lines(width, { height: 190, series: series(page, pick), x, y, marks: true, label: "Average mAP over epochs" }));
+  return figure(
+    "Average mAP on the test split",
+    (width) => lines(
+      width,
+      { height: 190, series: series(page, pick), x, y, marks: true, label: "Average mAP over epochs" },
+    ),
+  );
 }

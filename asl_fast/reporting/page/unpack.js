@@ -10,7 +10,9 @@ async function unpack(packed) {
   const columns = {};
   let begin = 0;
   for (const [name, size, differences] of packed.columns) {
-    const values = new (size === 1 ? Uint8Array : size === 2 ? Uint16Array : differences ? Int32Array : Uint32Array)(packed.count);
+    const values = new (
+      size === 1 ? Uint8Array : size === 2 ? Uint16Array : differences ? Int32Array : Uint32Array
+    )(packed.count);
     for (let byte = 0; byte < size; byte++, begin += packed.count) {
       for (let i = 0; i < packed.count; i++) values[i] |= planes[begin + i] << (8 * byte);
     }

@@ -9,7 +9,15 @@ function videoList(page, state, choose) {
   const scroll = html("div", { class: "rows", role: "listbox", "aria-label": "Videos", tabindex: 0 });
   const inner = html("div", { class: "inner" });
   scroll.append(inner);
-  const search = html("input", { type: "search", placeholder: `Find in ${plural(names.length, "video")}`, "aria-label": "Find videos by name", input: () => arrange() });
+  const search = html(
+    "input",
+    {
+      type: "search",
+      placeholder: `Find in ${plural(names.length, "video")}`,
+      "aria-label": "Find videos by name",
+      input: () => arrange(),
+    },
+  );
   const sort = choice("sort by", SORTS.map(([name]) => name), () => arrange());
   const select = sort.querySelector("select");
 
@@ -32,7 +40,18 @@ function videoList(page, state, choose) {
     inner.replaceChildren(
       ...rows.map((number, i) => {
         const chosen = number === state.number;
-        const node = html("div", { class: chosen ? "row chosen" : "row", role: "option", "aria-selected": String(chosen), title: names[number], click: () => choose(number) }, html("span", { class: "name" }, names[number]), summaries(page, state, number));
+        const node = html(
+          "div",
+          {
+            class: chosen ? "row chosen" : "row",
+            role: "option",
+            "aria-selected": String(chosen),
+            title: names[number],
+            click: () => choose(number),
+          },
+          html("span", { class: "name" }, clip(names[number], page.runs.length > 1 ? 120 : 150)),
+          summaries(page, state, number),
+        );
         node.style.top = `${(from + i) * ROW}px`;
         return node;
       }),
@@ -57,12 +76,17 @@ function videoList(page, state, choose) {
 
   function reveal(number) {
     const top = order.indexOf(number) * ROW;
-    if (top < scroll.scrollTop) scroll.scrollTop = top;
-    else if (top + ROW > scroll.scrollTop + scroll.clientHeight) scroll.scrollTop = top + ROW - scroll.clientHeight;
+    const inSight = top >= scroll.scrollTop && top + ROW <= scroll.scrollTop + scroll.clientHeight;
+    if (top >= 0 && !inSight) scroll.scrollTop = top - scroll.clientHeight / 3;
     draw();
   }
 
-  const head = html("div", { class: "rowhead" }, html("span", {}, "video"), html("span", {}, "found / annotated · wrong"));
+  const head = html(
+    "div",
+    { class: "rowhead" },
+    html("span", {}, "video"),
+    html("span", {}, page.runs.length > 1 ? "found / annotated" : "found / annotated · wrong"),
+  );
   return { node: html("div", { class: "list" }, search, sort, head, scroll), draw, beside, reveal };
 }
 
@@ -72,7 +96,8 @@ function summaries(page, state, number) {
     if (!run.finished) return null;
     if (!run.detections.scored[number]) return html("span", { class: `sum run${r}` }, "–");
     const { annotated, found, wrong } = tally(page, state.data, number, r, bits(state)[r]);
-    return html("span", { class: `sum run${r}` }, `${found}/${annotated} · ${wrong}`);
+    const more = page.runs.length > 1 ? "" : ` · ${wrong}`;
+    return html("span", { class: `sum run${r}` }, `${found}/${annotated}${more}`);
   });
 }
 
