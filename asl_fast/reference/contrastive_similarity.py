@@ -379,7 +379,7 @@ def contrastive_similarity_loss_backward(given: BackwardOperands) -> BackwardOut
             of_frames = spread(block.weights(), video[b], batch).T @ grad_vectors[b].flatten(0, 1)
             grad_features += of_frames.view(batch, frames, channels)
         if given.need_gaussians:
-            per_frame = (grad_vectors[b] @ flat.T).view(b.stop - b.start, 3, batch, frames)
+            per_frame = (grad_vectors[b] @ flat.T).view(*grad_vectors[b].shape[:2], batch, frames)
             own_video = video[b][:, None, None, None].expand(-1, 3, 1, frames)
             slope = per_frame.gather(2, own_video)[:, :, 0] * block.share
             slope = torch.stack([slope[:, 0], slope[:, 1], slope[:, 1]], 1) * block.p * block.z
