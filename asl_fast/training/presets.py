@@ -198,14 +198,9 @@ def signals() -> TrainConfig:
         epochs=20,
         batch_size=2,
         precision="auto",
-        data=DataConfig(
-            rotation_sd_deg=9.0,
-            speed_range=0.2,
-            turn_sd_deg=20.0,
-            scale_range=0.1,
-            jitter_sd=0.05,
-            channel_dropout=0.05,
-        ),
+        # More change than this (turns of 20 degrees, sizes, noise, joints left out) cost 2 to 4 points of strict mAP in
+        # cross-validation on SHREC'22, by recording as well as by hand.
+        data=DataConfig(rotation_sd_deg=9.0, speed_range=0.15),
         model=DetectorConfig(width=128, attention_windows=(9,), stem_blocks=0),
         loss=_EVIDENCE,
         optimizer=OptimizerConfig(lr=1e-3, ema_decay=0.99, gaussian_lr=_GAUSSIAN_LR_SMALL),
