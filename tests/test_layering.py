@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LINE_CAP = 400
 SOURCES = sorted(
     path
-    for folder in ("asl_fast", "kernels", "csrc", "benchmarks", "tests")
+    for folder in ("asl_fast", "kernels", "csrc", "benchmarks", "tests", "examples")
     for path in (ROOT / folder).rglob("*")
     if path.suffix in {".py", ".cpp", ".cu", ".h", ".cuh", ".js", ".css"}
 ) + [ROOT / "setup.py"]
@@ -48,7 +48,7 @@ INTERNAL: dict[str, set[str]] = {
     "data.collate": {"data.grid", "data.dataset"},
     "data.resident": {"data.grid", "data.dataset"},
     "data.bundle": {"data.annotations", "data.grid", "data.transform", "data.dataset"},
-    "data.source": {"wording", "data.annotations", "data.features", "data.dataset", "data.bundle"},
+    "data.source": {"wording", "data.annotations", "data.transform", "data.features", "data.dataset", "data.bundle"},
     "data.synthetic": {"wording", "data.annotations", "data.features", "data.dataset", "data.bundle"},
     "data.signals": {
         "files",
@@ -75,7 +75,16 @@ INTERNAL: dict[str, set[str]] = {
         "data.bundle",
         "data.source",
     },
-    "data.custom": {"files", "wording", "data.annotations", "data.features", "data.source"},
+    "data.custom": {
+        "files",
+        "wording",
+        "data.annotations",
+        "data.channels",
+        "data.transform",
+        "data.features",
+        "data.signals",
+        "data.source",
+    },
     "data.report": {"wording", "data.annotations", "data.crop", "data.features", "data.source"},
     "data.load": {"data.features", "data.datasets", "data.synthetic", "data.bundle", "data.source"},
     "evaluation": {"native", "files", "wording", "data.annotations"},

@@ -82,7 +82,7 @@ class FrameEvidence(nn.Module):
                 f"{tuple(mask.shape)}"
             )
         frames = torch.where(mask[..., None], frames, 0.0).detach()
-        dtype = gaussians.raw_mu.dtype
+        dtype = gaussians.mu_bias.dtype
         time = torch.arange(frames.shape[1], device=frames.device, dtype=dtype)
         zero = torch.zeros_like(time)
         points = torch.stack([time, zero, zero + torch.inf, zero + 1], -1)

@@ -79,7 +79,7 @@ def sensitivities(run: str | Path) -> Sensitivities | None:
     planted: dict[str, Any] | None = content["dataset"].get("metadata", {}).get("planted")
     return Sensitivities(
         tuple(content["dataset"]["class_names"]),
-        (state["raw_mu"] != 0).any(1).numpy(),
+        (gaussians.mu_bias.detach() != 0).any(1).numpy(),
         learned,
         None if planted is None else Gaussians(np.asarray(planted["mu"]), np.asarray(planted["sigma"])),
     )

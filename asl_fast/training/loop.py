@@ -14,6 +14,7 @@ from torch import Tensor
 
 from asl_fast.data.bundle import DatasetBundle
 from asl_fast.evaluation.protocols import ProtocolResult, evaluate_protocol, run_protocol
+from asl_fast.losses.former_names import with_present_names
 from asl_fast.serialization import to_dict
 from asl_fast.training.callback import Callback, RunStart
 from asl_fast.training.checkpoint import (
@@ -311,6 +312,7 @@ def _restore(
             f"{path} was written by {len(content['rng'])} processes and is resumed by {processes.world_size}; "
             "start as many as before"
         )
+    content["loss"] = with_present_names(content["loss"])
     average = content["average"]
     for part, module in state.modules.items():
         weights = average.get("module") if part == "average" else content[part]

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from asl_fast.losses import ASLLoss
-from tests.losses.scene import CLASSES, DIM, asl_loss, batch
+from asl_fast.losses.former_names import with_present_names
+from tests.losses.scene import CLASSES, DIM, PLAIN, asl_loss, batch
 
 WORKER = """
 import torch
@@ -151,3 +152,41 @@ def test_an_overflow_costs_one_step_alone() -> None:
     optimizer.zero_grad()
     loss(*batch())["total"].backward()
     assert all(bool(parameter.grad.isfinite().all()) for parameter in loss.parameters())  # type: ignore[union-attr]
+
+
+def sorted_by_name(model: nn.Module) -> tuple[set[str], set[str]]:
+    """Sort parameters as the optimisers of ActionFormer and OpenTAD do: by kind of module and the ends of names."""
+    decay, no_decay = set(), set()
+    for prefix, module in model.named_modules():
+        for name, _ in module.named_parameters(recurse=False):
+            if name.endswith("bias") or (name.endswith("weight") and isinstance(module, nn.LayerNorm)):
+                no_decay.add(f"{prefix}.{name}")
+            elif name.endswith("weight") and isinstance(module, (nn.Linear, nn.Conv1d)):
+                decay.add(f"{prefix}.{name}")
+    return decay, no_decay
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"signal": "evidence", "frame_dim": 5}, PLAIN], ids=["asl", "evidence", "plain"]
+)
+def test_optimizers_that_sort_by_names_find_every_parameter(options: dict[str, Any]) -> None:
+    model = nn.ModuleDict({"head": nn.Linear(3, 2), "asl": ASLLoss(CLASSES, DIM, **options)})
+    decay, no_decay = sorted_by_name(model)
+    assert not decay & no_decay
+    assert decay | no_decay == dict(model.named_parameters()).keys()
+    gaussians = {name for name in no_decay if "gaussians" in name}
+    assert gaussians == ({"asl.gaussians.mu_bias", "asl.gaussians.sigma_bias"} if options != PLAIN else set())
+
+
+def test_weights_under_their_former_names_are_loaded() -> None:
+    loss, other = asl_loss(), ASLLoss(CLASSES, DIM)
+    former = {name.replace("mu_bias", "raw_mu"): weight for name, weight in loss.state_dict().items()}
+    former = {name.replace("sigma_bias", "raw_sigma"): weight for name, weight in former.items()}
+    assert {"gaussians.raw_mu", "gaussians.raw_sigma"} <= former.keys()
+    other.load_state_dict(former)
+    for ours, theirs in zip(other.state_dict().values(), loss.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs)
+    assert with_present_names(former).keys() == loss.state_dict().keys()
+    assert "gaussians.raw_mu" in former  # what was given is left alone
+    with pytest.raises(RuntimeError, match=r"gaussians\.odd"):
+        other.load_state_dict({**former, "gaussians.odd": torch.zeros(1)})

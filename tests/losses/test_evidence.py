@@ -73,13 +73,13 @@ def test_start_and_end_are_held_inside_the_action(column: int) -> None:
     beyond, inside = (0.2, -0.2) if column == 2 else (-0.2, 0.2)
     for raw in (beyond, inside):
         with torch.no_grad():
-            gaussians.raw_mu.zero_()
-            gaussians.raw_mu[1, column] = raw
+            gaussians.mu_bias.zero_()
+            gaussians.mu_bias[1, column] = raw
         misfit = evidence.losses(frames, mask, data.targets, gaussians)[1]
         excess = max(gaussians.mu[1, column].abs().item() - 0.5, 0)
         assert (excess > 0.1) == (raw == beyond)
         assert misfit.item() == pytest.approx(10 * 9 / 33 * excess**2 / 2, abs=1e-6)
-        gradient = torch.autograd.grad(misfit, gaussians.raw_mu)[0]
+        gradient = torch.autograd.grad(misfit, gaussians.mu_bias)[0]
         assert (gradient[1, column].item() * raw > 0.01) == (raw == beyond)
         gradient[1, column] = 0
         assert gradient.abs().max() < 1e-6

@@ -18,6 +18,7 @@ from asl_fast.serialization import from_dict, to_dict
 from asl_fast.train import main
 from asl_fast.training import loop
 from asl_fast.training.callback import UNITS, Callback, Record, RunStart, numbers
+from asl_fast.training.checkpoint import load_checkpoint, save_checkpoint
 from asl_fast.training.config import EvaluationConfig, TrainConfig
 from asl_fast.training.loggers.names import check_installed, parse_loggers
 from asl_fast.training.loop import NonFiniteLossError, train
@@ -185,6 +186,27 @@ def test_a_broken_package_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.import_module", broken)
     with pytest.raises(ValueError, match=r"wandb cannot be imported \(libodd\.so: cannot open\): pip install"):
         check_installed(["csv", "wandb"])
+
+
+def test_a_run_of_before_is_resumed(tmp_path: Path) -> None:
+    """Its checkpoint has the former names of options and of parameters of the loss."""
+    folder = tiny_run(tmp_path, epochs=1)
+    content = load_checkpoint(folder.last)
+    former = {"mu_bias": "raw_mu", "sigma_bias": "raw_sigma"}
+    weights = content["loss"]
+    content["loss"] = {
+        name if name.rpartition(".")[2] not in former else f"gaussians.{former[name.rpartition('.')[2]]}": weight
+        for name, weight in weights.items()
+    }
+    assert "gaussians.raw_mu" in content["loss"]
+    del content["config"]["logger"]
+    content["config"]["tensorboard"] = True
+    save_checkpoint(folder.last, content)
+    tiny_run(tmp_path, resume=True, epochs=2)
+    assert load_checkpoint(folder.last)["loss"].keys() == weights.keys()
+    straight = tiny_run(tmp_path.parent / f"{tmp_path.name}-straight", epochs=1)
+    tiny_run(straight.path, resume=True, epochs=2)
+    assert told(folder, "step", "total") == told(straight, "step", "total")
 
 
 def test_configurations_of_before_can_be_read() -> None:

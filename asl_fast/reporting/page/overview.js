@@ -21,6 +21,9 @@ function overview(page) {
   if (first && second && first.videos !== second.videos) {
     notes.push(`The runs were scored on ${first.videos} and ${second.videos} videos: their scores do not compare.`);
   }
+  if (first && second && String(first.measures[0].tious) !== String(second.measures[0].tious)) {
+    notes.push("The runs were scored at different thresholds: their averages do not compare.");
+  }
   return [
     notes.length ? html("ul", { class: "notes" }, notes.map((note) => html("li", {}, note))) : null,
     runLegend(page),
@@ -42,7 +45,7 @@ function tiles(page) {
   const shares = [
     ["Average mAP, %", between, (scores) => scores?.average_map ?? null],
     ["mAP at 0.5, %", "tIoU 0.5", (scores) => at(scores, 0.5)],
-    ["Best F1, %", `tIoU ${page.tiou}, all classes together`, (scores) => scores?.best_f1 ?? null],
+    ["Best F1, %", `tIoU ${page.tiou}, classes pooled`, (scores) => scores?.best_f1 ?? null],
   ];
   const found = shares
     .filter(([, , value]) => scored.some((scores) => value(scores) !== null))
@@ -67,7 +70,7 @@ function tiles(page) {
       tile(
         "Detections",
         scored.map((scores) => (scores ? whole(scores.detections) : "–")),
-        "before any score threshold",
+        "with any score",
       ),
     );
   }
