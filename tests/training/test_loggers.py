@@ -163,7 +163,7 @@ def test_a_run_that_fails_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_the_names_of_loggers() -> None:
     assert parse_loggers("") == ()
     assert parse_loggers(" csv,tensorboard, csv") == ("csv", "tensorboard")
-    with pytest.raises(ValueError, match=r"'tensorbord' is no logger; did you mean 'tensorboard'\?"):
+    with pytest.raises(ValueError, match=r"logger 'tensorbord' is unknown; did you mean 'tensorboard'\?"):
         TrainConfig(logger="tensorbord").validate()
 
 
