@@ -19,6 +19,7 @@ import tyro
 
 from asl_fast.command_line.errors import if_stopped, run_command
 from asl_fast.command_line.options import read_options
+from asl_fast.command_line.outputs import check_output
 from asl_fast.command_line.post_processing import PostProcessing
 from asl_fast.data.features.reading import FeatureReading
 from asl_fast.files import read_named_numbers
@@ -40,7 +41,9 @@ class Arguments:
     Attributes:
         run: Run folder of the training, or a checkpoint file.
         features: Feature file (.npy, .npz, .pt, .h5), a folder of them or a packed store; several are extractors to be
-            put side by side, in training order. For hapt also raw recordings: the zip, a folder or one acc_*.txt.
+            put side by side, in training order. For runs on raw signals: recordings in arrays or in tables (.csv,
+            .tsv), whose time stamps are brought to the rate of training, or as the data set has them (for hapt the zip,
+            a folder or one acc_*.txt; for shrec22 and shrec21 a folder or one N.txt).
         output: The file to write. Several formats are written beside it, with the endings of their own; those with one
             file for each recording into a folder of its name, or into this one where there is nothing else to write.
         format: One or more of json (ActivityNet-style, in seconds), csv, label-studio, fiftyone, and, with one file for
@@ -93,6 +96,9 @@ def _detect(chosen: Arguments) -> int:
             write_formats,
         )
 
+        for path in (*target.files.values(), target.single):
+            if path is not None:
+                check_output("--output", path, (chosen.run, *chosen.features, chosen.durations))
         check_places(target)
 
         from asl_fast.detection.rates import read_rates

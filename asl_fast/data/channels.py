@@ -86,6 +86,26 @@ def parse_channels(content: object, where: str) -> tuple[ChannelGroup, ...]:
     return tuple(ChannelGroup.parse(each, f"{where}[{index}]") for index, each in enumerate(content))
 
 
+def read_channels(text: str) -> tuple[ChannelGroup, ...]:
+    """Read groups from words such as ``triaxial:6,scalar:1`` or ``skeleton:78:up=y``, as the command line has them.
+
+    Raises:
+        ValueError: Saying how groups are written.
+    """
+    groups = []
+    for word in text.split(","):
+        kind, *rest = word.strip().split(":")
+        pairs = [part.partition("=") for part in rest[1:]]
+        if not rest or not rest[0].isdecimal() or not all(key and mark for key, mark, _ in pairs):
+            raise ValueError(
+                f"channels {text!r}: expected kind:size, several joined by commas, such as triaxial:6,scalar:1 or "
+                f"skeleton:78:up=y, found {word!r}"
+            )
+        content = {"kind": kind, "size": int(rest[0])} | {key: value for key, _, value in pairs}
+        groups.append(ChannelGroup.parse(content, f"channels {text!r}, {word.strip()!r}"))
+    return tuple(groups)
+
+
 @dataclass(frozen=True)
 class Part:
     """Neighbouring channels of a prepared signal.

@@ -214,6 +214,12 @@ def _choose_subset(path: Path, entries: Sequence[Mapping[str, Any]], subset: str
         annotated = [entry.get("subset") for entry in entries if entry.get("annotations") or entry.get("actions")]
         used = {found for found in annotated if found is None or isinstance(found, str)}
         if len(used) > 1:
+            if None in used:
+                number = sum("subset" not in entry for entry in entries)
+                raise AnnotationError(
+                    f"{path}: {count(number, 'video')} without 'subset' beside videos with one: {listing}; give each "
+                    "its subset, or choose one of these"
+                )
             raise AnnotationError(f"{path}: has annotations in several subsets; choose one of: {listing}")
         return None if len(counts) < 2 or not used else str(next(iter(used)))
     if subset in counts:

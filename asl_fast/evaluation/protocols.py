@@ -235,7 +235,7 @@ def run_protocol(dataset: str, settings: Mapping[str, Any], description: str = "
         KeyError: There are no ``tiou_thresholds``.
         ValueError: The convention is unknown.
     """
-    measures = [Measure("mAP", tuple(settings["tiou_thresholds"]))]
+    measures = [Measure("mAP", tuple(map(float, settings["tiou_thresholds"])))]
     if strict := tuple(settings.get("strict_thresholds") or ()):
         measures.append(Measure("strict mAP", strict))
     if dataset in PROTOCOLS:

@@ -30,6 +30,9 @@ class FrontEndConfig:
     kernel_size: int = 11
 
 
+MOST_LEVELS = 16
+
+
 @dataclass(frozen=True)
 class DetectorConfig:
     """Architecture of :class:`asl_fast.models.ActionDetector`; lengths are in feature-grid steps.
@@ -130,6 +133,9 @@ class DetectorConfig:
         for name in ("feature_dim", "num_classes", "width", "num_levels", "num_heads", "head_layers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"model.{name} must be at least 1, found {getattr(self, name)}")
+        if self.num_levels > MOST_LEVELS:
+            # Sequences are padded to a multiple of the coarsest level's stride.
+            raise ValueError(f"model.num_levels must be at most {MOST_LEVELS}, found {self.num_levels}")
         if self.width % self.num_heads:
             raise ValueError(f"model.width {self.width} is not a multiple of model.num_heads {self.num_heads}")
         if self.attention_sides == "split" and self.num_heads % 2:

@@ -80,11 +80,10 @@ def squareplus(x: Tensor) -> Tensor:
     Returns:
         The same shape, above 0.
     """
-    root = (x * x + 4.0 * SOFTNESS**2).sqrt()
-    # Both are the same number. Below 0 the first would be the difference of two that are nearly equal; each sees only
-    # its own half, so that the one that is not taken has no infinite slope.
-    above, below = (x.clamp(min=0.0) + root) / 2.0, 2.0 * SOFTNESS**2 / (root - x.clamp(max=0.0))
-    return torch.where(x > 0.0, above, below)
+    # The part above max(x, 0), as a quotient: a difference of two large numbers would be 0 far away, and its slope too.
+    # At 0 itself clamp has the slope 1, where a ReLU has 0.
+    bend = 2.0 * SOFTNESS**2 / ((x * x + 4.0 * SOFTNESS**2).sqrt() + x.abs())
+    return x.clamp(min=0.0) + bend
 
 
 class RegressionHead(nn.Module):

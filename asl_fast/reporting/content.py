@@ -12,13 +12,12 @@ from asl_fast.evaluation.analysis import KINDS
 from asl_fast.reporting.facts import facts, short_names
 from asl_fast.reporting.history import history
 from asl_fast.reporting.packed import pack, shares
-from asl_fast.reporting.run_record import RunRecord
+from asl_fast.reporting.run_record import TIOU, RunRecord
 from asl_fast.reporting.scores import scores
 from asl_fast.reporting.sensitivities import COLUMNS, Sensitivities
 from asl_fast.reporting.timelines import (
     MOST_DETECTIONS,
     MOST_OF_A_VIDEO,
-    TIOU,
     Index,
     check_comparable,
     make_index,

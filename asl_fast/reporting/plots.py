@@ -17,8 +17,7 @@ from asl_fast.files import atomic_write
 from asl_fast.reporting.content import POSITIONS
 from asl_fast.reporting.facts import short_names
 from asl_fast.reporting.history import history
-from asl_fast.reporting.run_record import RunRecord
-from asl_fast.reporting.timelines import TIOU
+from asl_fast.reporting.run_record import TIOU, RunRecord
 from asl_fast.wording import printable
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ def write_plots(records: Sequence[RunRecord], folder: Path) -> list[Path]:
 
     folder.mkdir(parents=True, exist_ok=True)
     named = list(zip(short_names(records), records, strict=True))
-    finished = [(name, record) for name, record in named if record.finished and len(record.tables()[0]["video"])]
+    finished = [(name, record) for name, record in named if record.finished and len(record.tables[0]["video"])]
     pictures: dict[str, Callable[[], Figure | None]] = {"losses": lambda: draw_losses(named)}
     if finished:
         pictures |= {
@@ -138,7 +137,7 @@ def draw_losses(named: Sequence[tuple[str, RunRecord]]) -> Figure | None:
 
 
 def _main_scores(record: RunRecord) -> MeanAveragePrecision:
-    truth, found = record.tables()
+    truth, found = record.tables
     protocol = record.protocol
     thresholds = protocol.measures[0].tiou_thresholds
     return mean_average_precision(truth, found, thresholds, convention=protocol.convention)
@@ -188,7 +187,7 @@ def draw_precision_recall(finished: Sequence[tuple[str, RunRecord]]) -> Figure:
     figure = _figure(3.6, 2.8)
     axes = figure.subplots()
     for place, (name, record) in enumerate(finished):
-        found = precision_recall(*record.tables(), TIOU, convention=record.protocol.convention)
+        found = precision_recall(*record.tables, TIOU, convention=record.protocol.convention)
         if len(finished) == 1 and len(found.classes) <= MOST_CLASSES:
             axes.plot(100 * found.recall, 100 * found.precision[0].T, color=PALE, linewidth=0.6, zorder=1)
         mean = 100 * found.precision[0].mean(axis=0)
@@ -201,7 +200,7 @@ def draw_precision_recall(finished: Sequence[tuple[str, RunRecord]]) -> Figure:
 
 def draw_errors(record: RunRecord) -> Figure:
     """Draw what detections are, by rank, and what leaving out each kind of mistake would add to mAP."""
-    truth, found = record.tables()
+    truth, found = record.tables
     assert record.truth is not None
     errors = analyse(truth, found, tiou=TIOU, convention=record.protocol.convention)
     figure = _figure(7.2, 2.6)
@@ -227,7 +226,7 @@ def draw_errors(record: RunRecord) -> Figure:
 
 def draw_confusion(record: RunRecord) -> Figure:
     """Draw which class annotated actions are taken for, as the share of each row."""
-    truth, found = record.tables()
+    truth, found = record.tables
     rules = record.protocol.convention
     best = float(precision_recall(truth, found, TIOU, points=2, convention=rules).best_score[0])
     taken = confusion(truth, found, tiou=TIOU, min_score=best, convention=rules)

@@ -5,17 +5,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from asl_fast.evaluation.activitynet_json import SegmentFile, read_detections, read_ground_truth
+from asl_fast.evaluation.analysis import Verdicts, verdicts
 from asl_fast.evaluation.protocols import Protocol, run_protocol
 from asl_fast.files import read_json
 from asl_fast.reporting.sensitivities import Sensitivities, sensitivities
 from asl_fast.training.metrics_log import read_metrics
 from asl_fast.training.run_folder import RunFolder
+
+TIOU = 0.5
+"""From this temporal IoU on a detection has found an annotation."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -61,8 +66,9 @@ class RunRecord:
         """The rules by which it is scored."""
         return run_protocol(str(self.config["dataset"]), self.config["evaluation"])
 
+    @cached_property
     def tables(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return annotations and detections as the evaluation takes them, labels being names.
+        """Annotations and detections as the evaluation takes them, labels being names.
 
         Raises:
             ValueError: The run has not finished.
@@ -75,6 +81,18 @@ class RunRecord:
             table["labels"] = np.asarray(table["labels"]).astype(str)
             table["video"] = np.asarray(table["video"]).astype(str)
         return truth, found
+
+    @cached_property
+    def verdicts(self) -> Verdicts:
+        """What became of each of its annotations and detections, by row of `tables`, at `TIOU`.
+
+        Raises:
+            ValueError: The run has not finished.
+        """
+        truth, found = self.tables
+        if not len(truth["video"]):
+            return Verdicts(np.full(len(found["video"]), -1, dtype=np.int8), np.zeros(0, dtype=np.int64))
+        return verdicts(truth, found, tiou=TIOU, convention=self.protocol.convention)
 
 
 def read_run(path: str | Path) -> RunRecord:

@@ -14,9 +14,10 @@ from asl_fast.evaluation.mean_ap import MeanAveragePrecision
 from asl_fast.evaluation.precision_recall import precision_recall
 from asl_fast.evaluation.protocols import evaluate_protocol
 from asl_fast.evaluation.recall import RecallAtK
+from asl_fast.evaluation.spotting import Spotting
 from asl_fast.reporting.packed import pack, shares
-from asl_fast.reporting.run_record import RunRecord
-from asl_fast.reporting.timelines import TIOU, Index
+from asl_fast.reporting.run_record import TIOU, RunRecord
+from asl_fast.reporting.timelines import Index
 
 
 def scores(record: RunRecord, index: Index) -> dict[str, Any] | None:
@@ -27,12 +28,13 @@ def scores(record: RunRecord, index: Index) -> dict[str, Any] | None:
         ``classes`` (numbers) with ``annotations`` and ``predictions`` (C,); ``curves``, ``errors`` and ``confusion``.
         All in [0, 1].
     """
-    truth, found = record.tables()
+    truth, found = record.tables
     if not len(truth["video"]):
         return None
     assert record.truth is not None
     protocol = record.protocol
-    result = evaluate_protocol(protocol, truth, found, videos=map(str, record.truth.videos))
+    videos = [str(video) for video in record.truth.videos]
+    result = evaluate_protocol(protocol, truth, found, videos=videos, borders_sec=record.truth.borders_sec)
     main = result.measures[protocol.measures[0].name]
     assert isinstance(main, MeanAveragePrecision)
     number = {name: place for place, name in enumerate(index.classes)}
@@ -70,7 +72,13 @@ def scores(record: RunRecord, index: Index) -> dict[str, Any] | None:
     }
 
 
-def _measure(name: str, measure: MeanAveragePrecision | RecallAtK) -> dict[str, Any]:
+def _measure(name: str, measure: MeanAveragePrecision | RecallAtK | Spotting) -> dict[str, Any]:
+    """Return a table: names of its columns, which are thresholds but for spotting, and its rows."""
+    if isinstance(measure, Spotting):
+        values = np.array([measure.detection_rate, measure.false_positive_rate, measure.jaccard])
+        row = {"name": f"scores from {measure.score_threshold:g}", "values": _rounded(values)}
+        columns = ["detection rate", "false positives", "Jaccard index"]
+        return {"name": f"{name} by the rules of {measure.rule}", "columns": columns, "rows": [row]}
     tious = [_digits(value) for value in measure.tiou_thresholds.tolist()]
     if isinstance(measure, MeanAveragePrecision):
         return {"name": name, "tious": tious, "rows": [{"name": name, "values": _rounded(measure.map)}]}

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from asl_fast.evaluation.analysis import verdicts
 from asl_fast.reporting.packed import pack, shares
 from asl_fast.reporting.run_record import RunRecord
 
@@ -20,9 +19,6 @@ MOST_DETECTIONS = 200_000
 """Of one page, all runs together: what a browser still loads at once, about 1.5 MB."""
 MOST_OF_A_VIDEO = 800
 """Likewise, of one video: more than anybody looks at."""
-TIOU = 0.5
-"""From this temporal IoU on a detection has found an annotation."""
-_NOT_COUNTED = 255
 
 IntArray = NDArray[np.int64]
 
@@ -54,7 +50,7 @@ def make_index(records: Sequence[RunRecord]) -> Index:
     for record in records:
         classes |= dict.fromkeys(map(str, record.dataset.get("class_names", ())))
         if record.truth is not None:
-            truth, found = record.tables()
+            truth, found = record.tables
             for table in (truth, found):
                 classes |= dict.fromkeys(sorted(set(table["labels"].tolist())))
                 ends.append(table["segments"].ravel())
@@ -96,7 +92,7 @@ def check_comparable(records: Sequence[RunRecord]) -> None:
 
 def _by_video(record: RunRecord) -> dict[str, list[tuple[float, float, str]]]:
     assert record.truth is not None
-    truth, _ = record.tables()
+    truth, _ = record.tables
     listed: dict[str, list[tuple[float, float, str]]] = {str(video): [] for video in record.truth.videos}
     for video, (start, end), label in zip(
         truth["video"].tolist(), truth["segments"].tolist(), truth["labels"].tolist(), strict=True
@@ -116,8 +112,12 @@ def pack_truth(records: Sequence[RunRecord], index: Index) -> dict[str, Any]:
     order = _order(video, segments, label)
     columns = _times(segments[order], index) | {"label": label[order].astype(np.uint16)}
     for number, record in enumerate(records):
-        score = _found_scores(record, index, video, segments, label) if record.finished else np.zeros(len(order))
-        columns[f"found{number}"] = shares(score[order], np.uint16)
+        score = np.zeros(len(order))
+        if record.truth is not None:
+            # In this order the annotations of a run are those of its videos: all runs have the same of each video.
+            mine = np.isin(video[order], _numbers(np.array(record.truth.videos, dtype=str), index.videos))
+            score[mine] = _found_scores(record, index)
+        columns[f"found{number}"] = shares(score, np.uint16)
     per_video = np.bincount(video, minlength=len(index.videos))
     return {"per_video": per_video.tolist(), "packed": pack(columns, differences=frozenset({"start"}))}
 
@@ -128,7 +128,7 @@ def _shared_truth(records: Sequence[RunRecord], index: Index) -> tuple[IntArray,
     done = np.zeros(len(index.videos), dtype=np.bool_)
     for record in records:
         if record.truth is not None:
-            truth, _ = record.tables()
+            truth, _ = record.tables
             video, label = _numbers(truth["video"], index.videos), _numbers(truth["labels"], index.classes)
             new = ~done[video]
             parts.append((video[new], truth["segments"][new], label[new]))
@@ -139,22 +139,15 @@ def _shared_truth(records: Sequence[RunRecord], index: Index) -> tuple[IntArray,
     return videos, segments, labels
 
 
-def _found_scores(
-    record: RunRecord, index: Index, video: IntArray, segments: NDArray[np.float64], label: IntArray
-) -> NDArray[np.float64]:
-    """(G,) score of the detection of one run that found each annotation, 0 where none did."""
-    truth, found = record.tables()
-    names = np.array(index.videos, dtype=str)
-    mine = np.isin(names[video], np.array(record.truth.videos if record.truth else (), dtype=str))
-    own = {"video": names[video[mine]], "segments": segments[mine], "labels": np.array(index.classes)[label[mine]]}
-    score = np.zeros(len(video))
-    if len(truth["video"]):
-        found_by = verdicts(own, found, tiou=TIOU, convention=record.protocol.convention).found_by
-        taken = np.zeros(len(found_by))
-        # No score is stored as 0, which stands for none.
-        taken[found_by >= 0] = np.maximum(found["scores"][found_by[found_by >= 0]], 1 / 65535)
-        score[mine] = taken
-    return score
+def _found_scores(record: RunRecord, index: Index) -> NDArray[np.float64]:
+    """(G,) score of the detection that found each annotation of a run, by video and start; 0 where none did."""
+    truth, found = record.tables
+    found_by = record.verdicts.found_by
+    score = np.zeros(len(found_by))
+    # No score is stored as 0, which stands for none.
+    score[found_by >= 0] = np.maximum(found["scores"][found_by[found_by >= 0]], 1 / 65535)
+    video, label = _numbers(truth["video"], index.videos), _numbers(truth["labels"], index.classes)
+    return score[_order(video, truth["segments"], label)]
 
 
 def pack_detections(record: RunRecord, index: Index, most: int, most_of_a_video: int) -> dict[str, Any]:
@@ -171,11 +164,9 @@ def pack_detections(record: RunRecord, index: Index, most: int, most_of_a_video:
         all are there), ``scored`` (V,) 1 where the run was scored on the video; ``packed``: ``start``, ``length`` in
         ticks, ``label``, ``score`` as 16 bits, ``kind`` (index into KINDS of the analysis, 255 where not counted).
     """
-    truth, found = record.tables()
+    _, found = record.tables
     video, label = _numbers(found["video"], index.videos), _numbers(found["labels"], index.classes)
-    kind = np.full(len(video), _NOT_COUNTED, dtype=np.uint8)
-    if len(truth["video"]):
-        kind = verdicts(truth, found, tiou=TIOU, convention=record.protocol.convention).kind.astype(np.uint8)
+    kind = record.verdicts.kind.astype(np.uint8)  # -1, not counted, becomes 255
     kept, limit = _surest(video, found["scores"], most, most_of_a_video)
     segments = found["segments"][kept]
     order = _order(video[kept], segments, label[kept])

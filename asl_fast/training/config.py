@@ -38,8 +38,12 @@ class DataConfig:
         synthetic_scale: Size of the synthetic twin that is used without data_root: "smoke", "reduced", "full", or a
             share of the benchmark's videos.
         synthetic_seed: Seed of the twin; it does not follow the run's seed, so that seeds compare on the same data.
-        samples_per_step: Raw samples in one grid step (raw signals only, as are those below up to num_folds).
-        signal_rate_hz: Samples per second that signals with uneven times are brought to; None takes the data set's.
+        samples_per_step: Raw samples in one grid step (raw signals only, as are those below up to num_folds); None
+            takes the data set's, or derives it from the lengths of the actions of one's own.
+        signal_rate_hz: Samples per second that signals with uneven times are brought to, and that those without times
+            have; None takes the data set's, or the usual distance of one's own time stamps.
+        channels: What the channels of one's own signals are, in their order: kind:size joined by commas, such as
+            triaxial:6,scalar:1 or skeleton:78:up=y; None takes what signals.json beside them says.
         centre: Where skeletons are put: "none", as recorded; "recording", relative to the root's median place in the
             recording; "joint", that for the root, and the other joints relative to the root at each time.
         velocities: Whether velocities of joints are put beside their positions.
@@ -79,8 +83,9 @@ class DataConfig:
     resident: Literal["auto", "on", "off"] = field(default="auto", metadata=LATER)
     synthetic_scale: Annotated[Literal["smoke", "reduced", "full"] | float, AlsoCalled("--synthetic-scale")] = "full"
     synthetic_seed: int = 0
-    samples_per_step: int = 12
-    signal_rate_hz: float | None = None
+    samples_per_step: int | None = None
+    signal_rate_hz: Annotated[float | None, AlsoCalled("--rate")] = None
+    channels: Annotated[str | None, AlsoCalled("--channels")] = None
     centre: Centre = field(default="none", metadata=LATER)
     velocities: bool = field(default=False, metadata=LATER)
     clip_sd: float = field(default=0.0, metadata=LATER)
@@ -166,6 +171,8 @@ class TrainConfig:
         annotations: Annotation file: of one's own data, or of a benchmark where it is not at its usual place.
         features: Feature folders or .h5 files: of one's own data, or of a benchmark where they are not at their usual
             place; several are put side by side.
+        signals: Folder of one's own raw recordings, or one of them, in place of features: tables with or without time
+            stamps, .npy or .mat; a small network on the samples is learned with the detector.
         output: Run folder; None makes the next free runs/DATASET-NNN.
         seed: Seed of weights, crops, order and drop path.
         epochs: Passes over the training split after the warm-up.
@@ -195,6 +202,7 @@ class TrainConfig:
     data_root: str | None = None
     annotations: str | None = None
     features: tuple[str, ...] = ()
+    signals: str | None = None
     output: str | None = None
     seed: int = 0
     epochs: int = 30
@@ -241,7 +249,11 @@ class TrainConfig:
         if self.total_epochs < 1:
             raise ValueError("epochs and warmup_epochs are both 0, so there is nothing to train")
         if self.features and self.annotations is None and self.data_root is None:
-            raise ValueError("features need the annotations of your own data, or the data_root of a benchmark")
+            raise ValueError("--features needs the --annotations of your own data, or the --data-root of a benchmark")
+        if self.output == "":
+            raise ValueError("--output is empty; name the folder of the run")
+        if self.signals is not None and (self.features or not self.is_own_data):
+            raise ValueError("--signals are of your own data: give --annotations with them, and no --features")
         crop_ratio = self.data.crop_ratio
         if crop_ratio is not None and crop_ratio[0] > crop_ratio[1]:
             raise ValueError(f"data.crop_ratio must be a smallest and a largest share, found {crop_ratio}")
@@ -249,6 +261,11 @@ class TrainConfig:
             raise ValueError(f"data.fold must lie in 0 to {self.data.num_folds - 1}, found {self.data.fold}")
         if not self.evaluation.tiou_thresholds:
             raise ValueError("evaluation.tiou_thresholds must be one or more numbers in (0, 1], found none")
+        for name in ("tiou_thresholds", "strict_thresholds"):
+            values = getattr(self.evaluation, name)
+            if len(set(values)) < len(values):
+                # One that stands there twice would count twice in the average.
+                raise ValueError(f"evaluation.{name} must be different numbers, found {values}")
         try:
             get_convention(self.evaluation.convention)
         except ValueError as error:

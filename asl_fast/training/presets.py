@@ -188,34 +188,45 @@ def hapt() -> TrainConfig:
     )
 
 
-def shrec22() -> TrainConfig:
-    """Configure SHREC'22, joints of a hand: a learned front-end on positions and velocities."""
+def signals() -> TrainConfig:
+    """Configure what is learned from raw signals, whatever they are: a small detector, and changes in training.
+
+    What rotations and sizes change depends on the kinds of channels, see `asl_fast.data.augment`.
+    """
     return TrainConfig(
-        dataset="shrec22",
+        dataset="",
         epochs=20,
         batch_size=2,
-        data=DataConfig(
+        precision="auto",
+        data=DataConfig(rotation_sd_deg=9.0, speed_range=0.15),
+        model=DetectorConfig(width=128, attention_windows=(9,), stem_blocks=0),
+        loss=_EVIDENCE,
+        optimizer=OptimizerConfig(lr=1e-3, ema_decay=0.99, gaussian_lr=_GAUSSIAN_LR_SMALL),
+        evaluation=EvaluationConfig(every=0, strict_thresholds=_TWENTIETHS_FROM_5),
+    )
+
+
+def shrec22() -> TrainConfig:
+    """Configure SHREC'22, joints of a hand: a learned front-end on positions and velocities."""
+    base = signals()
+    return replace(
+        base,
+        dataset="shrec22",
+        data=replace(
+            base.data,
             max_length=768,
-            crop_ratio=(0.9, 1.0),
             pad_multiple=64,
             samples_per_step=1,
             centre="joint",
             velocities=True,
             clip_sd=8.0,
-            rotation_sd_deg=9.0,
-            speed_range=0.15,
         ),
-        model=DetectorConfig(
-            width=128,
+        model=replace(
+            base.model,
             num_levels=5,
-            attention_windows=(9,),
-            stem_blocks=0,
             max_length_grid=768,
             front_end=FrontEndConfig(samples_per_step=1, strides=(1, 1), kernel_size=5),
         ),
-        loss=_EVIDENCE,
-        optimizer=OptimizerConfig(lr=1e-3, ema_decay=0.99, gaussian_lr=_GAUSSIAN_LR_SMALL),
-        evaluation=EvaluationConfig(every=0, strict_thresholds=_TWENTIETHS_FROM_5),
     )
 
 

@@ -57,7 +57,7 @@ RANGES: dict[str, Interval] = {
     "epochs": _FROM_0,
     "warmup_epochs": _FROM_0,
     "batch_size": _FROM_1,
-    "threads": _FROM_0,
+    "threads": Interval(0, 1024),
     "log_every": _FROM_1,
     "profile": _FROM_0,
     "data.max_length": _FROM_1,

@@ -134,7 +134,9 @@ def load(config: TrainConfig) -> DatasetBundle:
             strict=data.strict,
             place=Path(str(config.annotations)),
         )
-        return dataclasses.replace(bundle, train=bundle.train.with_options(crop_ratio=data.crop_ratio))
+        augmentation = None if bundle.transform is None else _augmentation(bundle.transform, data)
+        crops = bundle.train.with_options(crop_ratio=data.crop_ratio, augmentation=augmentation)
+        return dataclasses.replace(bundle, train=crops)
     entry = get_dataset(config.dataset)
     options = entry.check_options(
         annotations=config.annotations, features=config.features or None, manifest=data.manifest
@@ -144,7 +146,7 @@ def load(config: TrainConfig) -> DatasetBundle:
             raise ValueError(f"{', '.join(options)} of benchmark {config.dataset!r} need its --data-root")
         options["synthetic_scale"] = data.synthetic_scale
     else:
-        options |= {"strict": data.strict} | {name: getattr(data, name) for name in entry.settings}
+        options |= {"strict": data.strict} | entry.chosen_settings(data)
     bundle = load_dataset(config.dataset, config.data_root, seed=data.synthetic_seed, **options)
     crops = bundle.train.with_options(
         max_length=data.max_length,
@@ -158,16 +160,9 @@ def load(config: TrainConfig) -> DatasetBundle:
 
 def _augmentation(transform: FeatureTransform, data: DataConfig) -> SensorAugmentation | None:
     """Make what changes training samples of raw signals; None where nothing is changed."""
-    augmentation = SensorAugmentation(
-        transform,
-        data.rotation_sd_deg,
-        data.speed_range,
-        data.turn_sd_deg,
-        data.scale_range,
-        data.jitter_sd,
-        data.channel_dropout,
-        data.mirror_probability,
-    )
+    # The amounts are called alike there and here.
+    names = [entry.name for entry in dataclasses.fields(SensorAugmentation) if entry.name != "transform"]
+    augmentation = SensorAugmentation(transform, **{name: getattr(data, name) for name in names})
     return augmentation if augmentation.is_active else None
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,15 @@ def test_scores_are_those_of_the_evaluation(page: dict[str, Any]) -> None:
         )
     )
     assert sum(taken.values()) == 4
+
+
+def test_a_measure_without_thresholds_is_a_table_of_its_own(tmp_path: Path) -> None:
+    run = made_up_run(tmp_path / "run")
+    config = json.loads(run.config.read_text()) | {"dataset": "shrec22"}
+    run.config.write_text(json.dumps(config))
+    *_, spotting = gathered(run.path)["runs"][0]["scores"]["measures"]
+    assert spotting["columns"] == ["detection rate", "false positives", "Jaccard index"]
+    assert len(spotting["rows"][0]["values"]) == 3 and "tious" not in spotting
 
 
 def test_sensitivities_of_trained_classes_beside_the_planted(page: dict[str, Any]) -> None:

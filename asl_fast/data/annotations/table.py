@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 TABLES = (".csv", ".tsv")
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "|"}
 _CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)")
+_EXCEL_LINE = re.compile(r"\A\s*sep=.\s*?\n")
+"""By which spreadsheets say what separates fields; the line of names says it as well."""
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 _VIDEO_KEYS = ("subset", "duration", "fps")
 _TEXTS = ("video", "label")
@@ -69,6 +71,7 @@ def _rows(path: str | Path, told: Mapping[str, str]) -> tuple[Iterator[dict[str,
         text = read_text(path)
     except ValueError as error:
         raise AnnotationError(str(error)) from None
+    text = _EXCEL_LINE.sub("", text)
     first = next((line for line in text.splitlines() if line.strip()), "")
     separator = max(_SEPARATORS, key=lambda each: first.count(each))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)

@@ -189,7 +189,7 @@ def _disagreements(known: Sequence[Video], steps: Mapping[str, int], layout: Fea
 
 def _fit(length: Array, steps: Array) -> _Fit:
     ratio = length / steps
-    alike = np.abs(ratio / np.median(ratio) - 1) <= _ALIKE
+    alike = _alike(ratio)
 
     def spread(stride: float, rest: float) -> float:
         return float(np.minimum(np.abs(all_length - rest - stride * all_steps) / stride, _FAR_STEPS).mean())
@@ -208,6 +208,12 @@ def _fit(length: Array, steps: Array) -> _Fit:
     return _Fit(stride, rest, spread(stride, rest))
 
 
+def _alike(ratio: Array) -> NDArray[np.bool_]:
+    """Mark the videos with about the median length of a step; where two groups lie around it, the shorter ones."""
+    alike = np.abs(ratio / np.median(ratio) - 1) <= _ALIKE
+    return alike if alike.any() else np.abs(ratio / np.sort(ratio)[(len(ratio) - 1) // 2] - 1) <= _ALIKE
+
+
 def _round_stride(stride: float, tolerance: float) -> float:
     """Round to a whole number of frames where one is that near, as a share of it."""
     whole = round(stride)
@@ -216,7 +222,7 @@ def _round_stride(stride: float, tolerance: float) -> float:
 
 def _window(length: Array, steps: Array, stride: float) -> float | None:
     """Window of an extractor with whole windows; None where it is no longer than the stride."""
-    alike = np.abs(length / steps / np.median(length / steps) - 1) <= _ALIKE
+    alike = _alike(length / steps)
     # What rounding down leaves is spread evenly over one stride, so both ends tell more than the middle.
     window = float(np.quantile(length[alike] - stride * steps[alike], (0.1, 0.9)).mean()) + stride / 2
     return window if 0.75 * stride < window - stride < LONGEST_WINDOW_STRIDES * stride else None

@@ -84,6 +84,11 @@ class DatasetEntry:
             raise ValueError(f"{self.name} is read from the download as it is and has no option {next(iter(given))}")
         return given
 
+    def chosen_settings(self, config: object) -> dict[str, Any]:
+        """Return the settings that a data configuration has a value for; the others are as the data set has them."""
+        given = {name: getattr(config, name) for name in self.settings}
+        return {name: value for name, value in given.items() if value is not None}
+
 
 def _video_readers(name: str) -> Readers:
     from asl_fast.data.datasets.video_benchmark import load_video_benchmark, open_video_benchmark

@@ -25,7 +25,14 @@ from asl_fast.data.annotations.video import Annotations, Video
 from asl_fast.data.bundle import DatasetBundle
 from asl_fast.data.channels import Centre, ChannelGroup
 from asl_fast.data.datasets.number_tables import parse_numbers
-from asl_fast.data.datasets.shrec_files import SUBSETS, Instance, TextFile, find_track_files, parse_annotations
+from asl_fast.data.datasets.shrec_files import (
+    SUBSETS,
+    Instance,
+    TextFile,
+    find_track_files,
+    parse_annotations,
+    read_file,
+)
 from asl_fast.data.datasets.shrec_packed import SEQUENCES, read_packed
 from asl_fast.data.signals.recordings import SignalRecordings, SignalSettings, signal_bundle, signal_source
 from asl_fast.data.signals.resampling import frames_to_sec, resample, sample_borders
@@ -306,5 +313,21 @@ def open_track(
 
 
 def read_track_signals(track: Track, data_root: str | Path) -> dict[str, NDArray[np.float32]]:
-    """Read the recordings alone, (N, C) by id, at the track's rate."""
-    return dict(read_track(track, data_root).signals)
+    """Read recordings alone, (N, C) by id, at the track's rate: the whole data set, or ``N.txt`` files by their names.
+
+    Raises:
+        FileNotFoundError: When there is no recording.
+        ValueError: Naming the file and line of one that cannot be read.
+    """
+    root = Path(data_root)
+    files = sorted(file for file in root.glob("*.txt") if file.stem.isdecimal()) if root.is_dir() else []
+    if not files:
+        return dict(read_track(track, root).signals)
+    found = {}
+    for file in files:
+        raw = parse_frames(track, read_file(file), str(file))
+        values = (
+            raw.positions if raw.times_sec is None else resample(raw.times_sec, raw.positions, track.rate_hz).values
+        )
+        found[file.stem] = values.astype(np.float32)
+    return found

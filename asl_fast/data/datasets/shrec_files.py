@@ -121,12 +121,17 @@ def _text_files(root: Path) -> Iterator[tuple[str, TextFile]]:
     for path in sorted(root.rglob("*")):
         inside = path.relative_to(root).as_posix()
         if path.suffix.lower() == ".txt":
-            yield inside, TextFile(str(path), lambda path=path: _read(path))  # type: ignore[misc]
+            yield inside, TextFile(str(path), lambda path=path: read_file(path))  # type: ignore[misc]
         elif path.suffix.lower() == ".zip" and path.is_file():
             yield from _zipped(path, inside.removesuffix(path.suffix))
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """Read a text file that is no larger than a recording can be.
+
+    Raises:
+        ValueError: For one that is, and for what is no regular file.
+    """
     require_file(path)
     if path.stat().st_size > LARGEST_FILE:
         raise ValueError(f"{path} has {path.stat().st_size} bytes, far more than a recording; is it the right file?")

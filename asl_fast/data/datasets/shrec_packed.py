@@ -60,7 +60,7 @@ def read_packed(root: Path, channels: int, *, has_times: bool) -> dict[tuple[str
     for key, length in zip(keys, counts, strict=True):
         part = slice(at, at + length)
         where = np.cumsum(positions[:, part], axis=1, dtype=np.int64).T * _UNIT_METRES
-        stamps = None if times is None else np.cumsum(times[part], dtype=np.int64) * _UNIT_SEC
+        stamps = None if times is None else np.asarray(np.cumsum(times[part], dtype=np.int64) * _UNIT_SEC, np.float64)
         found[key] = PackedRecording(where, stamps)
         at += length
     return found

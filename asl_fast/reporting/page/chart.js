@@ -3,9 +3,9 @@
 
 const widths = new WeakMap();
 const sizes = new ResizeObserver((entries) => {
-  for (const { target, contentRect } of entries) {
-    if (contentRect.width && widths.get(target) !== contentRect.width) target.draw();
-  }
+  const changed = entries.filter(({ target, contentRect }) => widths.get(target) !== contentRect.width);
+  // Not at once: what is drawn changes sizes again, which browsers complain about.
+  if (changed.length) requestAnimationFrame(() => changed.forEach(({ target }) => target.draw()));
 });
 
 // A titled figure; draw(width) returns what stands in it. Its node has draw(), for when what it shows has changed.
@@ -13,7 +13,9 @@ function figure(title, draw, { note = "", controls = [], kind = "" } = {}) {
   const place = html("div", { class: "plot" });
   place.draw = () => {
     widths.set(place, place.clientWidth);
-    if (place.clientWidth) place.replaceChildren(draw(place.clientWidth));
+    const drawn = place.clientWidth ? draw(place.clientWidth) : null;
+    // What draws into the same node again keeps its focus.
+    if (drawn && (drawn !== place.firstChild || place.childNodes.length > 1)) place.replaceChildren(drawn);
   };
   sizes.observe(place);
   const heading = html("div", { class: "heading" }, title && html("h3", {}, title), controls);

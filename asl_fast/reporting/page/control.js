@@ -36,7 +36,7 @@ function control(state, parts) {
     drag = null;
   });
   node.addEventListener("click", (event) => {
-    if (event.target.closest("svg") !== parts.strip) return;
+    if (!parts.strip || event.target.closest("svg") !== parts.strip) return;
     const length = state.view.to - state.view.from;
     show(state, parts.strip.toTime(event.clientX - parts.strip.getBoundingClientRect().left) - length / 2, length);
     redraw();

@@ -32,6 +32,10 @@ function start() {
     themeButton(),
   );
   document.body.append(tip);
+  if (!("DecompressionStream" in window)) {
+    main.append(empty("This browser is too old: Chrome 111, Firefox 113, Safari 16.4 and newer ones show the page."));
+    return;
+  }
   main.append(section("Overview", "overview", "", overview(page)));
   const waiting = [
     () => section("Videos", "videos", "", videos(page)),
@@ -50,6 +54,15 @@ function start() {
   // After the first frame was painted.
   requestAnimationFrame(() => setTimeout(next));
 }
+
+// Figures are drawn anew at the width of the paper, so that their text is as large as the rest.
+function onPaper(paper) {
+  document.documentElement.classList.toggle("paper", paper);
+  for (const place of document.querySelectorAll(".plot")) place.draw();
+}
+
+window.addEventListener("beforeprint", () => onPaper(true));
+window.addEventListener("afterprint", () => onPaper(false));
 
 function section(name, id, note, content) {
   return html(

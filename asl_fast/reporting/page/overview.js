@@ -42,7 +42,7 @@ function tiles(page) {
   const shares = [
     ["Average mAP, %", between, (scores) => scores?.average_map ?? null],
     ["mAP at 0.5, %", "tIoU 0.5", (scores) => at(scores, 0.5)],
-    ["Best F1, %", `tIoU ${page.tiou}, all classes together`, (scores) => scores?.best_f1 ?? null],
+    ["Best F1, %", `tIoU ${page.tiou}, classes pooled`, (scores) => scores?.best_f1 ?? null],
   ];
   const found = shares
     .filter(([, , value]) => scored.some((scores) => value(scores) !== null))

@@ -7,7 +7,7 @@ function scores(page) {
   return [
     runLegend(page),
     html("div", { class: "halves" }, perThreshold(page), precisionRecall(page)),
-    scored[0].scores.measures.map((measure) => thresholdTable(page, measure.name)),
+    html("div", { class: "groups" }, scored[0].scores.measures.map((measure) => thresholdTable(page, measure.name))),
     perClass(page),
   ];
 }
@@ -47,41 +47,24 @@ function perThreshold(page) {
   );
 }
 
+// One measure: a column per threshold and their average, or columns of its own.
 function thresholdTable(page, name) {
   const measures = page.runs.map((run) => run.scores?.measures.find((each) => each.name === name));
-  const tious = measures.find(Boolean).tious;
+  const { tious, columns } = measures.find(Boolean);
   const rows = [];
   page.runs.forEach((run, i) => {
     for (const { name: row, values } of measures[i]?.rows ?? []) {
       const average = values.reduce((sum, value) => sum + value, 0) / values.length;
       const label = page.runs.length > 1 ? `${row}, ${run.name}` : row;
-      rows.push(
-        html(
-          "tr",
-          {},
-          html("th", { scope: "row" }, label),
-          values.map((value) => html("td", {}, percent(value))),
-          html("td", { class: "strong" }, percent(average)),
-        ),
-      );
+      const cells = values.map((value) => html("td", {}, percent(value)));
+      if (tious) cells.push(html("td", { class: "strong" }, percent(average)));
+      rows.push(html("tr", {}, html("th", { scope: "row" }, label), cells));
     }
   });
-  const head = [
-    html("th", { scope: "col" }, "tIoU"),
-    tious.map((tiou) => html("th", { scope: "col" }, String(tiou))),
-    html("th", { scope: "col" }, "average"),
-  ];
-  return html(
-    "div",
-    { class: "scroll" },
-    html(
-      "table",
-      {},
-      html("caption", {}, `${name}, %`),
-      html("thead", {}, html("tr", {}, head)),
-      html("tbody", {}, rows),
-    ),
-  );
+  const names = tious ? ["tIoU", ...tious.map(String), "average"] : ["", ...columns];
+  const head = html("thead", {}, html("tr", {}, names.map((each) => html("th", { scope: "col" }, each))));
+  const table = html("table", {}, html("caption", {}, `${name}, %`), head, html("tbody", {}, rows));
+  return html("div", { class: "scroll" }, table);
 }
 
 // Bars per class, best first; two runs lie below each other with their difference.

@@ -76,8 +76,8 @@ function videoList(page, state, choose) {
 
   function reveal(number) {
     const top = order.indexOf(number) * ROW;
-    if (top < scroll.scrollTop) scroll.scrollTop = top;
-    else if (top + ROW > scroll.scrollTop + scroll.clientHeight) scroll.scrollTop = top + ROW - scroll.clientHeight;
+    const inSight = top >= scroll.scrollTop && top + ROW <= scroll.scrollTop + scroll.clientHeight;
+    if (top >= 0 && !inSight) scroll.scrollTop = top - scroll.clientHeight / 3;
     draw();
   }
 

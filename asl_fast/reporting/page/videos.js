@@ -2,8 +2,7 @@
 // The list of videos, the timeline of the chosen one, and what mouse and keyboard do to it.
 
 const STEP = 0.01;
-const KEYS =
-  "← → move · + − zoom · 0 whole video · ↑ ↓ other video · [ ] score · n p next and previous action · Space play";
+const KEYS = "← → move · + − zoom · 0 whole video · ↑ ↓ other video · [ ] score · n p next and previous action";
 
 function videos(page) {
   if (!page.videos.names.length) return [empty("Timelines appear when the run has finished.")];
@@ -16,6 +15,9 @@ function videos(page) {
     shown: null,
   };
   const parts = { title: html("h3", {}), counts: html("p", { class: "counts" }), player: playerOf(page) };
+  parts.area = html("div", { class: "area", tabindex: 0, role: "application" });
+  parts.below = html("div");
+  parts.drawn = html("div", {}, parts.area, parts.below);
   const draw = (width) => (state.data ? drawAll(state, parts, width) : empty("…"));
   parts.figure = figure("", draw, { kind: "timeline" });
   parts.list = videoList(page, state, (number) => choose(state, parts, number));
@@ -42,7 +44,7 @@ function videos(page) {
     tools,
     timelineLegend(page),
   );
-  parts.figure.append(html("p", { class: "note keys" }, KEYS));
+  parts.figure.append(html("p", { class: "note keys" }, keys(page)));
   parts.table = html(
     "details",
     { class: "table" },
@@ -60,6 +62,8 @@ function videos(page) {
   });
   return [limits(page), html("div", { class: "videos" }, parts.list.node, parts.figure)];
 }
+
+const keys = (page) => (page.videos.media ? `${KEYS} · Space play` : KEYS);
 
 async function load(page) {
   const [truth, ...runs] = await Promise.all(
@@ -196,23 +200,13 @@ function inWords({ annotated, found, wrong }, run, number) {
 
 function drawAll(state, parts, width) {
   const { page, shown, view } = state;
-  parts.strip = drawStrip(shown, view, width);
   parts.timeline = drawTimeline(page, shown, view, bits(state), width);
+  parts.area.setAttribute("aria-label", `Timeline of ${page.videos.names[state.number]}. ${keys(page)}`);
+  parts.area.replaceChildren(parts.timeline);
+  parts.strip = view.from > shown.first || view.to < shown.last ? drawStrip(shown, view, width) : null;
   const none = shown.rows.length ? null : empty("Nothing is annotated here, and nothing scores as high as chosen.");
-  const area = html(
-    "div",
-    {
-      class: "area",
-      tabindex: 0,
-      role: "application",
-      "aria-label": `Timeline of ${page.videos.names[state.number]}. ${KEYS}`,
-    },
-    parts.timeline,
-  );
-  const focused = parts.area && parts.area === document.activeElement;
-  parts.area = area;
-  if (focused) requestAnimationFrame(() => area.focus({ preventScroll: true }));
-  return html("div", {}, area, view.from > shown.first || view.to < shown.last ? parts.strip : null, none);
+  parts.below.replaceChildren(...[parts.strip, none].filter(Boolean));
+  return parts.drawn;
 }
 
 function fillTable(state, parts) {
