@@ -258,9 +258,7 @@ def test_tensorboard_has_every_number_once(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_mlflow_has_every_number_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip(
-        "mlflow", reason="needs mlflow (200 MB installed), which the development environment leaves out"
-    )
+    pytest.importorskip("mlflow", reason=NEEDS_MLFLOW)
     from mlflow.tracking import MlflowClient
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -276,9 +274,7 @@ def test_mlflow_has_every_number_once(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_mlflow_marks_what_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip(
-        "mlflow", reason="needs mlflow (200 MB installed), which the development environment leaves out"
-    )
+    pytest.importorskip("mlflow", reason=NEEDS_MLFLOW)
     from mlflow.tracking import MlflowClient
 
     uri = f"sqlite:///{tmp_path / 'elsewhere.db'}"
