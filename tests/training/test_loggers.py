@@ -22,6 +22,8 @@ from asl_fast.training.config import EvaluationConfig, TrainConfig
 from asl_fast.training.loggers.names import check_installed, parse_loggers
 from asl_fast.training.loop import NonFiniteLossError, train
 from asl_fast.training.metrics_log import read_metrics
+from asl_fast.training.request import parse
+from asl_fast.training.run import run
 from asl_fast.training.run_folder import RunFolder
 from asl_fast.training.serialization import from_dict, to_dict
 from tests.training.tiny import CPU, TINY_OPTIONS, tiny_bundle, tiny_config
@@ -106,6 +108,15 @@ def test_a_callback_hears_of_everything(tmp_path: Path) -> None:
     tiny_run(tmp_path, again, resume=True, epochs=3)
     assert (again.starts[0].first_epoch, again.starts[0].first_step) == (3, 9)
     assert {record["epoch"] for record in again.records} == {3}
+
+
+def test_a_whole_run_takes_callbacks(tmp_path: Path) -> None:
+    heard = Recorder()
+    words = ["--dataset", "thumos14", *TINY_OPTIONS, "--output", str(tmp_path / "run"), "--logger", "csv"]
+    run(parse(words), words, callbacks=[heard])
+    assert heard.ends == ["ended"] and heard.starts[0].config.dataset == "thumos14"
+    assert {record["kind"] for record in heard.records} == {"step", "epoch", "evaluation"}
+    assert (tmp_path / "run" / "csv" / "epoch.csv").exists()
 
 
 def test_a_callback_changes_no_number(tmp_path: Path) -> None:
