@@ -12,13 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from asl_fast.evaluation.activitynet_json import read_detections, read_ground_truth
+from asl_fast.evaluation.activitynet_json import SegmentFile, read_detections, read_ground_truth
+from asl_fast.evaluation.columns import read_columns
+from asl_fast.evaluation.conventions import DEFAULT
+from asl_fast.evaluation.protocols import PROTOCOLS
+from asl_fast.evaluation.spotting import count_results
 from asl_fast.files import read_json, read_text
 from asl_fast.training.run_folder import RunFolder
 from benchmarks.recovery import recovery
-from benchmarks.resampling import draw_recordings, interval, match_run, resampled_map
+from benchmarks.resampling import Weights, draw_recordings, interval, match_run, resampled_map
 
-MAIN, STRICT = "mAP", "strict mAP"
+STRICT, JACCARD = "strict mAP", "Jaccard"
 STRICT_THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 REFERENCES = ("plain", "constant")
 _SEED = 20231002  # of the draws, so that the same runs give the same intervals
@@ -35,8 +39,8 @@ class ScoredRun:
         recordings: Names of what it was scored on.
         truth: Annotations of these by recording and class, to tell whether two runs were scored on the same.
         scores: Per measure ``tiou_thresholds``, ``map`` and ``average_map``.
-        others: What its evaluation holds beside mean average precision, by name.
-        resampled: Per measure (B,) average mAP of drawn recordings.
+        others: What its benchmark counts beside mean average precision, by name.
+        resampled: Per measure (B,) average mAP of drawn recordings; also the Jaccard index of a gesture track.
         recovery: How well a twin's planted sensitivities were found, see `benchmarks.recovery`.
         training_seconds: Of all epochs.
     """
@@ -50,6 +54,10 @@ class ScoredRun:
     resampled: dict[str, NDArray[np.float64]]
     recovery: dict[str, float] | None
     training_seconds: float
+
+    def once(self, measure: str) -> float:
+        """Return the value of a measure on the recordings as they are."""
+        return float(self.scores[measure]["average_map"] if measure in self.scores else self.others[measure])
 
 
 def score_run(folder: RunFolder, seed: int, draws: int) -> ScoredRun:
@@ -77,7 +85,8 @@ def score_run(folder: RunFolder, seed: int, draws: int) -> ScoredRun:
     once = resampled_map(matched, np.ones((1, len(recordings)), dtype=np.int64))[0]
     weights = draw_recordings(len(recordings), draws, np.random.default_rng(_SEED))
     drawn = resampled_map(matched, weights)
-    scores, resampled = {}, {}
+    scores: dict[str, dict[str, Any]] = {}
+    resampled: dict[str, NDArray[np.float64]] = {}
     for name, thresholds in measures.items():
         columns = [every.index(threshold) for threshold in thresholds]
         values = once[columns]
@@ -93,14 +102,15 @@ def score_run(folder: RunFolder, seed: int, draws: int) -> ScoredRun:
                 f"{folder.path}: its detections score {scores[name]['average_map']:.6f} and evaluation.json says "
                 f"{said:.6f} ({name}); remove the folder to train it again"
             )
+    others, others_resampled = spotting_scores(evaluation["measures"], truth, found, recordings, weights)
     return ScoredRun(
         seed=seed,
         folder=folder,
         recordings=recordings,
         truth=_truth(truth.columns),
         scores=scores,
-        others=_others(evaluation["measures"]),
-        resampled=resampled,
+        others=others,
+        resampled=resampled | others_resampled,
         recovery=recovery(folder.path) if read_json(folder.dataset)["synthetic"] else None,
         training_seconds=_training_seconds(folder),
     )
@@ -111,15 +121,37 @@ def _truth(columns: Mapping[str, NDArray[Any]]) -> tuple[Any, ...]:
     return tuple(sorted((video, label, *segment) for video, label, segment in rows))
 
 
-def _others(measures: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """List single numbers of measures that are no mean average precision, by measure and name."""
-    return {
-        f"{name} {key}": float(value)
-        for name, measure in measures.items()
-        if "average_map" not in measure
-        for key, value in measure.items()
-        if isinstance(value, float)
-    }
+def spotting_scores(
+    measures: Mapping[str, Mapping[str, Any]],
+    truth: SegmentFile,
+    found: SegmentFile,
+    recordings: Sequence[str],
+    weights: Weights,
+) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
+    """Return what a gesture track counts, where the data set is one: once, and (B,) its Jaccard index of draws."""
+    rules = {each.spotting.name: each.spotting for one in PROTOCOLS.values() for each in one.measures if each.spotting}
+    for measure in measures.values():
+        if measure.get("rule") not in rules:
+            continue
+        counts = count_results(
+            read_columns(truth.columns, "ground_truth", DEFAULT),
+            read_columns(found.columns, "predictions", DEFAULT),
+            rules[measure["rule"]],
+            score_threshold=measure["score_threshold"],
+            borders_sec=truth.borders_sec,
+        )
+        drawn = weights[:, [recordings.index(video) for video in counts.videos.tolist()]]
+        annotated, correct, false = (drawn @ each for each in (counts.annotated, counts.correct, counts.false))
+        jaccard = np.divide(correct, annotated + false, out=np.zeros(annotated.shape), where=annotated + false > 0)
+        present = annotated > 0
+        mean = (jaccard * present).sum(axis=1) / np.maximum(present.sum(axis=1), 1)
+        once = {
+            "detection rate": measure["detection_rate"],
+            "false positives": measure["false_positive_rate"],
+            JACCARD: measure["jaccard"],
+        }
+        return once, {JACCARD: mean}
+    return {}, {}
 
 
 def _training_seconds(folder: RunFolder) -> float:
@@ -160,8 +192,8 @@ def differences(rows: Mapping[str, Sequence[ScoredRun]]) -> list[dict[str, Any]]
             pairs = [(run, before[run.seed]) for run in runs if run.seed in before]
             if not pairs:
                 continue
-            for measure in pairs[0][0].scores:
-                once = np.array([a.scores[measure]["average_map"] - b.scores[measure]["average_map"] for a, b in pairs])
+            for measure in pairs[0][0].resampled:
+                once = np.array([a.once(measure) - b.once(measure) for a, b in pairs])
                 drawn = np.stack([a.resampled[measure] - b.resampled[measure] for a, b in pairs], axis=1)
                 found.append(_compared(variant, reference, measure, pairs, once, drawn, len(pairs[0][0].recordings)))
             for other in pairs[0][0].others:
@@ -177,9 +209,8 @@ def _compared(
     pairs: Sequence[tuple[ScoredRun, ScoredRun]],
     once: NDArray[np.float64],
     drawn: NDArray[np.float64],
-    recordings: int,
 ) -> dict[str, Any]:
-    bounds = interval(once, drawn, recordings, np.random.default_rng(_SEED))
+    bounds = interval(once, drawn, len(pairs[0][0].recordings), np.random.default_rng(_SEED))
     return {
         "variant": variant,
         "against": reference,

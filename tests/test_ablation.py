@@ -85,9 +85,9 @@ def test_one_seed_has_no_spread() -> None:
 def test_other_measures_stand_beside() -> None:
     runs = report(plain=[0.5, 0.7])
     for run, value in zip(runs["rows"]["plain"], (0.6, 0.8), strict=True):
-        run["others"] = {"online Jaccard": value}
+        run["others"] = {"Jaccard": value}
     lines = format_table(runs).splitlines()
-    assert lines[0].endswith("| online Jaccard |") and lines[2].endswith("| 0.7000 ± 0.1414 |")
+    assert lines[0].endswith("| Jaccard |") and lines[2].endswith("| 0.7000 ± 0.1414 |")
 
 
 def test_a_twin_shows_what_was_recovered() -> None:
@@ -282,15 +282,16 @@ def test_differences_are_of_the_same_seeds(finished: RunFolder) -> None:
         run = score_run(finished, seed=seed, draws=30)
         scores = {key: each | {"average_map": each["average_map"] + by} for key, each in run.scores.items()}
         resampled = {key: values + by for key, values in run.resampled.items()}
-        return replace(run, scores=scores, resampled=resampled, others={"online Jaccard": by})
+        jaccard = {"Jaccard": np.full(30, by)}
+        return replace(run, scores=scores, resampled=resampled | jaccard, others={"Jaccard": by, "false positives": 1})
 
     rows = {
         "plain": [shifted(1, 0.0), shifted(2, 0.1)],
         "asl": [shifted(2, 0.3), shifted(3, 0.9)],
     }
     found = {each["measure"]: each for each in differences(rows)}
-    assert set(found) == {"mAP", "strict mAP", "online Jaccard"}
+    assert set(found) == {"mAP", "strict mAP", "Jaccard"}
     assert found["mAP"]["seeds"] == [2] and found["mAP"]["against"] == "plain"
     assert found["mAP"]["mean"] == pytest.approx(0.2) and found["mAP"]["each"] == [pytest.approx(0.2)]
     assert found["mAP"]["low"] == pytest.approx(0.2) and found["mAP"]["high"] == pytest.approx(0.2)
-    assert found["online Jaccard"]["mean"] == pytest.approx(0.2)
+    assert found["Jaccard"]["mean"] == pytest.approx(0.2)

@@ -163,6 +163,71 @@ def frames_of(segments_sec: FloatArray, borders_sec: FloatArray) -> FloatArray:
     return np.stack([first, np.maximum(last, first)], axis=1).astype(np.float64)
 
 
+@dataclass(frozen=True)
+class SpottingCounts:
+    """Counts by recording and class.
+
+    Attributes:
+        videos: (V,) recordings with a gesture or a result, sorted.
+        classes: (C,) annotated classes, sorted.
+        annotated: (V, C) gestures.
+        correct: (V, C) gestures that were found.
+        false: (V, C) false positives.
+        num_results: Results, all together.
+        by_frame: See :class:`Spotting`.
+    """
+
+    videos: Array
+    classes: Array
+    annotated: IntArray
+    correct: IntArray
+    false: IntArray
+    num_results: int
+    by_frame: bool
+
+
+def count_results(
+    ground_truth: Columns,
+    predictions: Columns,
+    rule: SpottingRule,
+    *,
+    score_threshold: float,
+    borders_sec: Mapping[str, Sequence[float] | FloatArray] | None = None,
+) -> SpottingCounts:
+    """Count results as a track does, each recording by itself; arguments as :func:`spot`."""
+    classes, truth_class = np.unique(ground_truth.labels, return_inverse=True)
+    borders = {} if borders_sec is None else dict(borders_sec)
+    by_frame = all(str(video) in borders for video in np.unique(ground_truth.video).tolist())
+    rows = choose_results(predictions, score_threshold)
+    number = {label: index for index, label in enumerate(classes.tolist())}
+
+    def places(segments: FloatArray, video: Any) -> list[list[float]]:
+        found = frames_of(segments, np.asarray(borders[str(video)], np.float64)) if by_frame else segments
+        return found.tolist()  # type: ignore[no-any-return]
+
+    results_of: dict[Any, list[int]] = {}
+    for row in rows.tolist():
+        results_of.setdefault(predictions.video[row], []).append(row)
+    annotated_videos = np.unique(ground_truth.video).tolist()
+    videos = sorted({*annotated_videos, *results_of})
+    annotated, correct, false = (np.zeros((len(videos), len(classes)), np.int64) for _ in range(3))
+    for index, video in enumerate(videos):
+        mine = np.array(results_of.get(video, []), np.int64)
+        labels = [number.get(label, -1) for label in predictions.labels[mine].tolist()]
+        here = np.flatnonzero(ground_truth.video == video)
+        if not len(here):
+            # A recording without a gesture.
+            for label in labels:
+                if label >= 0:
+                    false[index, label] += 1
+            continue
+        gestures = list(zip(truth_class[here].tolist(), places(ground_truth.segments_sec[here], video), strict=True))
+        results = list(zip(labels, places(predictions.segments_sec[mine], video), strict=True))
+        _count(gestures, results, rule, correct[index], false[index])
+        annotated[index] = np.bincount(truth_class[here], minlength=len(classes))
+    return SpottingCounts(np.array(videos), classes, annotated, correct, false, len(rows), by_frame)
+
+
 def spot(
     ground_truth: Columns,
     predictions: Columns,
@@ -180,35 +245,17 @@ def spot(
         score_threshold: Detections below it are no results.
         borders_sec: Borders between frames by video; without those of all videos, seconds are compared.
     """
-    classes, truth_class = np.unique(ground_truth.labels, return_inverse=True)
-    borders = {} if borders_sec is None else dict(borders_sec)
-    by_frame = all(str(video) in borders for video in np.unique(ground_truth.video).tolist())
-    rows = choose_results(predictions, score_threshold)
-    correct, false = np.zeros(len(classes), np.int64), np.zeros(len(classes), np.int64)
-    number = {label: index for index, label in enumerate(classes.tolist())}
-
-    def places(segments: FloatArray, video: Any) -> list[list[float]]:
-        found = frames_of(segments, np.asarray(borders[str(video)], np.float64)) if by_frame else segments
-        return found.tolist()  # type: ignore[no-any-return]
-
-    results_of: dict[Any, list[int]] = {}
-    for row in rows.tolist():
-        results_of.setdefault(predictions.video[row], []).append(row)
-    for video in np.unique(ground_truth.video).tolist():
-        here = np.flatnonzero(ground_truth.video == video)
-        gestures = list(zip(truth_class[here].tolist(), places(ground_truth.segments_sec[here], video), strict=True))
-        mine = np.array(results_of.pop(video, []), np.int64)
-        labels = [number.get(label, -1) for label in predictions.labels[mine].tolist()]
-        results = list(zip(labels, places(predictions.segments_sec[mine], video), strict=True))
-        _count(gestures, results, rule, correct, false)
-    for rest in results_of.values():
-        # Recordings without a gesture.
-        for label in predictions.labels[np.array(rest)].tolist():
-            if label in number:
-                false[number[label]] += 1
-    annotated = np.bincount(truth_class, minlength=len(classes)).astype(np.int64)
+    counts = count_results(ground_truth, predictions, rule, score_threshold=score_threshold, borders_sec=borders_sec)
     return Spotting(
-        classes, annotated, correct, false, len(truth_class), len(rows), score_threshold, by_frame, rule.name
+        counts.classes,
+        counts.annotated.sum(axis=0),
+        counts.correct.sum(axis=0),
+        counts.false.sum(axis=0),
+        len(ground_truth),
+        counts.num_results,
+        score_threshold,
+        counts.by_frame,
+        rule.name,
     )
 
 
