@@ -22,8 +22,10 @@ import tyro
 
 from asl_fast.command_line.errors import CommandError, run_command
 from asl_fast.command_line.options import read_options
+from asl_fast.command_line.outputs import check_output
 from asl_fast.command_line.post_processing import PostProcessing
 from asl_fast.data.annotations.columns import parse_columns
+from asl_fast.evaluation.agreement import nothing_found
 from asl_fast.evaluation.analysis import analyse
 from asl_fast.evaluation.conventions import get_convention
 from asl_fast.evaluation.epic import evaluate_verbs_and_nouns
@@ -42,6 +44,8 @@ from asl_fast.evaluation.scoring_inputs import read_inputs
 from asl_fast.evaluation.table import analysis_table, class_csv, result_table
 from asl_fast.files import read_json, write_json, write_text
 from asl_fast.wording import count, printable
+
+LEAST_STEP = 0.001
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,9 @@ def evaluate(arguments: Arguments) -> str:
     Raises:
         OSError, KeyError, TypeError, ValueError: Naming the file, video, key or argument that cannot be used.
     """
+    for option, path in (("--json", arguments.json), ("--csv", arguments.csv)):
+        if path is not None:
+            check_output(option, path, (arguments.ground_truth, arguments.predictions, arguments.nouns))
     protocol, ground_truth_path, predictions_path = _request(arguments)
     if arguments.tiou is not None:
         protocol = replace(protocol, measures=(Measure("mAP", parse_thresholds(arguments.tiou)),))
@@ -135,12 +142,16 @@ def evaluate(arguments: Arguments) -> str:
         print(f"warning: {printable(line)}", file=sys.stderr)
     protocol = replace(protocol, excluded_videos=(*protocol.excluded_videos, *inputs.excluded))
     if inputs.nouns is None:
-        result = evaluate_protocol(protocol, inputs.annotations, inputs.detections, videos=inputs.videos)
+        result = evaluate_protocol(
+            protocol, inputs.annotations, inputs.detections, videos=inputs.videos, borders_sec=inputs.borders_sec
+        )
     else:
         result = evaluate_verbs_and_nouns(
             inputs.annotations, inputs.detections, inputs.nouns, convention=protocol.convention
         )
     _check_something_scored(result, predictions_path)
+    if result.average_map == 0:
+        print(f"warning: {nothing_found(inputs.annotations, inputs.detections)}", file=sys.stderr)
     record = result.as_dict() | {
         "ground_truth": str(ground_truth_path),
         "predictions": str(predictions_path),
@@ -183,12 +194,20 @@ def parse_thresholds(text: str) -> tuple[float, ...]:
     try:
         if ":" in text:
             first, last, step = map(float, text.split(":"))
-            if not (0 < first <= last <= 1 and step > 0):
+            if not (0 < first <= last <= 1 and step >= LEAST_STEP):
                 raise ValueError
-            return thresholds(first, last, step)
-        return tuple(float(part) for part in text.split(","))
+            found = thresholds(first, last, step)
+        else:
+            found = tuple(float(part) for part in text.split(","))
+        # One that stands there twice would count twice in the average.
+        if not all(0 < each <= 1 for each in found) or len(set(found)) < len(found):
+            raise ValueError
     except ValueError:
-        raise ValueError(f"--tiou {text}: give first:last:step, such as 0.3:0.7:0.1, or a list 0.3,0.5,0.7") from None
+        raise ValueError(
+            f"--tiou {text}: give first:last:step, such as 0.3:0.7:0.1, or a list 0.3,0.5,0.7, above 0 and up to 1, "
+            f"each once and {LEAST_STEP} apart"
+        ) from None
+    return found
 
 
 def _request(arguments: Arguments) -> tuple[Protocol, Path, Path]:
@@ -229,7 +248,7 @@ def _run_protocol(path: Path) -> Protocol:
         raise FileNotFoundError(f"{path}: no such file; is {path.parent} the folder of a run?") from None
     try:
         return run_protocol(str(config["dataset"]), config["evaluation"], f"run {path.parent}")
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: has no usable 'dataset' and 'evaluation.tiou_thresholds' ({error!r})") from error
 
 

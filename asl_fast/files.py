@@ -35,9 +35,14 @@ def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
     A crash, a full disk or Ctrl-C leaves what ``path`` held before.
 
     Raises:
-        OSError: Of the kind that the system gave, naming ``path``, when it cannot be written.
+        OSError: Of the kind that the system gave, naming ``path``, when it cannot be written; for a folder and a
+            device, whose place a file must not take.
     """
     path = Path(path)
+    if not path.name:
+        raise IsADirectoryError(f"cannot write {path}: it is a folder; name a file in it")
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(f"cannot write {path}: it is a device or pipe, not a file")
     # The process id keeps two programs that write the same file from writing into one another's half.
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -160,16 +165,31 @@ def read_text(path: str | Path) -> str:
     require_file(path)
     try:
         data = _gunzipped(path) if path.suffix == ".gz" else path.read_bytes()
-        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise ValueError(f"{path} cannot be read as UTF-8, it is UTF-16; save it as UTF-8")
+        for beginning, what in _NO_TEXT.items():
+            if data.startswith(beginning):
+                raise ValueError(f"{path} cannot be read as UTF-8, it is {what}")
         return data.decode("utf-8-sig")
     except PermissionError as error:
         raise PermissionError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{path} cannot be read as UTF-8 ({error}, line {line}); download it again") from error
+        raise ValueError(
+            f"{path} cannot be read as UTF-8 ({error}, line {line}); save it as UTF-8, or copy it again"
+        ) from error
     except (EOFError, zlib.error, OSError) as error:
         raise ValueError(f"{path} cannot be read ({error}); download it again") from error
+
+
+_NO_TEXT = {
+    codecs.BOM_UTF16_LE: "UTF-16; save it as UTF-8",
+    codecs.BOM_UTF16_BE: "UTF-16; save it as UTF-8",
+    b"\x1f\x8b": "compressed by gzip; let its name end in .gz",
+    b"PK\x03\x04": "an archive, as spreadsheets are; save the table as .csv",
+    b"\x93NUMPY": "a NumPy array",
+    b"\x80": "a pickle; pickles can run any code and are not read",
+    b"\x89HDF": "an HDF5 file",
+}
+"""What files of other kinds begin with."""
 
 
 def _gunzipped(path: Path) -> bytes:
@@ -219,9 +239,8 @@ def read_json(path: str | Path) -> Any:
         with collector_paused():
             content = json.loads(text, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{path}: not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}; is the file complete?"
-        ) from error
+        place = f"line {error.lineno}, column {error.colno}"
+        raise ValueError(f"{path}: not valid JSON at {place}: {error.msg}; {_json_hint(path, error)}") from error
     except ValueError as error:
         # Python refuses to convert thousands of digits, without saying where they are.
         digits = _LONG_NUMBER.search(text)
@@ -236,6 +255,14 @@ def read_json(path: str | Path) -> Any:
     if _HALF_PAIR.search(text):
         _require_text(content, str(path))
     return content
+
+
+def _json_hint(path: str | Path, error: json.JSONDecodeError) -> str:
+    if error.msg == "Extra data":
+        return "a file holds one value; are these JSON lines?"
+    if ".json" not in Path(path).suffixes:
+        return "what is not named .csv or .tsv is read as JSON"
+    return "is the file complete?"
 
 
 _HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
@@ -268,6 +295,22 @@ def _require_text(content: Any, path: str) -> None:
                 value.encode()
             except UnicodeEncodeError as error:
                 raise ValueError(f"{path}{place}: {value!r:.80} is no text ({error.reason}); correct it") from None
+
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+
+
+def escape_formula(text: str) -> str:
+    """Put an apostrophe before text that a spreadsheet would run as a formula: what begins with ``= + - @``, tab or CR.
+
+    Text that begins with apostrophes and then one of these gets one more, so that `unescape_formula` is exact.
+    """
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def unescape_formula(text: str) -> str:
+    """Take off the apostrophe that `escape_formula`, or a spreadsheet, has put before text."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
 def read_csv(path: str | Path, columns: Iterable[str]) -> list[dict[str, str]]:

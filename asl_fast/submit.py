@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from asl_fast.command_line.errors import CommandError, if_stopped, run_command
 from asl_fast.command_line.options import read_options
+from asl_fast.command_line.outputs import check_output
 from asl_fast.wording import count
 
 
@@ -54,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _submit(chosen: Arguments) -> int:
     with if_stopped("nothing was written"):
+        check_output("--output", chosen.output, (chosen.detections, chosen.retrieval, chosen.nouns))
         from asl_fast.evaluation.submissions import write_submission
 
         try:

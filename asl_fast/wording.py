@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
@@ -12,6 +13,8 @@ from collections.abc import Iterable, Sequence
 _STEERING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 # Some scripts need them within words.
 _JOINERS = "\u200c\u200d"
+_SHOWN = 120
+_ENDLESS = re.compile(r"\S{1000,}")
 # What was said about which file or folder: one command opens it several times.
 _SAID: set[tuple[str, str]] = set()
 
@@ -24,19 +27,38 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
 def printable(text: str, keep: str = "") -> str:
     r"""Write out what would steer a terminal instead of being shown: ``\x1b`` for an escape character.
 
-    Names in files are anybody's text. Control characters, marks that reverse the direction of writing, line separators
-    and halves of surrogate pairs are written as Python writes them; all other text stays.
+    Names in files are anybody's text. Words of a thousand characters are cut. Control characters, marks that reverse
+    the direction of writing, line separators and halves of surrogate pairs are written as Python writes them; all other
+    text stays.
 
     Args:
         text: What is to be shown.
         keep: Characters that stay although they are such: ``"\n"`` for text of several lines.
     """
+    text = shortened(text)
     if text.isprintable():
         return text
     return "".join(
         each if each in keep or unicodedata.category(each) not in _STEERING or each in _JOINERS else _escaped(each)
         for each in text
     )
+
+
+def plain(name: str) -> str:
+    """Give what two names have in common that look the same: not their case, their blanks or the form of characters."""
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+
+
+def shown_apart(one: object, other: object) -> tuple[str, str]:
+    """Write two names for a message such that their difference is seen where they look the same."""
+    both = repr(one), repr(other)
+    alike = isinstance(one, str) and isinstance(other, str) and plain(one) == plain(other)
+    return (ascii(one), ascii(other)) if alike else both
+
+
+def shortened(text: str) -> str:
+    """Cut words that no terminal shows in a sensible way: of thousands of characters, from files."""
+    return _ENDLESS.sub(lambda word: f"{word[0][:_SHOWN]}... ({len(word[0])} characters)", text)
 
 
 def say_once(logger: logging.Logger, where: str, text: str) -> None:

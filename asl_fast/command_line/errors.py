@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 
@@ -13,6 +14,7 @@ from asl_fast.wording import printable
 
 # Raised for a request that cannot be carried out. Any other error is a defect of the program and keeps its traceback.
 EXPECTED = (ValueError, OSError, ImportError)
+_MEMORY = re.compile(r"MemoryError|allocate memory|out of memory")
 STATUS_REFUSED, STATUS_STOPPED, STATUS_BROKEN_PIPE = 2, 130, 141
 
 
@@ -66,6 +68,11 @@ def run_command(command: Callable[[], int]) -> int:
     except KeyboardInterrupt as stop:
         print("; ".join(("\nstopped", *map(str, stop.args))), file=sys.stderr)
         return STATUS_STOPPED
+    except (MemoryError, RuntimeError) as error:
+        if os.environ.get("ASL_FAST_DEBUG") or not _MEMORY.search(f"{type(error).__name__} {error}"):
+            raise
+        print(f"error: there is too little memory for this: {_message(error)}", file=sys.stderr)
+        return STATUS_REFUSED
     except (CommandError, KeyError, *EXPECTED) as error:
         if os.environ.get("ASL_FAST_DEBUG") or (isinstance(error, KeyError) and not _is_sentence(error)):
             raise

@@ -14,9 +14,11 @@ import numpy as np
 
 from asl_fast.evaluation.columns import Array
 from asl_fast.evaluation.protocols import Protocol
-from asl_fast.wording import count
+from asl_fast.wording import count, plain, shown_apart
 
 Columns = Mapping[str, Any]
+# What rounding, and detectors that run over the end a little, explain.
+_LATE, _LATE_SEC = 1.1, 1.0
 
 
 def check_usable(columns: Columns, path: Path, reasons: Sequence[str], what: str, listed: int) -> None:
@@ -61,9 +63,9 @@ def common_labels(
             return here, there
     if theirs.dtype.kind in "iu" and ours.dtype.kind == "U" and ids is None:
         raise ValueError(f"{predictions}: labels are integer ids, but {ground_truth} has only names, no label_id")
+    there, here = shown_apart(_first(theirs), _first(ours))
     raise ValueError(
-        f"{predictions}: none of its labels is a class of {ground_truth}; for example {_first(theirs)!r} there and "
-        f"{_first(ours)!r} here"
+        f"{predictions}: none of its labels is a class of {ground_truth}; for example {there} there and {here} here"
     )
 
 
@@ -121,7 +123,7 @@ def differences(
         number = len(np.unique(theirs[unknown]))
         lines.append(
             f"{count(int(unknown.sum()), 'prediction')} of {count(number, 'class', 'classes')} without annotation, "
-            f"for example {_first(theirs[unknown])!r}: {fate}"
+            f"for example {_first(theirs[unknown])!r}{_twin(theirs[unknown], ours)}: {fate}"
         )
     never = np.setdiff1d(ours, theirs)
     if len(never):
@@ -150,6 +152,41 @@ def _empty(protocol: Protocol, annotated: Array, predicted: Array) -> list[str]:
             "count as false positives where their class is scored"
         )
     return lines
+
+
+def _twin(unknown: Array, known: Array) -> str:
+    """Say which annotated class the first of some unknown ones looks like, if it does."""
+    if unknown.dtype.kind != "U" or known.dtype.kind != "U":
+        return ""
+    looks = {plain(each): each for each in np.unique(known).tolist()}
+    found = looks.get(plain(_first(unknown)))
+    return "" if found is None else f" (annotated is {found!a})"
+
+
+def nothing_found(annotations: Columns, detections: Columns) -> str:
+    """Say, of detections none of which finds an annotation, how long both last: a unit may differ between them."""
+    spans = [np.asarray(side["segments"], np.float64).reshape(-1, 2) for side in (annotations, detections)]
+    ours, theirs = (float(np.median(each[:, 1] - each[:, 0])) for each in spans)
+    return (
+        f"no detection finds an annotation at any threshold: annotations last {ours:.4g} and detections {theirs:.4g} "
+        "in the median; are both in seconds?"
+    )
+
+
+def past_the_end(detections: Columns, durations_sec: Mapping[str, float]) -> list[str]:
+    """Say how many detections end after their videos, which have a length in the ground truth."""
+    video = np.asarray(detections["video"])
+    ends = np.asarray(detections["segments"], np.float64).reshape(-1, 2)[:, 1]
+    names, place = np.unique(video, return_inverse=True)
+    lengths = np.array([durations_sec.get(name, np.inf) for name in names.tolist()])[place]
+    late = ends > lengths * _LATE + _LATE_SEC
+    if not late.any():
+        return []
+    first = int(np.argmax(late))
+    return [
+        f"{count(int(late.sum()), 'detection')} of {len(video)} after the end of the video, for example at "
+        f"{ends[first]:.6g} of {lengths[first]:.6g} s in {str(video[first])!r}: are they in seconds?"
+    ]
 
 
 def _whole(labels: Array) -> Array | None:

@@ -10,8 +10,11 @@ from asl_fast.backend import forced_backend
 from asl_fast.ops import _checks, _dispatch, _library
 from asl_fast.ops.ragged import RaggedTargets
 from asl_fast.reference import contrastive_similarity as reference
+from asl_fast.reference._contrastive_similarity_info_nce import info_nce
 from asl_fast.reference._precision import compute_dtype
 from asl_fast.reference.contrastive_similarity import BackwardOperands, BackwardOutputs, Operands, Outputs
+
+__all__ = ["add_contrastive_similarity_loss", "contrastive_similarity_loss", "info_nce", "instance_vectors"]
 
 _NAME = "contrastive_similarity_loss"
 _BACKWARD = "contrastive_similarity_loss_backward"
@@ -142,6 +145,31 @@ def add_contrastive_similarity_loss(
     given = _operands(wide, weight, features, mask, targets, mu, sigma, delta, temperature)
     found = Outputs(*_op(*given))
     return found.total.to(base.dtype), found.loss
+
+
+def instance_vectors(
+    features: Tensor, mask: Tensor, targets: RaggedTargets, mu: Tensor, sigma: Tensor, *, delta: float = 0.2
+) -> tuple[Tensor, Tensor]:
+    """Pool what the contrastive loss compares, for a comparison that goes beyond one level or one batch.
+
+    It is plain PyTorch on every device and holds a (3 G, B T) matrix; nothing is read back from a GPU. An instance
+    without length takes no part.
+
+    Args:
+        features: As in :func:`contrastive_similarity_loss`, like everything that follows and the errors.
+        mask: (B, T) bool.
+        targets: Ground truth in frames of ``features``.
+        mu: (C, 3) centres.
+        sigma: (C, 3) widths.
+        delta: Half width of the ranges.
+
+    Returns:
+        Vectors (3 G, D), f_cls, f_loc and f_bg of each instance, with gradient; and labels (3 G,) int64: the class,
+        -1 of background, -2 of what takes no part, which :func:`info_nce` leaves out. On a CPU padding is left out, so
+        that G are the instances of the videos.
+    """
+    given = _operands(None, 1.0, features, mask, targets, mu, sigma, delta, 1.0)
+    return reference.instance_vectors(given.without_padding())
 
 
 def _operands(

@@ -74,7 +74,8 @@ def frame_ranges(
     after = torch.stack([end.ceil().clamp(min=0), torch.minimum((end + reach).floor(), last_frame)], -1)
     ranges = torch.cat([sensitive, torch.stack([before, after], 1)], 1).long()
     empty = (ranges[..., 1:] < ranges[..., :1]) | ~valid[:, None, None]
-    ranges = torch.where(empty, torch.tensor([0, -1], device=ranges.device), ranges)
+    # 0 and -1, made on the device: a CUDA graph holds no copy from the host.
+    ranges = torch.where(empty, -torch.arange(2, device=ranges.device), ranges)
     return FrameRanges(video, valid, ranges[:, :3], ranges[:, 3:])
 
 
@@ -111,6 +112,17 @@ def pooling(sensitive: Tensor, background: Tensor, segments: Tensor, mu: Tensor,
     near_cls, near_start, near_end = within(sensitive).unbind(1)
     selected = torch.stack([near_cls, near_start | near_end, within(background).any(1)], 1)
     return Pooling(torch.exp(-0.5 * z**2), z, selected / selected.sum(-1, keepdim=True).clamp(min=1).to(z.dtype))
+
+
+def looked_at(ranges: Tensor, video: Tensor, batch: int, frames: int) -> Tensor:
+    """Return (B, T) bool: the frames that some instance looks at; ranges are (G, 5, 2), first and last."""
+    first, last = ranges.unbind(-1)
+    row = (frames + 1) * video[:, None]
+    changes = torch.zeros(batch * (frames + 1), dtype=torch.int64, device=ranges.device)
+    one = torch.ones((), dtype=torch.int64, device=ranges.device).expand(first.numel())
+    changes.index_add_(0, (row + first).flatten(), one)
+    changes.index_add_(0, (row + last + 1).flatten(), -one)
+    return changes.view(batch, frames + 1).cumsum(1)[:, :frames] > 0
 
 
 def spread(weights: Tensor, video: Tensor, batch: int) -> Tensor:

@@ -12,7 +12,14 @@ import torch
 from torch import Tensor
 
 from asl_fast.reference import _outputs
-from asl_fast.reference._contrastive_similarity_frames import Pooling, frame_ranges, pooling, real_labels, spread
+from asl_fast.reference._contrastive_similarity_frames import (
+    Pooling,
+    frame_ranges,
+    looked_at,
+    pooling,
+    real_labels,
+    spread,
+)
 from asl_fast.reference._contrastive_similarity_info_nce import (
     info_nce,
     log_sums,
@@ -264,16 +271,33 @@ def leave_out_padding(compute: Callable[[Operands], Outputs]) -> Callable[[Opera
 
 def plain_loss(given: Operands) -> Tensor:
     """Return the loss () for automatic differentiation; holds (3 G, B T) and (3 G, 3 G) matrices."""
+    return info_nce(*instance_vectors(given), given.temperature)
+
+
+def instance_vectors(given: Operands) -> tuple[Tensor, Tensor]:
+    """Pool the frames of every instance, for automatic differentiation; holds a (3 G, B T) matrix.
+
+    Returns:
+        (3 G, D) f_cls, f_loc and f_bg of the first instance, of the second, and so on; and their labels (3 G,), as
+        ``vector_labels`` gives them: -2 for what takes no part.
+    """
     dtype, mu, sigma = compute_dtype(given.features), given.mu, given.sigma
-    features = torch.where(given.mask[..., None], given.features.to(dtype), 0.0)
     if len(given.segments) == 0:
-        return features.flatten()[:0].sum() + (mu.flatten()[:0].sum() + sigma.flatten()[:0].sum()).to(dtype)
+        features = given.features.to(dtype)
+        nothing = features.flatten()[:0].sum() + (mu.flatten()[:0].sum() + sigma.flatten()[:0].sum()).to(dtype)
+        return features.flatten(0, 1)[:0] + nothing, given.labels
     segments, labels = given.segments.to(dtype), real_labels(given.labels, given.video_offsets)
     ranges = frame_ranges(given.mask, segments, labels, given.video_offsets, mu, given.delta)
     own_mu, own_sigma = (x.to(dtype).index_select(0, labels) for x in (mu, sigma))
+    # An instance that takes no part may hold anything, and so may a frame that none looks at; 0 times anything is not
+    # always 0.
+    segments = torch.where(ranges.valid[:, None], segments, 0.0)
+    bounds = torch.cat([ranges.sensitive, ranges.background], 1)
+    seen = looked_at(bounds, ranges.video, *given.mask.shape)
+    features = torch.where(seen[..., None], given.features.to(dtype), 0.0)
     weights = pooling(ranges.sensitive, ranges.background, segments, own_mu, own_sigma, features.shape[1]).weights()
     vectors = spread(weights, ranges.video, len(features)) @ features.flatten(0, 1)
-    return info_nce(vectors, vector_labels(ranges.state(), labels).T.flatten(), given.temperature)
+    return vectors, vector_labels(ranges.state(), labels).T.flatten()
 
 
 @leave_out_padding
@@ -291,7 +315,7 @@ def contrastive_similarity_loss(given: Operands) -> Outputs:
     given = given._replace(segments=given.segments.to(dtype), labels=labels)
     ranges = frame_ranges(given.mask, given.segments, given.labels, given.video_offsets, given.mu, given.delta)
     found.ranges.copy_(ranges.pack())
-    frames = _valid_frames(given, dtype)
+    frames = _seen_frames(given, found.ranges, dtype)
     parts = []
     for b in _blocks(count, 3 * given.mask.numel()):
         weights = _pooling_of(given, found.ranges, b)[0].weights()
@@ -345,7 +369,7 @@ def contrastive_similarity_loss_backward(given: BackwardOperands) -> BackwardOut
 
     computed = found.in_dtype(dtype)
     grad_features, grad_mu, grad_sigma = (gradient.zero_() for gradient in computed)
-    flat = _valid_frames(given, dtype)
+    flat = _seen_frames(given, given.ranges, dtype)
     given = given._replace(segments=given.segments.to(dtype))
     video = given.ranges[:, 10].long()
     one_hot = torch.nn.functional.one_hot(given.labels, len(given.mu)).to(dtype)
@@ -355,7 +379,7 @@ def contrastive_similarity_loss_backward(given: BackwardOperands) -> BackwardOut
             of_frames = spread(block.weights(), video[b], batch).T @ grad_vectors[b].flatten(0, 1)
             grad_features += of_frames.view(batch, frames, channels)
         if given.need_gaussians:
-            per_frame = (grad_vectors[b] @ flat.T).view(-1, 3, batch, frames)
+            per_frame = (grad_vectors[b] @ flat.T).view(*grad_vectors[b].shape[:2], batch, frames)
             own_video = video[b][:, None, None, None].expand(-1, 3, 1, frames)
             slope = per_frame.gather(2, own_video)[:, :, 0] * block.share
             slope = torch.stack([slope[:, 0], slope[:, 1], slope[:, 1]], 1) * block.p * block.z
@@ -376,9 +400,11 @@ def _blocks(count: int, elements_each: int) -> Iterator[slice]:
     return (slice(first, min(first + size, count)) for first in range(0, count, size))
 
 
-def _valid_frames(given: Operands | BackwardOperands, dtype: torch.dtype) -> Tensor:
-    """Return (B T, D) features, 0 where the mask leaves a frame out."""
-    return torch.where(given.mask[..., None], given.features.to(dtype), 0.0).flatten(0, 1)
+def _seen_frames(given: Operands | BackwardOperands, ranges: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return (B T, D) features, 0 where no instance looks: there a weight of 0 would leave NaN as it is."""
+    bounds, video = ranges[:, :10].long().view(-1, 5, 2), ranges[:, 10].long()
+    seen = looked_at(bounds, video, *given.mask.shape)
+    return torch.where(seen[..., None], given.features.to(dtype), 0.0).flatten(0, 1)
 
 
 def _pooling_of(given: Operands | BackwardOperands, ranges: Tensor, block: slice) -> tuple[Pooling, Tensor]:

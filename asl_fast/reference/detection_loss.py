@@ -289,7 +289,7 @@ def compose(parts: Parts, given: Operands) -> Outputs:
     scale_cls, scale_loc, mean_cls, mean_loc = share, share, torch.zeros_like(share), torch.zeros_like(share)
     if cls_by_mean:
         # The kernel has weighted with h before its scaling.
-        of_positives = (h_cls * rows.take(focal_of_points)).sum()
+        of_positives = rows.keep(h_cls * rows.take(focal_of_points)).sum()
         divisor = h_cls.sum().clamp(min=torch.finfo(dtype).tiny)
         scale_cls, mean_cls = count / divisor * share, of_positives / divisor
         cls = scale_cls * of_positives + share * torch.where(positive, 0, focal_of_points).sum()

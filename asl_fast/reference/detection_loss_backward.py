@@ -121,8 +121,9 @@ def _to_raw(
         distance = losses.distance.unsqueeze(-1)
         p = gaussian(distance, centre, width)
         to_p = rows.keep(torch.stack([to_h_cls, to_h_loc, to_h_loc], -1) * p)
-        apart = (distance - centre) / width
-        to_centre = to_p * apart / width
+        # On background the Gaussian is that of class 0, which need not be a number.
+        apart = rows.keep((distance - centre) / width)
+        to_centre = rows.keep(to_p * apart / width)
         by_mu.index_add_(0, index, to_centre)
         by_sigma.index_add_(0, index, to_centre * apart)
     by_mu = by_mu if given.grad_mu is None else by_mu + given.grad_mu

@@ -186,8 +186,9 @@ class InfoNce {
             }
         }
         for (std::int64_t i = 0; i < rows; ++i) {
+            // The sum is 0 without a positive, at least 1 with some, and NaN where a similarity is.
             const bool counted = first + i < anchors_ && labels_[static_cast<std::size_t>(first + i)] >= 0 &&
-                                 positive[static_cast<std::size_t>(i)].highest > kNothing;
+                                 positive[static_cast<std::size_t>(i)].sum != 0;
             const Real infinite = std::numeric_limits<Real>::infinity();
             log_all[first + i] = counted ? all[static_cast<std::size_t>(i)].value() : infinite;
             log_positive[first + i] = counted ? positive[static_cast<std::size_t>(i)].value() : infinite;

@@ -109,9 +109,14 @@ def read_results(path: str | Path, columns: Mapping[str, str] | None = None) -> 
     if is_table(path):
         return read_table(path, columns, scores=True)
     _no_columns(path, columns)
-    results = read_object(path).get("results")
+    content = read_object(path)
+    results = content.get("results")
     if not isinstance(results, dict):
-        raise AnnotationError(f"{path}: key 'results' must map video ids to lists, found {results!r:.80}")
+        found = f"{results!r:.80}"
+        if "results" not in content:
+            keys = ", ".join(map(repr, list(content)[:5])) or "none"
+            found = f"the keys {keys}" + ("; are these annotations?" if "database" in content else "")
+        raise AnnotationError(f"{path}: key 'results' must map video ids to lists, found {found}")
     return results
 
 

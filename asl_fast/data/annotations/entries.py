@@ -21,7 +21,8 @@ ReversedSegments = Literal["keep", "error"]
 BadEntry = Callable[[AnnotationError], object]
 Item = TypeVar("Item")
 Row = TypeVar("Row")
-_INFINITY = float("inf")
+# Beyond it the sum of some lengths is infinite.
+_LARGEST_SEC = 4e307
 _DIGITS = 40
 LARGEST_ID = 2**63 - 1
 """The largest id that stands for a class by itself: tables hold them in 64 bits."""
@@ -124,7 +125,7 @@ def read_entries(
 
     def read(item: object) -> Entry:
         if not isinstance(item, dict):
-            raise ValueError(f"{key} must be a list of objects, found {listed!r:.80}")
+            raise ValueError(f"must be an object with 'segment' and 'label', found {item!r:.80}")
         entry = _read_object(item, scores, reversed_segments)
         accept(entry)
         return entry
@@ -156,9 +157,18 @@ def _read_object(item: dict[str, Any], scores: bool, reversed_segments: Reversed
     segment = item.get("segment")
     label, label_id = read_label(item)
     if not isinstance(segment, list) or len(segment) != 2:
-        raise ValueError(f"'segment' must be [start, end] in seconds, found {segment!r}")
+        raise ValueError(f"'segment' must be [start, end] in seconds, found {_found(item, 'segment')}")
     start, end = _seconds(segment[0], segment[1], "'segment'", reversed_segments)
-    return Entry(start, end, label, label_id, number(item.get("score"), "'score'") if scores else 0.0)
+    if scores and "score" not in item:
+        raise ValueError(f"'score': expected a number, found {_found(item, 'score')}")
+    return Entry(start, end, label, label_id, number(item["score"], "'score'") if scores else 0.0)
+
+
+def _found(item: dict[str, Any], key: str) -> str:
+    """Say what is under a key, or that there is no such key and which there are instead."""
+    if key in item:
+        return f"{item[key]!r:.80}"
+    return f"None: its keys are {', '.join(map(repr, list(item)[:6])) or 'none'}"
 
 
 def read_label(item: dict[str, Any]) -> tuple[str | int, int | None]:
@@ -172,13 +182,16 @@ def read_label(item: dict[str, Any]) -> tuple[str | int, int | None]:
     label_id = None if given is None or given != given else class_id(given)
     label = item.get("label")
     if isinstance(label, str):
+        if not label.strip():
+            raise ValueError(f"unknown class {label!r}; 'label' must be the name of a class, or its id, a whole number")
         if label_id is None and given is not None and given == given:
             raise ValueError(f"label_id of {label!r} must be a whole number, found {given!r:.80}")
         return label, label_id
     name = given if label is None and "label" not in item else label
     found = class_id(name)
     if found is None or found > LARGEST_ID:
-        raise ValueError(f"unknown class {name!r:.80}; 'label' must be the name of a class, or its id, a whole number")
+        shown = _found(item, "label") if name is None else f"{name!r:.80}"
+        raise ValueError(f"unknown class {shown}; 'label' must be the name of a class, or its id, a whole number")
     if given is not None and label_id is None:
         raise ValueError(f"label_id of {name!r:.80} must be a whole number, found {given!r:.80}")
     return found, label_id
@@ -206,9 +219,11 @@ def _read_row(row: object, reversed_segments: ReversedSegments) -> Entry:
 
 def _seconds(start: object, end: object, key: str, reversed_segments: ReversedSegments) -> tuple[float, float]:
     # Detection files have millions of these: what is in order is told by one comparison.
-    if type(start) is float and type(end) is float and -_INFINITY < start <= end < _INFINITY:
+    if type(start) is float and type(end) is float and -_LARGEST_SEC < start <= end < _LARGEST_SEC:
         return start, end
     start_sec, end_sec = number(start, key), number(end, key)
+    if max(abs(start_sec), abs(end_sec)) >= _LARGEST_SEC:
+        raise ValueError(f"{key}: expected numbers below {_LARGEST_SEC:g}, found {[start, end]}")
     if end_sec < start_sec and reversed_segments == "error":
-        raise ValueError(f"{key} must not end before it starts, found {[start, end]}")
+        raise ValueError(f"{key} must not end before it starts, found {[start, end]}; is it [start, length]?")
     return start_sec, end_sec

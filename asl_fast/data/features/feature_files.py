@@ -69,7 +69,8 @@ def short_names(paths: Mapping[str, Place]) -> dict[str, Place]:
 def _is_wanted(path: Path, extension: str | None) -> bool:
     # What is named like a feature file and is none, such as a pipe, is a matter of its own video.
     wanted = path.suffix.lower() in EXTENSIONS if extension is None else path.suffix == extension
-    return wanted and not path.is_dir()
+    # Systems leave hidden files beside copied ones: ._NAME.npy holds no array.
+    return wanted and not path.name.startswith("._") and not path.is_dir()
 
 
 def _inside(folder: Path, extension: str | None) -> Iterator[Path]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from asl_fast.data.features.array_files import WHOLE, read_array, read_shape
 from asl_fast.data.features.feature_files import feature_files
-from asl_fast.data.features.layout import COMPARED, COMPARED_WHOLE, is_transposed
+from asl_fast.data.features.layout import COMPARED, COMPARED_WHOLE, is_transposed, readable_shapes, usual_width
 from asl_fast.data.features.rows import Rows, rows_of_file
 from asl_fast.data.features.store import check_features, check_shape
 
@@ -21,7 +21,7 @@ class FolderFeatureStore:
 
     Args:
         folder: Where the files lie.
-        dim: Width of a feature vector; None takes it from the first file.
+        dim: Width of a feature vector; None takes the one that most of the first files have.
         prefix: Text before the video id, e.g. ``"v_"`` for ActivityNet; ``"rgb/"`` where several folders inside hold
             files of the same names.
         suffix: Text after it.
@@ -55,34 +55,33 @@ class FolderFeatureStore:
         self._files = feature_files(self.folder, extension)
         self.extension = next(iter(self._files.values())).suffix
         self._dim = dim
+        self._known_shapes: list[tuple[int, ...]] | None = None
 
     @property
     def transposed(self) -> bool:
         """Whether the files hold (D, T)."""
         if self._transposed is None:
-            number = COMPARED_WHOLE if self.extension.lower() in WHOLE else COMPARED
-            shapes = (partial(read_shape, self._files[name], self.key) for name in sorted(self._files)[:number])
-            self._transposed = is_transposed(shapes, f"feature folder {self.folder}")
+            self._transposed = is_transposed(self._shapes(), f"feature folder {self.folder}")
         return self._transposed
 
     @property
     def dim(self) -> int:
         """Width of a feature vector."""
         if self._dim is None:
-            shape = self._first_shape()
-            self._dim = shape[0] if self.transposed else shape[-1]
+            self._dim = usual_width(self._shapes(), transposed=self.transposed)
         return self._dim
 
-    def _first_shape(self) -> tuple[int, ...]:
-        """Shape in the first file that can be read: a damaged one is a matter of its own video."""
-        first: ValueError | OSError | None = None
-        for name in sorted(self._files):
+    def _shapes(self) -> list[tuple[int, ...]]:
+        """Shapes in the first files; in all of them where none of those can be read."""
+        if self._known_shapes is None:
+            number = COMPARED_WHOLE if self.extension.lower() in WHOLE else COMPARED
+            names = [name for name in sorted(self._files) if self._fits(name)] or sorted(self._files)
+            read = [partial(read_shape, self._files[name], self.key) for name in names]
             try:
-                return read_shape(self._files[name], self.key)
-            except (ValueError, OSError) as error:
-                first = first or error
-        assert first is not None, "a folder without feature files is refused when it is opened"
-        raise first
+                self._known_shapes = readable_shapes(read[:number])
+            except (ValueError, OSError):
+                self._known_shapes = readable_shapes(read)
+        return self._known_shapes
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -92,7 +91,7 @@ class FolderFeatureStore:
     @property
     def video_ids(self) -> tuple[str, ...]:
         """Ids of the videos that have a file."""
-        fits = (name for name in self._files if name.startswith(self.prefix) and name.endswith(self.suffix))
+        fits = (name for name in self._files if self._fits(name))
         return tuple(sorted(name[len(self.prefix) : len(name) - len(self.suffix)] for name in fits))
 
     def path(self, video_id: str) -> Path:
@@ -132,6 +131,9 @@ class FolderFeatureStore:
 
     def __contains__(self, video_id: object) -> bool:
         return self._name(video_id) in self._files
+
+    def _fits(self, name: str) -> bool:
+        return name.startswith(self.prefix) and name.endswith(self.suffix)
 
     def _name(self, video_id: object) -> str:
         return f"{self.prefix}{video_id}{self.suffix}"

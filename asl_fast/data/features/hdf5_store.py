@@ -15,7 +15,7 @@ from asl_fast.data.features.array_entries import USUAL_KEYS, Unusable
 from asl_fast.data.features.array_files import squeezed
 from asl_fast.data.features.feature_files import short_names
 from asl_fast.data.features.hdf5_files import checked_array, hdf5_array, hdf5_entry, open_hdf5
-from asl_fast.data.features.layout import COMPARED, is_transposed
+from asl_fast.data.features.layout import COMPARED, is_transposed, readable_shapes, usual_width
 from asl_fast.data.features.rows import Rows, rows_in_memory
 from asl_fast.data.features.store import check_features, check_shape
 from asl_fast.files import TooLarge
@@ -29,7 +29,7 @@ class Hdf5FeatureStore:
 
     Args:
         path: The file.
-        dim: Width of a feature vector; None takes it from the first entry.
+        dim: Width of a feature vector; None takes the one that most of the first entries have.
         prefix: Text before the video id in the entry's name.
         suffix: Text after it.
         key: Name of the data set inside a video's group.
@@ -51,6 +51,7 @@ class Hdf5FeatureStore:
         self.suffix = suffix
         self.key = key
         self._transposed = transposed
+        self._known_shapes: list[tuple[int, ...]] | None = None
         # Opened anew by each process: an HDF5 handle does not survive a fork.
         with open_hdf5(self.path) as file:
             try:
@@ -65,31 +66,30 @@ class Hdf5FeatureStore:
     def transposed(self) -> bool:
         """Whether the entries are (D, T)."""
         if self._transposed is None:
-            with open_hdf5(self.path) as file:
-                names = sorted(self._places)[:COMPARED]
-                shapes = (partial(lambda name: squeezed(tuple(self._entry(file, name).shape)), name) for name in names)
-                self._transposed = is_transposed(shapes, str(self.path))
+            self._transposed = is_transposed(self._shapes(), str(self.path))
         return self._transposed
 
     @property
     def dim(self) -> int:
         """Width of a feature vector."""
         if self._dim is None:
-            with open_hdf5(self.path) as file:
-                shape = self._first_shape(file)
-            self._dim = shape[0] if self.transposed else shape[-1]
+            self._dim = usual_width(self._shapes(), transposed=self.transposed)
         return self._dim
 
-    def _first_shape(self, file: Any) -> tuple[int, ...]:
-        """Shape of the first entry that can be read: a damaged one is a matter of its own video."""
-        first: ValueError | None = None
-        for name in sorted(self._places):
-            try:
-                return squeezed(tuple(self._entry(file, name).shape))
-            except ValueError as error:
-                first = first or error
-        assert first is not None
-        raise first
+    def _shapes(self) -> list[tuple[int, ...]]:
+        """Shapes of the first entries; of all of them where none of those can be read."""
+        if self._known_shapes is None:
+            names = [name for name in sorted(self._places) if self._fits(name)] or sorted(self._places)
+            with open_hdf5(self.path) as file:
+                read = [partial(lambda name: squeezed(tuple(self._entry(file, name).shape)), name) for name in names]
+                try:
+                    self._known_shapes = readable_shapes(read[:COMPARED])
+                except (ValueError, OSError):
+                    self._known_shapes = readable_shapes(read)
+        return self._known_shapes
+
+    def _fits(self, name: str) -> bool:
+        return name.startswith(self.prefix) and name.endswith(self.suffix)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -99,7 +99,7 @@ class Hdf5FeatureStore:
     @property
     def video_ids(self) -> tuple[str, ...]:
         """Ids of the videos that have an entry."""
-        fits = (name for name in self._places if name.startswith(self.prefix) and name.endswith(self.suffix))
+        fits = (name for name in self._places if self._fits(name))
         return tuple(sorted(name[len(self.prefix) : len(name) - len(self.suffix)] for name in fits))
 
     def source_files(self, video_id: str) -> tuple[Path, ...]:

@@ -20,11 +20,13 @@ from asl_fast.data.annotations.problems import Problems
 from asl_fast.data.features.manifest import FeatureManifest, as_packed
 from asl_fast.data.features.packed_store import DATA, DTYPES, FORMAT, INDEX, VERSION, PackedVideo
 from asl_fast.data.features.store import FeatureStore
-from asl_fast.files import write_json
+from asl_fast.files import remedy, write_json
 from asl_fast.wording import count
 
 JOURNAL = "journal.jsonl"
 FLOAT16_MAX = 65504.0
+FLOAT16_LEAST = 2.0**-14
+"""Below, numbers of float16 lose digits, and below 3e-8 they are 0."""
 
 Progress = Callable[[str], object]
 
@@ -101,7 +103,7 @@ def pack_features(
     }
     partial = output.with_name(f".{output.name}.partial")
     partial.mkdir(exist_ok=True)
-    with _locked(partial / JOURNAL) as journal, (partial / DATA).open("a+b") as data:
+    with _named_in_errors(partial), _locked(partial / JOURNAL) as journal, (partial / DATA).open("a+b") as data:
         stamps = {video_id: _stamps(store, video_id) for video_id in lengths}
         done = _take_up(journal, data, header, lengths, stamps, partial)
         for video_id in done:
@@ -178,7 +180,23 @@ def _converted(array: NDArray[np.float32], dtype: str, video_id: str) -> NDArray
                 f"video {video_id!r}: value {array[worst]:g} at step {step}, channel {channel} is beyond float16, "
                 f"which ends at {FLOAT16_MAX:g}; pack as float32"
             )
+        if 0 < abs(array[worst]) < FLOAT16_LEAST:
+            raise ValueError(
+                f"video {video_id!r}: its largest value is {abs(array[worst]):g}, and float16 loses digits below "
+                f"{FLOAT16_LEAST:.1e}; pack as float32"
+            )
     return np.ascontiguousarray(array, DTYPES[dtype])
+
+
+@contextmanager
+def _named_in_errors(partial: Path) -> Iterator[None]:
+    """Have what the system says of a write that failed name the folder, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise type(error)(f"cannot write {partial}: {error.strerror}{remedy(error)}; what is written is kept") from None
 
 
 @contextmanager

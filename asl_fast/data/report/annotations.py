@@ -12,7 +12,7 @@ from asl_fast.data.annotations.video import Video
 from asl_fast.data.report.finding import Finding
 from asl_fast.data.report.lengths import LevelCount
 from asl_fast.data.source import DataSource
-from asl_fast.wording import count, examples
+from asl_fast.wording import count, examples, plain
 
 OUTSIDE_TOLERANCE_SEC = 0.05
 """What rounding of durations and times explains."""
@@ -104,6 +104,14 @@ def _classes(source: DataSource) -> Iterator[Finding]:
             "never detected, and their AP of 0 counts",
             "move some of their videos to the training split, or remove the classes",
         )
+    for spellings in _alike(names):
+        yield Finding(
+            "classes spelt alike",
+            "note",
+            f"classes {' and '.join(map(ascii, spellings))} differ in nothing but upper and lower case, blanks or the "
+            "form of their characters; each is a class of its own",
+            "give them one name if they are one",
+        )
     absent = [name for name, in_train, in_test in zip(names, train, test, strict=True) if not in_train and not in_test]
     if absent:
         yield Finding(
@@ -112,6 +120,14 @@ def _classes(source: DataSource) -> Iterator[Finding]:
             f"{count(len(absent), 'class', 'classes')} in neither split: {examples(absent)}",
             "this does no harm",
         )
+
+
+def _alike(names: Sequence[str]) -> Iterator[list[str]]:
+    """Group the names that look the same."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(plain(name), []).append(name)
+    yield from (spellings for spellings in groups.values() if len(spellings) > 1)
 
 
 def segment_findings(source: DataSource) -> Iterator[Finding]:
@@ -127,6 +143,7 @@ def segment_findings(source: DataSource) -> Iterator[Finding]:
     ]
     before = [(video, video.segments_sec[:, 0] < -OUTSIDE_TOLERANCE_SEC) for video in videos]
     empty = [(video, video.segments_sec[:, 1] <= video.segments_sec[:, 0]) for video in videos]
+    turned = [(video, video.segments_sec[:, 1] < video.segments_sec[:, 0]) for video in videos]
     number = sum(int(mask.sum()) for _, mask in past)
     if number:
         many = number > _FRAMES_SHARE * total
@@ -139,6 +156,16 @@ def segment_findings(source: DataSource) -> Iterator[Finding]:
             else "not trained on, but scored",
             problem=many,
         )
+    number = sum(int(mask.sum()) for _, mask in turned)
+    if number > _FRAMES_SHARE * total:
+        yield _segment_finding(
+            "segments turned round",
+            turned,
+            f"{count(number, 'segment')} of {total} end before they start",
+            "are they [start, length]? They must be [start, end]",
+            problem=True,
+        )
+        empty = []
     for kind, masks, words, fix in (
         ("segments that end late", late, "end after the end of the video", "clipped for training"),
         ("segments before the start", before, "start before 0 s", "clipped for training"),

@@ -14,7 +14,7 @@ from asl_fast.data.annotations.video import Video
 from asl_fast.data.features.check import count_steps
 from asl_fast.data.features.timing_check import TimingCheck, check_timing
 from asl_fast.data.report.annotations import annotation_findings
-from asl_fast.data.report.features import feature_findings, length_findings
+from asl_fast.data.report.features import constant_findings, feature_findings, length_findings
 from asl_fast.data.report.finding import Finding
 from asl_fast.data.report.lengths import LevelCount, Range, count_levels, lengths_grid, typical_step_sec
 from asl_fast.data.report.units import unit_findings
@@ -34,11 +34,15 @@ class SplitCount:
 
 @dataclass(frozen=True)
 class FeatureSurvey:
-    """Number of feature vectors by video, and why others have none: file not there, or there but of no use."""
+    """Number of feature vectors by video, and why others have none: file not there, or there but of no use.
+
+    ``constant`` are the videos all of whose vectors are the same.
+    """
 
     steps: dict[str, int] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     unusable: dict[str, str] = field(default_factory=dict)
+    constant: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +111,14 @@ def survey_features(source: DataSource, *, verify: bool) -> FeatureSurvey:
     survey = FeatureSurvey()
     for video in tqdm(source.videos, desc="features", unit="video", leave=False, disable=None):
         try:
-            survey.steps[video.id] = count_steps(video, source.store, source.layout, verify=verify)
+            if not verify:
+                survey.steps[video.id] = count_steps(video, source.store, source.layout, verify=False)
+                continue
+            array = source.store.load(video.id)
+            source.layout.extracted_grid(video, len(array))
+            survey.steps[video.id] = len(array)
+            if len(array) > 1 and bool((array == array[0]).all()):
+                survey.constant.append(video.id)
         except FileNotFoundError as error:
             survey.missing[video.id] = str(error)
         except (ValueError, OSError) as error:
@@ -138,6 +149,7 @@ def check_data(
         levels = count_levels(lengths, ranges_grid, step_sec, first_level=first_level)
     findings = [
         *feature_findings(source, survey.steps, survey.missing, survey.unusable),
+        *constant_findings(survey.constant, len(survey.steps)),
         *length_findings(source, survey.steps, timing),
         *unit_findings(source, survey.steps, lengths),
         *annotation_findings(source, lengths, levels),

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -74,6 +74,24 @@ def feature_findings(
             f"{count(len(left_over), 'feature file')} in {places} without annotation: {examples(left_over)}",
             "they are not used",
             left_over,
+        )
+
+
+def constant_findings(constant: Sequence[str], videos: int) -> Iterator[Finding]:
+    """Videos all of whose feature vectors are the same: nothing can be found in them.
+
+    Args:
+        constant: Their ids.
+        videos: Number of the videos with features.
+    """
+    if constant:
+        yield Finding(
+            "constant features",
+            "problem" if 2 * len(constant) > videos else "note",
+            f"{count(len(constant), 'video')} of {videos} with one feature vector repeated from start to end: "
+            f"{examples(list(constant))}",
+            "was something extracted from these videos?",
+            tuple(constant),
         )
 
 
