@@ -24,10 +24,10 @@ def chromium() -> Iterator[Browser]:
     """Start Chromium: what ``ASL_FAST_CHROMIUM`` names, or the first of ``NAMES`` on the path.
 
     Raises:
-        NoBrowser: It or Playwright is not installed.
+        NoBrowser: It or Playwright is not installed, or it does not start.
     """
     try:
-        from playwright.sync_api import sync_playwright
+        from playwright.sync_api import Error, sync_playwright
     except ImportError:
         raise NoBrowser("pages are opened by Playwright: pip install playwright") from None
     path = os.environ.get("ASL_FAST_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
@@ -36,7 +36,12 @@ def chromium() -> Iterator[Browser]:
     # Chromium's own sandbox does not work for root, and shared memory is small in containers.
     options = ["--disable-dev-shm-usage", *(["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else [])]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=options)
+        try:
+            browser = playwright.chromium.launch(executable_path=path, args=options)
+        except Error as error:
+            # Some systems have a script of that name which says how to get the browser.
+            reason = next((line for line in error.message.splitlines() if line.strip()), "")
+            raise NoBrowser(f"{path} does not start: {reason}") from None
         try:
             yield browser
         finally:

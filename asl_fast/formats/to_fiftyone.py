@@ -23,4 +23,4 @@ def render(recordings: Sequence[Recording], origin: Origin) -> str:
         ]
         for each in recordings
     }
-    return json.dumps({"classes": list(origin.class_names), "labels": labels}, allow_nan=False, indent=1) + "\n"
+    return json.dumps({"classes": list(origin.class_names), "labels": labels}, allow_nan=False) + "\n"

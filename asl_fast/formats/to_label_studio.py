@@ -44,7 +44,7 @@ def render(recordings: Sequence[Recording], origin: Origin) -> str:
         }
         for each in recordings
     ]
-    return json.dumps(tasks, allow_nan=False, indent=1) + "\n"
+    return json.dumps(tasks, allow_nan=False) + "\n"
 
 
 def render_config(recordings: Sequence[Recording], origin: Origin) -> str:

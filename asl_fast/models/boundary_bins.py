@@ -27,7 +27,8 @@ class BoundaryDistributionHead(nn.Module):
     with a positive factor a per level, learned from about 1 on. So the points of an action agree on its boundaries,
     since they look at the same s and e.
 
-    Source: the Trident head of Shi et al., TriDet (CVPR 2023, arXiv 2303.07347), equations 4 to 7, there without a.
+    Source: the Trident head of Shi et al., TriDet (CVPR 2023, arXiv 2303.07347); the factor a, which lets actions be
+    longer than B strides, is an addition.
     """
 
     distances: Tensor

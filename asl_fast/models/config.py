@@ -65,8 +65,8 @@ class DetectorConfig:
         head_norm: Whether a LayerNorm follows each hidden convolution of a head.
         offset_bins: If positive, a boundary distance is the expectation over so many strides around a point, from where
             boundaries look likely there (TriDet's Trident head); 0 regresses distances directly.
-        offset_activation: What makes boundary distances positive: "squareplus" lets a gradient through everywhere,
-            ActionFormer's "relu" can close for good in training; its checkpoints need it.
+        offset_activation: What makes directly regressed distances positive: "squareplus" lets a gradient through
+            everywhere, ActionFormer's "relu" can close for good in training; its checkpoints need it.
         regression_ranges: Per level, the (low, high) range of the larger boundary distance of the instances it is
             responsible for, from ``first_level`` on; empty means 0-4-8-16-...-unbounded, times that level's stride.
         dropout: Dropout after projections and in the MLP.

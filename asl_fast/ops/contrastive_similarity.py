@@ -6,6 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from asl_fast.backend import forced_backend
 from asl_fast.ops import _checks, _dispatch, _library
 from asl_fast.ops.ragged import RaggedTargets
 from asl_fast.reference import contrastive_similarity as reference
@@ -48,7 +49,7 @@ def _gradients(given: Operands, found: Outputs, grads: Outputs, needed: Operands
 
 _op = _library.define(Operands, _NAME, check_values=_check_values)
 _backward_op = _library.define(BackwardOperands, _BACKWARD)
-_SAVED = ("vectors", "stats", "ranges", "anchors")
+_SAVED = ("vectors", "stats", "ranges", "anchors", "similarities")
 _library.differentiable(
     Operands,
     _NAME,
@@ -216,4 +217,15 @@ def _operands(
         delta=float(delta),
         temperature=float(temperature),
         weight=float(weight),
+        keep_similarities=_keeps_similarities(features, mu, sigma),
     )
+
+
+def _keeps_similarities(features: Tensor, *gaussians: Tensor) -> bool:
+    """Tell whether the backward pass may come to need them, and Triton computes it."""
+    if not (torch.is_grad_enabled() and any(x.requires_grad for x in (features, *gaussians))):
+        return False
+    if torch.compiler.is_compiling():  # the graph is traced for a device, whatever is forced
+        return features.is_cuda
+    forced = forced_backend()
+    return forced == "triton" or (forced is None and features.is_cuda)

@@ -31,6 +31,8 @@ from asl_fast.reference._precision import compute_dtype
 
 # Elements of one (instances x frames) or (anchors x keys) block.
 BLOCK_ELEMENTS = 1 << 22
+# Of at most so many instances a forward pass on a GPU may keep the similarities: 38 MB, which its cache holds.
+KEPT_INSTANCES = 1024
 
 
 class Outputs(NamedTuple):
@@ -44,6 +46,10 @@ class Outputs(NamedTuple):
             infinite where an anchor has none and for the background.
         ranges: (G, 12) int32, ``FrameRanges.pack``.
         anchors: () number of the anchors with a positive, at least 1.
+        similarities: (3 G + 3, 3 G rounded up to 32) what Triton keeps for its own backward pass: cosines over
+            temperature of the vectors of the instances that take part, one kind after the other, and three rows of what
+            else a key's slopes are made of. Infinite from the other implementations. (0,) unless
+            ``Operands.keep_similarities``.
 
     Padding has vectors of 0 (one over their length, too), infinite sums and a row of ``ranges`` that takes no part.
     """
@@ -54,6 +60,12 @@ class Outputs(NamedTuple):
     stats: Tensor
     ranges: Tensor
     anchors: Tensor
+    similarities: Tensor
+
+    def leave_similarities(self) -> None:
+        """Say that they were not kept, in the implementations whose backward pass does not look at them."""
+        if self.similarities.numel():
+            self.similarities.fill_(math.inf)
 
     def take(self, computed: Outputs, videos: int) -> None:
         """Take over what was computed of the instances that take part; the others are padding."""
@@ -67,6 +79,7 @@ class Outputs(NamedTuple):
         self.stats[1:, :, count:] = math.inf
         self.ranges[:count] = computed.ranges
         self.ranges[count:] = torch.tensor([0, -1] * 5 + [videos - 1, 0], dtype=torch.int32)
+        self.leave_similarities()
 
 
 class Operands(NamedTuple):
@@ -83,6 +96,7 @@ class Operands(NamedTuple):
         sigma: (C, 3).
         base: () what ``weight`` times the loss is added to, or None: nothing.
         delta: Half width of the ranges, in instance lengths.
+        keep_similarities: Keep them for the backward pass, if there are at most ``KEPT_INSTANCES`` rows of segments.
     """
 
     features: Tensor
@@ -96,11 +110,13 @@ class Operands(NamedTuple):
     delta: float
     temperature: float
     weight: float
+    keep_similarities: bool
 
     def outputs(self) -> Outputs:
         """Return room for the results."""
         dtype, device = compute_dtype(self.features), self.features.device
         count, channels = self.segments.shape[0], self.features.shape[2]
+        kept = self.keep_similarities and 0 < count <= KEPT_INSTANCES
         return Outputs(
             total=_outputs.empty((), dtype, device),
             loss=_outputs.empty((), dtype, device),
@@ -108,6 +124,7 @@ class Operands(NamedTuple):
             stats=_outputs.empty((3, 3, count), dtype, device),
             ranges=_outputs.empty((count, 12), torch.int32, device),
             anchors=_outputs.empty((), dtype, device),
+            similarities=_outputs.empty_unless(kept, (3 * count + 3, -(-3 * count // 32) * 32), dtype, device),
         )
 
     def without_padding(self) -> Operands:
@@ -148,6 +165,7 @@ class Operands(NamedTuple):
             stats=found.stats,
             ranges=found.ranges,
             anchors=found.anchors,
+            similarities=found.similarities,
             temperature=self.temperature,
             weight=self.weight,
             need_features=need_features,
@@ -196,6 +214,7 @@ class BackwardOperands(NamedTuple):
     stats: Tensor
     ranges: Tensor
     anchors: Tensor
+    similarities: Tensor
     temperature: float
     weight: float
     need_features: bool
@@ -291,6 +310,7 @@ def contrastive_similarity_loss(given: Operands) -> Outputs:
         found.anchors.fill_(1)
         given.write_total(found)
         return found
+    found.leave_similarities()
     labels = real_labels(given.labels, given.video_offsets)
     given = given._replace(segments=given.segments.to(dtype), labels=labels)
     ranges = frame_ranges(given.mask, given.segments, given.labels, given.video_offsets, given.mu, given.delta)
@@ -359,7 +379,7 @@ def contrastive_similarity_loss_backward(given: BackwardOperands) -> BackwardOut
             of_frames = spread(block.weights(), video[b], batch).T @ grad_vectors[b].flatten(0, 1)
             grad_features += of_frames.view(batch, frames, channels)
         if given.need_gaussians:
-            per_frame = (grad_vectors[b] @ flat.T).view(b.stop - b.start, 3, batch, frames)
+            per_frame = (grad_vectors[b] @ flat.T).view(*grad_vectors[b].shape[:2], batch, frames)
             own_video = video[b][:, None, None, None].expand(-1, 3, 1, frames)
             slope = per_frame.gather(2, own_video)[:, :, 0] * block.share
             slope = torch.stack([slope[:, 0], slope[:, 1], slope[:, 1]], 1) * block.p * block.z

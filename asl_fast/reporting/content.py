@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from asl_fast.evaluation.analysis import KINDS
-from asl_fast.reporting.facts import facts, short_names
+from asl_fast.reporting.facts import data_name, facts, short_names
 from asl_fast.reporting.history import history
 from asl_fast.reporting.packed import pack, shares
 from asl_fast.reporting.run_record import TIOU, RunRecord
@@ -72,8 +72,7 @@ def content(
 
 
 def _title(records: Sequence[RunRecord]) -> str:
-    names = dict.fromkeys(str(record.dataset.get("name") or record.config["dataset"]) for record in records)
-    return ", ".join(names)
+    return ", ".join(dict.fromkeys(map(data_name, records)))
 
 
 def _run(record: RunRecord, name: str, index: Index, most: int, most_of_a_video: int) -> dict[str, Any]:

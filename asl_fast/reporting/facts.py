@@ -6,8 +6,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
+from pathlib import PurePath
 from typing import Any
 
+from asl_fast.evaluation.protocols import PROTOCOLS
 from asl_fast.reporting.run_record import RunRecord
 from asl_fast.wording import count
 
@@ -20,6 +22,14 @@ def short_names(records: Sequence[RunRecord]) -> list[str]:
         if len(set(names)) == len(set(paths)):
             return names
     return [str(record.folder.path) for record in records]
+
+
+def data_name(record: RunRecord) -> str:
+    """Name the data of a run: a known data set, or one's own by the last parts of its file."""
+    own = record.config.get("annotations")
+    if own and record.config["dataset"] not in PROTOCOLS:
+        return "/".join(PurePath(str(own)).parts[-2:])
+    return str(record.dataset.get("name") or record.config["dataset"])
 
 
 def facts(record: RunRecord) -> list[tuple[str, str]]:

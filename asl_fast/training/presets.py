@@ -198,6 +198,8 @@ def signals() -> TrainConfig:
         epochs=20,
         batch_size=2,
         precision="auto",
+        # More change than this (turns of 20 degrees, sizes, noise, joints left out) cost 2 to 4 points of strict mAP in
+        # cross-validation on SHREC'22, by recording as well as by hand.
         data=DataConfig(rotation_sd_deg=9.0, speed_range=0.15),
         model=DetectorConfig(width=128, attention_windows=(9,), stem_blocks=0),
         loss=_EVIDENCE,

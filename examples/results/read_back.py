@@ -79,7 +79,7 @@ def spans_of_srt(path: Path, names: Iterable[str]) -> Iterable[Span]:
     import pysubs2
 
     for name, stem in file_names(names).items():
-        for cue in pysubs2.load(str(path / f"{stem}.srt")):
+        for cue in pysubs2.load(str(path / f"{stem}.srt"), format_="srt"):
             yield name, cue.start / 1000, cue.end / 1000
 
 

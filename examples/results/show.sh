@@ -42,11 +42,13 @@ pictures() { # PAGE NAME: what the page looks like
     return
   fi
   local shot=("$browser" --headless --no-sandbox --disable-gpu --hide-scrollbars --virtual-time-budget=5000
-    --user-data-dir="$out/browser" --window-size=1280,1600)
-  "${shot[@]}" --screenshot="$out/$2-overview.png" "file://$1" 2> /dev/null
-  "${shot[@]}" --force-dark-mode --blink-settings=preferredColorScheme=0 --screenshot="$out/$2-dark.png" "file://$1" 2> /dev/null
+    --user-data-dir="$out/browser")
+  "${shot[@]}" --window-size=1280,860 --screenshot="$out/$2-timeline.png" "file://$1" 2> /dev/null
+  "${shot[@]}" --window-size=1280,4000 --screenshot="$out/$2-whole.png" "file://$1" 2> /dev/null
+  "${shot[@]}" --window-size=1280,860 --blink-settings=preferredColorScheme=0 --screenshot="$out/$2-dark.png" \
+    "file://$1" 2> /dev/null
   "${shot[@]}" --print-to-pdf="$out/$2-print.pdf" "file://$1" 2> /dev/null
-  ls -s --block-size=1000 "$out/$2-overview.png" "$out/$2-dark.png" "$out/$2-print.pdf"
+  (cd "$out" && wc -c "$2".html "$2"-*.png "$2"-print.pdf)
 }
 
 show() { # NAME FEATURES: page, pictures and formats of the run in $out/NAME

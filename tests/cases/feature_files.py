@@ -25,8 +25,9 @@ def write_features(
         asked: ``as`` is the format (npy), ``name`` the file's name with ``@`` for the video's, ``shape`` puts
             dimensions of size one around (``1TC``, ``TC11``) or has several views (``5TC``); ``nested=1`` has a folder
             for each subset; ``keys=rgb,flow`` writes entries of these names into one file, ``files=rgb,flow`` a file
-            for each, ``folders=rgb,flow`` a folder; ``bad=nan``, ``huge``, ``nudged`` or ``pipe`` changes the first
-            video, ``bad=all`` all of them.
+            for each, ``folders=rgb,flow`` a folder; ``bad=nan``, ``huge``, ``nudged``, ``narrow``, ``flat``,
+            ``scalar``, ``far`` or ``pipe`` changes the first video, ``bad=all``, ``same`` or ``tiny`` all of them,
+            ``doubled`` every second one; ``bad=hidden`` writes the file beside it that a system leaves.
         subsets: Of each video.
 
     Returns:
@@ -37,9 +38,9 @@ def write_features(
     groups: dict[str, Array] = {}
     for index, (video, values) in enumerate(arrays.items()):
         array = _spoilt(values, asked.get("bad", ""), index)
-        array = {"1TC": array[None], "TC11": array[:, :, None, None], "5TC": np.stack([array] * 5)}.get(
-            asked.get("shape", ""), array
-        )
+        shape = asked.get("shape", "")
+        if shape:
+            array = {"1TC": array[None], "TC11": array[:, :, None, None], "5TC": np.stack([array] * 5)}[shape]
         for folder_name in folders:
             place = folder / folder_name if folder_name else folder / subsets[video] if "nested" in asked else folder
             for part in files:
@@ -52,6 +53,8 @@ def write_features(
                     os.mkfifo(place / f"{stem}.{kind}")
                     continue
                 _write(place / f"{stem}.{kind}", kind, {key: array for key in keys})
+                if asked.get("bad") == "hidden" and not index:
+                    (place / f"._{stem}.{kind}").write_bytes(b"0")
     if kind != "h5":
         return folder
     _hdf5(folder.with_suffix(".h5"), groups)
@@ -66,7 +69,16 @@ def _spoilt(array: Array, bad: str, index: int) -> Array:
         spoilt[0, 0] += 1
     if bad == "huge" and not index:
         spoilt[0, 0] = 1e30
-    return spoilt
+    if bad == "far" and not index:
+        spoilt[0, 0] = 7e4
+    if bad == "doubled" and index % 2:
+        return spoilt.repeat(2, axis=0)
+    if bad in ("same", "tiny"):
+        return np.zeros_like(spoilt) if bad == "same" else spoilt * np.float32(1e-9)
+    if index:
+        return spoilt
+    odd = {"narrow": spoilt[:, 1:], "flat": spoilt.ravel(), "scalar": np.array(np.float32(1))}
+    return odd.get(bad, spoilt)
 
 
 def _write(path: Path, kind: str, entries: Mapping[str, Array]) -> None:

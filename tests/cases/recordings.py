@@ -19,10 +19,12 @@ def write(root: Path, recipe: str) -> list[str]:
     """Write annotations and ``f/`` by a recipe such as ``n=60 sec=3-12 fps=30 stride=4 window=16 duration=frames``.
 
     ``fps=25,50`` gives videos these rates in turn; ``duration`` and ``segment`` may be seconds, frames, steps or ms,
-    and ``first=1`` counts the last three from 1; ``fixed=100`` resizes every video to as many vectors,
-    ``transposed=1`` stores them as (D, T); ``nofps=1`` leaves the frame rates out of the file, ``noduration=1`` the
-    durations, which then are in ``durations.csv``. ``table=clip,from,to,class`` writes ``a.csv`` with these columns,
-    ``a.tsv`` where they are joined by ``/``, instead of ``a.json``. How features are written says `write_features`.
+    and ``first=1`` counts the last three from 1; ``segment=length`` is the start and the length; ``labels=Run,run`` are
+    the two classes, and ``odd=Run`` is what the first video calls its first. ``fixed=100`` resizes every video to as
+    many vectors, ``transposed=1`` stores them as (D, T); ``nofps=1`` leaves the frame rates out of the file,
+    ``noduration=1`` the durations, which then are in ``durations.csv``. ``table=clip,from,to,class`` writes ``a.csv``
+    with these columns, ``a.tsv`` where they are joined by ``/``, instead of ``a.json``. How features are written says
+    `write_features`.
 
     Returns:
         The command's words that name the data.
@@ -33,6 +35,7 @@ def write(root: Path, recipe: str) -> list[str]:
     shortest, longest = map(float, asked["sec"].split("-"))
     rates = [float(rate) for rate in asked["fps"].split(",")]
     stride, window = int(asked["stride"]), int(asked["window"])
+    labels = asked.get("labels", "run,jump").split(",")
     database: dict[str, Any] = {}
     arrays: dict[str, np.ndarray] = {}
     lengths = {}
@@ -44,9 +47,11 @@ def write(root: Path, recipe: str) -> list[str]:
         array = random.normal(0, 1, (steps, DIM)).astype(np.float32)
         arrays[f"v{index:02d}"] = array.T if "transposed" in asked else array
         share = np.sort(random.uniform(0.02, 0.98, 4)).reshape(2, 2)
-        unit: Mapping[str, float] = {"s": 1.0, "frames": fps, "ms": 1000.0, "steps": steps / seconds}
+        unit: Mapping[str, float] = {"s": 1.0, "length": 1.0, "frames": fps, "ms": 1000.0, "steps": steps / seconds}
         segments = share * seconds * unit[asked["segment"]]
-        if asked["segment"] != "s":
+        if asked["segment"] == "length":
+            segments[:, 1] -= segments[:, 0]
+        elif asked["segment"] != "s":
             segments = np.round(segments)
             # Some action lasts to the very end, and some begins with the video.
             segments[1, 1] = segments[1, 1] if index % 3 else int(seconds * unit[asked["segment"]])
@@ -57,7 +62,8 @@ def write(root: Path, recipe: str) -> list[str]:
             **({} if "noduration" in asked else {"duration": lengths[f"v{index:02d}"]}),
             **({} if "nofps" in asked else {"fps": fps}),
             "annotations": [
-                {"segment": s, "label": ("run", "jump")[i]} for i, s in enumerate(segments.round(3).tolist())
+                {"segment": s, "label": asked["odd"] if "odd" in asked and not index and not i else labels[i]}
+                for i, s in enumerate(segments.round(3).tolist())
             ],
         }
     subsets = {video: entry["subset"] for video, entry in database.items()}

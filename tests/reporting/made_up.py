@@ -46,6 +46,7 @@ def made_up_run(
     sensitivity: bool = True,
     planted: bool = True,
     epochs: int = 2,
+    tious: tuple[float, ...] = (0.3, 0.5, 0.7),
 ) -> RunFolder:
     """Write the folder of a run of two epochs."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,7 +54,7 @@ def made_up_run(
     loss = dataclasses.replace(LossConfig(), class_level=sensitivity)
     config = to_dict(TrainConfig(dataset="steps", epochs=1, warmup_epochs=1, loss=loss))
     config["model"]["num_classes"] = len(classes)
-    config["evaluation"]["tiou_thresholds"] = [0.3, 0.5, 0.7]
+    config["evaluation"]["tiou_thresholds"] = list(tious)
     dataset: dict[str, Any] = {"name": "steps", "synthetic": planted, "class_names": list(classes), "metadata": {}}
     if planted:
         dataset["metadata"]["planted"] = {"mu": [[0.1, -0.5, 0.5]] * len(classes), "sigma": [[0.2] * 3] * len(classes)}

@@ -127,6 +127,7 @@ def test_the_pointer_reads_what_it_is_on(open_run: Opened) -> None:
     assert "run" in shown and "1.00 \u2013 3.00 s" in shown and "yes, score 0.900" in shown
     open_run.page.locator(".area .found.right").first.hover()
     assert re.search(r"kind\s+true positive", open_run.text(".tip.shown"))
+    assert re.search(r"lies on\s+jump, tIoU 0\.67", open_run.text(".tip.shown"))
     open_run.page.mouse.move(5, 5)
     assert open_run.count(".tip.shown") == 0
 
@@ -190,6 +191,7 @@ def test_videos_are_found_and_sorted(open_run: Opened) -> None:
 
 def test_annotated_actions_as_a_table(open_run: Opened) -> None:
     open_run.page.locator(".table summary").click()
+    open_run.page.wait_for_selector(".table tbody tr")
     rows = open_run.page.locator(".table tbody tr").all_inner_texts()
     assert rows[0].split("\t") == ["run", "1.00", "3.00", "0.900"]
     assert len(rows) == 3 and rows[2].endswith("missed")
@@ -264,6 +266,20 @@ def test_two_runs_beside_each_other(browser: Browser, tmp_path: Path) -> None:
     assert opened.count(f"{FOUND}.run0") == 4 and opened.count(f"{FOUND}.run1") == 1
     assert opened.count("#scores .halves figure:first-child path.line") == 2
     assert "b: This run was trained without class-level sensitivity" in opened.text("#sensitivity .empty")
+    assert opened.complaints == []
+    opened.context.close()
+
+
+def test_runs_scored_at_different_thresholds(browser: Browser, tmp_path: Path) -> None:
+    a, b = made_up_run(tmp_path / "a"), made_up_run(tmp_path / "b", tious=(0.5, 0.9))
+    opened = Opened(browser, write_page([a.path, b.path]).page).drawn()
+    assert "at different thresholds" in opened.text(".notes")
+    table = opened.page.locator("#scores table").first
+    assert table.locator("thead th").all_inner_texts() == ["tIoU", "0.3", "0.5", "0.7", "0.9", "average"]
+    first, second = (row.split("\t") for row in table.locator("tbody tr").all_inner_texts())
+    assert first[4] == "\u2013" and second[1] == second[3] == "\u2013" and first[2] == second[2]
+    opened.page.locator("#scores .halves select").nth(1).select_option(label="0.9")
+    assert opened.count("#scores .halves figure:nth-child(2) path.line") == 1
     assert opened.complaints == []
     opened.context.close()
 

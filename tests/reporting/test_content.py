@@ -194,6 +194,14 @@ def test_runs_are_named_by_what_differs(tmp_path: Path) -> None:
     assert short_names([read_run(folders[0])]) == ["run"]
 
 
+def test_own_data_is_named_by_its_file(tmp_path: Path) -> None:
+    run = made_up_run(tmp_path / "run")
+    assert gathered(run.path)["title"] == "steps"
+    config = json.loads(run.config.read_text()) | {"annotations": "/data/mine/actions.json"}
+    run.config.write_text(json.dumps(config))
+    assert gathered(run.path)["title"] == "mine/actions.json"
+
+
 def test_losses_in_words() -> None:
     assert loss_in_words({"class_level": True, "instance_level": True, "contrastive": True}) == (
         "action sensitivity by class and instance and contrastive"

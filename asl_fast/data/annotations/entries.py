@@ -21,7 +21,8 @@ ReversedSegments = Literal["keep", "error"]
 BadEntry = Callable[[AnnotationError], object]
 Item = TypeVar("Item")
 Row = TypeVar("Row")
-_INFINITY = float("inf")
+# Beyond it the sum of some lengths is infinite.
+_LARGEST_SEC = 4e307
 _DIGITS = 40
 LARGEST_ID = 2**63 - 1
 """The largest id that stands for a class by itself: tables hold them in 64 bits."""
@@ -218,9 +219,11 @@ def _read_row(row: object, reversed_segments: ReversedSegments) -> Entry:
 
 def _seconds(start: object, end: object, key: str, reversed_segments: ReversedSegments) -> tuple[float, float]:
     # Detection files have millions of these: what is in order is told by one comparison.
-    if type(start) is float and type(end) is float and -_INFINITY < start <= end < _INFINITY:
+    if type(start) is float and type(end) is float and -_LARGEST_SEC < start <= end < _LARGEST_SEC:
         return start, end
     start_sec, end_sec = number(start, key), number(end, key)
+    if max(abs(start_sec), abs(end_sec)) >= _LARGEST_SEC:
+        raise ValueError(f"{key}: expected numbers below {_LARGEST_SEC:g}, found {[start, end]}")
     if end_sec < start_sec and reversed_segments == "error":
         raise ValueError(f"{key} must not end before it starts, found {[start, end]}; is it [start, length]?")
     return start_sec, end_sec

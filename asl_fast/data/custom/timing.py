@@ -19,7 +19,7 @@ from asl_fast.data.annotations.video import Video
 from asl_fast.data.custom.decision import Decision
 from asl_fast.data.custom.whole_frames import LONGEST_WINDOW_STRIDES, MIN_VIDEOS, WholeFrames, whole_frames
 from asl_fast.data.features.manifest import FeatureManifest
-from asl_fast.data.features.timing_check import check_timing, in_words, is_fixed_number
+from asl_fast.data.features.timing_check import check_timing, in_words, is_fixed_number, typical
 from asl_fast.wording import count, examples
 
 Array = NDArray[np.float64]
@@ -200,18 +200,19 @@ def _fit(length: Array, steps: Array) -> _Fit:
     half = len(order) // 2
     low, high = order[:half], order[half : 2 * half]
     run = float((steps[high] - steps[low]).sum())
-    if len(order) < MIN_VIDEOS or run < _MIN_RUN_STEPS:
+    longer = float((length[high] - length[low]).sum())
+    # Videos of one duration with more and fewer vectors do not show what a step is worth.
+    if len(order) < MIN_VIDEOS or run < _MIN_RUN_STEPS or longer <= 0:
         stride = float(np.median(ratio))
         return _Fit(stride, None, spread(stride, 0.0))
-    stride = float((length[high] - length[low]).sum()) / run
+    stride = longer / run
     rest = float(np.median(length - stride * steps))
     return _Fit(stride, rest, spread(stride, rest))
 
 
 def _alike(ratio: Array) -> NDArray[np.bool_]:
-    """Mark the videos with about the median length of a step; where two groups lie around it, the shorter ones."""
-    alike = np.abs(ratio / np.median(ratio) - 1) <= _ALIKE
-    return alike if alike.any() else np.abs(ratio / np.sort(ratio)[(len(ratio) - 1) // 2] - 1) <= _ALIKE
+    """Mark the videos with about the usual length of a step."""
+    return np.abs(ratio / typical(ratio, _ALIKE) - 1) <= _ALIKE
 
 
 def _round_stride(stride: float, tolerance: float) -> float:

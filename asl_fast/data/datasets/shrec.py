@@ -158,7 +158,7 @@ def read_track(
             continue
         signals[key] = values.astype(np.float32)
         videos[key] = _video(track, key, subset, annotations[subset][number], number, borders, rate, problems)
-        sources[key] = number // _NEIGHBOURS
+        sources[key] = (number - 1) // _NEIGHBOURS
     listed = {track.video_id(subset, number) for subset in SUBSETS for number in annotations[subset]}
     for missing in sorted(listed - videos.keys() - problems.skipped.keys()):
         problems.skip(missing, "recording without file", FileNotFoundError(f"{root} has no file of {missing}"))

@@ -80,7 +80,7 @@ def check_timing(videos: Sequence[Video], steps: Mapping[str, int], layout: Feat
     found = np.array([steps[video.id] for video in known], np.float64)
     expected = np.array([expected_steps(video, layout) for video in known])
     ratios = found / expected
-    median = float(np.median(ratios))
+    median = typical(ratios, VIDEO_TOLERANCE)
     fixed = is_fixed_number(found, np.array([video.duration_sec for video in known]))
     scale = median if fixed else _scale(found, expected, median)
     reference = scale if abs(scale - 1) > SCALE_TOLERANCE else 1.0
@@ -116,6 +116,19 @@ def is_fixed_number(steps: np.ndarray, durations_sec: np.ndarray) -> bool:
     return (
         len(steps) > 2 and bool((steps == steps[0]).all()) and bool(np.ptp(durations_sec) > 0.2 * durations_sec.min())
     )
+
+
+def typical(ratios: np.ndarray, tolerance: float) -> float:
+    """Return the median of positive numbers; where two groups lie around it and none is near, one of the lower group.
+
+    Args:
+        ratios: (N,), at least one.
+        tolerance: What counts as near, as a share.
+    """
+    median = float(np.median(ratios))
+    if (np.abs(ratios / median - 1) <= tolerance).any():
+        return median
+    return float(np.sort(ratios)[(len(ratios) - 1) // 2])
 
 
 def _scale(found: np.ndarray, expected: np.ndarray, median: float) -> float:

@@ -53,17 +53,9 @@ function matrix(page, run) {
           svg("title", {}, `${name(row)} taken for ${name(column)}: ${count} of ${totals[row]}`),
         );
         box.style.setProperty("--share", `${(100 * Math.sqrt(share)).toFixed(0)}%`);
-        const text = count && size > 17 ? svg(
-          "text",
-          {
-            class: share > 0.45 ? "count on" : "count",
-            x: toX(x) + size / 2,
-            y: above + (y + 0.5) * size + 4,
-            "text-anchor": "middle",
-          },
-          String(count),
-        ) : null;
-        return [box, text];
+        if (!count || size < 18) return box;
+        const at = { x: toX(x) + size / 2, y: above + (y + 0.5) * size + 4, "text-anchor": "middle" };
+        return [box, svg("text", { class: share > 0.45 ? "count on" : "count", ...at }, String(count))];
       }),
     ]);
     const head = columns.map(
@@ -73,13 +65,9 @@ function matrix(page, run) {
         clip(name(column), above * 1.25),
       ),
     );
-    return drawing(
-      left + size * (kept.length + 1.3) + Math.min(60, width - left - size * (kept.length + 1.3)),
-      above + size * kept.length + 4,
-      "Confusion of classes",
-      body,
-      head,
-    );
+    // Names of columns lean over the right edge.
+    const wide = Math.min(width, left + size * (kept.length + 1.3) + 60);
+    return drawing(wide, above + size * kept.length + 4, "Confusion of classes", body, head);
   };
   const cut = kept.length < classes.length;
   const shown = cut ? ` The ${kept.length} of ${classes.length} classes with the most mistakes are shown.` : "";
@@ -92,20 +80,13 @@ function matrix(page, run) {
 }
 
 function worst(taken, none, name, totals) {
-  const found = taken.rows.map(
-    (row, i) => [row, taken.columns[i], taken.counts[i]],
-  ).filter(([row, column]) => row !== column && column !== none);
+  const all = taken.rows.map((row, i) => [row, taken.columns[i], taken.counts[i]]);
+  const found = all.filter(([row, column]) => row !== column && column !== none);
   if (!found.length) return html("p", { class: "note" }, "No annotated action is taken for another class.");
   found.sort((a, b) => b[2] - a[2] || b[2] / totals[b[0]] - a[2] / totals[a[0]]);
-  const rows = found.slice(0, 8).map(
-    ([row, column, count]) => html(
-      "li",
-      {},
-      html("b", {}, name(row)),
-      " taken for ",
-      html("b", {}, name(column)),
-      `: ${count} of ${totals[row]}`,
-    ),
-  );
+  const rows = found.slice(0, 8).map(([row, column, count]) => {
+    const [annotated, taken] = [html("b", {}, name(row)), html("b", {}, name(column))];
+    return html("li", {}, annotated, " taken for ", taken, `: ${count} of ${totals[row]}`);
+  });
   return html("div", {}, html("h4", {}, "Most frequent"), html("ol", { class: "worst" }, rows));
 }

@@ -80,7 +80,8 @@ function kindTable(page, shown) {
   const head = [html("th", {}, "Kind"), html("th", { class: "text" }, "")];
   for (const [run] of shown) {
     const suffix = page.runs.length > 1 ? `, ${run.name}` : "";
-    head.push(html("th", {}, `among the best G, %${suffix}`), html("th", {}, `mAP without them, points${suffix}`));
+    head.push(html("th", {}, `among the best G, %${suffix}`));
+    head.push(html("th", {}, `mAP gained without them, points${suffix}`));
   }
   const rows = page.kinds.map((name, place) => {
     const cells = shown.flatMap(([run]) => {
@@ -123,14 +124,12 @@ function bucketTables(page, shown) {
       const who = page.runs.length > 1 ? ` (${run.name})` : "";
       head.push(html("th", { scope: "col" }, `never found, %${who}`), html("th", { scope: "col" }, `mAP, %${who}`));
     }
-    const rows = first.map((bucket, place) => {
+    const rows = first.map((bucket) => {
       // Runs on the same videos have the same groups.
       const cells = groups.flatMap((group, i) => {
         const mine = group.find((other) => other.range === bucket.range);
-        return mine ? [
-          html("td", {}, percent(mine.missed)),
-          barCell(mine.normalized_map, shown[i][1]),
-        ] : [html("td", {}, "–"), html("td", {}, "–")];
+        if (!mine) return [html("td", {}, "–"), html("td", {}, "–")];
+        return [html("td", {}, percent(mine.missed)), barCell(mine.normalized_map, shown[i][1])];
       });
       return html(
         "tr",
@@ -155,5 +154,5 @@ function barCell(share, run) {
     svg("rect", { class: "track", width: 60, height: 10 }),
     svg("rect", { class: `bar run${run}`, width: 60 * Math.min(1, share), height: 10 }),
   );
-  return html("td", {}, html("span", { class: "withbar" }, bar, percent(share)));
+  return html("td", {}, html("span", { class: "withbar" }, bar, html("span", {}, percent(share))));
 }

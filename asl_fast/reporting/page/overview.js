@@ -21,6 +21,9 @@ function overview(page) {
   if (first && second && first.videos !== second.videos) {
     notes.push(`The runs were scored on ${first.videos} and ${second.videos} videos: their scores do not compare.`);
   }
+  if (first && second && String(first.measures[0].tious) !== String(second.measures[0].tious)) {
+    notes.push("The runs were scored at different thresholds: their averages do not compare.");
+  }
   return [
     notes.length ? html("ul", { class: "notes" }, notes.map((note) => html("li", {}, note))) : null,
     runLegend(page),
@@ -67,7 +70,7 @@ function tiles(page) {
       tile(
         "Detections",
         scored.map((scores) => (scores ? whole(scores.detections) : "–")),
-        "before any score threshold",
+        "with any score",
       ),
     );
   }

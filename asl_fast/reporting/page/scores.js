@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Mean average precision per threshold and per class, and the curves whose area it is.
+// Mean average precision per threshold and per class.
 
 function scores(page) {
   const scored = page.runs.filter((run) => run.scores);
@@ -12,28 +12,24 @@ function scores(page) {
   ];
 }
 
+// Thresholds of all runs together: each was scored by rules of its own.
+const thresholdsOf = (measures) => [...new Set(measures.flatMap((each) => each?.tious ?? []))].sort((a, b) => a - b);
+const mainMeasures = (page) => page.runs.map((run) => run.scores?.measures[0]);
+const placeOf = (measure, tiou) => measure?.tious.indexOf(tiou) ?? -1;
+
 function perThreshold(page) {
-  const main = page.runs.find((run) => run.scores).scores.measures[0];
+  const measures = mainMeasures(page);
+  const tious = thresholdsOf(measures);
   const series = page.runs.flatMap((run, i) => {
-    const measure = run.scores?.measures[0];
-    return measure ? [
-      {
-        name: run.name,
-        kind: `run${i}`,
-        points: measure.tious.map((tiou, place) => [tiou, measure.rows[0].values[place]]),
-      },
-    ] : [];
+    const points = measures[i]?.tious.map((tiou, place) => [tiou, measures[i].rows[0].values[place]]);
+    return points ? [{ name: run.name, kind: `run${i}`, points }] : [];
   });
-  const few = main.tious.length === 1;
-  const domain = few ? [main.tious[0] - 0.05, main.tious[0] + 0.05] : [
-    main.tious[0],
-    main.tious[main.tious.length - 1],
-  ];
+  const [first, last] = [tious[0], tious[tious.length - 1]];
   const x = {
-    domain,
+    domain: first < last ? [first, last] : [first - 0.05, first + 0.05],
     name: "temporal IoU from which a detection is right",
     read: "tIoU",
-    ticks: main.tious.filter((_, i) => i % Math.ceil(main.tious.length / 9) === 0),
+    ticks: tious.filter((_, i) => i % Math.ceil(tious.length / 9) === 0),
   };
   const y = {
     domain: [0, 1],
@@ -41,27 +37,27 @@ function perThreshold(page) {
     format: (value) => percent(value, 0),
     read: (value) => `${percent(value)} %`,
   };
-  return figure(
-    "mAP per threshold",
-    (width) => lines(width, { height: 260, series, x, y, marks: true, label: "mAP per tIoU" }),
-  );
+  const draw = (width) => lines(width, { height: 260, series, x, y, marks: true, label: "mAP per tIoU" });
+  return figure("mAP per threshold", draw);
 }
 
 // One measure: a column per threshold and their average, or columns of its own.
 function thresholdTable(page, name) {
   const measures = page.runs.map((run) => run.scores?.measures.find((each) => each.name === name));
-  const { tious, columns } = measures.find(Boolean);
+  const { columns } = measures.find(Boolean);
+  const tious = thresholdsOf(measures);
   const rows = [];
   page.runs.forEach((run, i) => {
     for (const { name: row, values } of measures[i]?.rows ?? []) {
-      const average = values.reduce((sum, value) => sum + value, 0) / values.length;
       const label = page.runs.length > 1 ? `${row}, ${run.name}` : row;
-      const cells = values.map((value) => html("td", {}, percent(value)));
-      if (tious) cells.push(html("td", { class: "strong" }, percent(average)));
+      const shown = columns ? values : tious.map((tiou) => values[placeOf(measures[i], tiou)]);
+      const cells = shown.map((value) => html("td", {}, percent(value)));
+      const average = values.reduce((sum, value) => sum + value, 0) / values.length;
+      if (!columns) cells.push(html("td", { class: "strong" }, percent(average)));
       rows.push(html("tr", {}, html("th", { scope: "row" }, label), cells));
     }
   });
-  const names = tious ? ["tIoU", ...tious.map(String), "average"] : ["", ...columns];
+  const names = columns ? ["", ...columns] : ["tIoU", ...tious.map(String), "average"];
   const head = html("thead", {}, html("tr", {}, names.map((each) => html("th", { scope: "col" }, each))));
   const table = html("table", {}, html("caption", {}, `${name}, %`), head, html("tbody", {}, rows));
   return html("div", { class: "scroll" }, table);
@@ -69,14 +65,14 @@ function thresholdTable(page, name) {
 
 // Bars per class, best first; two runs lie below each other with their difference.
 function perClass(page) {
-  const main = page.runs.find((run) => run.scores).scores;
-  const tious = main.measures[0].tious;
+  const tious = thresholdsOf(mainMeasures(page));
   let chosen = 0;
   const value = (run, label) => {
     const column = run.scores?.classes.indexOf(label) ?? -1;
     if (column < 0) return null;
     const values = run.scores.ap.map((row) => row[column]);
-    return chosen ? values[chosen - 1] : values.reduce((sum, each) => sum + each, 0) / values.length;
+    if (chosen) return values[placeOf(run.scores.measures[0], tious[chosen - 1])] ?? null;
+    return values.reduce((sum, each) => sum + each, 0) / values.length;
   };
   const options = ["average over tIoU", ...tious.map((tiou) => `tIoU ${tiou}`)];
   const change = (place) => {
@@ -148,65 +144,4 @@ function clip(text, width) {
   if (text.length <= most) return text;
   const half = (most - 1) / 2;
   return `${text.slice(0, Math.ceil(half))}…${text.slice(text.length - Math.floor(half))}`;
-}
-
-function precisionRecall(page) {
-  const main = page.runs.find((run) => run.scores).scores;
-  const tious = main.measures[0].tious;
-  const half = tious.findIndex((tiou) => Math.abs(tiou - page.tiou) < 1e-6);
-  const state = { tiou: Math.max(half, 0), label: 0, curves: page.runs.map(() => null) };
-  const labels = [...new Set(page.runs.flatMap((run) => run.scores?.classes ?? []))];
-  const redraw = (name) => (place) => {
-    state[name] = place;
-    node.draw();
-  };
-  const controls = [
-    choice("of", ["all classes, mean", ...labels.map((label) => page.classes[label])], redraw("label")),
-    choice("at tIoU", tious.map(String), redraw("tiou"), state.tiou),
-  ];
-  const draw = (width) => {
-    if (!state.curves.some(Boolean)) return empty("…");
-    const series = page.runs.flatMap(
-      (run, i) => (state.curves[i] ? curvesOf(run, i, state, labels, page.runs.length === 1) : []),
-    );
-    const share = { format: (value) => percent(value, 0), domain: [0, 1] };
-    return lines(
-      width,
-      {
-        height: 260,
-        series,
-        x: { ...share, name: "recall, %", read: "recall %" },
-        y: { ...share, name: "precision, %", read: (value) => `${percent(value)} %` },
-        label: "Precision over recall",
-      },
-    );
-  };
-  const node = figure("Precision and recall", draw, { controls });
-  page.runs.forEach(async (run, i) => {
-    if (!run.scores) return;
-    state.curves[i] = (await unpack(run.scores.curves.packed)).precision;
-    node.draw();
-  });
-  return node;
-}
-
-function curvesOf(run, place, state, labels, withQuiet) {
-  const { classes, curves } = run.scores;
-  const count = curves.points;
-  const curve = (column) => {
-    const begin = (state.tiou * classes.length + column) * count;
-    return Array.from({ length: count }, (_, i) => state.curves[place][begin + i] / 255);
-  };
-  const trace = (values) => values.map((value, i) => [i / (count - 1), value]);
-  if (state.label) {
-    const column = classes.indexOf(labels[state.label - 1]);
-    return column < 0 ? [] : [{ name: run.name, kind: `run${place}`, points: trace(curve(column)) }];
-  }
-  const all = classes.map((_, column) => curve(column));
-  const mean = all[0].map((_, i) => all.reduce((sum, each) => sum + each[i], 0) / all.length);
-  // Single classes stand behind their mean, where they are few enough to be seen.
-  const quiet = withQuiet && all.length > 1 && all.length <= 40 ? all.map(
-    (each) => ({ name: "", kind: `run${place}`, quiet: true, points: trace(each) }),
-  ) : [];
-  return [...quiet, { name: `mean, ${run.name}`, kind: `run${place}`, points: trace(mean) }];
 }

@@ -140,14 +140,16 @@ function readTruth(page, each, thresholds) {
 const range = (each) => `${each.start.toFixed(2)} – ${each.end.toFixed(2)} s`;
 
 function readDetection(page, shown, each) {
-  const best = shown.truth.filter((other) => other.label === each.label).map((other) => overlap(each, other));
   const lines = [
     page.classes[each.label],
     [page.runs.length > 1 ? page.runs[each.run].name : "detected", range(each)],
     ["score", each.score.toFixed(3)],
     ["kind", each.kind === 255 ? "class without annotation" : page.kinds[each.kind]],
   ];
-  if (best.length) lines.push(["best tIoU in its class", Math.max(...best).toFixed(2)]);
+  const on = shown.truth.map((other) => [overlap(each, other), other]).filter(([share]) => share > 0);
+  // The one that decides its kind: what it overlaps most, of its own class where two are alike.
+  on.sort((a, b) => b[0] - a[0] || (b[1].label === each.label) - (a[1].label === each.label));
+  if (on.length) lines.push(["lies on", `${page.classes[on[0][1].label]}, tIoU ${on[0][0].toFixed(2)}`]);
   return lines;
 }
 

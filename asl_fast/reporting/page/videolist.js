@@ -30,7 +30,8 @@ function videoList(page, state, choose) {
       order.sort((a, b) => (keys.get(a) < keys.get(b) ? -1 : keys.get(a) > keys.get(b) ? 1 : a - b));
     }
     scroll.scrollTop = 0;
-    draw();
+    if (words) draw();
+    else reveal(state.number);
   }
 
   function draw() {
