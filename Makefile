@@ -31,6 +31,8 @@ SIDE_BY_SIDE = $(MAKE) --no-print-directory -j2 $(if $(filter output-sync,$(.FEA
 SCRATCH := $(CURDIR)/build/scratch
 TMPDIR := $(shell d="$(SCRATCH)/tmp"; mkdir -p "$$d"; [ $${#d} -lt 70 ] && echo "$$d" || echo "$${TMPDIR:-/tmp}")
 export TMPDIR
+# Code that nvcc warns of does not pass; who installs the package with another compiler only reads its warnings.
+export ASL_FAST_WERROR ?= 1
 export PIP_NO_CACHE_DIR := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_PROGRESS_BAR := off

@@ -47,7 +47,7 @@ class BuildNative(build_ext):
 setup(
     packages=[*find_packages(include=["asl_fast", "asl_fast.*"]), "asl_fast.kernels"],
     package_dir={"asl_fast": "asl_fast", "asl_fast.kernels": "kernels"},
-    package_data={"asl_fast": ["py.typed"]},
+    package_data={"asl_fast": ["py.typed"], "asl_fast.reporting": ["page/*"]},
     ext_modules=[Extension(f"asl_fast.{name}", sources=[], optional=True) for name in ("_native", "_native_cuda")],
     cmdclass={"build_ext": BuildNative},
 )

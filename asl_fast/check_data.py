@@ -41,13 +41,16 @@ class Arguments:
     """Which data set to check, and how.
 
     Attributes:
-        dataset: Benchmark: thumos14, multithumos, charades, ego4d-mq, epic100-verb, epic100-noun, activitynet13 or
-            hapt; without it, --annotations and --features are your own data.
+        dataset: Benchmark: thumos14, multithumos, charades, ego4d-mq, epic100-verb, epic100-noun, activitynet13,
+            hapt, shrec22 or shrec21; without it, --annotations and --features are your own data.
         data_root: The benchmark's folder, as for training.
         annotations: Annotation file: of your own data, or of a benchmark where it is not at its usual place in the
             data root.
         features: Feature folders or .h5 files: of your own data, or of a benchmark where they are not at their usual
             place.
+        signals: Folder of your own raw recordings, or one of them, in place of features.
+        rate: Samples per second of these signals; by signals.json or their time stamps unless given.
+        channels: What their channels are, such as triaxial:6,scalar:1; by signals.json unless given.
         manifest: How the features were extracted: a known name such as thumos14-i3d, or a JSON file; the benchmark's,
             or derived from your own data, unless given.
         train_subset: Subset of your own data to train on; found by its name unless given.
@@ -67,6 +70,9 @@ class Arguments:
     data_root: Path | None = None
     annotations: Path | None = None
     features: tuple[Path, ...] = ()
+    signals: Path | None = None
+    rate: float | None = None
+    channels: str | None = None
     manifest: str | None = None
     train_subset: str | None = None
     test_subset: str | None = None
@@ -126,7 +132,7 @@ def _benchmark(arguments: Arguments) -> tuple[TrainConfig, DataSource]:
     config = preset(arguments.dataset)
     if arguments.data_root is None:
         raise ValueError(f"give --data-root DIR, the folder of {arguments.dataset}")
-    for option in ("train_subset", "test_subset", "save_preset", "columns", "durations"):
+    for option in ("signals", "rate", "channels", "train_subset", "test_subset", "save_preset", "columns", "durations"):
         if getattr(arguments, option) is not None:
             raise ValueError(f"--{option.replace('_', '-')} is for your own data; {arguments.dataset} has its own")
     manifest: str | FeatureManifest | None = arguments.manifest
@@ -139,7 +145,7 @@ def _benchmark(arguments: Arguments) -> tuple[TrainConfig, DataSource]:
         features=arguments.features or None,
         manifest=manifest,
         strict=arguments.strict,
-        **{name: getattr(config.data, name) for name in get_dataset(arguments.dataset).settings},
+        **get_dataset(arguments.dataset).chosen_settings(config.data),
     )
     return config, source
 
@@ -151,7 +157,10 @@ def _own_data(arguments: Arguments, annotations: str) -> tuple[TrainConfig, Data
         dataset=arguments.dataset or own_data_name(annotations, DATASETS),
         annotations=annotations,
         features=tuple(map(str, arguments.features)),
+        signals=None if arguments.signals is None else str(arguments.signals),
         data=DataConfig(
+            signal_rate_hz=arguments.rate,
+            channels=arguments.channels,
             train_subset=arguments.train_subset,
             test_subset=arguments.test_subset,
             strict=arguments.strict,

@@ -3,6 +3,7 @@
 
 Examples:
     python -m asl_fast.detect --run runs/thumos14-001 --features features/ --output detections.json
+    python -m asl_fast.detect --run runs/thumos14-001 --features features/ --output subtitles/ --format srt
     python -m asl_fast.detect --run runs/hapt-001/best.pt --features acc_exp01_user01.txt --output detections.json
 """
 
@@ -22,6 +23,7 @@ from asl_fast.command_line.outputs import check_output
 from asl_fast.command_line.post_processing import PostProcessing
 from asl_fast.data.features.reading import FeatureReading
 from asl_fast.files import read_named_numbers
+from asl_fast.formats.known import parse_formats, places
 from asl_fast.wording import count, printable
 
 if TYPE_CHECKING:
@@ -39,8 +41,13 @@ class Arguments:
     Attributes:
         run: Run folder of the training, or a checkpoint file.
         features: Feature file (.npy, .npz, .pt, .h5), a folder of them or a packed store; several are extractors to be
-            put side by side, in training order. For hapt also raw recordings: the zip, a folder or one acc_*.txt.
-        output: The file to write: detections as ActivityNet-style JSON, in seconds.
+            put side by side, in training order. For runs on raw signals: recordings in arrays or in tables (.csv,
+            .tsv), whose time stamps are brought to the rate of training, or as the data set has them (for hapt the zip,
+            a folder or one acc_*.txt; for shrec22 and shrec21 a folder or one N.txt).
+        output: The file to write. Several formats are written beside it, with the endings of their own; those with one
+            file for each recording into a folder of its name, or into this one where there is nothing else to write.
+        format: One or more of json (ActivityNet-style, in seconds), csv, label-studio, fiftyone, and, with one file for
+            each recording, srt, vtt and elan: as json,csv,srt.
         batch_size: Recordings per batch.
         checkpoint: Which checkpoint of the run folder: of the last epoch, or of the one that scored best.
         device: "auto", "cpu", "cuda" or "cuda:N"; "auto" takes a GPU where there is one.
@@ -56,6 +63,7 @@ class Arguments:
     run: Path
     features: tuple[Path, ...]
     output: Path
+    format: str = "json"
     batch_size: int = 4
     checkpoint: Literal["last", "best"] = "last"
     device: str = "auto"
@@ -77,11 +85,25 @@ def _detect(chosen: Arguments) -> int:
             raise ValueError(f"--batch-size must be at least 1, found {chosen.batch_size}")
         if not chosen.features:
             raise ValueError("--features needs at least one file or folder")
-        check_output("--output", chosen.output, (chosen.run, *chosen.features, chosen.durations))
+        target = places(chosen.output, parse_formats(chosen.format))
+
+        from asl_fast.detection.writing import (
+            check_places,
+            check_single,
+            crowded_subtitles,
+            described,
+            listed,
+            write_formats,
+        )
+
+        for path in (*target.files.values(), target.single):
+            if path is not None:
+                check_output("--output", path, (chosen.run, *chosen.features, chosen.durations))
+        check_places(target)
 
         from asl_fast.detection.rates import read_rates
         from asl_fast.detection.recordings import open_recordings
-        from asl_fast.detection.run import detect_recordings, write_found
+        from asl_fast.detection.run import detect_recordings
         from asl_fast.detection.trained import load_trained
         from asl_fast.training.distributed import start_processes
 
@@ -93,13 +115,16 @@ def _detect(chosen: Arguments) -> int:
         recordings = open_recordings(
             chosen.features, trained.dataset, fps=fps, durations_sec=durations_sec, reading=chosen.reading
         )
+        check_single(target, len(recordings))
         found = detect_recordings(trained, recordings, batch_size=chosen.batch_size, strict=chosen.strict)
-    write_found(chosen.output, found, trained)
+    written = write_formats(target, found, trained)
     for note in recordings.notes[:_NOTES_SHOWN]:
         print(f"warning: {printable(note)}", file=sys.stderr)
     if more := recordings.notes[_NOTES_SHOWN:]:
         print(f"warning: {len(more)} more of these", file=sys.stderr)
-    _report(found, trained, chosen.output)
+    _report(found, trained, listed(written, target.folder))
+    if hint := crowded_subtitles(target, described(found, trained)):
+        print(hint)
     if found.skipped:
         first = next(iter(found.skipped.values()))
         are = "is" if len(recordings) == 1 else "are"
@@ -108,11 +133,11 @@ def _detect(chosen: Arguments) -> int:
     return 0
 
 
-def _report(found: Found, trained: TrainedDetector, output: Path) -> None:
+def _report(found: Found, trained: TrainedDetector, written: str) -> None:
     number = sum(len(each.scores) for each in found.detections.values())
     seconds = sum(found.durations_sec.values())
     recordings = count(len(found.detections), "recording")
-    print(f"{count(number, 'detection')} in {recordings} ({seconds:.0f} s), written to {output}")
+    print(f"{count(number, 'detection')} in {recordings} ({seconds:.0f} s), written to {written}")
     if trained.dataset["synthetic"]:
         print("the detector was trained on synthetic data: these are no detections of real actions")
     if not number:

@@ -142,7 +142,9 @@ def evaluate(arguments: Arguments) -> str:
         print(f"warning: {printable(line)}", file=sys.stderr)
     protocol = replace(protocol, excluded_videos=(*protocol.excluded_videos, *inputs.excluded))
     if inputs.nouns is None:
-        result = evaluate_protocol(protocol, inputs.annotations, inputs.detections, videos=inputs.videos)
+        result = evaluate_protocol(
+            protocol, inputs.annotations, inputs.detections, videos=inputs.videos, borders_sec=inputs.borders_sec
+        )
     else:
         result = evaluate_verbs_and_nouns(
             inputs.annotations, inputs.detections, inputs.nouns, convention=protocol.convention

@@ -297,6 +297,22 @@ def _require_text(content: Any, path: str) -> None:
                 raise ValueError(f"{path}{place}: {value!r:.80} is no text ({error.reason}); correct it") from None
 
 
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+
+
+def escape_formula(text: str) -> str:
+    """Put an apostrophe before text that a spreadsheet would run as a formula: what begins with ``= + - @``, tab or CR.
+
+    Text that begins with apostrophes and then one of these gets one more, so that `unescape_formula` is exact.
+    """
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def unescape_formula(text: str) -> str:
+    """Take off the apostrophe that `escape_formula`, or a spreadsheet, has put before text."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+
+
 def read_csv(path: str | Path, columns: Iterable[str]) -> list[dict[str, str]]:
     """Read the rows of a CSV file with a header.
 

@@ -38,6 +38,10 @@ def _train(words: list[str]) -> int:
         run(request, words)
     except NonFiniteLossError as error:
         raise CommandError(error, status=1) from error
+
+    from asl_fast.reporting.write import write_page_after_training
+
+    write_page_after_training(request.folder.path)
     return 0
 
 

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from asl_fast.command_line.errors import CommandError, run_command
 from asl_fast.evaluation.activitynet_json import read_detections, read_ground_truth
 from asl_fast.files import atomic_write, read_json
+from asl_fast.reporting.sensitivities import Sensitivities, sensitivities
 from asl_fast.training.run_folder import RunFolder
 from asl_fast.wording import nearest
-from benchmarks.recovery import Sensitivities, sensitivities
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -27,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
     """Trace, print and write; return the exit status: 1 where a step cannot be captured, 2 where none was traced."""
     parser = argparse.ArgumentParser(prog="benchmarks/step_launches.py", description=__doc__)
     parser.add_argument("--shape", nargs="+", default=["multithumos"], help="benchmarks whose full size is traced")
-    parser.add_argument("--variant", default=None, help="of the loss: plain, constant, p, q, p+q or asl")
+    parser.add_argument("--variant", default=None, help="of the loss, as python -m asl_fast.train has it")
     parser.add_argument("--precision", default="bf16", choices=("bf16", "fp32"), help="of the detector")
     parser.add_argument("--stages", action="store_true", help="every operator, by stage")
     parser.add_argument("--json", type=Path, default=None, help="also write the counts here")

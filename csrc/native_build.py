@@ -6,6 +6,7 @@ Both modules are optional. What was built, with which compiler, and why somethin
 
 Environment: ``CXX`` and ``NVCC`` name the compilers; ``ASL_FAST_NATIVE`` and ``ASL_FAST_CUDA`` are 0 (do not build) or
 1 (an error unless built); ``ASL_FAST_CUDA_ARCHS`` replaces the list of architectures, for example ``"80,90"``;
+``ASL_FAST_WERROR=1`` makes an error of whatever nvcc warns of (make; compilers that users bring may warn of more);
 ``ASL_FAST_SANITIZE=1`` puts the address and undefined-behaviour sanitizers into the C++ module (make sanitize);
 ``MAX_JOBS`` limits how many compilers run at once. Run as a program it builds and runs the C++ tests, and builds the
 CUDA kernels for the CPU (``cuda_on_host``), which the tests that use them would otherwise do.
@@ -142,6 +143,8 @@ def cuda_module() -> Module:
     targets += f" -gencode arch=compute_{archs[-1]},code=compute_{archs[-1]}"
     names = " ".join([*(f"sm_{arch}" for arch in archs), f"compute_{archs[-1]}"])
     flags = f"-O3 -std=c++17 -Xcompiler -fPIC,-fvisibility=hidden -ccbin {cxx} --cudart static"
+    if _setting("ASL_FAST_WERROR"):
+        flags += " -Werror all-warnings"
     define = shlex.quote(f'-DASL_CUDA_ARCHS="{names}"')
     return Module(
         name="_native_cuda",

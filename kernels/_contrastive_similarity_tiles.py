@@ -19,9 +19,9 @@ from . import _launch
 SLOTS = 264
 
 
-def programs(blocks: int, tiles: int) -> int:
+def programs(blocks: int, tiles: int, slots: int) -> int:
     """Return how many programs :func:`parts_of` needs at most, for so many blocks and tiles of keys or for fewer."""
-    return max(blocks, min(SLOTS, blocks * tiles))
+    return max(blocks, min(slots, blocks * tiles))
 
 
 @triton.jit
@@ -52,6 +52,34 @@ def kind_of(row, count):
 def place_of(row, count, room):
     """Return where a vector lies in a tensor with room for so many instances."""
     return row + kind_of(row, count) * (room - count)
+
+
+# Rows of a matrix of kept similarities behind those of the vectors: what a key's slopes are made of.
+KEY_ALL, KEY_BOTH, KEY_CLASS = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
+
+
+@triton.jit
+def columns_of(room):
+    """Return the length of a row of kept similarities."""
+    return tl.cdiv(3 * room, 32) * 32
+
+
+@triton.jit
+def kept_row(similarities_ptr, which, room):
+    """Return where one of the rows behind those of the vectors begins."""
+    return similarities_ptr + (3 * room + which) * columns_of(room)
+
+
+@triton.jit
+def keep_tile(similarities_ptr, tile, m, n, count, room):
+    """Keep the similarities of anchors m with keys n, and of backgrounds with the anchors, which are the same."""
+    columns = columns_of(room)
+    # A vector has no slope with itself: the exponential of this is 0, as it is times this.
+    tile = tl.where(m[:, None] == n[None, :], -1e37, tile)
+    inside = (m < 2 * count)[:, None] & (n < 3 * count)[None, :]
+    tl.store(similarities_ptr + m[:, None] * columns + n[None, :], tile, mask=inside)
+    inside = inside & (n >= 2 * count)[None, :]
+    tl.store(similarities_ptr + n[None, :] * columns + m[:, None], tile, mask=inside)
 
 
 @triton.jit
@@ -126,6 +154,67 @@ def similarity_tile(
         a_high, a_low = parts_of_factor(a, SPLIT)
         tile = add_product(tile, a_high, a_low, b, SPLIT)
     return tile * SCALE
+
+
+@triton.jit
+def log_sums_of(stats_ptr, place, inside, room, BOUNDED: tl.constexpr):
+    """Return what :func:`parts_of_slopes` makes of the log-sum-exps of vectors."""
+    log_all = tl.load(stats_ptr + 3 * room + place, mask=inside, other=float("inf"))
+    log_positive = tl.load(stats_ptr + 6 * room + place, mask=inside, other=float("inf"))
+    return parts_of_slopes(log_all, log_positive, BOUNDED)
+
+
+@triton.jit
+def parts_of_slopes(log_all, log_positive, BOUNDED: tl.constexpr):
+    """Return both log-sum-exps of vectors, infinite where they are no anchor with a positive.
+
+    If bounded, what to multiply exp(similarity) with: 1 / sum for another class, less 1 / sum of the positives for the
+    own; 0 where there is no sum.
+    """
+    if BOUNDED:
+        return tl.exp(-log_all), tl.exp(-log_all) - tl.exp(-log_positive)
+    else:
+        return log_all, log_positive
+
+
+@triton.jit
+def slopes(tile, positive, own_all, own_both, key_all, key_both, BOUNDED: tl.constexpr):
+    """Return the derivatives of the sum over anchors with respect to similarities of different vectors.
+
+    What follows ``positive`` is from :func:`parts_of_slopes`, of the rows and of the columns of the tile.
+    """
+    if BOUNDED:
+        share = tl.where(positive, own_both[:, None] + key_both[None, :], own_all[:, None] + key_all[None, :])
+        return tl.exp(tile) * share
+    else:
+        slope = tl.exp(tile - own_all[:, None]) + tl.exp(tile - key_all[None, :])
+        among_positive = tl.exp(tile - own_both[:, None]) + tl.exp(tile - key_both[None, :])
+        return slope - tl.where(positive, among_positive, 0.0)
+
+
+@triton.jit
+def loss_factor(
+    grad_total_ptr, grad_loss_ptr, anchors_ptr, WEIGHT: tl.constexpr, SCALE: tl.constexpr, COMPUTE: tl.constexpr
+):
+    """Return what a slope is multiplied with: the gradient that arrives, over temperature and number of anchors."""
+    factor = tl.zeros((), COMPUTE)
+    if grad_total_ptr is not None:
+        factor += tl.load(grad_total_ptr).to(COMPUTE) * WEIGHT
+    if grad_loss_ptr is not None:
+        factor += tl.load(grad_loss_ptr).to(COMPUTE)
+    return factor * SCALE / tl.load(anchors_ptr)
+
+
+@triton.jit
+def clear_gaussians(counters_ptr, grad_mu_ptr, grad_sigma_ptr, classes, COMPUTE: tl.constexpr):
+    """Set to zero the counters and the gradients of the Gaussians, which classes without an instance keep."""
+    for first in range(tl.program_id(0) * 128, classes, tl.num_programs(0) * 128):
+        at = first + tl.arange(0, 128)
+        zero = tl.zeros((128,), tl.int32)
+        tl.store(counters_ptr + at, zero, mask=at < classes)
+        for kind in tl.static_range(3):
+            tl.store(grad_mu_ptr + at * 3 + kind, zero.to(COMPUTE), mask=at < classes)
+            tl.store(grad_sigma_ptr + at * 3 + kind, zero.to(COMPUTE), mask=at < classes)
 
 
 def tile_options(compute: tl.dtype, channels: int, temperature: float, *, keys: int, stages: int) -> dict[str, object]:

@@ -27,10 +27,17 @@ from ._contrastive_similarity_frames import (
     whole_hull,
 )
 from ._contrastive_similarity_tiles import (
+    KEY_ALL,
+    KEY_BOTH,
+    KEY_CLASS,
     class_of,
+    columns_of,
     count_of,
     frame_tile,
+    keep_tile,
+    kept_row,
     parts_of,
+    parts_of_slopes,
     place_of,
     programs,
     similarity_tile,
@@ -55,6 +62,7 @@ def pool_kernel(
     stats_ptr,
     ranges_ptr,
     counters_ptr,
+    similarities_ptr,
     room,
     batch,
     frames,
@@ -62,6 +70,7 @@ def pool_kernel(
     counters,
     DELTA: tl.constexpr,
     TINY: tl.constexpr,
+    BOUNDED: tl.constexpr,
     COMPUTE: tl.constexpr,
     BLOCK_T: tl.constexpr,
     BLOCK_D: tl.constexpr,
@@ -70,12 +79,15 @@ def pool_kernel(
     g = tl.program_id(0)
     counter = g + room * tl.arange(0, 2)
     tl.store(counters_ptr + counter, tl.zeros((2,), tl.int32), mask=counter < counters)
-    takes_part = g < count_of(video_offsets_ptr, batch)
+    count = count_of(video_offsets_ptr, batch)
+    takes_part = g < count
     video = video_of(video_offsets_ptr, g, batch)
     last_frame = last_valid_frame(mask_ptr, video, frames, 1024)
     start = tl.load(segments_ptr + 2 * g).to(COMPUTE)
     end = tl.load(segments_ptr + 2 * g + 1).to(COMPUTE)
     label = tl.load(labels_ptr + g, mask=takes_part, other=0)
+    if similarities_ptr is not None:
+        begin_similarities(similarities_ptr, g, label, count, room, BOUNDED)
     mu = load_gaussians(mu_ptr, label, COMPUTE)
     inverse_sigma = inverses(load_gaussians(sigma_ptr, label, COMPUTE))
     row = instance_frames(start, end, mu, video, last_frame, takes_part, DELTA, COMPUTE)
@@ -106,6 +118,31 @@ def pool_kernel(
         # What the next launch leaves as it is: the background and padding.
         tl.store(stats_ptr + 3 * room + place, float("inf"))
         tl.store(stats_ptr + 6 * room + place, float("inf"))
+
+
+@triton.jit
+def begin_similarities(similarities_ptr, g, label, count, room, BOUNDED: tl.constexpr):
+    """Write what the next launch leaves out: of an instance its class, else of padding.
+
+    There is no similarity of two backgrounds or of padding, and neither is an anchor. Nobody reads the values of what
+    takes no part, but a result has no room that holds just anything.
+    """
+    BLOCK: tl.constexpr = 1024
+    columns, takes_part = columns_of(room), g < count
+    for kind in tl.static_range(3):
+        row = tl.where(takes_part, kind * count + g, 3 * g + kind)
+        kept = tl.where(takes_part, (2 if kind == 2 else 3) * count, 0)
+        for first in range(kept, columns, BLOCK):
+            at = first + tl.arange(0, BLOCK)
+            tl.store(similarities_ptr + row * columns + at, 0.0, mask=at < columns)
+        tl.store(kept_row(similarities_ptr, KEY_CLASS, room) + row, label if kind < 2 else -1.0)
+        if kind == 2 or not takes_part:
+            tl.store(kept_row(similarities_ptr, KEY_ALL, room) + row, 0.0 if BOUNDED else float("inf"))
+            tl.store(kept_row(similarities_ptr, KEY_BOTH, room) + row, 0.0 if BOUNDED else float("inf"))
+    if g == 0:
+        at = 3 * room + tl.arange(0, 32)
+        for which in tl.static_range(3):
+            tl.store(kept_row(similarities_ptr, which, room) + at, 0.0, mask=at < columns)
 
 
 @triton.jit
@@ -148,6 +185,7 @@ def log_sums_kernel(
     total_ptr,
     loss_ptr,
     anchors_ptr,
+    similarities_ptr,
     room,
     batch,
     channels,
@@ -183,6 +221,8 @@ def log_sums_kernel(
             tile = similarity_tile(
                 vectors_ptr, m, n, count, room, channels, SCALE, COMPUTE, SPLIT, BLOCK_M, BLOCK_N, BLOCK_K
             )
+            if similarities_ptr is not None:
+                keep_tile(similarities_ptr, tile, m, n, count, room)
             label = vector_labels(labels_ptr, ranges_ptr, n, count)
             usable = (label > -2)[None, :] & (m[:, None] != n[None, :])
             positive = usable & (label[None, :] == own[:, None])
@@ -209,6 +249,10 @@ def log_sums_kernel(
             log_sums = stats_ptr + 3 * room + place_of(m, count, room)
             tl.store(log_sums, log_all, mask=m < rows)
             tl.store(log_sums + 3 * room, log_positive, mask=m < rows)
+            if similarities_ptr is not None:
+                own_all, own_both = parts_of_slopes(log_all, log_positive, BOUNDED)
+                tl.store(kept_row(similarities_ptr, KEY_ALL, room) + m, own_all, mask=m < rows)
+                tl.store(kept_row(similarities_ptr, KEY_BOTH, room) + m, own_both, mask=m < rows)
             loss = tl.where(counted, log_all - log_positive, 0.0)
             tl.store(means_ptr + 2 * block, tl.sum(loss, 0))
             tl.store(means_ptr + 2 * block + 1, tl.sum(counted.to(COMPUTE), 0))
@@ -258,11 +302,12 @@ def contrastive_similarity_loss(given: Operands) -> Outputs:
     options = tile_options(compute, channels, given.temperature, keys=32, stages=3)
     block_m, block_n = int(str(options["BLOCK_M"])), int(str(options["BLOCK_N"]))
     blocks = _launch.cdiv(2 * room, block_m)
-    grid = programs(blocks, _launch.cdiv(3 * room, block_n))
+    grid = programs(blocks, _launch.cdiv(3 * room, block_n), int(str(options["SLOTS"])))
     numbers = 4 * block_m * max(grid, 8)  # of one size for small calls, which the allocator then has at hand
     scratch = _launch.empty((numbers + 2 * blocks,), dtype, device)
     counters = _launch.empty((blocks + 1,), torch.int32, device)
     labels, offsets = given.labels.contiguous(), given.video_offsets.contiguous()
+    similarities = _launch.or_none(found.similarities)
     # By default the compiler makes room for more programs at a time and spills a few registers for that.
     registers = _launch.register_limit(128 if compute == tl.float32 else 255)
     with _launch.on_device_of(features):
@@ -270,14 +315,14 @@ def contrastive_similarity_loss(given: Operands) -> Outputs:
             pool_kernel, (room,),
             features.contiguous(), given.mask.contiguous().view(torch.uint8), given.segments.contiguous(), labels,
             offsets, given.mu.contiguous(), given.sigma.contiguous(),
-            found.vectors, found.stats, found.ranges, counters, room, batch, frames, channels, blocks + 1,
-            DELTA=float(given.delta), TINY=torch.finfo(dtype).tiny, COMPUTE=compute,
+            found.vectors, found.stats, found.ranges, counters, similarities, room, batch, frames, channels, blocks + 1,
+            DELTA=float(given.delta), TINY=torch.finfo(dtype).tiny, COMPUTE=compute, BOUNDED=options["BOUNDED"],
             num_warps=8, enable_fp_fusion=False, **registers, **frame_tile(compute, channels),
         )  # fmt: skip
         _launch.launch(
             log_sums_kernel, (grid,),
             found.vectors, labels, found.ranges, offsets, found.stats, given.base, counters, scratch,
-            scratch[numbers:], found.total, found.loss, found.anchors, room, batch, channels,
+            scratch[numbers:], found.total, found.loss, found.anchors, similarities, room, batch, channels,
             WEIGHT=float(given.weight), **options, **_launch.FUSED,
         )  # fmt: skip
     return found

@@ -21,38 +21,28 @@ import triton.language as tl
 
 from . import _launch
 from ._contrastive_similarity_inputs import input_gradient_kernel
+from ._contrastive_similarity_kept import kept_gradient_kernel, kept_options, kept_tiles
 from ._contrastive_similarity_tiles import (
     add_product,
     class_of,
+    clear_gaussians,
     count_of,
     frame_tile,
     keys_of,
+    log_sums_of,
+    loss_factor,
     parts_of,
     parts_of_factor,
     place_of,
     programs,
     similarity_tile,
+    slopes,
     tile_options,
     vector_labels,
 )
 
 if TYPE_CHECKING:
     from asl_fast.reference.contrastive_similarity import BackwardOperands, BackwardOutputs
-
-
-@triton.jit
-def log_sums_of(stats_ptr, place, inside, room, BOUNDED: tl.constexpr):
-    """Return both log-sum-exps of vectors, infinite where they are no anchor with a positive.
-
-    If bounded, what to multiply exp(similarity) with: 1 / sum for another class, less 1 / sum of the positives for the
-    own; 0 where there is no sum.
-    """
-    log_all = tl.load(stats_ptr + 3 * room + place, mask=inside, other=float("inf"))
-    log_positive = tl.load(stats_ptr + 6 * room + place, mask=inside, other=float("inf"))
-    if BOUNDED:
-        return tl.exp(-log_all), tl.exp(-log_all) - tl.exp(-log_positive)
-    else:
-        return log_all, log_positive
 
 
 @triton.jit(do_not_specialize=["room", "batch", "classes"])
@@ -89,13 +79,7 @@ def vector_gradient_kernel(
     Also sets to zero the counters and the gradients of the Gaussians, which classes without an instance keep.
     """
     if counters_ptr is not None:
-        for first in range(tl.program_id(0) * 128, classes, tl.num_programs(0) * 128):
-            at = first + tl.arange(0, 128)
-            zero = tl.zeros((128,), tl.int32)
-            tl.store(counters_ptr + at, zero, mask=at < classes)
-            for kind in tl.static_range(3):
-                tl.store(grad_mu_ptr + at * 3 + kind, zero.to(COMPUTE), mask=at < classes)
-                tl.store(grad_sigma_ptr + at * 3 + kind, zero.to(COMPUTE), mask=at < classes)
+        clear_gaussians(counters_ptr, grad_mu_ptr, grad_sigma_ptr, classes, COMPUTE)
     count = count_of(video_offsets_ptr, batch)
     total = 3 * count
     blocks, tiles = tl.cdiv(total, BLOCK_M), tl.cdiv(total, BLOCK_N)
@@ -107,12 +91,7 @@ def vector_gradient_kernel(
     m_place = place_of(m, count, room)
     own = class_of(vector_labels(labels_ptr, ranges_ptr, m, count))
     own_all, own_both = log_sums_of(stats_ptr, m_place, m < total, room, BOUNDED)
-    factor = tl.zeros((), COMPUTE)
-    if grad_total_ptr is not None:
-        factor += tl.load(grad_total_ptr).to(COMPUTE) * WEIGHT
-    if grad_loss_ptr is not None:
-        factor += tl.load(grad_loss_ptr).to(COMPUTE)
-    factor = factor * SCALE / tl.load(anchors_ptr)
+    factor = loss_factor(grad_total_ptr, grad_loss_ptr, anchors_ptr, WEIGHT, SCALE, COMPUTE)
     through_length = tl.load(stats_ptr + m_place, mask=m < total, other=0.0) * factor
     along = tl.zeros((BLOCK_M,), COMPUTE)
     for key_tile in range(part, tiles, parts):
@@ -124,15 +103,9 @@ def vector_gradient_kernel(
         label = vector_labels(labels_ptr, ranges_ptr, n, count)
         # Rows that take no part have a slope here, which their length of 0 makes 0 below.
         usable = (label > -2)[None, :] & (m[:, None] != n[None, :])
-        positive = label[None, :] == own[:, None]
         key_all, key_both = log_sums_of(stats_ptr, n_place, n < total, room, BOUNDED)
-        if BOUNDED:
-            share = tl.where(positive, own_both[:, None] + key_both[None, :], own_all[:, None] + key_all[None, :])
-            slope = tl.where(usable, tl.exp(tile) * share, 0.0)
-        else:
-            slope = tl.exp(tile - own_all[:, None]) + tl.exp(tile - key_all[None, :])
-            among_positive = tl.exp(tile - own_both[:, None]) + tl.exp(tile - key_both[None, :])
-            slope = tl.where(usable, slope - tl.where(positive, among_positive, 0.0), 0.0)
+        slope = slopes(tile, label[None, :] == own[:, None], own_all, own_both, key_all, key_both, BOUNDED)
+        slope = tl.where(usable, slope, 0.0)
         along += tl.sum(slope * tile, 1)
         slope_high, slope_low = parts_of_factor(slope, SPLIT)
         is_first, is_last = key_tile == part, key_tile + parts >= tiles
@@ -162,8 +135,13 @@ def contrastive_similarity_loss_backward(given: BackwardOperands) -> BackwardOut
         return found
     compute = _launch.triton_type(dtype)
     options = tile_options(compute, channels, given.temperature, keys=64, stages=2)
-    block_m, block_n = int(str(options["BLOCK_M"])), int(str(options["BLOCK_N"]))
-    grid = programs(_launch.cdiv(3 * room, block_m), _launch.cdiv(3 * room, block_n))
+    slots = int(str(options["SLOTS"]))
+    kept = kept_tiles(compute, channels, slots) if given.similarities.numel() else None
+    if kept is None:
+        block_m, block_n, slices = int(str(options["BLOCK_M"])), int(str(options["BLOCK_N"])), 1
+    else:
+        block_m, block_n, slots, slices = kept.block_m, kept.block_n, kept.slots, _launch.cdiv(channels, kept.block_d)
+    grid = programs(_launch.cdiv(3 * room, block_m), _launch.cdiv(3 * room, block_n), slots)
     classes, of_gaussians = given.mu.shape[0], room if given.need_gaussians else 0
     numbers = block_m * grid * channels
     scratch = _launch.empty((numbers + 6 * of_gaussians,), dtype, device)
@@ -176,20 +154,29 @@ def contrastive_similarity_loss_backward(given: BackwardOperands) -> BackwardOut
     # By default the compiler makes room for more programs at a time and spills a few registers for that.
     registers = _launch.register_limit(128 if compute == tl.float32 else 255)
     with _launch.on_device_of(features):
-        _launch.launch(
-            vector_gradient_kernel, (grid,),
-            given.grad_total, given.grad_loss, given.vectors.contiguous(), labels, ranges, offsets,
-            given.stats.contiguous(), given.anchors, scratch, counters, grad_mu, grad_sigma,
-            room, batch, channels, classes,
-            WEIGHT=float(given.weight), BLOCK_D=options["BLOCK_K"], **options, **_launch.FUSED,
-        )  # fmt: skip
+        if kept is not None:
+            _launch.launch(
+                kept_gradient_kernel, (grid * slices,),
+                given.grad_total, given.grad_loss, given.vectors.contiguous(), given.similarities.contiguous(), offsets,
+                given.stats.contiguous(), given.anchors, scratch, counters, grad_mu, grad_sigma,
+                room, batch, channels, classes,
+                WEIGHT=float(given.weight), **kept_options(options, kept),
+            )  # fmt: skip
+        else:
+            _launch.launch(
+                vector_gradient_kernel, (grid,),
+                given.grad_total, given.grad_loss, given.vectors.contiguous(), labels, ranges, offsets,
+                given.stats.contiguous(), given.anchors, scratch, counters, grad_mu, grad_sigma,
+                room, batch, channels, classes,
+                WEIGHT=float(given.weight), BLOCK_D=options["BLOCK_K"], **options, **_launch.FUSED,
+            )  # fmt: skip
         if of_gaussians + tiles:
             _launch.launch(
                 input_gradient_kernel, (of_gaussians + tiles,),
                 scratch, features.contiguous(), given.mask.contiguous().view(torch.uint8), given.segments.contiguous(),
                 labels, offsets, given.mu.contiguous(), given.sigma.contiguous(), ranges, counters, scratch[numbers:],
                 _launch.or_none(found.grad_features), grad_mu, grad_sigma, of_gaussians, batch, frames, channels,
-                SLOTS=options["SLOTS"], COMPUTE=compute, BLOCK_M=block_m, BLOCK_N=block_n,
+                SLOTS=slots, COMPUTE=compute, BLOCK_M=block_m, BLOCK_N=block_n,
                 num_warps=8, enable_fp_fusion=True, **registers, **frame_block, **frame_tile(compute, channels),
             )  # fmt: skip
     return found

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from asl_fast.evaluation.activitynet_json import write_detections, write_ground_truth
+from asl_fast.reporting.sensitivities import Gaussians, Sensitivities
 from asl_fast.training.run_folder import RunFolder
 from benchmarks import picture
-from benchmarks.recovery import Gaussians, Sensitivities
 
 
 def segments(*pairs: tuple[float, float]) -> np.ndarray:

@@ -45,6 +45,8 @@ def test_a_run_from_start_to_scores(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert f"python -m asl_fast.evaluate --run {folder.path}" in out
     assert f"python -m asl_fast.detect --run {folder.path}" in out
     assert "mAP (%)" in out
+    assert out.splitlines()[-1] == f"to look at: {folder.report}"
+    assert "<!doctype html>" in folder.report.read_text()
 
     config = read_config(TrainConfig, folder.config)
     assert (config.seed, config.model.width, config.model.feature_dim, config.model.num_classes) == (3, 16, 128, 20)

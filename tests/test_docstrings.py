@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("asl_fast", "kernels", "benchmarks", "csrc", "tests")
+FOLDERS = ("asl_fast", "kernels", "benchmarks", "csrc", "tests", "examples")
 SECTIONS = ("Args:", "Attributes:", "Raises:")
 ENTRY = re.compile(r"    \*{0,2}[\w.]+: (.*)")
 

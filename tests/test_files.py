@@ -187,7 +187,7 @@ def test_files_of_other_kinds_are_named(tmp_path: Path, beginning: bytes, messag
 
 def test_json_lines_and_other_extensions_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{}\n{}\n")
-    with pytest.raises(ValueError, match="line 2, column 1.* are these JSON lines"):
+    with pytest.raises(ValueError, match=r"line 2, column 1.* are these JSON lines"):
         read_json(tmp_path / "a.json")
     (tmp_path / "a.txt").write_text("video,start")
     with pytest.raises(ValueError, match=r"what is not named \.csv or \.tsv is read as JSON"):

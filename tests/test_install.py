@@ -81,6 +81,8 @@ def test_a_wheel_without_a_compiler_is_whole_and_says_what_is_missing(project: P
     names = set(zipfile.ZipFile(wheel).namelist())
     modules = {f"asl_fast/{path.relative_to(project / 'asl_fast')}" for path in (project / "asl_fast").rglob("*.py")}
     modules |= {f"asl_fast/kernels/{path.name}" for path in (project / "kernels").glob("*.py")}
+    page = project / "asl_fast" / "reporting" / "page"
+    modules |= {f"asl_fast/reporting/page/{path.name}" for path in page.iterdir()}
     assert modules | {"asl_fast/py.typed", "asl_fast/_build_info.json"} <= names
     assert not any(name.startswith(("tests/", "csrc/", "kernels/", "benchmarks/")) for name in names)
 

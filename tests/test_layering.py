@@ -16,9 +16,9 @@ ROOT = Path(__file__).resolve().parents[1]
 LINE_CAP = 400
 SOURCES = sorted(
     path
-    for folder in ("asl_fast", "kernels", "csrc", "benchmarks", "tests")
+    for folder in ("asl_fast", "kernels", "csrc", "benchmarks", "tests", "examples")
     for path in (ROOT / folder).rglob("*")
-    if path.suffix in {".py", ".cpp", ".cu", ".h", ".cuh"}
+    if path.suffix in {".py", ".cpp", ".cu", ".h", ".cuh", ".js", ".css"}
 ) + [ROOT / "setup.py"]
 
 # Layer -> layers of this package it may import, beyond itself. Inside data the layers are its rooms and modules.
@@ -39,19 +39,21 @@ INTERNAL: dict[str, set[str]] = {
     "data.annotations": {"files", "wording"},
     "data.grid": set(),
     "data.crop": set(),
-    "data.transform": set(),
-    "data.augment": {"data.grid", "data.transform"},
+    "data.channels": set(),
+    "data.transform": {"data.channels"},
+    "data.augment": {"data.channels", "data.grid", "data.transform"},
     "data.features": {"files", "wording", "data.annotations", "data.grid"},
     "data.dataset": {"data.annotations", "data.grid", "data.crop", "data.augment", "data.features"},
     "data.collate": {"data.grid", "data.dataset"},
     "data.resident": {"data.grid", "data.dataset"},
     "data.bundle": {"data.annotations", "data.grid", "data.transform", "data.dataset"},
-    "data.source": {"wording", "data.annotations", "data.features", "data.dataset", "data.bundle"},
+    "data.source": {"wording", "data.annotations", "data.transform", "data.features", "data.dataset", "data.bundle"},
     "data.synthetic": {"wording", "data.annotations", "data.features", "data.dataset", "data.bundle"},
-    "data.datasets": {
+    "data.signals": {
         "files",
         "wording",
         "data.annotations",
+        "data.channels",
         "data.grid",
         "data.transform",
         "data.features",
@@ -59,12 +61,36 @@ INTERNAL: dict[str, set[str]] = {
         "data.bundle",
         "data.source",
     },
-    "data.custom": {"files", "wording", "data.annotations", "data.features", "data.source"},
+    "data.datasets": {
+        "files",
+        "wording",
+        "data.annotations",
+        "data.channels",
+        "data.signals",
+        "data.grid",
+        "data.transform",
+        "data.features",
+        "data.dataset",
+        "data.bundle",
+        "data.source",
+    },
+    "data.custom": {
+        "files",
+        "wording",
+        "data.annotations",
+        "data.channels",
+        "data.transform",
+        "data.features",
+        "data.signals",
+        "data.source",
+    },
     "data.report": {"wording", "data.annotations", "data.crop", "data.features", "data.source"},
     "data.load": {"data.features", "data.datasets", "data.synthetic", "data.bundle", "data.source"},
     "evaluation": {"native", "files", "wording", "data.annotations"},
+    "formats": {"files", "wording"},
     "training": {"files", "wording", "models", "losses", "data", "evaluation", "environment", "command_line"},
-    "detection": {"files", "wording", "training", "models", "data", "evaluation"},
+    "detection": {"files", "wording", "formats", "training", "models", "data", "evaluation"},
+    "reporting": {"files", "wording", "command_line", "training", "losses", "evaluation"},
 }
 # Layer -> layers it may import below `if TYPE_CHECKING:` in addition; nothing of them is there when it runs.
 TYPES: dict[str, set[str]] = {"kernels": {"reference"}}
@@ -86,6 +112,8 @@ EXTERNAL: dict[str, set[str]] = {
     "data.annotations": {"numpy"},
     "data.grid": {"numpy", "torch"},
     "data.crop": {"numpy"},
+    "data.channels": {"numpy"},
+    "data.signals": {"numpy"},
     "data.transform": {"numpy"},
     "data.augment": {"numpy", "torch"},
     "data.features": {"numpy", "torch", "h5py"},
@@ -100,8 +128,10 @@ EXTERNAL: dict[str, set[str]] = {
     "data.report": {"numpy", "tqdm"},
     "data.load": set(),
     "evaluation": {"numpy"},
-    "training": {"numpy", "torch", "tqdm", "tyro", "tensorboard"},
+    "formats": set(),
+    "training": {"numpy", "torch", "tqdm", "tyro", "tensorboard", "wandb", "mlflow"},
     "detection": {"numpy", "torch"},
+    "reporting": {"numpy", "torch", "matplotlib"},
 }
 CPP_HEADERS = re.compile(r"<(pybind11/\w+\.h|cuda\w*\.h|(imm|emm)intrin\.h|arm_neon\.h|[a-z_]+)>")
 

@@ -14,6 +14,7 @@ from asl_fast.data.features.check import check_videos
 from asl_fast.data.features.manifest import FeatureManifest
 from asl_fast.data.features.packed_store import store_note
 from asl_fast.data.features.store import NamedFeatureStore
+from asl_fast.data.transform import FeatureTransform
 from asl_fast.wording import count
 
 
@@ -30,6 +31,7 @@ class DataSource:
         layout: How they were extracted.
         annotation_path: File or folder that the annotations were read from.
         feature_paths: Folders or files that the features come from.
+        transform: What made the features of raw signals; None where they are used as read.
     """
 
     name: str
@@ -40,6 +42,7 @@ class DataSource:
     layout: FeatureManifest
     annotation_path: Path
     feature_paths: tuple[Path, ...]
+    transform: FeatureTransform | None = None
 
     @property
     def videos(self) -> tuple[Video, ...]:
@@ -102,5 +105,6 @@ class DataSource:
             synthetic=False,
             description=f"{self.name}, {self.layout.name} features{store_note(self.store)}: "
             f"{count(len(train), 'video')} to train on, {len(test)} to test on ({place})",
+            transform=self.transform,
             metadata={"manifest": self.layout.name, "problems": counts, "skipped": skipped},
         )

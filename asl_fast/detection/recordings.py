@@ -13,9 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from asl_fast.data.annotations.video import Video
-from asl_fast.data.datasets.catalogue import get_dataset
-from asl_fast.data.features.array_files import EXTENSIONS
-from asl_fast.data.features.feature_files import feature_files, holds_features
+from asl_fast.data.features.feature_files import feature_files
 from asl_fast.data.features.hdf5_files import HDF5
 from asl_fast.data.features.manifest import FeatureManifest
 from asl_fast.data.features.opening import JOIN, open_features, rows_of_features
@@ -26,6 +24,7 @@ from asl_fast.data.features.store import check_features
 from asl_fast.data.grid import FeatureGrid
 from asl_fast.data.transform import FeatureTransform
 from asl_fast.detection.rates import Rates, check_rates, known_rates, measured_rate
+from asl_fast.detection.raw_signals import raw_signals
 from asl_fast.training.inference import Recording
 from asl_fast.wording import examples
 
@@ -62,8 +61,8 @@ def open_recordings(
 
     Args:
         paths: One feature file, one folder of feature files, one .h5 with an entry per recording, or one packed store;
-            several paths are extractors to be put side by side, in training order. Runs on raw signals (hapt) also take
-            the recordings as downloaded: their folder, the zip, or one ``acc_*.txt``.
+            several paths are extractors to be put side by side, in training order. Runs on raw signals also take
+            recordings as their data set has them, and tables with time stamps (see `raw_signals`).
         dataset: What the run knows of its data set.
         fps: Frames per second of the recordings, of all or by name. Otherwise a recording that training knew has the
             rate that it had there; any other one that of the training videos if it was the same for all, or the one
@@ -79,7 +78,7 @@ def open_recordings(
     for path in paths:
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist")
-    arrays = _raw_signals(paths, dataset) if dataset["transform"] is not None else None
+    arrays = raw_signals(paths, dataset) if dataset["transform"] is not None else None
     if arrays is None:
         arrays = _features(paths, dataset, reading or FeatureReading())
     names, rows_of = arrays
@@ -118,24 +117,6 @@ def _check_names(names: Sequence[str], option: str, given: Mapping[str, float] |
         )
 
 
-def _raw_signals(
-    paths: Sequence[Path], dataset: Mapping[str, Any]
-) -> tuple[Sequence[str], Callable[[str], Rows]] | None:
-    """Find recordings as downloaded, normalised as in training; None where the path holds arrays instead."""
-    path = paths[0]
-    if path.suffix.lower() in EXTENSIONS or is_packed(path) or (path.is_dir() and holds_features(path)):
-        return None
-    transform = FeatureTransform.from_state(dataset["transform"])
-    single = path.is_file() and path.suffix.lower() == ".txt"
-    read_recordings = get_dataset(dataset["name"]).read_recordings
-    assert read_recordings is not None, "only data sets of raw recordings normalise them"
-    signals = read_recordings(path.parent if single else path)
-    if single:
-        wanted = path.stem.removeprefix("acc_").removeprefix("gyro_")
-        signals = {name: signal for name, signal in signals.items() if name == wanted}
-    return tuple(signals), lambda name: rows_in_memory(transform(signals[name]))
-
-
 def _features(
     paths: Sequence[Path], dataset: Mapping[str, Any], reading: FeatureReading
 ) -> tuple[Sequence[str], Callable[[str], Rows]]:
@@ -161,7 +142,7 @@ def _features(
         return Rows(rows.num_steps, read)
 
     def normalised(array: Array, where: str) -> Array:
-        if transform is None or array.ndim != 2 or array.shape[1] != transform.num_channels:
+        if transform is None or array.ndim != 2 or array.shape[1] != transform.num_raw:
             return array
         try:
             return transform(array)

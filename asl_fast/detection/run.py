@@ -27,11 +27,13 @@ class Found:
     Attributes:
         detections: Per recording by name, in seconds and by falling score.
         durations_sec: Lengths of the same recordings.
+        fps: Their frames per second.
         skipped: Names of the other recordings, with what is wrong with each.
     """
 
     detections: dict[str, Detections]
     durations_sec: dict[str, float]
+    fps: dict[str, float]
     skipped: dict[str, Exception]
 
 
@@ -68,6 +70,7 @@ def detect_recordings(
 
     detections: dict[str, Detections] = {}
     durations_sec: dict[str, float] = {}
+    fps: dict[str, float] = {}
 
     def fails(sample: Sample, error: ValueError) -> None:
         skipped[sample.video_id] = error
@@ -76,6 +79,7 @@ def detect_recordings(
     for sample, found in progress_bar(pairs, total=len(recordings), name="detecting", shown=True):
         detections[sample.video_id] = found
         durations_sec[sample.video_id] = sample.duration_sec
+        fps[sample.video_id] = sample.grid.fps
     for recording in long:
         try:
             detections[recording.video_id] = trained.detect_long(recording)
@@ -85,9 +89,10 @@ def detect_recordings(
             skipped[recording.video_id] = error
             continue
         durations_sec[recording.video_id] = recording.duration_sec
+        fps[recording.video_id] = recording.grid.fps
     if skipped and not detections:
         raise next(iter(skipped.values()))
-    return Found(detections, durations_sec, skipped)
+    return Found(detections, durations_sec, fps, skipped)
 
 
 def write_found(path: Path, found: Found, trained: TrainedDetector) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from asl_fast.data.annotations.activitynet import read_database, read_listed_video, read_results
 from asl_fast.data.annotations.entries import LARGEST_ID, BadEntry, Entry, ReversedSegments, read_entries
 from asl_fast.data.annotations.problems import AnnotationError
-from asl_fast.evaluation.columns import Array, Table, read_columns
+from asl_fast.evaluation.columns import Array, FloatArray, Table, read_columns
 from asl_fast.evaluation.conventions import DEFAULT
 from asl_fast.files import collector_paused, write_json
 from asl_fast.wording import count
@@ -32,6 +32,7 @@ class SegmentFile:
         durations_sec: Duration of each video that states one.
         skipped: Videos that were left out because they, or all their entries, cannot be used, and why.
         left_out: Entries of the other videos that cannot be used: what is wrong with each.
+        borders_sec: Borders between frames of each video that states them, as ``frame_borders_sec``.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class SegmentFile:
     durations_sec: dict[str, float]
     skipped: dict[str, str]
     left_out: tuple[str, ...] = ()
+    borders_sec: Mapping[str, FloatArray] = field(default_factory=dict)
 
 
 @collector_paused()
@@ -75,6 +77,7 @@ def read_ground_truth(
     chosen = _choose_subset(path, objects, subset)
     videos: dict[str, tuple[Entry, ...]] = {}
     durations: dict[str, float] = {}
+    borders: dict[str, FloatArray] = {}
     skipped: dict[str, str] = {}
     left_out: list[str] = []
     bad = None if strict else _note_in(left_out)
@@ -89,9 +92,21 @@ def read_ground_truth(
             skipped[video] = str(error)
             continue
         videos[video] = listed.entries
+        if isinstance(entry, dict) and (stated := _borders(entry)) is not None:
+            borders[video] = stated
         if listed.duration_sec is not None:
             durations[video] = listed.duration_sec
-    return SegmentFile(path, _columns(path, videos, scores=False), tuple(videos), durations, skipped, tuple(left_out))
+    columns_read = _columns(path, videos, scores=False)
+    return SegmentFile(path, columns_read, tuple(videos), durations, skipped, tuple(left_out), borders)
+
+
+def _borders(entry: Mapping[str, Any]) -> FloatArray | None:
+    """Read the borders between frames of one video; None where it has none that could be used."""
+    stated = entry.get("frame_borders_sec")
+    if not isinstance(stated, list) or len(stated) < 2 or not all(type(each) in (int, float) for each in stated):
+        return None
+    borders = np.array(stated, np.float64)
+    return borders if np.isfinite(borders).all() and (np.diff(borders) >= 0).all() else None
 
 
 @collector_paused()
@@ -157,6 +172,7 @@ def write_ground_truth(
     *,
     subset: str,
     durations_sec: Mapping[str, float] | None = None,
+    borders_sec: Mapping[str, Sequence[float]] | None = None,
     version: str = "asl_fast",
 ) -> None:
     """Write a ground-truth file, annotations in the table's order; atomically.
@@ -166,6 +182,7 @@ def write_ground_truth(
         ground_truth: Columns as :func:`mean_average_precision` takes them.
         subset: Written with every video.
         durations_sec: Seconds by video; its videos are written even when they have no annotation.
+        borders_sec: Borders between frames by video, where a protocol counts in frames.
         version: Written as ``version``.
     """
     columns = read_columns(ground_truth, "ground_truth", DEFAULT)
@@ -179,6 +196,9 @@ def write_ground_truth(
     ):
         entry = database.setdefault(str(video), {"subset": subset, "annotations": []})
         entry["annotations"].append({"segment": segment, "label": label})
+    for video, borders in (borders_sec or {}).items():
+        if video in database:
+            database[video]["frame_borders_sec"] = [round(float(each), 6) for each in borders]
     write_json(path, {"version": version, "taxonomy": [], "database": database})
 
 

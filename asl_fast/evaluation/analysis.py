@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from asl_fast.evaluation.across_classes import pairs_of_videos
 from asl_fast.evaluation.columns import Columns, FloatArray, Table, check_same_kind, read_columns
 from asl_fast.evaluation.conventions import DEFAULT, Convention, get_convention
-from asl_fast.evaluation.matching import candidate_pairs, match_segments, temporal_iou
+from asl_fast.evaluation.matching import match_segments
 from asl_fast.evaluation.problem import IntArray, Problem, build_problem
 
 KINDS = ("true positive", "double detection", "wrong label", "localization", "confusion", "background")
@@ -106,15 +107,7 @@ def analyse(
         num_buckets: Ranges per characteristic, with about equally many annotations each.
     """
     rules = get_convention(convention)
-    annotations = read_columns(ground_truth, "ground_truth", rules)
-    detections = read_columns(predictions, "predictions", rules)
-    check_same_kind(annotations, detections)
-    problem = build_problem(annotations, detections, rules)
-    segments = detections.segments_sec[problem.prediction_rows]
-    thresholds = np.array([tiou])
-    matched = match_segments(
-        segments, problem.prediction_group, problem.segments_sec, problem.group_offsets, thresholds, rules
-    )[0]
+    annotations, detections, problem, matched = _match(ground_truth, predictions, tiou, rules)
     kind = _kinds(problem, annotations, detections, matched >= 0, tiou, rules)
     score = _ClassScore(problem, matched)
     return Analysis(
@@ -130,13 +123,67 @@ def analyse(
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Verdicts:
+    """What became of each prediction and of each annotation, at one temporal IoU threshold.
+
+    Attributes:
+        kind: (N,) index into :data:`KINDS` by row of the table; -1 where the class has no annotation, so that the
+            prediction is not counted.
+        found_by: (G,) row of the prediction that found each annotation, by row of the table; -1 where none did, or the
+            convention removed it.
+    """
+
+    kind: npt.NDArray[np.int8]
+    found_by: IntArray
+
+
+def verdicts(
+    ground_truth: Table, predictions: Table, *, tiou: float = 0.5, convention: str | Convention = DEFAULT
+) -> Verdicts:
+    """Say of each prediction what it is, and of each annotation what found it.
+
+    Predictions are paired with annotations by descending score. So those above a score are what they are, whatever lies
+    below it, and an annotation is found by all above a score if what found it is among them.
+
+    Args:
+        ground_truth: As for :func:`mean_average_precision`.
+        predictions: Likewise.
+        tiou: The threshold at which a prediction is right.
+        convention: As for :func:`mean_average_precision`.
+    """
+    rules = get_convention(convention)
+    annotations, detections, problem, matched = _match(ground_truth, predictions, tiou, rules)
+    kind = np.full(len(detections), -1, dtype=np.int8)
+    kind[problem.prediction_rows] = _kinds(problem, annotations, detections, matched >= 0, tiou, rules)
+    found_by = np.full(len(annotations), -1, dtype=np.int64)
+    hits = matched >= 0
+    found_by[problem.rows[matched[hits]]] = problem.prediction_rows[hits]
+    return Verdicts(kind, found_by)
+
+
+def _match(
+    ground_truth: Table, predictions: Table, tiou: float, rules: Convention
+) -> tuple[Columns, Columns, Problem, npt.NDArray[np.int32]]:
+    """Return both tables checked, the problem they make, and the annotation that each of its predictions finds."""
+    annotations = read_columns(ground_truth, "ground_truth", rules)
+    detections = read_columns(predictions, "predictions", rules)
+    check_same_kind(annotations, detections)
+    problem = build_problem(annotations, detections, rules)
+    segments = detections.segments_sec[problem.prediction_rows]
+    (matched,) = match_segments(
+        segments, problem.prediction_group, problem.segments_sec, problem.group_offsets, np.array([tiou]), rules
+    )
+    return annotations, detections, problem, matched
+
+
 class _ClassScore:
     """mAP at one threshold from which predictions or annotations can be taken away."""
 
     def __init__(self, problem: Problem, matched: npt.NDArray[np.int32]) -> None:
         self.problem = problem
         self.matched = matched
-        self.annotation_class = np.repeat(problem.group_class, np.diff(problem.group_offsets))
+        self.annotation_class = problem.annotation_class
 
     def map(
         self,
@@ -181,18 +228,9 @@ def _kinds(
     """(M,) index into KINDS of each prediction."""
     same = np.zeros(len(hits))
     other = np.zeros(len(hits))
-    rows = problem.prediction_rows
-    prediction_class = np.repeat(np.arange(len(problem.classes)), np.diff(problem.class_offsets))
-    counts = np.diff(problem.group_offsets)
-    annotation_class = np.repeat(problem.group_class, counts)
-    annotation_video = annotations.video[problem.rows]
-    order = np.argsort(annotation_video.astype(str), kind="stable")
-    videos, starts = np.unique(annotation_video.astype(str)[order], return_index=True)
-    position = {video: index for index, video in enumerate(videos.tolist())}
-    in_video = np.array([position.get(str(video), -1) for video in detections.video[rows].tolist()], dtype=np.int64)
-    for prediction, index in candidate_pairs(in_video, np.append(starts, len(order))):
-        annotation = order[index]
-        iou = temporal_iou(detections.segments_sec[rows[prediction]], problem.segments_sec[annotation], rules)
+    prediction_class = problem.prediction_class
+    annotation_class = problem.annotation_class
+    for prediction, annotation, iou in pairs_of_videos(problem, annotations, detections, rules):
         iou[np.isnan(iou)] = 1.0  # 0/0, where the convention takes it for a match
         alike = prediction_class[prediction] == annotation_class[annotation]
         np.maximum.at(same, prediction[alike], iou[alike])

@@ -54,6 +54,16 @@ class Problem:
         counts = np.diff(self.group_offsets)
         return np.bincount(self.group_class, weights=counts, minlength=len(self.classes)).astype(np.int64)
 
+    @property
+    def annotation_class(self) -> IntArray:
+        """(G,) class of each annotation, in [0, C)."""
+        return np.repeat(self.group_class, np.diff(self.group_offsets))
+
+    @property
+    def prediction_class(self) -> IntArray:
+        """(M,) class of each prediction, in [0, C)."""
+        return np.repeat(np.arange(len(self.classes)), np.diff(self.class_offsets))
+
     def class_blocks(self, limit: int) -> Iterator[tuple[int, int]]:
         """Ranges of classes with at most ``limit`` predictions together, or a single class with more."""
         first = 0

@@ -4,16 +4,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from asl_fast.evaluation.columns import Array
+from asl_fast.evaluation.columns import Array, FloatArray, read_columns
 from asl_fast.evaluation.conventions import DEFAULT, PUBLISHED, Convention, get_convention
 from asl_fast.evaluation.mean_ap import MeanAveragePrecision, mean_average_precision
 from asl_fast.evaluation.recall import RecallAtK, recall_at_k
+from asl_fast.evaluation.spotting import Spotting, SpottingRule, spot
 from asl_fast.wording import nearest
 
 EPIC_NOUNS = 300
@@ -47,12 +48,16 @@ class Measure:
         tiou_thresholds: (T,) in (0, 1].
         labels: The column that holds the class.
         ks: Empty for mAP; else Recall@kx at these k.
+        spotting: Rule of a track that counts results instead, and has no thresholds.
+        score_threshold: By that rule, of the detections that are results.
     """
 
     name: str
     tiou_thresholds: tuple[float, ...]
     labels: str = "labels"
     ks: tuple[int, ...] = ()
+    spotting: SpottingRule | None = None
+    score_threshold: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ class ProtocolResult:
     """
 
     protocol: Protocol
-    measures: dict[str, MeanAveragePrecision | RecallAtK]
+    measures: dict[str, MeanAveragePrecision | RecallAtK | Spotting]
     num_videos: int
     num_excluded_predictions: int
 
@@ -128,6 +133,23 @@ def _tenths(last: float) -> tuple[Measure, ...]:
 
 
 _STRICT = published_thresholds(0.5, 0.95, 0.05)
+
+# Both tracks count a gesture as found when a result of its class covers half of it; in 2022 a result must not be longer
+# than twice the gesture, in 2021 it must cover more than half, and what lies on a gesture of another class is counted
+# against that class. The evaluator of 2021 counts false positives outside of all gestures against whichever class is
+# annotated last in the recording; here it is the class that the result claims, which leaves their number as it is.
+_SHREC22 = SpottingRule("shrec22", longest=2.0)
+_SHREC21 = SpottingRule("shrec21", strictly_more=True, blamed="gesture")
+
+
+def _track(name: str, counts: str, rule: SpottingRule) -> Protocol:
+    measures = (
+        Measure("mAP", published_thresholds(0.3, 0.7, 0.1)),
+        Measure("strict mAP", _STRICT),
+        Measure("spotting", (), spotting=rule),
+    )
+    return Protocol(name, counts, measures, "test")
+
 
 _ALL = (
     _thumos14("thumos14", "212 videos, as ActionFormer and OpenTAD: without 0001292", (_AMBIGUOUS,)),
@@ -183,6 +205,8 @@ _ALL = (
         "UCI HAPT, the 19 recordings of the 9 test users, 12 activities",
         (Measure("mAP", published_thresholds(0.3, 0.7, 0.1)), Measure("strict mAP", _STRICT)),
     ),
+    _track("shrec22", "SHREC'22, the 144 test recordings, 16 gestures", _SHREC22),
+    _track("shrec21", "SHREC'21, the 72 test recordings, 17 gestures, annotations as revised", _SHREC21),
 )
 PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in _ALL}
 
@@ -203,8 +227,8 @@ def run_protocol(dataset: str, settings: Mapping[str, Any], description: str = "
 
     Args:
         dataset: Name of the run's data set.
-        settings: ``tiou_thresholds``, ``strict_thresholds`` and ``convention`` as the run was configured; the last two
-            may be missing.
+        settings: ``tiou_thresholds``, ``strict_thresholds``, ``convention`` and ``spotting_threshold`` as the run was
+            configured; all but the first may be missing.
         description: What is counted, in words.
 
     Raises:
@@ -215,7 +239,9 @@ def run_protocol(dataset: str, settings: Mapping[str, Any], description: str = "
     if strict := tuple(settings.get("strict_thresholds") or ()):
         measures.append(Measure("strict mAP", strict))
     if dataset in PROTOCOLS:
-        measures += [measure for measure in PROTOCOLS[dataset].measures if measure.ks]
+        own = [measure for measure in PROTOCOLS[dataset].measures if measure.ks or measure.spotting]
+        least = settings.get("spotting_threshold")
+        measures += [each if least is None else replace(each, score_threshold=least) for each in own]
     convention = get_convention(settings.get("convention", "default"))
     return Protocol(dataset, description, tuple(measures), convention=convention)
 
@@ -227,6 +253,7 @@ def evaluate_protocol(
     *,
     videos: Iterable[str] | None = None,
     convention: str | Convention | None = None,
+    borders_sec: Mapping[str, Sequence[float] | FloatArray] | None = None,
 ) -> ProtocolResult:
     """Scores predictions by a benchmark's rules.
 
@@ -237,6 +264,7 @@ def evaluate_protocol(
         predictions: Likewise.
         videos: All videos of the subset, with or without annotations; by default those that have one.
         convention: Replaces the protocol's own.
+        borders_sec: Borders between frames by video, for measures that count in frames.
 
     Raises:
         KeyError, TypeError, ValueError: As :func:`mean_average_precision`; unknown names.
@@ -247,10 +275,18 @@ def evaluate_protocol(
     annotations, detections, listed, num_excluded = select_videos(rules, ground_truth, predictions, videos)
     if any(measure.labels == "action" for measure in rules.measures):
         annotations, detections = with_actions(annotations), with_actions(detections)
-    results: dict[str, MeanAveragePrecision | RecallAtK] = {}
+    results: dict[str, MeanAveragePrecision | RecallAtK | Spotting] = {}
     for measure in rules.measures:
         arguments = (annotations, detections, measure.tiou_thresholds)
-        if measure.ks:
+        if measure.spotting is not None:
+            results[measure.name] = spot(
+                read_columns(annotations, "ground_truth", rules.convention, measure.labels),
+                read_columns(detections, "predictions", rules.convention, measure.labels),
+                measure.spotting,
+                score_threshold=measure.score_threshold,
+                borders_sec=borders_sec,
+            )
+        elif measure.ks:
             results[measure.name] = recall_at_k(
                 *arguments, measure.ks, convention=rules.convention, labels=measure.labels
             )

@@ -13,6 +13,7 @@ import numpy as np
 
 from asl_fast.evaluation.activitynet_json import SegmentFile, read_detections, read_ground_truth
 from asl_fast.evaluation.agreement import check_usable, check_videos, common_labels, differences, past_the_end
+from asl_fast.evaluation.columns import FloatArray
 from asl_fast.evaluation.epic import class_ids, is_epic_csv, read_epic_csv, read_epic_detections
 from asl_fast.evaluation.protocols import Protocol
 
@@ -34,6 +35,7 @@ class ScoringInputs:
         skipped: "ground_truth" or "predictions" -> video -> why it is not used.
         left_out: The same names -> what is wrong with each unusable entry of other videos.
         differences: What only one side has and how it is scored, in words.
+        borders_sec: Video -> borders between its frames, where the ground truth says so.
     """
 
     annotations: dict[str, Any]
@@ -45,6 +47,7 @@ class ScoringInputs:
     skipped: dict[str, dict[str, str]] = field(default_factory=dict)
     left_out: dict[str, list[str]] = field(default_factory=dict)
     differences: tuple[str, ...] = ()
+    borders_sec: Mapping[str, FloatArray] = field(default_factory=dict)
 
 
 def read_inputs(
@@ -101,6 +104,7 @@ def read_inputs(
             *differences(protocol, annotations, detections, truth.videos, truth.skipped),
             *past_the_end(detections, truth.durations_sec),
         ),
+        borders_sec=truth.borders_sec,
     )
 
 

@@ -12,7 +12,9 @@ import numpy as np
 from asl_fast.evaluation.analysis import Analysis
 from asl_fast.evaluation.mean_ap import MeanAveragePrecision
 from asl_fast.evaluation.protocols import ProtocolResult
+from asl_fast.evaluation.published import PUBLISHED
 from asl_fast.evaluation.recall import RecallAtK
+from asl_fast.evaluation.spotting import Spotting
 from asl_fast.wording import count, printable
 
 
@@ -65,13 +67,30 @@ def result_table(result: ProtocolResult, *, per_class: bool = False) -> str:
     return "\n".join(lines[:-1])
 
 
-def _block(name: str, measure: MeanAveragePrecision | RecallAtK) -> list[str]:
+def _block(name: str, measure: MeanAveragePrecision | RecallAtK | Spotting) -> list[str]:
+    if isinstance(measure, Spotting):
+        return spotting_lines(measure)
     header = ["tIoU", *map(_threshold, measure.tiou_thresholds.tolist()), "average"]
     if isinstance(measure, MeanAveragePrecision):
         return align([header, [f"{name} (%)", *map(_percent, measure.map.tolist()), _percent(measure.average_map)]])
     rows = [header]
     for k, values in zip(measure.ks.tolist(), measure.recall.T, strict=True):
         rows.append([f"{name}@{k}x (%)", *map(_percent, values.tolist()), _percent(float(values.mean()))])
+    return align(rows)
+
+
+def spotting_lines(measure: Spotting) -> list[str]:
+    """Rates of a track's own protocol, beside those of published methods."""
+    unit = "" if measure.by_frame else ", in seconds as the frames are not known"
+    rates = (measure.detection_rate, measure.false_positive_rate, measure.jaccard)
+    what = f"this (offline), scores from {measure.score_threshold:g}"
+    rows = [
+        [f"{measure.rule}'s own protocol{unit}", "detection rate", "false positives", "Jaccard"],
+        [what, *(f"{rate:.4f}" for rate in rates)],
+    ]
+    for each in PUBLISHED.get(measure.rule, ()):
+        rates = (each.detection_rate, each.false_positive_rate, each.jaccard)
+        rows.append([f"{each.method} (published, online)", *(f"{rate:.4f}" for rate in rates)])
     return align(rows)
 
 

@@ -11,12 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from asl_fast.losses.config import LossConfig
+from asl_fast.losses.contrast import InstanceContrast
 from asl_fast.losses.evidence import FrameEvidence
-from asl_fast.losses.inputs import Levels, LossInputs, join_outputs
+from asl_fast.losses.inputs import (
+    Levels,
+    LossInputs,
+    all_channels_last,
+    channels_last,
+    join_outputs,
+    without_channel,
+)
 from asl_fast.losses.likelihood import likelihood_misfit
-from asl_fast.losses.recomputation import NormalizerHistory
+from asl_fast.losses.recomputation import NormalizerHistory, is_recomputed
 from asl_fast.losses.sensitivity import ClassGaussians, InstanceEvaluator
-from asl_fast.ops.contrastive_similarity import add_contrastive_similarity_loss
 from asl_fast.ops.detection_loss import DetectionLoss, detection_loss
 from asl_fast.ops.ragged import RaggedTargets
 
@@ -47,6 +54,7 @@ class ASLLoss(nn.Module):
         gaussians: The class level; None without class level and contrastive loss.
         evaluator: The instance level; None without it.
         evidence: The classifier of single frames; None unless ``signal="evidence"``.
+        contrast: The contrastive loss; None without it.
         loss_normalizer: N, a buffer ().
 
     Raises:
@@ -89,6 +97,7 @@ class ASLLoss(nn.Module):
                     'signal="evidence" learns from the input frames: give their number of channels, frame_dim'
                 )
             self.evidence = FrameEvidence(frame_dim, num_classes)
+        self.contrast = InstanceContrast(feature_dim, config) if config.contrastive else None
         self.register_buffer("loss_normalizer", torch.tensor(float(config.init_loss_norm)))
         self.loss_normalizer: Tensor
         # The value of a term that is switched off. It is a buffer because making a zero on a GPU is a kernel launch.
@@ -136,6 +145,7 @@ class ASLLoss(nn.Module):
         frames: tuple[Tensor, Tensor] | None = None,
         *,
         joined_mask: Tensor | None = None,
+        channels_first: bool = False,
     ) -> dict[str, Tensor]:
         """Compute the losses of one batch; static shapes, no transfer to the host.
 
@@ -152,6 +162,8 @@ class ASLLoss(nn.Module):
             joined_mask: (B, P) bool beside masks per level, where logits, offsets and points come joined. They may
                 then hold places between the levels, as many between each two, which are masked and whose points have
                 an empty range: :class:`asl_fast.models.detector.DetectorOutput` is made so.
+            channels_first: Logits, offsets, features and frames are (B, C, T), as convolutions give them, and masks may
+                be (B, 1, T).
 
         Returns:
             Scalars ``total``, ``cls``, ``loc``, ``sensitivity``, ``fit``, ``contrastive`` with gradient (before their
@@ -160,6 +172,12 @@ class ASLLoss(nn.Module):
         Raises:
             ValueError: Level counts or shapes that do not belong together; no frames where the evidence needs them.
         """
+        if channels_first:
+            logits, offsets = all_channels_last(logits, "logits"), all_channels_last(offsets, "offsets")
+            features = [channels_last(each, f"features[{level}]") for level, each in enumerate(features)]
+            masks = without_channel(masks)
+            if frames is not None:
+                frames = channels_last(frames[0], "frames[0]"), frames[1].flatten(1)
         given = join_outputs(logits, offsets, features, masks, points, self.num_classes, joined_mask)
         if isinstance(targets, RaggedTargets):
             identity = targets.segments
@@ -167,10 +185,21 @@ class ASLLoss(nn.Module):
             pairs = list(targets)
             targets = RaggedTargets.from_list(pairs, device=given.points.device)
             identity = pairs[0][0]
-        found = self._detection_loss(given, targets, identity)
+        before = self._history.recall(identity)
+        moves = self.training and before is None and self._history.is_step()
+        found = self._detection_loss(given, targets, before, moves=moves)
+        if moves:
+            self.loss_normalizer.copy_(found.normalizer)
+            if not torch.compiler.is_compiling():
+                self._history.note(identity, found.normalizer)
         fit = self._fit(given, targets, frames).to(found.total.dtype)
         total = found.total if self.config.signal == "loss" else found.total + fit
-        total, contrastive = self._add_contrastive(total, given, targets, found)
+        contrastive = self.zero.to(total.dtype)
+        if self.contrast is not None:
+            again = self.training and not moves and is_recomputed()
+            total, contrastive = self.contrast.add(
+                total, given, targets, found.segments_finest, found.mu, found.sigma, moves=moves, again=again
+            )
         return {
             "total": total,
             "cls": found.cls,
@@ -181,17 +210,19 @@ class ASLLoss(nn.Module):
             "contrastive": contrastive,
         }
 
-    def _detection_loss(self, given: LossInputs, targets: RaggedTargets, identity: Tensor) -> DetectionLoss:
-        """Compute every term but ``fit`` and ``contrastive``; moves N on in training.
+    def _detection_loss(
+        self, given: LossInputs, targets: RaggedTargets, before: Tensor | None, *, moves: bool
+    ) -> DetectionLoss:
+        """Compute every term but ``fit`` and ``contrastive``.
 
-        ``identity`` is the tensor of the ground truth by which a pass that is run again is known.
+        ``before`` is what the pass divided by that is run again; ``moves`` says whether N goes on.
         """
         config, quality = self.config, None
         if self.evaluator is not None:
-            quality = self.evaluator(given.features, given.masks, given.gap)
-        before = self._history.recall(identity)
-        moves = self.training and before is None and self._history.is_step()
-        found = detection_loss(
+            detached = config.detach_quality_features
+            features = [level.detach() for level in given.features] if detached else given.features
+            quality = self.evaluator(features, given.masks, given.gap)
+        return detection_loss(
             given.logits,
             given.offsets,
             given.mask,
@@ -210,11 +241,6 @@ class ASLLoss(nn.Module):
             # The op balances the two losses where the weight is not positive.
             location_weight=0.0 if config.location_weight == "auto" else config.location_weight,
         )
-        if moves:
-            self.loss_normalizer.copy_(found.normalizer)
-            if not torch.compiler.is_compiling():
-                self._history.note(identity, found.normalizer)
-        return found
 
     def _fit(self, given: LossInputs, targets: RaggedTargets, frames: tuple[Tensor, Tensor] | None) -> Tensor:
         """Compute the loss by which the Gaussians are fitted, (); zero where the signal is the loss itself."""
@@ -226,22 +252,3 @@ class ASLLoss(nn.Module):
             raise ValueError('signal="evidence" needs the input frames and their mask: pass frames=(features, mask)')
         cross_entropy, misfit = self.evidence.losses(*frames, targets, self.gaussians)
         return cross_entropy + misfit
-
-    def _add_contrastive(
-        self, total: Tensor, given: LossInputs, targets: RaggedTargets, found: DetectionLoss
-    ) -> tuple[Tensor, Tensor]:
-        """Return ``total`` with the weighted contrastive loss, and that loss; both in the dtype of ``total``."""
-        if not self.config.contrastive:
-            return total, self.zero.to(total.dtype)
-        total, contrastive = add_contrastive_similarity_loss(
-            total,
-            self.config.contrastive_weight,
-            given.features[0],
-            given.masks[0],
-            targets._replace(segments=found.segments_finest),
-            found.mu,
-            found.sigma,
-            delta=self.config.delta,
-            temperature=self.config.temperature,
-        )
-        return total, contrastive.to(total.dtype)

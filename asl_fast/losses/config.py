@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 Branch = Literal["cls", "loc"]
 Normalization = Literal["batch", "none"]
 Signal = Literal["loss", "likelihood", "evidence"]
+ContrastiveLevels = Literal["finest", "assigned", "all"]
+ContrastivePositives = Literal["sum", "each"]
+
+# Older files do not have these fields; `asl_fast.training.serialization.LATER` says what it means.
+_LATER = {"later": True}
 
 
 @dataclass(frozen=True)
@@ -21,12 +26,14 @@ class LossConfig:
     Attributes:
         class_level: Learn Gaussians of the sensitivity per class (p in the paper).
         instance_level: Learn the sensitivity of single points from their features (q in the paper).
-        contrastive: Add the contrastive loss over action-sensitive frames, on the finest level.
+        contrastive: Add the contrastive loss over action-sensitive frames.
         branches: Sub-tasks whose positives are weighted by sensitivity, of "cls" and "loc".
         constant_weights: Fixed weights (classification, localisation) of all positives in the place of p + q, the
             control that any gain of the sensitivity has to beat; needs ``class_level`` and ``instance_level`` off.
         normalization: How a sensitivity h becomes a weight. "none" takes h as it is, which is the paper's form; "batch"
             scales the positives of a batch to a mean of 1, so that the loss cannot be lowered by shrinking all weights.
+        detach_quality_features: Keep the gradient of the loss of q out of the detector: the evaluators then learn from
+            features as they are, and change none. The paper does not say; with the gradient, q costs accuracy.
         signal: What mu and sigma of the Gaussians learn from. "loss" is the paper's: the gradient of the weighted
             losses. The other two leave that gradient out, and that of the contrastive loss, add a loss of their own,
             ``fit``, and want a learning rate of 0.01 to 0.03 of their own. "likelihood" fits the Gaussians to the
@@ -42,6 +49,12 @@ class LossConfig:
         location_weight: Factor of the localisation loss. "auto", or a number <= 0, balances it against the
             classification loss: cls / max(loc, 0.01), treated as a constant.
         contrastive_weight: Factor of the contrastive loss (lambda in the paper).
+        contrastive_levels: Where instances are compared: on the "finest" level, which is the paper's; on the levels
+            they are "assigned" to, whose range holds half their length; or on "all" levels, each with every other.
+        contrastive_memory: Number of vectors of earlier batches that every instance is compared with, beyond its own
+            batch (three per instance and level); 0 keeps none, which is the paper's.
+        contrastive_positives: How the positives of an anchor count: "sum" takes the logarithm of the sum of their
+            similarities, which is the paper's and which one near positive satisfies; "each" the mean of the logarithms.
         delta: Half width of the sensitive ranges of the contrastive loss, in instance lengths.
         temperature: Divisor of the similarities in the contrastive loss.
         sigma_min: Lower bound of the Gaussians' widths, in instance lengths.
@@ -57,6 +70,7 @@ class LossConfig:
     branches: tuple[Branch, ...] = ("cls", "loc")
     constant_weights: tuple[float, float] | None = None
     normalization: Normalization = "batch"
+    detach_quality_features: bool = field(default=True, metadata={"before": False})
     signal: Signal = "loss"
     center_sampling_radius: float | None = 1.5
     label_smoothing: float = 0.0
@@ -64,6 +78,9 @@ class LossConfig:
     loss_norm_momentum: float = 0.9
     location_weight: float | Literal["auto"] = 1.0
     contrastive_weight: float = 0.3
+    contrastive_levels: ContrastiveLevels = field(default="finest", metadata=_LATER)
+    contrastive_memory: int = field(default=0, metadata=_LATER)
+    contrastive_positives: ContrastivePositives = field(default="sum", metadata=_LATER)
     delta: float = 0.2
     temperature: float = 0.07
     sigma_min: float = 0.1
@@ -78,7 +95,12 @@ class LossConfig:
         Raises:
             ValueError: An option outside its range; the message begins with the option's name.
         """
-        for name, kind in (("normalization", Normalization), ("signal", Signal)):
+        for name, kind in (
+            ("normalization", Normalization),
+            ("signal", Signal),
+            ("contrastive_levels", ContrastiveLevels),
+            ("contrastive_positives", ContrastivePositives),
+        ):
             if getattr(self, name) not in get_args(kind):
                 allowed = " or ".join(f'"{value}"' for value in get_args(kind))
                 raise ValueError(f"{name} must be {allowed}, found {getattr(self, name)!r}")
@@ -88,6 +110,8 @@ class LossConfig:
             raise ValueError("constant_weights replaces the sensitivity: set class_level=instance_level=False")
         if self.location_weight != "auto" and not isinstance(self.location_weight, (int, float)):
             raise ValueError(f'location_weight must be a number or "auto", found {self.location_weight!r}')
+        if self.contrastive_memory < 0:
+            raise ValueError(f"contrastive_memory must be at least 0, found {self.contrastive_memory}")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing must lie in [0, 1), found {self.label_smoothing}")
         if not 0 <= self.loss_norm_momentum <= 1:

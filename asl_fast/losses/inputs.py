@@ -93,6 +93,35 @@ def join_outputs(
     return LossInputs(logits, offsets, features, mask, split, points, gap)
 
 
+def channels_last(tensor: Tensor, name: str) -> Tensor:
+    """Turn (B, C, T) into (B, T, C), a view.
+
+    Raises:
+        ValueError: Naming a tensor with another number of dimensions.
+    """
+    if tensor.ndim != 3:
+        raise ValueError(f"{name} with channels_first must be (B, C, T), got {tuple(tensor.shape)}")
+    return tensor.transpose(1, 2)
+
+
+def all_channels_last(levels: Levels, name: str) -> Levels:
+    """Turn (B, C, T) of each level, or of all joined, into (B, T, C), as views.
+
+    Raises:
+        ValueError: Naming a tensor with another number of dimensions.
+    """
+    if isinstance(levels, Tensor):
+        return channels_last(levels, name)
+    return [channels_last(each, f"{name}[{level}]") for level, each in enumerate(levels)]
+
+
+def without_channel(masks: Levels) -> Levels:
+    """Turn masks (B, 1, T) into (B, T); those that have no channel stay."""
+    if isinstance(masks, Tensor):
+        return masks.squeeze(1) if masks.ndim == 3 else masks
+    return [mask.squeeze(1) if mask.ndim == 3 else mask for mask in masks]
+
+
 def _joined(levels: Levels) -> Tensor:
     return levels if isinstance(levels, Tensor) else torch.cat(list(levels), 1)
 

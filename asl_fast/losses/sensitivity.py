@@ -19,13 +19,17 @@ The Gaussians can learn from three things, which the option ``signal`` chooses b
 On the synthetic twin of MultiTHUMOS, whose true mu is known (smoke preset, 12 classes), the learned mu of the class
 correlates with the true one to 0.74 under "likelihood" and to 0.90 under "evidence"; mu of start and end to 0.2 and
 -0.1 against 0.67 and 0.76. With 40 classes "evidence" reaches 0.90, 0.47 and 0.56: the true mu of start and end lie
-within 0.2 instance lengths, which leaves little to tell apart.
+within 0.2 instance lengths, which leaves little to tell apart. The data hold more: who knew the directions of the
+evidence would find mu of start and end to 0.99 (``python -m benchmarks.recovery_bound``). Fitting the Gaussians to the
+noiseless evidence of the twin gives 0.8 and 0.9; the rest is lost by the classifier, which has to learn those
+directions from the same recordings.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +37,7 @@ from torch.nn import functional as F
 
 from asl_fast.layers.convolution import convolve
 from asl_fast.layers.joined_levels import join_levels
+from asl_fast.losses.former_names import with_present_names
 from asl_fast.ops.gaussians import RawGaussians
 
 MU_INIT = (0.0, -0.5, 0.5)
@@ -156,8 +161,16 @@ class ClassGaussians(nn.Module):
             raise ValueError(f"need 0 < sigma_min < sigma_init < sigma_max, got {sigma_min}, {sigma_init}, {sigma_max}")
         self.num_classes = num_classes
         self.mu_bound, self.sigma_min, self.sigma_max, self.sigma_init = mu_bound, sigma_min, sigma_max, sigma_init
-        self.raw_mu = nn.Parameter(torch.zeros(num_classes, 3))
-        self.raw_sigma = nn.Parameter(torch.zeros(num_classes, 3))
+        # Optimisers that sort parameters by the ends of their names (ActionFormer's, OpenTAD's) let no "bias" decay.
+        self.mu_bias = nn.Parameter(torch.zeros(num_classes, 3))
+        self.sigma_bias = nn.Parameter(torch.zeros(num_classes, 3))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        own = {name: value for name, value in state_dict.items() if name.startswith(prefix)}
+        for name in own:
+            del state_dict[name]
+        state_dict.update(with_present_names(own))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     @property
     def mu(self) -> Tensor:
@@ -175,7 +188,7 @@ class ClassGaussians(nn.Module):
         Args:
             learned: Whether a gradient reaches them.
         """
-        mu, sigma = (self.raw_mu, self.raw_sigma) if learned else (self.raw_mu.detach(), self.raw_sigma.detach())
+        mu, sigma = (self.mu_bias, self.sigma_bias) if learned else (self.mu_bias.detach(), self.sigma_bias.detach())
         # How far log sigma may fall and rise.
         below, above = math.log(self.sigma_init / self.sigma_min), math.log(self.sigma_max / self.sigma_init)
         return RawGaussians(

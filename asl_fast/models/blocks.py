@@ -32,6 +32,7 @@ class TransformerBlock(nn.Module):
             window=window,
             stride=stride,
             relative_positions=config.positions == "relative",
+            split_sides=config.attention_sides == "split",
             dropout=config.dropout,
         )
         self.mlp_norm = nn.LayerNorm(dim)

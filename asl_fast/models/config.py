@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 UNBOUNDED_GRID = 10000.0  # The upper end of the coarsest level's range.
@@ -46,6 +46,8 @@ class DetectorConfig:
         backbone: Windowed self-attention ("transformer") or residual convolutions ("conv").
         num_heads: Attention heads.
         attention_windows: Odd attention window of each level, or one for all; 0 is full attention.
+        attention_sides: What a head sees: "both" sides of a position, or "split": half of the heads see the position
+            and what came before it, the others the position and what comes after (as in CausalTAD).
         embedding_layers: Convolutions of width 3 before the first block.
         stem_blocks: Blocks at full resolution.
         mlp_ratio: Width of a block's hidden layer over ``width``.
@@ -61,6 +63,10 @@ class DetectorConfig:
         embedding_norm: Whether a LayerNorm follows each convolution of the embedding.
         neck_norm: Whether a LayerNorm follows the neck.
         head_norm: Whether a LayerNorm follows each hidden convolution of a head.
+        offset_bins: If positive, a boundary distance is the expectation over so many strides around a point, from where
+            boundaries look likely there (TriDet's Trident head); 0 regresses distances directly.
+        offset_activation: What makes directly regressed distances positive: "squareplus" lets a gradient through
+            everywhere, ActionFormer's "relu" can close for good in training; its checkpoints need it.
         regression_ranges: Per level, the (low, high) range of the larger boundary distance of the instances it is
             responsible for, from ``first_level`` on; empty means 0-4-8-16-...-unbounded, times that level's stride.
         dropout: Dropout after projections and in the MLP.
@@ -81,6 +87,7 @@ class DetectorConfig:
     backbone: Literal["transformer", "conv"] = "transformer"
     num_heads: int = 4
     attention_windows: tuple[int, ...] = (19,)
+    attention_sides: Literal["both", "split"] = field(default="both", metadata={"later": True})
     embedding_layers: int = 2
     stem_blocks: int = 2
     mlp_ratio: float = 4.0
@@ -96,6 +103,8 @@ class DetectorConfig:
     embedding_norm: bool = True
     neck_norm: bool = True
     head_norm: bool = True
+    offset_bins: int = field(default=0, metadata={"later": True})
+    offset_activation: Literal["squareplus", "relu"] = field(default="squareplus", metadata={"before": "relu"})
     regression_ranges: tuple[tuple[float, float], ...] = ()
     dropout: float = 0.0
     drop_path: float = 0.1
@@ -129,6 +138,10 @@ class DetectorConfig:
             raise ValueError(f"model.num_levels must be at most {MOST_LEVELS}, found {self.num_levels}")
         if self.width % self.num_heads:
             raise ValueError(f"model.width {self.width} is not a multiple of model.num_heads {self.num_heads}")
+        if self.attention_sides == "split" and self.num_heads % 2:
+            raise ValueError(f"model.attention_sides 'split' needs an even model.num_heads, found {self.num_heads}")
+        if self.offset_bins < 0:
+            raise ValueError(f"model.offset_bins must be 0 or more, found {self.offset_bins}")
         if len(self.windows) != self.num_levels:
             raise ValueError(
                 f"model.attention_windows has {len(self.windows)} entries for {self.num_levels} levels; "

@@ -193,6 +193,7 @@ def _convert_config(config: Mapping[str, Any]) -> DetectorConfig:
         embedding_norm=config["embd_with_ln"],
         neck_norm=config["fpn_with_ln"],
         head_norm=config["head_with_ln"],
+        offset_activation="relu",
         regression_ranges=tuple((float(low), float(high)) for low, high in config["regression_range"]),
         dropout=train["dropout"],
         drop_path=train["droppath"],

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from asl_fast.layers.joined_levels import join_levels, join_tensors, split_levels
 from asl_fast.models.backbone import Backbone
+from asl_fast.models.boundary_bins import BoundaryDistributionHead
 from asl_fast.models.config import DetectorConfig
 from asl_fast.models.convert_actionformer import convert_config, convert_state_dict
 from asl_fast.models.heads import ClassificationHead, RegressionHead
@@ -30,7 +31,7 @@ class DetectorOutput:
 
     Attributes:
         joined_logits: (B, P', C) of the classes; zero where padded and between the levels.
-        joined_offsets: (B, P', 2) non-negative distances to start and end, in units of the level's stride.
+        joined_offsets: (B, P', 2) non-negative distances to start and end, in units of the level's stride; likewise.
         joined_mask: (B, P') bool, True where valid.
         gap: Places between each two levels.
         features: Per level (B, T_l, D) that the heads see.
@@ -100,7 +101,7 @@ class ActionDetector(nn.Module):
         self.backbone = Backbone(config)
         self.neck = FeaturePyramid(config) if config.fpn else IdentityNeck(config)
         self.classification_head = ClassificationHead(config)
-        self.regression_head = RegressionHead(config)
+        self.regression_head = BoundaryDistributionHead(config) if config.offset_bins else RegressionHead(config)
         self.points = LevelPoints(config.ranges_grid, config.first_level, config.max_length_grid)
 
     @property

@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from asl_fast.layers.joined_levels import JoinedLevels
-from asl_fast.models.config import DetectorConfig
+from asl_fast.models.config import UNBOUNDED_GRID, DetectorConfig
 from asl_fast.models.primitives import MaskedNorm, Scale, TemporalConv, apply_mask
 
 RARE_PROBABILITY = 1e-6
+
+SOFTNESS = 0.5
+"""Half-width of the bend of `squareplus`, in strides: it is this at 0, and about the larger of x and 0 beyond."""
 
 
 class Tower(nn.Module):
@@ -63,19 +67,54 @@ class ClassificationHead(nn.Module):
         return logits
 
 
+def squareplus(x: Tensor) -> Tensor:
+    """Map any number to a positive one such that a gradient always comes back (Barron 2021, arXiv 2112.11687).
+
+    (x + sqrt(x^2 + 4 b^2)) / 2 with b = `SOFTNESS`. A ReLU has no gradient below 0: where training once pushes an
+    output below 0 at every point, it stays there for good. What is positive and grows with x must have a small gradient
+    far below 0, but it need not vanish quickly: that of softplus falls like exp(x), this one like (b / x)^2.
+
+    Args:
+        x: Any shape, floating point.
+
+    Returns:
+        The same shape, above 0.
+    """
+    # The part above max(x, 0), as a quotient: a difference of two large numbers would be 0 far away, and its slope too.
+    # At 0 itself clamp has the slope 1, where a ReLU has 0.
+    bend = 2.0 * SOFTNESS**2 / ((x * x + 4.0 * SOFTNESS**2).sqrt() + x.abs())
+    return x.clamp(min=0.0) + bend
+
+
 class RegressionHead(nn.Module):
-    """Non-negative distances to start and end per point, in units of the level's stride."""
+    """Positive distances to start and end per point, in units of the level's stride.
+
+    They start about where the distances lie that the levels are responsible for. With ActionFormer's ReLU instead, they
+    start at 0 and can stay there: a head that is 0 at every point has no gradient.
+    """
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
         self.tower = Tower(config, 2)
         self.scales = nn.ModuleList(Scale() for _ in range(config.first_level, config.num_levels))
+        self.activation = F.relu if config.offset_activation == "relu" else squareplus
+        if self.activation is squareplus:
+            bias, initial = self.tower.output.bias, typical_offset(config)
+            assert bias is not None
+            nn.init.constant_(bias, initial - SOFTNESS**2 / initial)  # what squareplus maps to it
 
     def forward(self, joined: JoinedLevels) -> Tensor:
-        """Map joined levels of ``width`` channels to distances (B, P', 2)."""
+        """Map joined levels of ``width`` channels to distances (B, P', 2), zero where padded and between the levels."""
         x = self.tower(joined)
         scales = joined.per_level([scale() for scale in self.scales])
-        return F.relu(x * scales)
+        return apply_mask(self.activation(x * scales), joined.mask)
+
+
+def typical_offset(config: DetectorConfig) -> float:
+    """Return the middle of a level's regression range, in its strides; the median over the levels that have an end."""
+    levels = enumerate(config.ranges_grid, config.first_level)
+    middles = [(low + high) / 2.0 / 2.0**level for level, (low, high) in levels if high < UNBOUNDED_GRID]
+    return max(statistics.median(middles), SOFTNESS) if middles else 1.0
 
 
 def _logit(probability: float) -> float:

@@ -33,8 +33,9 @@ def receptive_field(config: DetectorConfig) -> Reach | None:
     """Compute the receptive field of the detector's outputs, of all levels together.
 
     It is followed through the layers as :class:`asl_fast.models.detector.ActionDetector` composes them: a convolution
-    of width k adds k // 2 steps of its level to both sides, an attention window its half, and a level of the pyramid
-    whose points lie at multiples of 2 ** level counts that many grid steps for one of its own.
+    of width k adds k // 2 steps of its level to both sides, an attention window its half, bins of boundary distances
+    their number, and a level of the pyramid whose points lie at multiples of 2 ** level counts that many grid steps for
+    one of its own.
 
     Args:
         config: The architecture.
@@ -54,7 +55,7 @@ def receptive_field(config: DetectorConfig) -> Reach | None:
     levels = levels[config.first_level :]
     if config.fpn:
         levels = _after_pyramid(levels, config.first_level)
-    head = config.head_layers * (config.kernel_size // 2)
+    head = config.head_layers * (config.kernel_size // 2) + config.offset_bins
     whole = Reach(0, 0)
     for level, reach in enumerate(levels, config.first_level):
         whole = whole.united(reach.widened(head * 2**level))

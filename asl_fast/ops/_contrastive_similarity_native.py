@@ -77,6 +77,7 @@ def cpu(given: Operands) -> Outputs:
     found = given.outputs()
     if not given.segments.shape[0]:
         return _without_instances(given, found)
+    found.leave_similarities()
     given, module = _as_compiled(given), _buffers.cpu_module()
     module.contrastive_similarity_forward(
         buffers=_tensors(module, given, found),
@@ -115,6 +116,7 @@ def cuda(given: Operands) -> Outputs:
     found = given.outputs()
     if not given.segments.shape[0]:
         return _without_instances(given, found)
+    found.leave_similarities()
     given, module = _as_compiled(given), _buffers.cuda_module()
     features, dtype = given.features, found.loss.dtype
     base: Tensor | None = None if given.base is None else given.base.to(dtype)

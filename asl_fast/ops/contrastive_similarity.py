@@ -6,11 +6,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from asl_fast.backend import forced_backend
 from asl_fast.ops import _checks, _dispatch, _library
 from asl_fast.ops.ragged import RaggedTargets
 from asl_fast.reference import contrastive_similarity as reference
+from asl_fast.reference._contrastive_similarity_info_nce import info_nce
 from asl_fast.reference._precision import compute_dtype
 from asl_fast.reference.contrastive_similarity import BackwardOperands, BackwardOutputs, Operands, Outputs
+
+__all__ = ["add_contrastive_similarity_loss", "contrastive_similarity_loss", "info_nce", "instance_vectors"]
 
 _NAME = "contrastive_similarity_loss"
 _BACKWARD = "contrastive_similarity_loss_backward"
@@ -45,7 +49,7 @@ def _gradients(given: Operands, found: Outputs, grads: Outputs, needed: Operands
 
 _op = _library.define(Operands, _NAME, check_values=_check_values)
 _backward_op = _library.define(BackwardOperands, _BACKWARD)
-_SAVED = ("vectors", "stats", "ranges", "anchors")
+_SAVED = ("vectors", "stats", "ranges", "anchors", "similarities")
 _library.differentiable(
     Operands,
     _NAME,
@@ -143,6 +147,31 @@ def add_contrastive_similarity_loss(
     return found.total.to(base.dtype), found.loss
 
 
+def instance_vectors(
+    features: Tensor, mask: Tensor, targets: RaggedTargets, mu: Tensor, sigma: Tensor, *, delta: float = 0.2
+) -> tuple[Tensor, Tensor]:
+    """Pool what the contrastive loss compares, for a comparison that goes beyond one level or one batch.
+
+    It is plain PyTorch on every device and holds a (3 G, B T) matrix; nothing is read back from a GPU. An instance
+    without length takes no part.
+
+    Args:
+        features: As in :func:`contrastive_similarity_loss`, like everything that follows and the errors.
+        mask: (B, T) bool.
+        targets: Ground truth in frames of ``features``.
+        mu: (C, 3) centres.
+        sigma: (C, 3) widths.
+        delta: Half width of the ranges.
+
+    Returns:
+        Vectors (3 G, D), f_cls, f_loc and f_bg of each instance, with gradient; and labels (3 G,) int64: the class,
+        -1 of background, -2 of what takes no part, which :func:`info_nce` leaves out. On a CPU padding is left out, so
+        that G are the instances of the videos.
+    """
+    given = _operands(None, 1.0, features, mask, targets, mu, sigma, delta, 1.0)
+    return reference.instance_vectors(given.without_padding())
+
+
 def _operands(
     base: Tensor | None,
     weight: float,
@@ -188,4 +217,15 @@ def _operands(
         delta=float(delta),
         temperature=float(temperature),
         weight=float(weight),
+        keep_similarities=_keeps_similarities(features, mu, sigma),
     )
+
+
+def _keeps_similarities(features: Tensor, *gaussians: Tensor) -> bool:
+    """Tell whether the backward pass may come to need them, and Triton computes it."""
+    if not (torch.is_grad_enabled() and any(x.requires_grad for x in (features, *gaussians))):
+        return False
+    if torch.compiler.is_compiling():  # the graph is traced for a device, whatever is forced
+        return features.is_cuda
+    forced = forced_backend()
+    return forced == "triton" or (forced is None and features.is_cuda)

@@ -74,7 +74,8 @@ def frame_ranges(
     after = torch.stack([end.ceil().clamp(min=0), torch.minimum((end + reach).floor(), last_frame)], -1)
     ranges = torch.cat([sensitive, torch.stack([before, after], 1)], 1).long()
     empty = (ranges[..., 1:] < ranges[..., :1]) | ~valid[:, None, None]
-    ranges = torch.where(empty, torch.tensor([0, -1], device=ranges.device), ranges)
+    # 0 and -1, made on the device: a CUDA graph holds no copy from the host.
+    ranges = torch.where(empty, -torch.arange(2, device=ranges.device), ranges)
     return FrameRanges(video, valid, ranges[:, :3], ranges[:, 3:])
 
 

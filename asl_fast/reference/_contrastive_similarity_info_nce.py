@@ -51,9 +51,35 @@ def log_sums(among_all: Tensor, among_positive: Tensor) -> tuple[Tensor, Tensor,
     return among_all.logsumexp(-1), among_positive.logsumexp(-1), counted
 
 
-def info_nce(vectors: Tensor, labels: Tensor, temperature: float) -> Tensor:
-    """Return the mean loss of the anchors with a positive, for vectors (K, D) and labels (K,)."""
-    keys, _ = unit_vectors(vectors)
-    index = torch.arange(len(keys), device=keys.device)
-    log_all, log_positive, counted = log_sums(*similarities(keys, index, labels, keys, labels, temperature))
+def info_nce(
+    vectors: Tensor,
+    labels: Tensor,
+    temperature: float,
+    others: tuple[Tensor, Tensor] | None = None,
+    *,
+    each_positive: bool = False,
+) -> Tensor:
+    """Return the mean loss of the anchors with a positive.
+
+    Args:
+        vectors: (K, D), anchors and keys.
+        labels: (K,) as ``vector_labels`` gives them.
+        temperature: Divisor of the similarities, tau.
+        others: Vectors (M, D) and labels (M,) that are keys alone, beyond the K.
+        each_positive: Take -log(sim / sum of all sim) of each positive and the mean of these, instead of the logarithm
+            of the positives' sum, which one near positive satisfies (Khosla et al., NeurIPS 2020, equations 2 and 3).
+
+    Returns:
+        (), 0 with a graph where no anchor has a positive.
+    """
+    index = torch.arange(len(vectors), device=vectors.device)
+    keys, key_labels = vectors, labels
+    if others is not None:
+        keys, key_labels = torch.cat([vectors, others[0].to(vectors.dtype)]), torch.cat([labels, others[1]])
+    keys, _ = unit_vectors(keys)
+    among_all, among_positive = similarities(keys[: len(vectors)], index, labels, keys, key_labels, temperature)
+    log_all, log_positive, counted = log_sums(among_all, among_positive)
+    if each_positive:
+        positive = among_positive > torch.finfo(among_all.dtype).min / 4
+        log_positive = torch.where(positive, among_positive, 0.0).sum(-1) / positive.sum(-1).clamp(min=1)
     return torch.where(counted, log_all - log_positive, 0.0).sum() / counted.sum().clamp(min=1)

@@ -31,6 +31,8 @@ from asl_fast.reference._precision import compute_dtype
 
 # Elements of one (instances x frames) or (anchors x keys) block.
 BLOCK_ELEMENTS = 1 << 22
+# Of at most so many instances a forward pass on a GPU may keep the similarities: 38 MB, which its cache holds.
+KEPT_INSTANCES = 1024
 
 
 class Outputs(NamedTuple):
@@ -44,6 +46,10 @@ class Outputs(NamedTuple):
             infinite where an anchor has none and for the background.
         ranges: (G, 12) int32, ``FrameRanges.pack``.
         anchors: () number of the anchors with a positive, at least 1.
+        similarities: (3 G + 3, 3 G rounded up to 32) what Triton keeps for its own backward pass: cosines over
+            temperature of the vectors of the instances that take part, one kind after the other, and three rows of what
+            else a key's slopes are made of. Infinite from the other implementations. (0,) unless
+            ``Operands.keep_similarities``.
 
     Padding has vectors of 0 (one over their length, too), infinite sums and a row of ``ranges`` that takes no part.
     """
@@ -54,6 +60,12 @@ class Outputs(NamedTuple):
     stats: Tensor
     ranges: Tensor
     anchors: Tensor
+    similarities: Tensor
+
+    def leave_similarities(self) -> None:
+        """Say that they were not kept, in the implementations whose backward pass does not look at them."""
+        if self.similarities.numel():
+            self.similarities.fill_(math.inf)
 
     def take(self, computed: Outputs, videos: int) -> None:
         """Take over what was computed of the instances that take part; the others are padding."""
@@ -67,6 +79,7 @@ class Outputs(NamedTuple):
         self.stats[1:, :, count:] = math.inf
         self.ranges[:count] = computed.ranges
         self.ranges[count:] = torch.tensor([0, -1] * 5 + [videos - 1, 0], dtype=torch.int32)
+        self.leave_similarities()
 
 
 class Operands(NamedTuple):
@@ -83,6 +96,7 @@ class Operands(NamedTuple):
         sigma: (C, 3).
         base: () what ``weight`` times the loss is added to, or None: nothing.
         delta: Half width of the ranges, in instance lengths.
+        keep_similarities: Keep them for the backward pass, if there are at most ``KEPT_INSTANCES`` rows of segments.
     """
 
     features: Tensor
@@ -96,11 +110,13 @@ class Operands(NamedTuple):
     delta: float
     temperature: float
     weight: float
+    keep_similarities: bool
 
     def outputs(self) -> Outputs:
         """Return room for the results."""
         dtype, device = compute_dtype(self.features), self.features.device
         count, channels = self.segments.shape[0], self.features.shape[2]
+        kept = self.keep_similarities and 0 < count <= KEPT_INSTANCES
         return Outputs(
             total=_outputs.empty((), dtype, device),
             loss=_outputs.empty((), dtype, device),
@@ -108,6 +124,7 @@ class Operands(NamedTuple):
             stats=_outputs.empty((3, 3, count), dtype, device),
             ranges=_outputs.empty((count, 12), torch.int32, device),
             anchors=_outputs.empty((), dtype, device),
+            similarities=_outputs.empty_unless(kept, (3 * count + 3, -(-3 * count // 32) * 32), dtype, device),
         )
 
     def without_padding(self) -> Operands:
@@ -148,6 +165,7 @@ class Operands(NamedTuple):
             stats=found.stats,
             ranges=found.ranges,
             anchors=found.anchors,
+            similarities=found.similarities,
             temperature=self.temperature,
             weight=self.weight,
             need_features=need_features,
@@ -196,6 +214,7 @@ class BackwardOperands(NamedTuple):
     stats: Tensor
     ranges: Tensor
     anchors: Tensor
+    similarities: Tensor
     temperature: float
     weight: float
     need_features: bool
@@ -252,20 +271,33 @@ def leave_out_padding(compute: Callable[[Operands], Outputs]) -> Callable[[Opera
 
 def plain_loss(given: Operands) -> Tensor:
     """Return the loss () for automatic differentiation; holds (3 G, B T) and (3 G, 3 G) matrices."""
+    return info_nce(*instance_vectors(given), given.temperature)
+
+
+def instance_vectors(given: Operands) -> tuple[Tensor, Tensor]:
+    """Pool the frames of every instance, for automatic differentiation; holds a (3 G, B T) matrix.
+
+    Returns:
+        (3 G, D) f_cls, f_loc and f_bg of the first instance, of the second, and so on; and their labels (3 G,), as
+        ``vector_labels`` gives them: -2 for what takes no part.
+    """
     dtype, mu, sigma = compute_dtype(given.features), given.mu, given.sigma
     if len(given.segments) == 0:
-        return given.features.to(dtype).flatten()[:0].sum() + (mu.flatten()[:0].sum() + sigma.flatten()[:0].sum()).to(
-            dtype
-        )
+        features = given.features.to(dtype)
+        nothing = features.flatten()[:0].sum() + (mu.flatten()[:0].sum() + sigma.flatten()[:0].sum()).to(dtype)
+        return features.flatten(0, 1)[:0] + nothing, given.labels
     segments, labels = given.segments.to(dtype), real_labels(given.labels, given.video_offsets)
     ranges = frame_ranges(given.mask, segments, labels, given.video_offsets, mu, given.delta)
     own_mu, own_sigma = (x.to(dtype).index_select(0, labels) for x in (mu, sigma))
+    # An instance that takes no part may hold anything, and so may a frame that none looks at; 0 times anything is not
+    # always 0.
+    segments = torch.where(ranges.valid[:, None], segments, 0.0)
     bounds = torch.cat([ranges.sensitive, ranges.background], 1)
     seen = looked_at(bounds, ranges.video, *given.mask.shape)
     features = torch.where(seen[..., None], given.features.to(dtype), 0.0)
     weights = pooling(ranges.sensitive, ranges.background, segments, own_mu, own_sigma, features.shape[1]).weights()
     vectors = spread(weights, ranges.video, len(features)) @ features.flatten(0, 1)
-    return info_nce(vectors, vector_labels(ranges.state(), labels).T.flatten(), given.temperature)
+    return vectors, vector_labels(ranges.state(), labels).T.flatten()
 
 
 @leave_out_padding
@@ -278,6 +310,7 @@ def contrastive_similarity_loss(given: Operands) -> Outputs:
         found.anchors.fill_(1)
         given.write_total(found)
         return found
+    found.leave_similarities()
     labels = real_labels(given.labels, given.video_offsets)
     given = given._replace(segments=given.segments.to(dtype), labels=labels)
     ranges = frame_ranges(given.mask, given.segments, given.labels, given.video_offsets, given.mu, given.delta)

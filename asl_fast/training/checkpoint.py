@@ -32,7 +32,7 @@ MAY_CHANGE = frozenset(
         "graph",
         "threads",
         "log_every",
-        "tensorboard",
+        "logger",
         "profile",
         "data.num_workers",
         "data.resident",

@@ -11,13 +11,15 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 from asl_fast.command_line.names import AlsoCalled
+from asl_fast.data.channels import Centre
 from asl_fast.data.datasets.catalogue import DATASETS
 from asl_fast.data.features.manifest import FeatureManifest
 from asl_fast.evaluation.conventions import get_convention
 from asl_fast.losses.config import LossConfig
 from asl_fast.models.config import DetectorConfig, InferenceConfig
+from asl_fast.training.loggers.names import parse_loggers
 from asl_fast.training.ranges import check_ranges
-from asl_fast.training.serialization import LATER
+from asl_fast.training.serialization import LATER, formerly
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,31 @@ class DataConfig:
         synthetic_scale: Size of the synthetic twin that is used without data_root: "smoke", "reduced", "full", or a
             share of the benchmark's videos.
         synthetic_seed: Seed of the twin; it does not follow the run's seed, so that seeds compare on the same data.
-        samples_per_step: Raw sensor samples in one grid step (hapt only).
-        rotation_sd_deg: Spread of the random rotation of the sensors in training (hapt only).
-        speed_range: Largest random change of speed in training, as a share (hapt only).
-        fold: Hold out this fold of the training users for evaluation (hapt only); None is the official split.
-        num_folds: Number of folds among the training users (hapt only).
+        samples_per_step: Raw samples in one grid step (raw signals only, as are those below up to num_folds); None
+            takes the data set's, or derives it from the lengths of the actions of one's own.
+        signal_rate_hz: Samples per second that signals with uneven times are brought to, and that those without times
+            have; None takes the data set's, or the usual distance of one's own time stamps.
+        channels: What the channels of one's own signals are, in their order: kind:size joined by commas, such as
+            triaxial:6,scalar:1 or skeleton:78:up=y; None takes what signals.json beside them says.
+        centre: Where skeletons are put: "none", as recorded; "recording", relative to the root's median place in the
+            recording; "joint", that for the root, and the other joints relative to the root at each time.
+        velocities: Whether velocities of joints are put beside their positions.
+        clip_sd: Normalised values are limited to this many standard deviations; 0 limits nothing.
+        rotation_sd_deg: Spread of the random rotation, about any axis, of sensors and skeletons in training.
+        speed_range: Largest random change of speed in training, as a share.
+        turn_sd_deg: Spread of a further rotation about the vertical, where the data set says which axis that is.
+        scale_range: Largest random change of a skeleton's size, as a share.
+        jitter_sd: Noise on every value in training, in standard deviations of its channel.
+        channel_dropout: Probability that a sensor, a joint other than the root, or a scalar channel is left out of a
+            training sample.
+        mirror_probability: Probability that a training sample is mirrored; only where the data set says that its
+            actions stay the same in a mirror.
+        fold: Hold out this fold of the training persons, or of the training recordings where persons are not known, for
+            evaluation; None is the official split.
+        num_folds: Number of folds.
+        left_out_user: Train on all other users and score on this one, each user's recordings as one sequence (hapt
+            only).
+        num_channels: Channels used, from the first: all 6, or the 3 of the acceleration (hapt only).
         strict: Stop at a video that cannot be used instead of leaving it out with a warning.
         train_subset: Subset of one's own data to train on; None finds it by its name.
         test_subset: Subset of one's own data to score on; the same as train_subset holds videos out of it.
@@ -61,11 +83,23 @@ class DataConfig:
     resident: Literal["auto", "on", "off"] = field(default="auto", metadata=LATER)
     synthetic_scale: Annotated[Literal["smoke", "reduced", "full"] | float, AlsoCalled("--synthetic-scale")] = "full"
     synthetic_seed: int = 0
-    samples_per_step: int = 12
+    samples_per_step: int | None = None
+    signal_rate_hz: Annotated[float | None, AlsoCalled("--rate")] = None
+    channels: Annotated[str | None, AlsoCalled("--channels")] = None
+    centre: Centre = field(default="none", metadata=LATER)
+    velocities: bool = field(default=False, metadata=LATER)
+    clip_sd: float = field(default=0.0, metadata=LATER)
     rotation_sd_deg: float = 0.0
     speed_range: float = 0.0
+    turn_sd_deg: float = field(default=0.0, metadata=LATER)
+    scale_range: float = field(default=0.0, metadata=LATER)
+    jitter_sd: float = field(default=0.0, metadata=LATER)
+    channel_dropout: float = field(default=0.0, metadata=LATER)
+    mirror_probability: float = field(default=0.0, metadata=LATER)
     fold: int | None = None
     num_folds: int = 5
+    left_out_user: int | None = None
+    num_channels: Literal[3, 6] = field(default=6, metadata=LATER)
     strict: Annotated[bool, AlsoCalled("--strict")] = False
     train_subset: str | None = None
     test_subset: str | None = None
@@ -115,6 +149,8 @@ class EvaluationConfig:
         strict_thresholds: A second, stricter list that is reported beside it; may be empty.
         convention: Rules of the scoring, a name in `asl_fast.evaluation.conventions.CONVENTIONS`.
         batch_size: Videos per batch in inference.
+        spotting_threshold: Least score of a detection that counts as a result, where the benchmark counts results
+            instead of ranking detections (shrec22, shrec21).
     """
 
     every: int = 5
@@ -122,6 +158,7 @@ class EvaluationConfig:
     strict_thresholds: tuple[float, ...] = ()
     convention: str = "default"
     batch_size: int = 4
+    spotting_threshold: float = field(default=0.3, metadata=LATER)
 
 
 @dataclass(frozen=True)
@@ -134,6 +171,8 @@ class TrainConfig:
         annotations: Annotation file: of one's own data, or of a benchmark where it is not at its usual place.
         features: Feature folders or .h5 files: of one's own data, or of a benchmark where they are not at their usual
             place; several are put side by side.
+        signals: Folder of one's own raw recordings, or one of them, in place of features: tables with or without time
+            stamps, .npy or .mat; a small network on the samples is learned with the detector.
         output: Run folder; None makes the next free runs/DATASET-NNN.
         seed: Seed of weights, crops, order and drop path.
         epochs: Passes over the training split after the warm-up.
@@ -147,7 +186,8 @@ class TrainConfig:
             that fails; "on" stops there; "off" never does. Several processes train without.
         threads: CPU threads; 0 leaves torch's choice.
         log_every: Steps between two looks at the loss for the progress bar and the check for non-finite values.
-        tensorboard: Also write TensorBoard event files (needs the tensorboard package).
+        logger: Where to write what is measured beside metrics.jsonl, one or more of tensorboard, wandb, mlflow and csv:
+            as tensorboard,csv. Each but csv needs its package.
         profile: Record this many steps of the first epoch: trace.json.gz, which ui.perfetto.dev shows, and a table of
             where their time goes; 0 records none. ASL_FAST_NVTX=1 marks the stages of all steps for NVIDIA's profilers.
         data: Samples and batches.
@@ -162,6 +202,7 @@ class TrainConfig:
     data_root: str | None = None
     annotations: str | None = None
     features: tuple[str, ...] = ()
+    signals: str | None = None
     output: str | None = None
     seed: int = 0
     epochs: int = 30
@@ -173,7 +214,7 @@ class TrainConfig:
     graph: Literal["auto", "on", "off"] = field(default="auto", metadata=LATER)
     threads: int = 0
     log_every: int = 20
-    tensorboard: bool = False
+    logger: str = field(default="", metadata=formerly("tensorboard", {True: "tensorboard", False: ""}))
     profile: int = field(default=0, metadata=LATER)
     data: DataConfig = field(default_factory=DataConfig)
     model: DetectorConfig = field(default_factory=DetectorConfig)
@@ -188,6 +229,11 @@ class TrainConfig:
         return self.annotations is not None and self.dataset not in DATASETS
 
     @property
+    def loggers(self) -> tuple[str, ...]:
+        """Names of the loggers."""
+        return parse_loggers(self.logger)
+
+    @property
     def total_epochs(self) -> int:
         """Passes over the training split, the warm-up included."""
         return self.epochs + self.warmup_epochs
@@ -199,6 +245,7 @@ class TrainConfig:
             ValueError: Naming the field, the value found and what is allowed.
         """
         check_ranges(self)
+        parse_loggers(self.logger)
         if self.total_epochs < 1:
             raise ValueError("epochs and warmup_epochs are both 0, so there is nothing to train")
         if self.features and self.annotations is None and self.data_root is None:
@@ -208,6 +255,8 @@ class TrainConfig:
             )
         if self.output == "":
             raise ValueError("--output is empty; name the folder of the run")
+        if self.signals is not None and (self.features or not self.is_own_data):
+            raise ValueError("--signals are of your own data: give --annotations with them, and no --features")
         crop_ratio = self.data.crop_ratio
         if crop_ratio is not None and crop_ratio[0] > crop_ratio[1]:
             raise ValueError(f"data.crop_ratio must be a smallest and a largest share, found {crop_ratio}")

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ from torch import Tensor
 
 from asl_fast.data.bundle import DatasetBundle
 from asl_fast.evaluation.protocols import ProtocolResult, evaluate_protocol, run_protocol
+from asl_fast.losses.former_names import with_present_names
+from asl_fast.training.callback import Callback, RunStart
 from asl_fast.training.checkpoint import (
     CheckpointError,
     check_finite,
@@ -27,17 +30,21 @@ from asl_fast.training.checkpoint import (
     set_rng_state,
 )
 from asl_fast.training.config import TrainConfig
+from asl_fast.training.constant_heads import constant_heads, head_spread
 from asl_fast.training.content import first_non_finite
 from asl_fast.training.distributed import Processes, uses_bf16
+from asl_fast.training.epoch_line import EpochLines
 from asl_fast.training.graph import choose_step
 from asl_fast.training.loader import TrainLoader
-from asl_fast.training.metrics_log import MetricsLog, epoch_line, epoch_record, evaluation_record, progress_bar
+from asl_fast.training.loggers.audience import Audience
+from asl_fast.training.loggers.known import make_loggers
+from asl_fast.training.metrics_log import MetricsLog, epoch_record, evaluation_record, progress_bar
 from asl_fast.training.profile import StepProfiler
 from asl_fast.training.replace_run import drop_replaced
 from asl_fast.training.restoring import KINDS, check_keys, check_optimizer, check_weights
 from asl_fast.training.run_folder import RunFolder
 from asl_fast.training.schedule import WarmupCosine, make_rates
-from asl_fast.training.scoring import Columns, ground_truth_columns, predict
+from asl_fast.training.scoring import Columns, frame_borders, ground_truth_columns, predict
 from asl_fast.training.serialization import to_dict
 from asl_fast.training.state import TrainingState, TrainingStep, ragged_targets
 from asl_fast.training.step import Step, TrainStep
@@ -70,6 +77,7 @@ def train(
     *,
     dataset_record: dict[str, Any],
     resume: bool = False,
+    callbacks: Sequence[Callback] = (),
 ) -> Result:
     """Train a detector, writing checkpoints and metrics into the run folder after every epoch.
 
@@ -80,8 +88,10 @@ def train(
         processes: The processes of this run.
         dataset_record: Saved in every checkpoint, so that detection needs no data set.
         resume: Continue from the folder's last checkpoint where there is one.
+        callbacks: Who else is told how the run goes, beside the loggers of the configuration.
 
     Raises:
+        ValueError: When a logger cannot start.
         NonFiniteLossError: When training diverges.
         CheckpointError: When the checkpoint does not fit the configuration.
         OSError: When the disk does not take a file.
@@ -115,42 +125,46 @@ def train(
     step = TrainStep(state, module, make_rates(schedule, state), config.optimizer.clip_norm)
     take_step = choose_step(step, config.graph, processes)
     profiler = StepProfiler(config.profile if processes.is_main else 0, folder, processes.device)
-    log = None
-    if processes.is_main:
-        if loader.resident is not None:
-            print(f"  the features of {len(bundle.train)} training videos lie on {processes.device}", flush=True)
-        log = MetricsLog(
-            folder.metrics,
-            tensorboard=folder.tensorboard if config.tensorboard else None,
-            first_epoch=state.epoch,
-            first_step=state.step,
-        )
+    if processes.is_main and loader.resident is not None:
+        print(f"  the features of {len(bundle.train)} training videos lie on {processes.device}", flush=True)
 
     predictions, scores = None, None
-    while state.epoch < config.total_epochs:
-        started = time.perf_counter()
-        module.train()
-        records = _train_one_epoch(config, state, take_step, loader, schedule, profiler, processes)
-        state.epoch += 1
-        epoch = epoch_record(records, time.perf_counter() - started)
-        records.append(epoch)
-        scores = None
-        if _evaluation_is_due(config, state.epoch):
-            predictions, scores = _evaluate(config, state, bundle, processes)
-            records.append(evaluation_record(epoch, scores))
-        if log is not None:
-            # Before the checkpoint: a run that is killed in between writes these records again, and none is ever lost.
-            log.append(records)
-        _save(config, state, folder, processes, dataset_record, scores)
-        if processes.is_main:
-            print(epoch_line(epoch, config.total_epochs, scores), flush=True)
-
-    if log is not None:
-        log.close()
+    lines = EpochLines(state.epoch, config.total_epochs)
+    with _audience(config, state, folder, processes, callbacks) as audience:
+        while state.epoch < config.total_epochs:
+            started = time.perf_counter()
+            module.train()
+            records, spread = _train_one_epoch(config, state, take_step, loader, schedule, profiler, processes)
+            state.epoch += 1
+            means = epoch_record(records, time.perf_counter() - started)
+            epoch = means | spread
+            records.append(epoch)
+            scores = None
+            if _evaluation_is_due(config, state.epoch):
+                predictions, scores = _evaluate(config, state, bundle, processes)
+                records.append(evaluation_record(epoch, scores))
+            if audience is not None:
+                # Before the checkpoint: a run that is killed in between tells these again, and none is ever lost.
+                audience.log(records)
+            _save(config, state, folder, processes, dataset_record, scores)
+            if processes.is_main:
+                for line in (lines.line(means, scores), *constant_heads(spread, state.epoch)):
+                    print(line, flush=True)
     if predictions is None or scores is None:
         # The run had finished before it was resumed.
         predictions, scores = _evaluate(config, state, bundle, processes)
     return Result(state, predictions, scores)
+
+
+def _audience(
+    config: TrainConfig, state: TrainingState, folder: RunFolder, processes: Processes, callbacks: Sequence[Callback]
+) -> AbstractContextManager[Audience | None]:
+    """Gather who is told how the run goes; nobody in processes but the first."""
+    if not processes.is_main:
+        return nullcontext()
+    log = MetricsLog(folder.metrics, first_epoch=state.epoch)
+    run = RunStart(config, folder, state.epoch, state.step)
+    return Audience(log, [*make_loggers(config.loggers), *callbacks], run)
 
 
 def _train_one_epoch(
@@ -161,8 +175,8 @@ def _train_one_epoch(
     schedule: WarmupCosine,
     profiler: StepProfiler,
     processes: Processes,
-) -> list[dict[str, Any]]:
-    """Pass over the training split once; return a record per step."""
+) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """Pass over the training split once; return a record per step, and what `head_spread` finds in the last batch."""
     first_step = state.step
     names: tuple[str, ...] = ()
     full_rate = state.optimizer.param_groups[0]["base_lr"]
@@ -183,10 +197,12 @@ def _train_one_epoch(
             rows += _fetch(waiting, names, state)
             bar.set_postfix(loss=f"{rows[-1][names.index('total')]:.3f}", refresh=False)
     rows += _fetch(waiting, names, state)
-    return [
+    records = [
         {"kind": "step", "epoch": state.epoch, "step": first_step + i, "lr": rate} | dict(zip(names, row, strict=True))
         for i, (rate, row) in enumerate(zip(rates, rows, strict=True))
     ]
+    autocast = uses_bf16(config.precision, processes.device)
+    return records, head_spread(state.detector, batch.features, batch.mask, autocast=autocast)
 
 
 def _fetch(waiting: list[Tensor], names: tuple[str, ...], state: TrainingState) -> list[list[float]]:
@@ -232,7 +248,8 @@ def _evaluate(
     videos = bundle.test.videos
     protocol = run_protocol(config.dataset, vars(config.evaluation))
     names = [video.id for video in videos]
-    return predictions, evaluate_protocol(protocol, ground_truth_columns(videos), predictions, videos=names)
+    truth, borders = ground_truth_columns(videos), frame_borders(videos)
+    return predictions, evaluate_protocol(protocol, truth, predictions, videos=names, borders_sec=borders)
 
 
 def _save(
@@ -295,6 +312,7 @@ def _restore(
             f"{path} was written by {len(content['rng'])} processes and is resumed by {processes.world_size}; "
             "start as many as before"
         )
+    content["loss"] = with_present_names(content["loss"])
     average = content["average"]
     for part, module in state.modules.items():
         weights = average.get("module") if part == "average" else content[part]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run measures as it goes: its records, on disk, on the terminal and optionally as TensorBoard events."""
+"""What a run measures as it goes: its records on disk, and the progress bar of the steps between them."""
 
 from __future__ import annotations
 
@@ -26,31 +26,17 @@ class MetricsLog:
 
     Args:
         path: The JSON lines file.
-        tensorboard: Folder of the event files, or None for none.
         first_epoch: Records of this epoch and later ones are removed, as a resumed run writes them again.
-        first_step: The same for TensorBoard's events.
 
     Raises:
         OSError: Naming the file, when it cannot be written.
-        ValueError: When TensorBoard is asked for but not installed.
     """
 
-    def __init__(
-        self, path: Path, *, tensorboard: Path | None = None, first_epoch: int = 0, first_step: int = 0
-    ) -> None:
+    def __init__(self, path: Path, *, first_epoch: int = 0) -> None:
         self.path = path
         kept = [record for record in read_metrics(path) if record["epoch"] < first_epoch]
         with atomic_write(path) as file:
             file.write(_lines(kept))
-        self._writer: Any = None
-        if tensorboard is not None:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError:
-                raise ValueError(
-                    "tensorboard is not installed: pip install 'asl-fast[tensorboard]', or leave --tensorboard out"
-                ) from None
-            self._writer = SummaryWriter(str(tensorboard), purge_step=first_step)
 
     def append(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Write the records and wait until they are on disk.
@@ -58,7 +44,6 @@ class MetricsLog:
         Raises:
             OSError: Naming the file, when it cannot be written.
         """
-        records = list(records)
         try:
             with open(self.path, "ab") as file:
                 file.write(_lines(records))
@@ -66,17 +51,6 @@ class MetricsLog:
                 os.fsync(file.fileno())
         except OSError as error:
             raise type(error)(f"cannot write {self.path}: {error.strerror or error}{remedy(error)}") from None
-        if self._writer is not None:
-            for record in records:
-                for name, value in record.items():
-                    if isinstance(value, float):
-                        self._writer.add_scalar(f"{record['kind']}/{name}", value, record["step"])
-            self._writer.flush()
-
-    def close(self) -> None:
-        """Close the TensorBoard files."""
-        if self._writer is not None:
-            self._writer.close()
 
 
 def _lines(records: Iterable[Mapping[str, Any]]) -> bytes:
@@ -123,12 +97,3 @@ def epoch_record(steps: Sequence[dict[str, Any]], seconds: float) -> dict[str, A
 def evaluation_record(epoch: dict[str, Any], scores: ProtocolResult) -> dict[str, Any]:
     """Put down the scores after an epoch, whose record says where that was."""
     return {"kind": "evaluation", "epoch": epoch["epoch"], "step": epoch["step"], **summary(scores)}
-
-
-def epoch_line(epoch: dict[str, Any], total_epochs: int, scores: ProtocolResult | None) -> str:
-    """Put an epoch into one line for the terminal."""
-    parts = [f"epoch {epoch['epoch'] + 1:3d}/{total_epochs}", f"{epoch['seconds']:6.1f} s"]
-    parts += [f"{name} {epoch[name]:.4f}" for name in ("total", "cls", "loc")]
-    if scores is not None:
-        parts += [f"{name} {value:.4f}" for name, value in summary(scores).items() if "@" not in name]
-    return "  ".join(parts)

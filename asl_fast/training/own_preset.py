@@ -16,14 +16,17 @@ from numpy.typing import NDArray
 from asl_fast.data.annotations.video import Video
 from asl_fast.data.custom.data import AnnotationTable, OwnData, open_own_data, own_name
 from asl_fast.data.custom.decision import Decision
+from asl_fast.data.custom.signals import SignalReading, open_own_signals, strides_of
 from asl_fast.data.custom.split import SplitRule
 from asl_fast.data.features.reading import FeatureReading
 from asl_fast.data.report.annotations import segment_findings
 from asl_fast.data.report.lengths import count_levels, lengths_grid, typical_step_sec
 from asl_fast.data.report.text import histogram
 from asl_fast.data.report.units import unit_findings
-from asl_fast.training.config import TrainConfig
-from asl_fast.training.presets import SIZES, thumos14, with_size, with_variant
+from asl_fast.data.source import DataSource
+from asl_fast.models.config import FrontEndConfig
+from asl_fast.training.config import DataConfig, TrainConfig
+from asl_fast.training.presets import SIZES, signals, thumos14, with_size, with_variant
 from asl_fast.wording import count, examples, nearest
 
 MAX_LENGTH_GRID = 2304
@@ -56,14 +59,30 @@ def open_configured(config: TrainConfig, manifest: str | None = None, reading: F
     """
     assert config.annotations is not None
     data = config.data
+    table = AnnotationTable(data.columns, data.durations)
+    rule = SplitRule(data.train_subset, data.test_subset, data.holdout_share, data.split_seed)
+    if config.signals is not None:
+        if config.features:
+            raise ValueError("give either signals or features: both are what is learned from")
+        return open_own_signals(
+            config.annotations,
+            config.signals,
+            name=config.dataset,
+            reading=SignalReading(
+                data.signal_rate_hz, data.channels, data.samples_per_step, data.centre, data.velocities, data.clip_sd
+            ),
+            table=table,
+            rule=rule,
+            strict=data.strict,
+        )
     return open_own_data(
         config.annotations,
         config.features,
         name=config.dataset,
         manifest=manifest or data.manifest,
         reading=reading,
-        table=AnnotationTable(data.columns, data.durations),
-        rule=SplitRule(data.train_subset, data.test_subset, data.holdout_share, data.split_seed),
+        table=table,
+        rule=rule,
         strict=data.strict,
     )
 
@@ -114,12 +133,13 @@ def own_preset(
     max_length, length_reason = _max_length(steps, lengths, 2 ** (num_levels - 1), step_sec)
     batch_size = max(1, min(16, _STEPS_PER_BATCH // max_length, max(2, len(train) // _MIN_BATCHES)))
     rare, class_reasons = _classes(source.annotations.class_names, train)
-    base = thumos14()
+    base = thumos14() if source.transform is None else _on_signals(source, asked.data)
     config = replace(
         base,
         dataset=asked.dataset,
         annotations=asked.annotations,
         features=asked.features,
+        signals=asked.signals,
         batch_size=batch_size,
         data=replace(
             base.data,
@@ -132,7 +152,7 @@ def own_preset(
             test_subset=own.split.test,
             holdout_share=own.split.holdout_share,
             split_seed=own.split.seed,
-            manifest=source.layout,
+            manifest=None if source.transform is not None else source.layout,
         ),
         model=replace(
             base.model,
@@ -154,6 +174,16 @@ def own_preset(
     )
     decisions.append(Decision("batch", count(config.batch_size, "video"), why))
     return config if variant is None else with_variant(config, variant), tuple(decisions)
+
+
+def _on_signals(source: DataSource, asked: DataConfig) -> TrainConfig:
+    """Configure what is learned from raw signals, as for HAPT and SHREC: a small model with a front-end of its own."""
+    assert source.transform is not None
+    base, samples = signals(), source.transform.samples_per_step
+    front_end = FrontEndConfig(samples, strides_of(samples), kernel_size=5 if samples == 1 else 11)
+    kept = {name: getattr(asked, name) for name in ("channels", "centre", "velocities", "clip_sd")}
+    data = replace(base.data, samples_per_step=samples, signal_rate_hz=source.layout.fps, **kept)
+    return replace(base, data=data, model=replace(base.model, front_end=front_end))
 
 
 def explain(own: OwnData, config: TrainConfig, decisions: tuple[Decision, ...]) -> tuple[str, ...]:

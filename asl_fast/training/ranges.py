@@ -68,8 +68,15 @@ RANGES: dict[str, Interval] = {
     "data.synthetic_scale": _POSITIVE,
     "data.synthetic_seed": _FROM_0,
     "data.samples_per_step": _FROM_1,
+    "data.signal_rate_hz": _POSITIVE,
+    "data.clip_sd": _NOT_NEGATIVE,
     "data.rotation_sd_deg": _NOT_NEGATIVE,
     "data.speed_range": _SHARE_BELOW_1,
+    "data.turn_sd_deg": _NOT_NEGATIVE,
+    "data.scale_range": _SHARE_BELOW_1,
+    "data.jitter_sd": _NOT_NEGATIVE,
+    "data.channel_dropout": _SHARE_BELOW_1,
+    "data.mirror_probability": _SHARE,
     "data.fold": _FROM_0,
     "data.num_folds": Interval(2),
     "data.holdout_share": _BETWEEN,
@@ -82,6 +89,7 @@ RANGES: dict[str, Interval] = {
     "model.max_length_grid": _FROM_1,
     "model.neck_width": _FROM_0,
     "model.head_width": _FROM_0,
+    "model.offset_bins": _FROM_0,
     "model.kernel_size": _FROM_1,
     "model.dropout": _SHARE_BELOW_1,
     "model.drop_path": _SHARE_BELOW_1,
@@ -117,6 +125,7 @@ RANGES: dict[str, Interval] = {
     "evaluation.tiou_thresholds": _SHARE_ABOVE_0,
     "evaluation.strict_thresholds": _SHARE_ABOVE_0,
     "evaluation.batch_size": _FROM_1,
+    "evaluation.spotting_threshold": _SHARE,
 }
 """Allowed numbers by dotted name; every entry of a tuple must be one. None and words are a matter of the type."""
 

@@ -17,6 +17,7 @@ from asl_fast.data.custom.decision import Decision
 from asl_fast.data.datasets.benchmarks import told_manifest
 from asl_fast.data.datasets.catalogue import DATASETS, needs_its_data
 from asl_fast.data.features.reading import FeatureReading
+from asl_fast.models.config import FrontEndConfig
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.presets import SIZES, preset, with_variant
 from asl_fast.training.ranges import check_ranges
@@ -32,7 +33,8 @@ class Options:
         config: The run.
         preset: Size of the run: "full" as published (the default on real data), "reduced" for minutes on a CPU (the
             default without), "smoke" for about a minute; or a file that --save-preset wrote.
-        variant: Loss: "asl", or what an ablation compares it with: "plain", "constant", "p", "q", "p+q".
+        variant: Loss: "asl", or what an ablation compares it with: "plain", "constant", "p", "q", "p+q", "ascl",
+            "p+ascl"; "asl-paper" is ASL to the letter of its paper.
         resume: Continue the run in --output, or the newest one of this data set, from its last checkpoint.
         overwrite: Start over in an --output that already holds a run.
         manifest: How the features were extracted: a known name such as thumos14-i3d, or a JSON file with stride_frame,
@@ -119,7 +121,7 @@ def parse(arguments: Sequence[str], *, about: str | None = None) -> Request:
 
         size = early.preset or "full"
         # Read twice: what was asked for decides what is derived, and may then override single fields of it.
-        asked = _options(words, TrainConfig(dataset=named), about, early)
+        asked = _options(words, _before_derivation(named, early.signals is not None), about, early)
         check_ranges(asked.config)  # before the data are opened, which takes seconds for thousands of videos
         own = open_configured(asked.config, asked.manifest, asked.reading)
         if not asked.accept_units:
@@ -154,7 +156,7 @@ def parse(arguments: Sequence[str], *, about: str | None = None) -> Request:
 def _first_look(arguments: Sequence[str]) -> argparse.Namespace:
     """Return the options that decide which values the others have unless they are given."""
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("dataset", "data-root", "annotations", "output", "preset", "variant"):
+    for name in ("dataset", "data-root", "annotations", "signals", "output", "preset", "variant"):
         early.add_argument(f"--{name}", f"--{name.replace('-', '_')}", default=None)
     early.add_argument("--resume", action="store_true")
     early.add_argument("--overwrite", action="store_true")
@@ -163,6 +165,15 @@ def _first_look(arguments: Sequence[str]) -> argparse.Namespace:
     found, _ = early.parse_known_args(arguments)
     found.help |= found.help_all
     return found
+
+
+def _before_derivation(dataset: str | None, has_signals: bool) -> TrainConfig:
+    """Return the values that options have before those of one's own data are derived."""
+    config = TrainConfig() if dataset is None else TrainConfig(dataset=dataset)
+    if not has_signals:
+        return config
+    # A front-end will be derived, so its options are there to be set.
+    return replace(config, model=replace(config.model, front_end=FrontEndConfig(1, (1, 1))))
 
 
 def _options(words: Sequence[str], base: TrainConfig, about: str | None, early: argparse.Namespace) -> Options:

@@ -22,31 +22,35 @@ from asl_fast.data.bundle import DatasetBundle
 from asl_fast.data.datasets.catalogue import get_dataset
 from asl_fast.data.grid import FeatureGrid
 from asl_fast.data.load import load_dataset
+from asl_fast.data.transform import FeatureTransform
 from asl_fast.environment import describe
 from asl_fast.evaluation.activitynet_json import write_detections, write_ground_truth
 from asl_fast.evaluation.table import result_table
 from asl_fast.files import read_json, write_json
+from asl_fast.training.callback import Callback
 from asl_fast.training.checkpoint import check_same_data
-from asl_fast.training.config import TrainConfig
+from asl_fast.training.config import DataConfig, TrainConfig
 from asl_fast.training.distributed import Processes, lost_peer, start_processes
 from asl_fast.training.fingerprint import fingerprint
+from asl_fast.training.loggers.names import check_installed
 from asl_fast.training.loop import Result, train
 from asl_fast.training.own_preset import open_configured
 from asl_fast.training.replace_run import replace_run, waiting_run
 from asl_fast.training.request import Request
 from asl_fast.training.run_folder import RunFolder, already_holds_a_run
 from asl_fast.training.run_lock import RunLock
-from asl_fast.training.scoring import Columns, ground_truth_columns, summary
+from asl_fast.training.scoring import Columns, frame_borders, ground_truth_columns, summary
 from asl_fast.training.serialization import to_dict
 from asl_fast.wording import count, printable
 
 
-def run(request: Request, arguments: Sequence[str]) -> None:
+def run(request: Request, arguments: Sequence[str], *, callbacks: Sequence[Callback] = ()) -> None:
     """Carry out a request for training: load the data, train, score, and write the results into the run folder.
 
     Args:
         request: What `asl_fast.training.request.parse` made of the command line.
         arguments: Its words, for the record.
+        callbacks: Who is told how the run goes, beside the loggers of the request.
 
     Raises:
         ValueError, OSError, ImportError: For a request that cannot be carried out.
@@ -62,6 +66,7 @@ def run(request: Request, arguments: Sequence[str]) -> None:
         processes = start_processes(config.device)
         request = processes.from_main(request)
         folder = request.folder
+        check_installed(request.config.loggers)
         bundle = load(request.config)
         config = request.config.with_dataset(feature_dim=bundle.feature_dim, num_classes=bundle.num_classes)
         config.model.validate()
@@ -75,7 +80,9 @@ def run(request: Request, arguments: Sequence[str]) -> None:
         if config.compile:
             # Of this run alone, and gone with its folder.
             os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.fspath(folder.compiled.resolve()))
-        result = train(config, bundle, folder, processes, dataset_record=record, resume=request.resume)
+        result = train(
+            config, bundle, folder, processes, dataset_record=record, resume=request.resume, callbacks=callbacks
+        )
         if processes.is_main:
             write_results(folder, config, bundle, result)
             _conclude(request, config, bundle, result)
@@ -127,7 +134,9 @@ def load(config: TrainConfig) -> DatasetBundle:
             strict=data.strict,
             place=Path(str(config.annotations)),
         )
-        return dataclasses.replace(bundle, train=bundle.train.with_options(crop_ratio=data.crop_ratio))
+        augmentation = None if bundle.transform is None else _augmentation(bundle.transform, data)
+        crops = bundle.train.with_options(crop_ratio=data.crop_ratio, augmentation=augmentation)
+        return dataclasses.replace(bundle, train=crops)
     entry = get_dataset(config.dataset)
     options = entry.check_options(
         annotations=config.annotations, features=config.features or None, manifest=data.manifest
@@ -137,19 +146,24 @@ def load(config: TrainConfig) -> DatasetBundle:
             raise ValueError(f"{', '.join(options)} of benchmark {config.dataset!r} need its --data-root")
         options["synthetic_scale"] = data.synthetic_scale
     else:
-        options |= {"strict": data.strict} | {name: getattr(data, name) for name in entry.settings}
+        options |= {"strict": data.strict} | entry.chosen_settings(data)
     bundle = load_dataset(config.dataset, config.data_root, seed=data.synthetic_seed, **options)
-    augmentation = None
-    if bundle.transform is not None and (data.rotation_sd_deg or data.speed_range):
-        augmentation = SensorAugmentation(bundle.transform, data.rotation_sd_deg, data.speed_range)
     crops = bundle.train.with_options(
         max_length=data.max_length,
         crop_ratio=data.crop_ratio,
         truncation_threshold=data.truncation_threshold,
-        augmentation=augmentation,
+        augmentation=None if bundle.transform is None else _augmentation(bundle.transform, data),
         seed=config.seed,
     )
     return dataclasses.replace(bundle, train=crops)
+
+
+def _augmentation(transform: FeatureTransform, data: DataConfig) -> SensorAugmentation | None:
+    """Make what changes training samples of raw signals; None where nothing is changed."""
+    # The amounts are called alike there and here.
+    names = [entry.name for entry in dataclasses.fields(SensorAugmentation) if entry.name != "transform"]
+    augmentation = SensorAugmentation(transform, **{name: getattr(data, name) for name in names})
+    return augmentation if augmentation.is_active else None
 
 
 def describe_dataset(bundle: DatasetBundle) -> dict[str, Any]:
@@ -341,7 +355,11 @@ def write_results(folder: RunFolder, config: TrainConfig, bundle: DatasetBundle,
 
     write_detections(folder.detections, named(result.predictions), videos=durations)
     write_ground_truth(
-        folder.ground_truth, named(ground_truth_columns(videos)), subset=videos[0].subset, durations_sec=durations
+        folder.ground_truth,
+        named(ground_truth_columns(videos)),
+        subset=videos[0].subset,
+        durations_sec=durations,
+        borders_sec=frame_borders(videos),
     )
     record = result.scores.as_dict()
     for measure in record["measures"].values():

@@ -29,11 +29,14 @@ class RunFolder:
         dataset: What detection has to know about the data set.
         environment: Versions, machine, command line.
         metrics: Losses and scores as they were measured, one JSON record per line.
-        tensorboard: Folder of the same numbers as TensorBoard events, where asked for.
+        tensorboard: Folder of the same numbers as TensorBoard events, where asked for; likewise csv, tables of them,
+            and wandb, what Weights & Biases keeps here.
+        loggers: What loggers have to know when the run is resumed.
         detections: Detections in the test split after the last epoch, in seconds, classes by name.
         ground_truth: What they are scored against.
         evaluation: Their scores in full.
         summary: Their scores and the run in a few numbers.
+        report: The page that shows all of it.
         candidates: What the network found in the test split before suppression, where somebody asked for it.
         redetected: Folder of detections and scores after other post-processing than in training.
         compiled: What torch.compile keeps between the starts of this run.
@@ -51,10 +54,14 @@ class RunFolder:
         self.environment = self.path / "environment.json"
         self.metrics = self.path / "metrics.jsonl"
         self.tensorboard = self.path / "tensorboard"
+        self.csv = self.path / "csv"
+        self.wandb = self.path / "wandb"
+        self.loggers = self.path / "loggers.json"
         self.detections = self.path / "detections.json"
         self.ground_truth = self.path / "ground_truth.json"
         self.evaluation = self.path / "evaluation.json"
         self.summary = self.path / "summary.json"
+        self.report = self.path / "report.html"
         self.candidates = self.path / "candidates.pt"
         self.redetected = self.path / "redetected"
         self.compiled = self.path / "compiled"
@@ -86,7 +93,10 @@ class RunFolder:
         Raises:
             OSError: Naming the file that cannot be removed.
         """
-        for path in (self.summary, self.evaluation, self.detections, self.ground_truth, self.candidates):
+        for path in (
+            *(self.summary, self.evaluation, self.detections, self.ground_truth),
+            *(self.candidates, self.report),
+        ):
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:

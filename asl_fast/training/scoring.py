@@ -13,6 +13,7 @@ from asl_fast.data.annotations.video import Video
 from asl_fast.data.dataset import DetectionDataset
 from asl_fast.evaluation.mean_ap import MeanAveragePrecision
 from asl_fast.evaluation.protocols import ProtocolResult
+from asl_fast.evaluation.spotting import Spotting
 from asl_fast.models.config import InferenceConfig
 from asl_fast.models.detector import ActionDetector
 from asl_fast.models.postprocess import Detections
@@ -46,6 +47,11 @@ def ground_truth_columns(videos: Sequence[Video]) -> Columns:
         "segments": np.concatenate([v.segments_sec[k] for v, k in zip(videos, keep, strict=True)]),
         "labels": np.concatenate([v.labels[k] for v, k in zip(videos, keep, strict=True)]),
     }
+
+
+def frame_borders(videos: Sequence[Video]) -> dict[str, list[float]]:
+    """Borders between the original frames, in seconds, of the videos whose annotations count in frames."""
+    return {video.id: video.extra["frame_borders_sec"] for video in videos if "frame_borders_sec" in video.extra}
 
 
 def predict(
@@ -86,7 +92,10 @@ def predict(
 
 
 def summary(result: ProtocolResult) -> dict[str, float]:
-    """Sum a result up by name: ``average_map``, ``map@T`` per threshold, and the same from ``strict_`` thresholds."""
+    """Sum a result up by name: ``average_map``, ``map@T`` per threshold, and the same from ``strict_`` thresholds.
+
+    Where the benchmark counts results, also ``detection_rate``, ``false_positive_rate`` and ``jaccard``.
+    """
     numbers: dict[str, float] = {}
     for prefix, name in (("", "mAP"), ("strict_", "strict mAP")):
         measure = result.measures.get(name)
@@ -94,4 +103,7 @@ def summary(result: ProtocolResult) -> dict[str, float]:
             numbers[f"{prefix}average_map"] = measure.average_map
             pairs = zip(measure.tiou_thresholds.tolist(), measure.map.tolist(), strict=True)
             numbers |= {f"{prefix}map@{threshold:g}": value for threshold, value in pairs}
+    for measure in result.measures.values():
+        if isinstance(measure, Spotting):
+            numbers |= {name: getattr(measure, name) for name in ("detection_rate", "false_positive_rate", "jaccard")}
     return numbers

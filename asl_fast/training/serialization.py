@@ -17,7 +17,20 @@ from asl_fast.wording import nearest
 T = TypeVar("T")
 
 LATER = {"later": True}
-"""Metadata of a field that older files do not have, and whose default is how things were before it came."""
+"""Metadata of a field that older files do not have, and whose default is how things were before it came.
+
+Where the default is another, ``{"before": value}`` says how things were.
+"""
+
+
+def formerly(name: str, values: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the metadata of a field that has taken the place of another, which older files have.
+
+    Args:
+        name: Of the other.
+        values: What each of its values is in the new field.
+    """
+    return {**LATER, "formerly": (name, values)}
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -49,7 +62,7 @@ def from_dict(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
 
     Args:
         kind: The dataclass; all of its fields must be there, but those that are None or empty text unless given:
-            files of an earlier version do not have the newest of these.
+            files of an earlier version do not have the newest of these, nor those whose metadata say so (`LATER`).
         values: Of its fields.
         where: The file they come from, for messages.
 
@@ -64,8 +77,10 @@ def _arguments(kind: Any, values: Mapping[str, Any], where: str, path: str) -> d
     """Turn JSON values into the arguments of a dataclass; ``path`` is the dotted name of its place, with a last dot."""
     if not isinstance(values, Mapping):
         raise ValueError(f"{where}: {path.rstrip('.') or 'the file'} must hold keys and values, found {values!r}")
+    values = _renewed(kind, values, where, path)
     hints = get_type_hints(kind)
     names = [entry.name for entry in dataclasses.fields(kind)]
+    before = {entry.name: entry.metadata["before"] for entry in dataclasses.fields(kind) if "before" in entry.metadata}
     for key in values:
         if key not in names:
             raise ValueError(f"{where}: unknown key {path + key!r}; {nearest(key, names)}")
@@ -74,10 +89,23 @@ def _arguments(kind: Any, values: Mapping[str, Any], where: str, path: str) -> d
         for entry in dataclasses.fields(kind)
         if entry.default is None or entry.default == "" or "later" in entry.metadata
     ]
+    values = before | dict(values)
     missing = [path + name for name in names if name not in values and name not in optional]
     if missing:
         raise ValueError(f"{where}: missing {', '.join(missing)}")
     return {name: _convert(hints[name], values[name], where, path + name) for name in names if name in values}
+
+
+def _renewed(kind: Any, values: Mapping[str, Any], where: str, path: str) -> Mapping[str, Any]:
+    """Put the values of fields that are no more into those that have taken their place."""
+    for entry in dataclasses.fields(kind):
+        former, renewed = entry.metadata.get("formerly", (None, {}))
+        if former in values and entry.name not in values:
+            given = values[former]
+            if not isinstance(given, (bool, int, str)) or given not in renewed:
+                raise ValueError(f"{where}: {path + former} must be one of {[*renewed]}, found {given!r}")
+            values = {entry.name: renewed[given], **{key: value for key, value in values.items() if key != former}}
+    return values
 
 
 def _convert(hint: Any, value: Any, where: str, path: str) -> Any:

@@ -31,6 +31,7 @@ def eager(features: Tensor, mask: Tensor, targets: RaggedTargets, mu: Tensor, si
         delta=0.2,
         temperature=0.07,
         weight=1.0,
+        keep_similarities=False,
     )
     return _backward(formula.plain_loss(given), features, mu, sigma)
 

@@ -191,8 +191,17 @@ def special_function(machine: Machine, instruction: Instruction, flags: set[str]
 
 
 def predicates_to_register(machine: Machine, instruction: Instruction, flags: set[str]) -> Step:
-    """Gather predicates in a word, which nobody follows."""
-    return unknown(machine, instruction, flags)
+    """Gather the predicates of a mask in a word; what goes into a byte of another word, nobody follows."""
+    if flags or instruction.operands[2] != "RZ":
+        return unknown(machine, instruction, flags)
+    mask, write = int(instruction.operands[3], 16), machine.setter(instruction.operands[0])
+    file = machine.files["P"]
+
+    def step() -> None:
+        bits = [file[at] for at in range(7) if mask >> at & 1]
+        write(None if None in bits else sum((file[at] or 0) << at for at in range(7) if mask >> at & 1))
+
+    return step
 
 
 def register_to_predicates(machine: Machine, instruction: Instruction, flags: set[str]) -> Step:

@@ -152,13 +152,10 @@ struct Pooling {
     }
 };
 
-template <class Real>
-constexpr Real kSmallestNormal = std::numeric_limits<Real>::min();
-
 /// One over the length of a vector, from its square; a vector of length 0 stays as it is, without gradient.
 template <class Real>
 ASL_HOST_DEVICE Real inverse_length(Real squared) {
-    if (squared > kSmallestNormal<Real>) return Real(1) / std::sqrt(squared);
+    if (squared > kLeastNormal<Real>) return Real(1) / std::sqrt(squared);
     return squared == squared ? Real(0) : squared;
 }
 

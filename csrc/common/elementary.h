@@ -6,10 +6,15 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 
 #include "common/host_device.h"
 
 namespace asl {
+
+/// The least number above 0 of full precision. A constant, because device code may not call the function behind it.
+template <class Real>
+constexpr Real kLeastNormal = std::numeric_limits<Real>::min();
 
 template <class To, class From>
 ASL_HOST_DEVICE To same_bits(From from) {
@@ -109,7 +114,7 @@ ASL_HOST_DEVICE double quotient(double a, double b) { return a / b; }
 /// below 2^-126.
 ASL_HOST_DEVICE float share(float a, float b) {
 #if defined(__CUDA_ARCH__)
-    return a * reciprocal(fmaxf(b, 1.17549435e-38f));
+    return a * reciprocal(fmaxf(b, kLeastNormal<float>));
 #else
     return a / (b == 0.0f ? 1.0f : b);
 #endif

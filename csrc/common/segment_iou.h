@@ -4,8 +4,6 @@
 // A reversed segment has length 0 and overlaps nothing. Both are 0 where their denominator is; NaN gives NaN.
 #pragma once
 
-#include <limits>
-
 #include "common/elementary.h"
 #include "common/host_device.h"
 
@@ -34,7 +32,7 @@ ASL_HOST_DEVICE double divisor_of(double length) { return length <= 0.0 ? 1.0 : 
 /// On a GPU by adding the least normal number, which is lost in every length above some 1e-31.
 ASL_HOST_DEVICE float divisor_of(float length) {
 #if defined(__CUDA_ARCH__)
-    return length + 1.17549435e-38f;
+    return length + kLeastNormal<float>;
 #else
     return length <= 0.0f ? 1.0f : length;
 #endif
@@ -72,7 +70,7 @@ ASL_HOST_DEVICE void segment_hull_slopes(Real start_a, Real end_a, Real start_b,
     const Real low_a = smaller_of(start_a, end_a), high_a = larger_of(start_a, end_a);
     const Real low_b = smaller_of(start_b, end_b), high_b = larger_of(start_b, end_b);
     const Real hull = larger_of(high_a, high_b) - smaller_of(low_a, low_b);
-    const bool point = hull < std::numeric_limits<Real>::min();
+    const bool point = hull < kLeastNormal<Real>;
     const Real inverse = one / (point ? one : hull);
     const Real ratio = ((start_a - start_b) + (end_a - end_b)) * half * inverse;
     const Real scale = point ? zero : (ratio + ratio) * inverse;
@@ -94,7 +92,7 @@ ASL_HOST_DEVICE SegmentSlopes<Real> segment_slopes(Real start_a, Real end_a, Rea
     const Real raw = smaller_of(end_a, end_b) - larger_of(start_a, start_b);
     const Real intersection = positive_part(raw);
     const Real total = (positive_part(end_a - start_a) + positive_part(end_b - start_b)) - intersection;
-    const bool overlap = (raw > zero) & (total >= std::numeric_limits<Real>::min());
+    const bool overlap = (raw > zero) & (total >= kLeastNormal<Real>);
     const Real inverse = (overlap ? one : zero) / (overlap ? total : one);
     const Real iou = overlap ? intersection * inverse : zero, more = one + iou;
     // d IoU = ((1 + IoU) d intersection - IoU d length) / union

@@ -65,9 +65,9 @@ __device__ void write_padding(const Instances<Real>& in, std::int64_t g, std::in
                               Real* stats) {
     const int thread = static_cast<int>(threadIdx.x);
     if (thread == 0) {
-        constexpr FrameRange kNone{0, -1};
+        // Five times "none" in place: nvcc takes a constant that only stands in such a list for unused.
         in.ranges[g] = {
-            {kNone, kNone, kNone}, {kNone, kNone}, static_cast<std::int32_t>(video), InstanceState::kAbsent};
+            {{0, -1}, {0, -1}, {0, -1}}, {{0, -1}, {0, -1}}, static_cast<std::int32_t>(video), InstanceState::kAbsent};
         for (int kind = 0; kind < 3; ++kind) {
             stats[kind * in.room + g] = 0;
             stats[(3 + kind) * in.room + g] = stats[(6 + kind) * in.room + g] = kInfinite<Real>;

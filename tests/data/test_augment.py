@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from asl_fast.data.annotations.video import Video
 from asl_fast.data.augment import SensorAugmentation, rotation_matrix
+from asl_fast.data.channels import ChannelGroup, Preparation
 from asl_fast.data.dataset import DetectionDataset
 from asl_fast.data.features.store import InMemoryFeatureStore
 from asl_fast.data.grid import FeatureGrid
@@ -114,11 +115,125 @@ def test_the_change_is_the_formula_in_float64() -> None:
     raw = np.random.default_rng(0).normal(size=(64, 6))
     augment = SensorAugmentation(TRANSFORM, 20.0, 0.3)
     change = augment.draw(np.zeros((0, 2)), GRID, 16, np.random.default_rng(3))
-    assert change.rotation is not None and change.length is not None
-    turned = (raw.reshape(-1, 2, 3) @ change.rotation.T).reshape(-1, 6)
+    (rotation,) = change.turns
+    assert rotation is not None and change.length is not None
+    turned = (raw.reshape(-1, 2, 3) @ rotation.T).reshape(-1, 6)
     wanted = change.length * 4
     position = np.clip((np.arange(wanted) + 0.5) * 64 / wanted - 0.5, 0, 63)
     expected = np.stack([np.interp(position, np.arange(64), channel) for channel in turned.T], 1)
     found = signal_of(augment.apply(torch.from_numpy(TRANSFORM(raw)), change).numpy())
     # The signal is float32 in between: 1e-7 of values up to 10, times a standard deviation up to 6.
     np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+HAND = ChannelGroup("skeleton", 9, "hand", up="y")
+PHONE = ChannelGroup("triaxial", 6, "phone")
+PULSE = ChannelGroup("scalar", 1, "pulse")
+
+
+def moving(samples: int = 90, seed: int = 0) -> tuple[FeatureTransform, np.ndarray]:
+    """Make a transform of a hand, a phone and a pulse, and a raw signal of them that moves smoothly."""
+    generator = np.random.default_rng(seed)
+    time = np.arange(samples)[:, None] / 15.0
+    raw = np.sin(time * generator.uniform(0.5, 2, 16) + generator.uniform(0, 6, 16)) + np.arange(16.0)
+    preparation = Preparation((HAND, PHONE, PULSE), "joint", velocities=True)
+    return FeatureTransform.fit([raw], 3, preparation), raw
+
+
+def unpacked(transform: FeatureTransform, features: torch.Tensor) -> np.ndarray:
+    values = features.double().numpy().reshape(-1, transform.num_channels)
+    return values * transform.std + transform.mean
+
+
+def apply(transform: FeatureTransform, raw: np.ndarray, seed: int = 0, **amounts: float) -> np.ndarray:
+    augment = SensorAugmentation(transform, **amounts)
+    features = torch.from_numpy(transform(raw))
+    change = augment.draw(np.zeros((0, 2)), GRID, len(features), np.random.default_rng(seed))
+    return unpacked(transform, augment.apply(features, change))
+
+
+def test_a_turn_about_the_vertical_keeps_heights_and_leaves_worn_sensors_alone() -> None:
+    transform, raw = moving()
+    before, after = unpacked(transform, torch.from_numpy(transform(raw))), apply(transform, raw, turn_sd_deg=40.0)
+    for start in (0, 16):  # positions, and velocities behind all groups
+        hand, turned = (x[:, start : start + 9].reshape(-1, 3, 3) for x in (before, after))
+        np.testing.assert_allclose(turned[..., 1], hand[..., 1], atol=1e-5)
+        np.testing.assert_allclose(np.linalg.norm(turned, axis=2), np.linalg.norm(hand, axis=2), atol=1e-5)
+        assert np.abs(turned - hand).max() > 0.01
+    np.testing.assert_array_equal(after[:, 9:16], before[:, 9:16])
+
+
+def test_turning_what_was_prepared_is_preparing_what_was_turned() -> None:
+    transform, raw = moving()
+    augment = SensorAugmentation(transform, rotation_sd_deg=30.0, scale_range=0.3)
+    features = torch.from_numpy(transform(raw))
+    change = augment.draw(np.zeros((0, 2)), GRID, len(features), np.random.default_rng(5))
+    hand, phone, pulse = change.turns
+    assert hand is not None and phone is not None and pulse is None
+    # Two bodies turn apart; only the skeleton changes its size.
+    assert np.abs(hand / np.cbrt(np.linalg.det(hand)) - phone).max() > 0.05
+    np.testing.assert_allclose(phone @ phone.T, np.eye(3), atol=1e-12)
+    assert abs(np.linalg.det(hand) - 1) > 0.01
+    turned = raw.copy()
+    turned[:, :9] = (raw[:, :9].reshape(-1, 3, 3) @ hand.T).reshape(-1, 9)
+    turned[:, 9:15] = (raw[:, 9:15].reshape(-1, 2, 3) @ phone.T).reshape(-1, 6)
+    expected = unpacked(transform, torch.from_numpy(transform(turned)))
+    np.testing.assert_allclose(unpacked(transform, augment.apply(features, change)), expected, atol=2e-5)
+
+
+def test_slower_movement_has_smaller_velocities() -> None:
+    transform, raw = moving(samples=240)
+    augment = SensorAugmentation(transform, speed_range=0.5)
+    features = torch.from_numpy(transform(raw))
+    change = augment.draw(np.zeros((0, 2)), GRID, len(features), np.random.default_rng(3))
+    assert change.length is not None and abs(change.speed - 1) > 0.1
+    found = unpacked(transform, augment.apply(features, change))
+    # Velocities of the stretched positions, which the same central differences give.
+    expected = np.gradient(found[:, :9], axis=0)
+    np.testing.assert_allclose(found[5:-5, 16:], expected[5:-5], atol=4e-3)
+
+
+def test_left_out_channels_are_at_their_mean_and_the_root_stays() -> None:
+    transform, raw = moving()
+    before = unpacked(transform, torch.from_numpy(transform(raw)))
+    seen = set()
+    for seed in range(20):
+        after = apply(transform, raw, seed, channel_dropout=0.5)
+        gone = (np.abs(after - transform.mean) < 1e-6).all(axis=0)
+        assert (after[:, ~gone] == before[:, ~gone]).all()
+        assert not gone[0:3].any() and not gone[16:19].any()
+        units = ([3, 4, 5, 19, 20, 21], [6, 7, 8, 22, 23, 24], [9, 10, 11], [12, 13, 14], [15])
+        for number, unit in enumerate(units):
+            assert gone[unit].all() or not gone[unit].any()
+            seen |= {number} if gone[unit].all() else set()
+    assert seen == {0, 1, 2, 3, 4}
+
+
+def test_noise_has_the_spread_asked_for_and_is_the_same_again() -> None:
+    transform, raw = moving(samples=3000)
+    before = unpacked(transform, torch.from_numpy(transform(raw)))
+    after = apply(transform, raw, jitter_sd=0.1)
+    noise = (after - before) / transform.std
+    np.testing.assert_allclose(noise.std(axis=0), 0.1, rtol=0.1)
+    np.testing.assert_array_equal(after, apply(transform, raw, jitter_sd=0.1))
+    assert np.abs(after - apply(transform, raw, 1, jitter_sd=0.1)).max() > 0.01
+
+
+def test_mirroring_only_where_it_is_allowed() -> None:
+    transform, raw = moving()
+    with pytest.raises(ValueError, match="channels 'hand' have no 'mirror' axis"):
+        SensorAugmentation(transform, mirror_probability=0.5)
+    group = replace(HAND, mirror="x")
+    allowed = FeatureTransform.fit([raw[:, :9]], 3, Preparation((group,)))
+    before = unpacked(allowed, torch.from_numpy(allowed(raw[:, :9])))
+    after = apply(allowed, raw[:, :9], mirror_probability=1.0)
+    np.testing.assert_allclose(after.reshape(-1, 3), before.reshape(-1, 3) * [-1, 1, 1], atol=1e-5)
+
+
+def test_bad_amounts_of_kinds() -> None:
+    for name, value in (("turn_sd_deg", -1.0), ("jitter_sd", np.nan), ("scale_range", 1.0), ("channel_dropout", 1.0)):
+        with pytest.raises(ValueError, match=name):
+            SensorAugmentation(TRANSFORM, **{name: value})
+    with pytest.raises(ValueError, match="mirror_probability"):
+        SensorAugmentation(TRANSFORM, mirror_probability=2.0)
+    assert not SensorAugmentation(TRANSFORM).is_active

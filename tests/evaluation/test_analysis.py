@@ -13,7 +13,7 @@ import pytest
 from asl_fast.evaluate import main
 from asl_fast.evaluation import analyse, mean_average_precision
 from asl_fast.evaluation.activitynet_json import write_detections, write_ground_truth
-from asl_fast.evaluation.analysis import KINDS
+from asl_fast.evaluation.analysis import KINDS, verdicts
 from asl_fast.evaluation.table import analysis_table
 from tests.evaluation import golden
 
@@ -38,6 +38,27 @@ def test_one_of_each_kind() -> None:
     assert [kind.share[0] for kind in result.kinds] == pytest.approx([1 / 3, 1 / 3, 0, 0, 0, 1 / 3])
     assert [kind.share[1] for kind in result.kinds] == pytest.approx([0, 0, 1 / 2, 1 / 2, 0, 0])
     assert result.map == pytest.approx(mean_average_precision(TRUTH, FOUND, 0.5).average_map)
+
+
+def test_verdicts_by_row() -> None:
+    shuffled = {name: [column[row] for row in (5, 0, 3, 1, 4, 2)] for name, column in FOUND.items()}
+    found = verdicts(TRUTH, shuffled | {"labels": ["jump", "run", "run", "run", "fly", "run"]})
+    names = ["" if kind < 0 else KINDS[kind] for kind in found.kind]
+    assert names == ["background", "true positive", "localization", "double detection", "", "wrong label"]
+    assert found.found_by.tolist() == [1, -1, -1]
+
+
+def test_a_score_from_which_on_one_looks_changes_no_verdict() -> None:
+    """So that the verdicts above any score can be read off those of all."""
+    data = golden.load("thumos14_test")
+    truth, found = golden.ground_truth(data), {name: np.asarray(c) for name, c in golden.predictions(data).items()}
+    above = found["scores"] >= np.median(found["scores"])
+    every = verdicts(truth, found)
+    some = verdicts(truth, {name: column[above] for name, column in found.items()})
+    assert some.kind.tolist() == every.kind[above].tolist()
+    rows = np.flatnonzero(above)
+    expected = np.where(np.isin(every.found_by, rows), every.found_by, -1)
+    assert np.where(some.found_by >= 0, rows[some.found_by], -1).tolist() == expected.tolist()
 
 
 def test_removing_false_positives_gains_what_mean_average_precision_says() -> None:

@@ -24,6 +24,7 @@ class Passes(NamedTuple):
     forward: Callable[[Operands], Outputs]
     backward: Callable[[BackwardOperands], BackwardOutputs]
     device: torch.device = torch.device("cpu")
+    keep_similarities: bool = False
 
 
 def scene(counts: tuple[int, ...], channels: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Operands:
@@ -45,6 +46,7 @@ def scene(counts: tuple[int, ...], channels: int, dtype: torch.dtype = torch.flo
         delta=0.2,
         temperature=0.07,
         weight=0.3,
+        keep_similarities=False,
     )
 
 
@@ -62,7 +64,7 @@ def compare(passes: Passes, given: Operands) -> BackwardOutputs:
     """Both passes against the float64 reference, added to another loss; returns the gradients, on the CPU."""
     dtype = torch.float64 if given.features.dtype == torch.float64 else torch.float32
     base, grad_total, grad_loss = (torch.tensor(value, dtype=dtype) for value in (1.5, 0.9, 0.4))
-    given = given._replace(base=base)
+    given = given._replace(base=base, keep_similarities=passes.keep_similarities)
     place = each_tensor(lambda x: x.to(passes.device), given)
     found = passes.forward(place)
     upper = {"grad_total": grad_total.to(passes.device), "grad_loss": grad_loss.to(passes.device)}
@@ -143,6 +145,7 @@ class SharedTests:
     ) -> None:
         """Whatever its rows hold."""
         plain = scene(counts, channels, seed=8)._replace(base=torch.tensor(1.5))
+        plain = plain._replace(keep_similarities=passes.keep_similarities)
         rows = torch.tensor([[2.0, 9.0], [math.nan, 3.0], [math.inf, 1.0], [0.0, 0.0]]).repeat(10, 1)[:padding]
         labels = torch.tensor([1, -1, 1000, 2]).repeat(10)[:padding]
         padded = plain._replace(segments=torch.cat([plain.segments, rows]), labels=torch.cat([plain.labels, labels]))
@@ -154,6 +157,14 @@ class SharedTests:
             grads.append(passes.backward(place.backward(outputs[-1], **upper)))
         expected = padded.outputs()
         expected.take(each_tensor(Tensor.cpu, outputs[0]), len(counts))
+        if passes.keep_similarities:
+            vectors, kept = 3 * sum(counts), outputs[1].similarities.cpu()
+            expected.similarities.copy_(kept)
+            assert not kept.isnan().any() and not kept[vectors:-3].any() and not kept[:-3, vectors:].any()
+            if vectors:
+                of_plain = outputs[0].similarities.cpu()
+                for rows in (slice(vectors), slice(-3, None)):
+                    assert torch.equal(kept[rows, :vectors], of_plain[rows, :vectors])
         for one, other in zip((*outputs[1], *grads[1]), (*expected, *grads[0]), strict=True):
             assert torch.equal(one.cpu(), other.cpu())
 

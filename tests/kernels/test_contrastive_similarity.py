@@ -40,24 +40,37 @@ class TestAsEveryKernel(SharedTests):
     pass
 
 
-def test_float64_stays(passes: Passes) -> None:
+class TestWithKeptSimilarities(SharedTests):
+    @pytest.fixture
+    def passes(self) -> Iterator[Passes]:
+        with fenced():
+            yield launchers()._replace(keep_similarities=True)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_float64_stays(passes: Passes, keep: bool) -> None:
     given = scene((5, 6), 7, torch.float64)
-    compare(passes, given._replace(segments=given.segments.double()))
+    compare(passes._replace(keep_similarities=keep), given._replace(segments=given.segments.double()))
 
 
 # Tiles have 64 vectors and 32 or 16 channels; the keys are divided among programs. The low temperature needs maxima.
 @pytest.mark.parametrize(
     ("counts", "channels", "temperature"), [((22,), 1, 0.07), ((40, 3), 48, 0.07), ((9, 30), 100, 0.02)]
 )
-def test_tails_of_tiles(passes: Passes, counts: tuple[int, ...], channels: int, temperature: float) -> None:
+@pytest.mark.parametrize("keep", [False, True])
+def test_tails_of_tiles(passes: Passes, counts: tuple[int, ...], channels: int, temperature: float, keep: bool) -> None:
+    passes = passes._replace(keep_similarities=keep)
     compare(passes, scene(counts, channels, seed=5)._replace(temperature=temperature))
 
 
+@pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize("temperature", [0.07, 0.02])
-def test_many_tiles_of_one_program(passes: Passes, temperature: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_tiles_of_one_program(
+    passes: Passes, temperature: float, keep: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As many vectors have them: gradients wait in memory from one tile to the next."""
     monkeypatch.setattr(_contrastive_similarity_tiles, "SLOTS", 1)
-    compare(passes, scene((40, 13), 40, seed=6)._replace(temperature=temperature))
+    compare(passes._replace(keep_similarities=keep), scene((40, 13), 40, seed=6)._replace(temperature=temperature))
 
 
 def test_two_launches_each_way(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,10 +93,10 @@ def test_buffers_grow_linearly_with_the_instances() -> None:
 def test_few_vectors_have_a_bounded_number_of_parts() -> None:
     """So that scratch memory is bounded, or linear; and a call with more room has programs for all of its parts."""
     programs, slots = _contrastive_similarity_tiles.programs, _contrastive_similarity_tiles.SLOTS
-    assert all(programs(blocks, blocks) <= max(blocks, slots) for blocks in range(1, 1000))
+    assert all(programs(blocks, blocks, slots) <= max(blocks, slots) for blocks in range(1, 1000))
     for blocks in range(1, 400):
         parts = min(blocks, max(slots // blocks, 1))  # as parts_of has it on the device
-        assert blocks * parts <= min(programs(room, room) for room in (blocks, blocks + 1, 2 * blocks, 400))
+        assert blocks * parts <= min(programs(room, room, slots) for room in (blocks, blocks + 1, 2 * blocks, 400))
 
 
 @triton.jit

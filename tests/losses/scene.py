@@ -64,6 +64,6 @@ def asl_loss(**options: Any) -> ASLLoss:
     loss = ASLLoss(CLASSES, DIM, **options)
     if loss.gaussians is not None and loss.config.class_level:
         with torch.no_grad():
-            loss.gaussians.raw_mu.normal_(std=0.2)
-            loss.gaussians.raw_sigma.normal_(std=0.5)
+            loss.gaussians.mu_bias.normal_(std=0.2)
+            loss.gaussians.sigma_bias.normal_(std=0.5)
     return loss

@@ -30,6 +30,9 @@ SWITCHES: list[dict[str, Any]] = [
     {"branches": ("loc",)},
     {"branches": ()},
     {"normalization": "none"},
+    {"detach_quality_features": False},
+    {"contrastive_levels": "assigned", "contrastive_memory": 10},
+    {"contrastive_levels": "all", "contrastive_positives": "each"},
     {"signal": "likelihood"},
     {"signal": "likelihood", "branches": ("loc",), "contrastive": False},
     PLAIN,
@@ -224,8 +227,8 @@ def test_ties_take_the_first_instance_and_weight_all_classes() -> None:
     data = batch(dtype=torch.float64, videos=[([[5.3, 17.0], [5.3, 17.0]], [1, 3]), ([], [])], grad=True)
     loss = asl_loss(instance_level=False, contrastive=False, normalization="none").double().eval()
     loss(*data)["total"].backward()
-    assert loss.gaussians is not None and loss.gaussians.raw_mu.grad is not None
-    moved = loss.gaussians.raw_mu.grad.abs().sum(1).nonzero()[:, 0].tolist()
+    assert loss.gaussians is not None and loss.gaussians.mu_bias.grad is not None
+    moved = loss.gaussians.mu_bias.grad.abs().sum(1).nonzero()[:, 0].tolist()
     assert moved == [1]
 
 

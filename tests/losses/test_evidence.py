@@ -63,6 +63,28 @@ def test_batch_without_actions() -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in evidence.parameters())
 
 
+@pytest.mark.parametrize("column", [1, 2])
+def test_start_and_end_are_held_inside_the_action(column: int) -> None:
+    """An untrained classifier finds nothing, so all that is left of the misfit is what holds mu."""
+    evidence, gaussians = FrameEvidence(FRAME_DIM, CLASSES), ClassGaussians(CLASSES)
+    data = batch(videos=[([[2.5, 11.5]], [1]), ([[20.5, 49.5]], [2])])
+    frames, mask = frames_of(data.masks[0]), data.masks[0]
+    # Of 9 + 24 frames (the second video ends at 45) 9 show class 1.
+    beyond, inside = (0.2, -0.2) if column == 2 else (-0.2, 0.2)
+    for raw in (beyond, inside):
+        with torch.no_grad():
+            gaussians.mu_bias.zero_()
+            gaussians.mu_bias[1, column] = raw
+        misfit = evidence.losses(frames, mask, data.targets, gaussians)[1]
+        excess = max(gaussians.mu[1, column].abs().item() - 0.5, 0)
+        assert (excess > 0.1) == (raw == beyond)
+        assert misfit.item() == pytest.approx(10 * 9 / 33 * excess**2 / 2, abs=1e-6)
+        gradient = torch.autograd.grad(misfit, gaussians.mu_bias)[0]
+        assert (gradient[1, column].item() * raw > 0.01) == (raw == beyond)
+        gradient[1, column] = 0
+        assert gradient.abs().max() < 1e-6
+
+
 def test_gaussians_learn_from_the_evidence_alone() -> None:
     data, loss = batch(grad=True), loss_with_evidence()
     out = loss(*data, frames=(frames_of(data.masks[0]), data.masks[0]))

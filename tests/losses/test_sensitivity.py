@@ -24,18 +24,18 @@ from asl_fast.ops.quality import offset_iou
 def test_any_parameter_is_inside_the_bounds_and_keeps_its_gradient(raw: float, below: float, above: float) -> None:
     gaussians = ClassGaussians(1, mu_bound=above, sigma_min=math.exp(-below), sigma_max=math.exp(above))
     with torch.no_grad():
-        gaussians.raw_mu.fill_(raw)
+        gaussians.mu_bias.fill_(raw)
     centre = gaussians.mu[0, 0]
     assert -above < centre.item() < above
-    (gradient,) = torch.autograd.grad(centre, gaussians.raw_mu)
+    (gradient,) = torch.autograd.grad(centre, gaussians.mu_bias)
     assert 0 < gradient[0, 0].item() <= 1
 
     gaussians.double()  # the logarithm of a width in float32 has an error as large as the margin
     with torch.no_grad():
-        gaussians.raw_sigma.fill_(raw)
+        gaussians.sigma_bias.fill_(raw)
     log_width = gaussians.sigma.log()[0, 0]
     assert -below < log_width.item() < above
-    (gradient,) = torch.autograd.grad(log_width, gaussians.raw_sigma)
+    (gradient,) = torch.autograd.grad(log_width, gaussians.sigma_bias)
     assert 0 < gradient[0, 0].item() <= 1
 
 
@@ -43,7 +43,7 @@ def test_gaussians_start_at_the_papers_values_with_full_gradient() -> None:
     gaussians = ClassGaussians(4)
     assert torch.equal(gaussians.mu, torch.tensor(MU_INIT).expand(4, 3))
     assert torch.equal(gaussians.sigma, torch.ones(4, 3))
-    for value, raw in ((gaussians.mu, gaussians.raw_mu), (gaussians.sigma, gaussians.raw_sigma)):
+    for value, raw in ((gaussians.mu, gaussians.mu_bias), (gaussians.sigma, gaussians.sigma_bias)):
         (gradient,) = torch.autograd.grad(value.sum(), raw)
         assert torch.equal(gradient, torch.ones(4, 3))
 
@@ -75,8 +75,8 @@ def test_gaussians_stay_in_bounds_and_come_back_from_them(sign: float, lr: float
 def test_gaussians_forward() -> None:
     gaussians = ClassGaussians(3)
     with torch.no_grad():
-        gaussians.raw_mu.normal_(generator=torch.Generator().manual_seed(0))
-        gaussians.raw_sigma.normal_(generator=torch.Generator().manual_seed(1))
+        gaussians.mu_bias.normal_(generator=torch.Generator().manual_seed(0))
+        gaussians.sigma_bias.normal_(generator=torch.Generator().manual_seed(1))
     distance, labels = torch.tensor([[-0.4, 0.1]], dtype=torch.float64), torch.tensor([[2, 0]])
     for kind, p in enumerate(gaussians(distance, labels)):
         for i in range(2):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from asl_fast.layers.joined_levels import join_levels
 from asl_fast.models.config import DetectorConfig, FrontEndConfig
 from asl_fast.models.detector import ActionDetector, DetectorOutput
+from asl_fast.models.heads import squareplus
 from asl_fast.models.points import LevelPoints, level_points
 
 SMALL = DetectorConfig(feature_dim=10, num_classes=3, width=16, num_levels=3, num_heads=2, attention_windows=(5,))
@@ -26,6 +28,9 @@ VARIANTS = {
     "conv": replace(SMALL, backbone="conv"),
     "no norm": replace(SMALL, embedding_norm=False, neck_norm=False, head_norm=False),
     "streams": replace(SMALL, input_splits=(4, 6), projection_dims=(12, 4)),
+    "bins": replace(SMALL, num_levels=4, first_level=1, offset_bins=5),
+    "split sides": replace(SMALL, attention_sides="split", positions="relative"),
+    "split full": replace(SMALL, attention_sides="split", attention_windows=(0,)),
     "front-end": replace(SMALL, feature_dim=12, front_end=FrontEndConfig(6, (3, 2), width=8, kernel_size=5)),
 }
 
@@ -74,10 +79,12 @@ def test_padding_and_batch_mates_do_not_matter(name: str, length: int, extra: in
         assert torch.isfinite(padded.offsets[level]).all()
 
 
+@pytest.mark.parametrize("activation", ["relu", "squareplus"])
 @pytest.mark.parametrize("masked", [False, True])
-def test_heads_see_the_levels_one_by_one(masked: bool) -> None:
+def test_heads_see_the_levels_one_by_one(masked: bool, activation: Literal["relu", "squareplus"]) -> None:
     """A level ends with zero padding, whatever its neighbours among the joined levels hold."""
-    detector = build(replace(SMALL, mask_norms=masked, head_layers=4))
+    detector = build(replace(SMALL, mask_norms=masked, head_layers=4, offset_activation=activation))
+    positive = {"relu": torch.relu, "squareplus": squareplus}[activation]
     generator = torch.Generator().manual_seed(0)
     levels = [torch.randn(2, length, 16, generator=generator, dtype=torch.float64) for length in (12, 6, 3)]
     masks = [torch.arange(x.shape[1]) < torch.tensor([[x.shape[1]], [x.shape[1] // 2]]) for x in levels]
@@ -88,7 +95,7 @@ def test_heads_see_the_levels_one_by_one(masked: bool) -> None:
         alone = detector.classification_head(join_levels([x], [mask], 1))
         torch.testing.assert_close(together[0][level], alone, rtol=1e-12, atol=1e-12)
         scale = detector.regression_head.scales[level]()
-        alone = torch.relu(scale * detector.regression_head.tower(join_levels([x], [mask], 1)))
+        alone = positive(scale * detector.regression_head.tower(join_levels([x], [mask], 1))) * mask.unsqueeze(-1)
         torch.testing.assert_close(together[1][level], alone, rtol=1e-12, atol=1e-12)
 
 
@@ -166,6 +173,8 @@ def test_classifier_starts_at_the_prior() -> None:
         ({"input_splits": (4, 6)}, "projection_dims"),
         ({"input_splits": (4, 4), "projection_dims": (8, 8)}, "feature_dim 10"),
         ({"neck_width": 8}, "fpn"),
+        ({"offset_bins": -1}, "offset_bins"),
+        ({"num_heads": 1, "attention_sides": "split"}, "even model.num_heads, found 1"),
         ({"front_end": FrontEndConfig(4, (2, 2))}, "samples_per_step"),
     ],
 )
@@ -210,9 +219,11 @@ def test_non_contiguous_features() -> None:
     torch.testing.assert_close(a.logits[0], b.logits[0], atol=1e-12, rtol=1e-12)
 
 
-def test_compiles_without_graph_breaks() -> None:
-    detector = build(SMALL).float()
+@pytest.mark.parametrize("name", ["windowed", "bins", "split sides", "split full"])
+def test_compiles_without_graph_breaks(name: str) -> None:
+    detector = build(VARIANTS[name]).float()
     features, mask = torch.randn(2, 16, 10), torch.ones(2, 16, dtype=torch.bool)
     expected = detector(features, mask)
     found = torch.compile(detector, fullgraph=True, backend="aot_eager")(features, mask)
     torch.testing.assert_close(found.logits[1], expected.logits[1])
+    torch.testing.assert_close(found.offsets[1], expected.offsets[1])

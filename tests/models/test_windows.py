@@ -73,7 +73,8 @@ def test_what_lies_beyond_the_receptive_field_changes_nothing_and_within_it_some
         other[changed] += 100.0
         after = run(detector, [other], length)
         for level, points in enumerate(before.points):
-            differs = (before.logits[level] != after.logits[level]).any(-1)[0]
+            heads = ((x.logits[level], x.offsets[level]) for x in (before, after))
+            differs = torch.stack([(a != b).any(-1)[0] for a, b in zip(*heads, strict=True)]).any(0)
             times = points[differs, 0]
             left = max(left, int((times - changed).max()))
             right = max(right, int((changed - times).max()))

@@ -107,6 +107,7 @@ def operands(
         delta=DELTA,
         temperature=TEMPERATURE,
         weight=0.3,
+        keep_similarities=False,
     )
 
 

@@ -280,21 +280,3 @@ def test_an_edited_metrics_file_is_named(tmp_path: Path, line: str) -> None:
     with pytest.raises(ValueError, match=r"metrics\.jsonl, line 2: no record of this run; remove the line"):
         MetricsLog(path, first_epoch=1)
     assert path.read_bytes().startswith(good)
-
-
-def test_a_missing_tensorboard_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(ValueError, match=r"pip install 'asl-fast\[tensorboard\]'"):
-        MetricsLog(tmp_path / "metrics.jsonl", tensorboard=tmp_path / "tensorboard")
-
-
-def test_tensorboard_gets_the_numbers(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    log = MetricsLog(tmp_path / "metrics.jsonl", tensorboard=tmp_path / "tensorboard")
-    log.append([{"kind": "step", "epoch": 0, "step": 4, "total": 1.5}])
-    log.close()
-    events = EventAccumulator(str(tmp_path / "tensorboard"))
-    events.Reload()
-    assert [(event.step, event.value) for event in events.Scalars("step/total")] == [(4, 1.5)]

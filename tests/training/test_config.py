@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from asl_fast.data.datasets.catalogue import DATASETS
 from asl_fast.losses import ASLLoss, LossConfig
@@ -60,8 +61,27 @@ def test_variants_build_a_loss(variant: str) -> None:
     config.validate()
     loss = ASLLoss(2, 16, config.loss)
     trained = {name for name, parameter in loss.named_parameters() if parameter.requires_grad}
-    assert bool({name for name in trained if name.startswith("gaussians")}) == (variant in ("p", "p+q", "asl"))
-    assert bool({name for name in trained if name.startswith("evaluator")}) == (variant in ("q", "p+q", "asl"))
+    assert bool({name for name in trained if name.startswith("gaussians")}) == (
+        variant in ("p", "p+q", "p+ascl", "asl", "asl-paper")
+    )
+    assert bool({name for name in trained if name.startswith("evaluator")}) == (
+        variant in ("q", "p+q", "asl", "asl-paper")
+    )
+    assert (loss.gaussians is not None) == (variant not in ("plain", "constant", "q"))
+    assert config.loss.contrastive == ("as" in variant)
+
+
+def test_the_papers_variant_learns_from_the_losses() -> None:
+    own = preset("thumos14", variant="asl")
+    paper = with_variant(own, "asl-paper")
+    assert (own.loss.signal, own.loss.normalization) == ("evidence", "batch")
+    assert (paper.loss.signal, paper.loss.normalization) == ("loss", "none")
+    assert own.loss.detach_quality_features and not paper.loss.detach_quality_features
+    assert own.optimizer.gaussian_lr is not None and paper.optimizer.gaussian_lr is None
+    loss = ASLLoss(2, 16, paper.loss)
+    assert loss.gaussians is not None
+    assert torch.allclose(loss.gaussians.mu, torch.tensor([0.0, -0.5, 0.5]).expand(2, 3))
+    assert torch.allclose(loss.gaussians.sigma, torch.ones(2, 3))
 
 
 @pytest.mark.parametrize("name", DATASETS)
@@ -188,6 +208,7 @@ def test_every_number_has_a_range() -> None:
         *(f"model.{name}" for name in ("width", "num_levels", "first_level", "num_heads", "head_layers")),
         # By LossConfig.validate.
         *(f"loss.{name}" for name in ("label_smoothing", "init_loss_norm", "loss_norm_momentum", "location_weight")),
+        "loss.contrastive_memory",
     }
     config = tiny_config()
     numbers = {
@@ -201,6 +222,13 @@ def test_every_number_has_a_range() -> None:
 
 def test_a_configuration_of_before_an_option_came_has_its_default() -> None:
     values = to_dict(tiny_config())
-    for part, name in (("data", "resident"), ("data", "columns"), ("", "graph"), ("", "profile")):
+    came = [("data", "resident"), ("data", "columns"), ("", "graph"), ("", "profile")]
+    for part, name in (*came, ("model", "offset_bins"), ("model", "attention_sides")):
         (values[part] if part else values).pop(name)
     assert from_dict(TrainConfig, values) == tiny_config()
+
+
+def test_a_configuration_of_before_the_heads_were_changed_keeps_its_heads() -> None:
+    values = to_dict(tiny_config())
+    assert values["model"].pop("offset_activation") == "squareplus"
+    assert from_dict(TrainConfig, values).model == replace(tiny_config().model, offset_activation="relu")

@@ -105,10 +105,24 @@ CONFIGS: dict[str, TrainConfig] = {
         signal: replace(tiny_config(), loss=replace(tiny_config().loss, signal=signal))
         for signal in ("likelihood", "evidence")
     },
+    **{
+        levels: replace(
+            tiny_config(),
+            loss=replace(
+                tiny_config().loss,
+                contrastive_levels=levels,
+                contrastive_memory=20,
+                contrastive_positives="each",
+                detach_quality_features=False,
+            ),
+        )
+        for levels in ("finest", "assigned", "all")
+    },
     "auto weight": replace(tiny_config(), loss=replace(tiny_config().loss, location_weight="auto")),
     "full attention": replace(
         tiny_config(), model=replace(MODEL, attention_windows=(0,), positions="absolute", dropout=0.1)
     ),
+    "boundary bins": replace(tiny_config(), model=replace(MODEL, offset_bins=4, attention_sides="split")),
     "front end": replace(tiny_config(), model=replace(MODEL, front_end=FrontEndConfig(2, (2,)), first_level=1)),
 }
 
@@ -129,7 +143,7 @@ def test_instances_of_no_video_take_no_part(name: str) -> None:
 
 
 @pytest.mark.parametrize("on_device", [False, True])
-@pytest.mark.parametrize("name", ["asl", "evidence", "full attention"])
+@pytest.mark.parametrize("name", ["asl", "evidence", "assigned", "full attention"])
 def test_replayed_steps_are_the_plain_ones(name: str, on_device: bool) -> None:
     config = CONFIGS[name]
     plain, recorded = (make_step(config, on_device=on_device) for _ in range(2))

@@ -3,7 +3,8 @@
 
 Columns are found by the names that people give them (`columns`), or told; fields are separated by commas, semicolons,
 tabs or ``|``. Times are seconds, ``H:MM:SS.f``, milliseconds (a name that ends in ``_ms``) or frames (a name with
-"frame" in it, which needs a column of frame rates). A line without times and label lists a video without actions.
+"frame" in it, which needs a column of frame rates). A line without times and label lists a video without actions. An
+apostrophe before a name that a spreadsheet would take for a formula, as in ``'=x``, is no part of it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 from asl_fast.data.annotations.columns import Columns, find_columns
 from asl_fast.data.annotations.problems import AnnotationError
-from asl_fast.files import number, read_text
+from asl_fast.files import number, read_text, unescape_formula
 from asl_fast.wording import say_once
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ _EXCEL_LINE = re.compile(r"\A\s*sep=.\s*?\n")
 """By which spreadsheets say what separates fields; the line of names says it as well."""
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 _VIDEO_KEYS = ("subset", "duration", "fps")
+_TEXTS = ("video", "label")
 
 
 def is_table(path: str | Path) -> bool:
@@ -93,7 +95,10 @@ def _rows(path: str | Path, told: Mapping[str, str]) -> tuple[Iterator[dict[str,
                     raise AnnotationError(
                         f"{path}, line {line_number}: {len(line)} fields, but the first line names {len(header)}"
                     )
-                row = {role: line[place] for role, place in places.items()}
+                row = {
+                    role: unescape_formula(line[place]) if role in _TEXTS else line[place]
+                    for role, place in places.items()
+                }
                 if decimal_commas:
                     row = {
                         role: text.replace(",", ".") if _DECIMAL_COMMA.fullmatch(text) else text

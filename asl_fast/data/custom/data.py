@@ -9,7 +9,7 @@ extracted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -122,7 +122,12 @@ def open_own_data(
 
 
 def read_own_annotations(
-    path: str | Path, name: str, *, table: AnnotationTable | None = None, strict: bool = False
+    path: str | Path,
+    name: str,
+    *,
+    table: AnnotationTable | None = None,
+    strict: bool = False,
+    lengths_sec: Mapping[str, float] | None = None,
 ) -> tuple[Annotations, Decision]:
     """Annotations in any layout, with a reason for their classes.
 
@@ -131,6 +136,7 @@ def read_own_annotations(
         name: Name of the data set.
         table: What the file does not say by itself.
         strict: Stop at the first unusable entry.
+        lengths_sec: Lengths of videos, as far as they are known otherwise.
 
     Raises:
         FileNotFoundError, ValueError: As `read_activitynet_json` and `read_action_lists`; when no class occurs.
@@ -144,7 +150,7 @@ def read_own_annotations(
     read = read_activitynet_json(
         path,
         name=name,
-        durations_sec=None if table.durations is None else read_named_numbers(table.durations, "seconds"),
+        durations_sec=lengths_sec if table.durations is None else read_named_numbers(table.durations, "seconds"),
         default_subset="all",
         columns=columns,
         strict=strict,

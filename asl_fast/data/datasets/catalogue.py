@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 from asl_fast.data.datasets.benchmarks import VIDEO_BENCHMARKS
@@ -32,7 +31,7 @@ class Readers(NamedTuple):
 
     load: Callable[..., DatasetBundle]
     open: Callable[..., DataSource]
-    recordings: Callable[[Path], Mapping[str, NDArray[np.float64]]] | None = None
+    recordings: Callable[[Path], Mapping[str, NDArray[Any]]] | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class DatasetEntry:
         return self.readers().open
 
     @property
-    def read_recordings(self) -> Callable[[Path], Mapping[str, NDArray[np.float64]]] | None:
+    def read_recordings(self) -> Callable[[Path], Mapping[str, NDArray[Any]]] | None:
         """See :class:`Readers`."""
         return self.readers().recordings
 
@@ -85,6 +84,11 @@ class DatasetEntry:
             raise ValueError(f"{self.name} is read from the download as it is and has no option {next(iter(given))}")
         return given
 
+    def chosen_settings(self, config: object) -> dict[str, Any]:
+        """Return the settings that a data configuration has a value for; the others are as the data set has them."""
+        given = {name: getattr(config, name) for name in self.settings}
+        return {name: value for name, value in given.items() if value is not None}
+
 
 def _video_readers(name: str) -> Readers:
     from asl_fast.data.datasets.video_benchmark import load_video_benchmark, open_video_benchmark
@@ -98,6 +102,24 @@ def _hapt_readers() -> Readers:
     return Readers(load_hapt, open_hapt, read_signals)
 
 
+def _track_readers(name: str) -> Readers:
+    from asl_fast.data.datasets.shrec import SHREC21, SHREC22, load_track, open_track, read_track_signals
+
+    track = {SHREC21.name: SHREC21, SHREC22.name: SHREC22}[name]
+    return Readers(partial(load_track, track), partial(open_track, track), partial(read_track_signals, track))
+
+
+def _track(name: str) -> DatasetEntry:
+    return DatasetEntry(
+        name,
+        "the folder of its recordings and annotation files",
+        partial(_track_readers, name),
+        has_twin=False,
+        has_feature_files=False,
+        settings=("samples_per_step", "centre", "velocities", "clip_sd", "signal_rate_hz", "fold", "num_folds"),
+    )
+
+
 def _video(name: str) -> DatasetEntry:
     return DatasetEntry(name, "the folder of its annotations and features", partial(_video_readers, name))
 
@@ -109,8 +131,10 @@ DATASETS: dict[str, DatasetEntry] = {name: _video(name) for name in VIDEO_BENCHM
         _hapt_readers,
         has_twin=False,
         has_feature_files=False,
-        settings=("samples_per_step", "fold", "num_folds"),
-    )
+        settings=("samples_per_step", "fold", "num_folds", "left_out_user", "num_channels"),
+    ),
+    "shrec22": _track("shrec22"),
+    "shrec21": _track("shrec21"),
 }
 """By name, in the order in which they are listed to users."""
 

@@ -8,8 +8,6 @@ downloaded; its labels count samples from 1 and include their last sample.
 from __future__ import annotations
 
 import re
-import warnings
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,17 +17,20 @@ from numpy.typing import NDArray
 from asl_fast.data.annotations.problems import Problems
 from asl_fast.data.annotations.video import Annotations, Video
 from asl_fast.data.bundle import DatasetBundle
-from asl_fast.data.dataset import DetectionDataset
+from asl_fast.data.channels import ChannelGroup
 from asl_fast.data.datasets.archive import Archive, open_archive
-from asl_fast.data.features.manifest import FeatureManifest
-from asl_fast.data.features.store import InMemoryFeatureStore
-from asl_fast.data.grid import FeatureGrid
+from asl_fast.data.datasets.number_tables import parse_numbers
+from asl_fast.data.signals.leave_one_out import leave_one_out
+from asl_fast.data.signals.recordings import (
+    SignalRecordings,
+    SignalSettings,
+    signal_bundle,
+    signal_source,
+    split_sources,
+)
 from asl_fast.data.source import DataSource
-from asl_fast.data.transform import FeatureTransform
-from asl_fast.wording import count
 
 SAMPLE_RATE_HZ = 50.0
-NUM_CHANNELS = 6
 _RECORDING = re.compile(r"(?:^|/)acc_exp(\d{1,6})_user(\d{1,6})\.txt$")
 
 
@@ -39,36 +40,6 @@ class HaptRecordings(NamedTuple):
     signals: dict[str, NDArray[np.float64]]
     annotations: Annotations
     users: dict[str, int]
-
-
-def parse_columns(text: bytes, columns: int, where: str) -> NDArray[np.float64]:
-    """Parse a (N, columns) table of numbers separated by blanks; blank lines are ignored.
-
-    Raises:
-        ValueError: Naming the source and its first bad line.
-    """
-    # What follows a field that is not a number is left unread, with a warning or an error: the count of values tells.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        try:
-            values = np.fromstring(text, dtype=np.float64, sep=" ")
-        except ValueError:
-            values = np.empty(0)
-    lines = text.count(b"\n") + (not text.endswith(b"\n"))
-    if values.size == lines * columns and values.size:
-        return values.reshape(-1, columns)
-    rows = [(number, line.split()) for number, line in enumerate(text.split(b"\n"), 1) if line.strip()]
-    for number, row in rows:
-        try:
-            bad = len(row) != columns or not [float(field) for field in row]
-        except ValueError:
-            bad = True
-        if bad:
-            shown = b" ".join(row)[:80].decode(errors="replace")
-            raise ValueError(f"{where}, line {number}: expected {columns} numbers, found {shown!r}; download it again")
-    if not rows:
-        raise ValueError(f"{where}: the file is empty; download it again")
-    return values.reshape(-1, columns)
 
 
 def read_signals(data_root: str | Path, problems: Problems | None = None) -> dict[str, NDArray[np.float64]]:
@@ -103,7 +74,7 @@ def _read_recording(archive: Archive, acc_name: str) -> NDArray[np.float64]:
     head, _, tail = acc_name.rpartition("acc_")
     parts = []
     for name in (acc_name, f"{head}gyro_{tail}"):
-        part = parse_columns(archive.read(name), 3, archive.where(name))
+        part = parse_numbers(archive.read(name), 3, archive.where(name))
         if not np.isfinite(part).all():
             line = int(np.argmin(np.isfinite(part).all(axis=1))) + 1
             raise ValueError(f"{archive.where(name)}, line {line}: value is not finite; download it again")
@@ -138,7 +109,7 @@ def read_hapt(data_root: str | Path, *, strict: bool = False) -> HaptRecordings:
     subsets: dict[int, str] = {}
     for subset in ("train", "test"):
         name = f"{subset.capitalize()}/subject_id_{subset}.txt"
-        table = parse_columns(archive.read(name), 1, archive.where(name))
+        table = parse_numbers(archive.read(name), 1, archive.where(name))
         # One row per window, so the set of ids is what counts.
         users_here = {int(user): subset for user in np.unique(table)}
         both = sorted(subsets.keys() & users_here.keys())
@@ -147,7 +118,7 @@ def read_hapt(data_root: str | Path, *, strict: bool = False) -> HaptRecordings:
         subsets |= users_here
 
     where = archive.where("RawData/labels.txt")
-    table = parse_columns(archive.read("RawData/labels.txt"), 5, where)
+    table = parse_numbers(archive.read("RawData/labels.txt"), 5, where)
     labels = table.astype(np.int64)
     if (labels != table).any():
         bad = table[(labels != table).any(axis=1)][0]
@@ -206,17 +177,12 @@ def _check_labels(rows: NDArray[np.int64], num_samples: int, num_classes: int, w
 
 
 def split_users(users: list[int], fold: int, num_folds: int) -> tuple[list[int], list[int]]:
-    """Users to train on and to hold out: fold k holds out every ``num_folds``-th user, starting at the k-th.
+    """Users to train on and to hold out, as `split_sources` chooses them.
 
     Raises:
-        ValueError: When there are fewer users than folds, or no such fold.
+        ValueError: As `split_sources`.
     """
-    if not 2 <= num_folds <= len(users):
-        raise ValueError(f"num_folds must lie between 2 and the {len(users)} training users, got {num_folds}")
-    if not 0 <= fold < num_folds:
-        raise ValueError(f"fold must lie in 0 to {num_folds - 1}, got {fold}")
-    held = sorted(users)[fold::num_folds]
-    return [user for user in sorted(users) if user not in held], held
+    return split_sources(users, fold, num_folds, "user")
 
 
 def load_hapt(
@@ -225,12 +191,21 @@ def load_hapt(
     samples_per_step: int = 12,
     fold: int | None = None,
     num_folds: int = 5,
+    left_out_user: int | None = None,
+    num_channels: int = 6,
     seed: int = 0,
     strict: bool = False,
 ) -> DatasetBundle:
     """Read HAPT from its files as a bundle; see `read_hapt` and `hapt_bundle` for the arguments."""
-    recordings = read_hapt(data_root, strict=strict)
-    return hapt_bundle(recordings, samples_per_step=samples_per_step, fold=fold, num_folds=num_folds, seed=seed)
+    return hapt_bundle(
+        read_hapt(data_root, strict=strict),
+        samples_per_step=samples_per_step,
+        fold=fold,
+        num_folds=num_folds,
+        left_out_user=left_out_user,
+        num_channels=num_channels,
+        seed=seed,
+    )
 
 
 def hapt_bundle(
@@ -239,6 +214,8 @@ def hapt_bundle(
     samples_per_step: int = 12,
     fold: int | None = None,
     num_folds: int = 5,
+    left_out_user: int | None = None,
+    num_channels: int = 6,
     seed: int = 0,
 ) -> DatasetBundle:
     """Make a bundle of HAPT: 42 recordings of 21 users to train on, 19 of 9 users to test on.
@@ -251,46 +228,32 @@ def hapt_bundle(
         samples_per_step: Raw samples per grid step (stride and window of the grid).
         fold: Hold out this fold of the training users as the test split; None is the official split.
         num_folds: Number of folds.
+        left_out_user: Test on this user alone and train on all others, each user's recordings as one sequence.
+        num_channels: Channels used, from the first: all 6, or the 3 of the acceleration.
         seed: Seed of the training crops.
 
     Raises:
-        ValueError: When a split has no recording left, or the fold does not exist.
+        ValueError: When a split has no recording left, the fold or user does not exist, or a fold is held out of the
+            training users while one user is left out of all.
     """
-    videos = dict(recordings.annotations.videos)
-    official = "official split"
-    if fold is not None:
-        train_users = sorted({recordings.users[key] for key, video in videos.items() if video.subset == "train"})
-        _, held = split_users(train_users, fold, num_folds)
-        videos = {
-            key: replace(video, subset="test" if recordings.users[key] in held else "train")
-            for key, video in videos.items()
-            if video.subset == "train"
-        }
-        official = f"fold {fold} of {num_folds} among the training users"
-    annotations = replace(recordings.annotations, videos=videos)
-    train, test = annotations.subset("train"), annotations.subset("test")
-    transform = FeatureTransform.fit((recordings.signals[video.id] for video in train), samples_per_step)
-    store = InMemoryFeatureStore({key: transform(recordings.signals[key]) for key in videos})
-    grid = FeatureGrid(SAMPLE_RATE_HZ, samples_per_step, samples_per_step)
-    return DatasetBundle(
-        name="hapt",
-        annotations=annotations,
-        train=DetectionDataset(train, store, grid, training=True, seed=seed),
-        test=DetectionDataset(test, store, grid),
-        class_names=annotations.class_names,
-        grid=grid,
-        feature_dim=transform.feature_dim,
-        synthetic=False,
-        description=f"UCI HAPT, {official}: {count(len(train), 'recording')} to train on, {len(test)} to test on",
-        transform=transform,
-        metadata={
-            "samples_per_step": samples_per_step,
-            "num_channels": NUM_CHANNELS,
-            "fold": fold,
-            "num_folds": num_folds,
-            "skipped": dict(recordings.annotations.skipped),
-        },
+    if num_channels not in (3, 6):
+        raise ValueError(f"num_channels must be 3 or 6, got {num_channels}")
+    if left_out_user is not None and fold is not None:
+        raise ValueError(f"fold {fold} and left_out_user {left_out_user} exclude each other; leave one of them out")
+    signals = SignalRecordings(
+        "UCI HAPT" if num_channels == 6 else "UCI HAPT, acceleration alone",
+        {key: signal[:, :num_channels] for key, signal in recordings.signals.items()},
+        recordings.annotations,
+        SAMPLE_RATE_HZ,
+        # Accelerometer and gyroscope sit in one phone, so that both turn with it.
+        (ChannelGroup("triaxial", num_channels, "phone"),),
+        recordings.users,
+        source_noun="user",
     )
+    if left_out_user is not None:
+        signals = leave_one_out(signals, left_out_user)
+    settings = SignalSettings(samples_per_step, fold=fold, num_folds=num_folds)
+    return signal_bundle(signals, settings, seed=seed)
 
 
 def open_hapt(
@@ -299,15 +262,18 @@ def open_hapt(
     samples_per_step: int = 12,
     fold: int | None = None,
     num_folds: int = 5,
+    left_out_user: int | None = None,
+    num_channels: int = 6,
     strict: bool = False,
 ) -> DataSource:
     """Open HAPT from its files, unchecked; see `read_hapt` and `hapt_bundle` for the arguments."""
-    recordings = read_hapt(data_root, strict=strict)
-    bundle = hapt_bundle(recordings, samples_per_step=samples_per_step, fold=fold, num_folds=num_folds)
-    store = bundle.train.store
-    assert isinstance(store, InMemoryFeatureStore)
-    layout = FeatureManifest(
-        "hapt, raw samples", bundle.feature_dim, samples_per_step, samples_per_step, SAMPLE_RATE_HZ
+    bundle = load_hapt(
+        data_root,
+        samples_per_step=samples_per_step,
+        fold=fold,
+        num_folds=num_folds,
+        left_out_user=left_out_user,
+        num_channels=num_channels,
+        strict=strict,
     )
-    root = Path(data_root)
-    return DataSource("hapt", bundle.annotations, bundle.train.videos, bundle.test.videos, store, layout, root, (root,))
+    return signal_source(bundle, data_root)

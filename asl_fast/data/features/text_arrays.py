@@ -24,6 +24,20 @@ class _Table(NamedTuple):
     columns: int
     first_line: int
     first_column: int
+    names: tuple[str, ...] | None
+
+
+def read_text_table(path: Path) -> tuple[tuple[str, ...] | None, NDArray[np.float64]]:
+    """Read (T, D) numbers as `read_text_array` does, with the names of the columns where there is a header.
+
+    Raises:
+        ValueError: Naming the file, and the line that is no such.
+    """
+    try:
+        table = _table(path)
+        return table.names, np.asarray(_numbers(table), np.float64)
+    except Unusable as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def read_text_array(path: Path) -> NDArray[Any]:
@@ -36,7 +50,10 @@ def read_text_array(path: Path) -> NDArray[Any]:
         Unusable: Naming the line that is no such.
         ValueError: As `read_text`.
     """
-    table = _table(path)
+    return _numbers(_table(path))
+
+
+def _numbers(table: _Table) -> NDArray[Any]:
     columns = range(table.first_column, table.first_column + table.columns)
     try:
         return np.loadtxt(
@@ -73,7 +90,8 @@ def _table(path: Path) -> _Table:
     rows = numbered[header:]
     if not rows:
         raise Unusable(f"holds a header and no numbers: {first!r:.80}")
-    return _Table([line for _, line in rows], separator, len(fields) - unnamed, rows[0][0], int(unnamed))
+    names = tuple(field.strip(' "') for field in fields[int(unnamed) :]) if header else None
+    return _Table([line for _, line in rows], separator, len(fields) - unnamed, rows[0][0], int(unnamed), names)
 
 
 def _fields(line: str, separator: str | None) -> list[str]:

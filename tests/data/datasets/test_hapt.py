@@ -17,11 +17,11 @@ from asl_fast.data.datasets.hapt import (
     HaptRecordings,
     hapt_bundle,
     load_hapt,
-    parse_columns,
     read_hapt,
     read_signals,
     split_users,
 )
+from asl_fast.data.datasets.number_tables import parse_numbers
 from asl_fast.data.load import load_dataset
 from tests.shared import shared_file
 
@@ -260,9 +260,9 @@ def test_recording_without_label_is_background(tmp_path: Path) -> None:
 
 
 def test_columns() -> None:
-    np.testing.assert_array_equal(parse_columns(b"1 2\n\n3 4", 2, "x"), [[1, 2], [3, 4]])
-    np.testing.assert_array_equal(parse_columns(b"1e-3 -2\r\n", 2, "x"), [[0.001, -2]])
-    np.testing.assert_array_equal(parse_columns(b" 5\n6\n", 1, "x"), [[5], [6]])
+    np.testing.assert_array_equal(parse_numbers(b"1 2\n\n3 4", 2, "x"), [[1, 2], [3, 4]])
+    np.testing.assert_array_equal(parse_numbers(b"1e-3 -2\r\n", 2, "x"), [[0.001, -2]])
+    np.testing.assert_array_equal(parse_numbers(b" 5\n6\n", 1, "x"), [[5], [6]])
 
 
 def test_labels_touch_without_overlap(recordings: HaptRecordings) -> None:

@@ -24,6 +24,7 @@ def contrastive(generator: torch.Generator) -> Operands:
         delta=0.2,
         temperature=0.07,
         weight=0.3,
+        keep_similarities=False,
     )
 
 
@@ -56,13 +57,18 @@ def calls(size: Size) -> list[Call]:
         delta=0.2,
         temperature=0.07,
         weight=0.3,
+        keep_similarities=False,
     )
     found = given.outputs()
     given = given._replace(base=torch.ones_like(found.total))
     both = given.backward(found, grad_total=found.total, grad_loss=found.loss)
     features = given._replace(weight=1.0).backward(found, grad_total=None, grad_loss=found.loss, need_gaussians=False)
+    kept = given._replace(keep_similarities=True)
+    kept_both = kept.backward(kept.outputs(), grad_total=found.total, grad_loss=found.loss)
     op = "contrastive_similarity_loss"
     return [
+        Call(f"contrastive-kept-{size.name}", op, kept),
+        Call(f"contrastive-kept-backward-{size.name}", f"{op}_backward", kept_both),
         Call(f"contrastive-{size.name}", op, given),
         Call(f"contrastive-backward-{size.name}", f"{op}_backward", both),
         Call(f"contrastive-features-backward-{size.name}", f"{op}_backward", features),

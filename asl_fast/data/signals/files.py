@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recordings of sensors in files: tables with or without time stamps, and plain arrays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asl_fast.data.features.array_files import EXTENSIONS, read_array
+from asl_fast.data.features.feature_files import feature_files
+from asl_fast.data.features.text_arrays import TEXTS, read_text_table
+from asl_fast.data.signals.resampling import resample
+
+_TIMES = ("time", "t", "timestamp", "timestamps", "seconds", "time_stamp")
+_UNITS = {"": 1.0, "_s": 1.0, "_sec": 1.0, "_seconds": 1.0, "_ms": 1e-3, "_us": 1e-6, "_ns": 1e-9}
+_TIME_NAMES = {time + unit: factor for time in _TIMES for unit, factor in _UNITS.items()}
+
+
+class SignalFile(NamedTuple):
+    """A recording as it lies in its file.
+
+    Attributes:
+        values: (N, C).
+        times_sec: (N,) time stamps; None where the file has none.
+        names: Of the channels; None where the file has none.
+    """
+
+    values: NDArray[np.float64]
+    times_sec: NDArray[np.float64] | None
+    names: tuple[str, ...] | None
+
+    @property
+    def usual_rate_hz(self) -> float | None:
+        """Samples per second by the median distance of time stamps; None where that cannot be told."""
+        if self.times_sec is None or len(self.times_sec) < 2:
+            return None
+        step = float(np.median(np.diff(self.times_sec)))
+        return 1 / step if step > 0 else None
+
+    def even(self, rate_hz: float) -> NDArray[np.float64]:
+        """Bring the samples to an even rate; without time stamps they are taken to have it already.
+
+        Raises:
+            ValueError: As `resample`.
+        """
+        return self.values if self.times_sec is None else resample(self.times_sec, self.values, rate_hz).values
+
+
+def read_signal(path: Path) -> SignalFile:
+    """Read one recording, a line or row per sample.
+
+    In a table (``.csv``, ``.tsv``) with a header the column named time, timestamp, t or seconds holds time stamps in
+    seconds, or with ``_ms``, ``_us`` or ``_ns`` at the end of its name in these units. All other columns, and arrays
+    (``.npy``, ``.mat``, ``.npz``, ``.h5``, ``.pt``) as a whole, are channels.
+
+    Raises:
+        FileNotFoundError: When there is no such file.
+        ValueError: Naming the file, for one that is damaged, or holds no channel or a value that is not finite.
+    """
+    names: tuple[str, ...] | None = None
+    times: NDArray[np.float64] | None = None
+    if path.suffix.lower() in TEXTS:
+        names, values = read_text_table(path)
+        found = [index for index, name in enumerate(names or ()) if name.strip().lower() in _TIME_NAMES]
+        if names is not None and found:
+            factor = _TIME_NAMES[names[found[0]].strip().lower()]
+            # Epochs in milliseconds have too many digits for differences in float32.
+            times = (values[:, found[0]] - values[0, found[0]]) * factor
+            kept = [index for index in range(len(names)) if index != found[0]]
+            names, values = tuple(names[index] for index in kept), values[:, kept]
+    else:
+        array = read_array(path)
+        values = np.asarray(array, np.float64)[:, None] if array.ndim == 1 else np.asarray(array, np.float64)
+    if values.ndim != 2 or 0 in values.shape:
+        raise ValueError(f"{path}: a recording must be (samples, channels), found {values.shape}")
+    for what, numbers in (("value", values), ("time stamp", times)):
+        if numbers is not None and not np.isfinite(numbers).all():
+            sample = int(np.argwhere(~np.isfinite(numbers))[0][0])
+            raise ValueError(f"{path}: {what} of sample {sample} is not finite; fill gaps before training")
+    return SignalFile(values, times, names)
+
+
+def signal_files(path: Path) -> dict[str, Path]:
+    """Find recordings by name: one file, or those of a folder.
+
+    Raises:
+        FileNotFoundError: When there is none.
+        ValueError: When a folder holds several kinds of files, or the file is none that can be read.
+    """
+    if path.is_dir():
+        return feature_files(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist")
+    if path.suffix.lower() not in EXTENSIONS:
+        raise ValueError(f"{path}: recordings of signals are {', '.join(EXTENSIONS)} files")
+    return {path.stem: path}

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Raw recordings to detect in, made into features as in training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from asl_fast.data.datasets.catalogue import DATASETS
+from asl_fast.data.features.array_files import EXTENSIONS
+from asl_fast.data.features.feature_files import holds_features
+from asl_fast.data.features.packed_store import is_packed
+from asl_fast.data.features.rows import Rows, rows_in_memory
+from asl_fast.data.features.text_arrays import TEXTS
+from asl_fast.data.signals.files import read_signal, signal_files
+from asl_fast.data.transform import FeatureTransform
+
+Found = tuple[Sequence[str], Callable[[str], Rows]]
+
+
+def raw_signals(paths: Sequence[Path], dataset: Mapping[str, Any]) -> Found | None:
+    """Find raw recordings, by name, and what reads one of them as features.
+
+    These are tables (``.csv``, ``.tsv``), whose time stamps, where they have some, are brought to the rate of training,
+    and recordings as the data set of the run has them: a folder, a zip, or one text file of it.
+
+    Args:
+        paths: What was given; a run on raw signals has one.
+        dataset: What the run knows of its data set.
+
+    Returns:
+        None where the path holds arrays, which are raw recordings or features by their width.
+
+    Raises:
+        FileNotFoundError, ValueError: When there is no recording, or none that can be read.
+    """
+    path = paths[0]
+    if _holds_tables(path):
+        return _tables(path, dataset)
+    if path.suffix.lower() in EXTENSIONS or is_packed(path) or (path.is_dir() and holds_features(path)):
+        return None
+    read_recordings = DATASETS[dataset["name"]].read_recordings if dataset["name"] in DATASETS else None
+    if read_recordings is None:
+        raise ValueError(f"{path}: recordings of signals are {', '.join(EXTENSIONS)} files, or a folder of such")
+    transform = FeatureTransform.from_state(dataset["transform"])
+    single = path.is_file() and path.suffix.lower() == ".txt"
+    signals = read_recordings(path.parent if single else path)
+    if single:
+        wanted = path.stem.removeprefix("acc_").removeprefix("gyro_")
+        signals = {name: signal for name, signal in signals.items() if name == wanted}
+    return tuple(signals), lambda name: rows_in_memory(transform(signals[name]))
+
+
+def _holds_tables(path: Path) -> bool:
+    """Whether this is a table, or a folder whose recordings are tables."""
+    if path.is_dir() and not is_packed(path) and holds_features(path):
+        return all(file.suffix.lower() in TEXTS for file in signal_files(path).values())
+    return path.is_file() and path.suffix.lower() in TEXTS
+
+
+def _tables(path: Path, dataset: Mapping[str, Any]) -> Found:
+    transform, rate_hz = FeatureTransform.from_state(dataset["transform"]), float(dataset["grid"]["fps"])
+    files = signal_files(path)
+
+    def opened(name: str) -> Rows:
+        try:
+            return rows_in_memory(transform(read_signal(files[name]).even(rate_hz)))
+        except ValueError as error:
+            where = str(files[name])
+            raise ValueError(str(error) if where in str(error) else f"{where}: {error}") from None
+
+    return tuple(files), opened

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files that detections go into: checked before the work, written after it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from asl_fast.detection.run import Found, write_found
+from asl_fast.detection.trained import TrainedDetector
+from asl_fast.formats.known import EACH, SUBTITLES, Places, write
+from asl_fast.formats.recording import Action, Origin, Recording, most_at_once
+from asl_fast.wording import count
+
+# More cues than a player shows below one another without covering the picture.
+_READABLE_CUES = 3
+
+
+def check_places(target: Places) -> None:
+    """Make sure that files can be written where they shall go.
+
+    Raises:
+        OSError: Naming the folder that is not there or cannot be written, or what lies in the place of a file.
+    """
+    for path in (*target.files.values(), target.single):
+        if path is not None:
+            if path.is_dir():
+                raise IsADirectoryError(f"--output {path} is a folder; name a file in it")
+            _check_folder(path, path.parent)
+    if (folder := target.folder) is not None:
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(
+                f"--output: {', '.join(target.each)} have a file for each recording, and {folder} is no folder for "
+                "them; name another"
+            )
+        _check_folder(folder, folder if folder.exists() else folder.parent)
+
+
+def check_single(target: Places, num_recordings: int) -> None:
+    """Make sure that one file is enough.
+
+    Raises:
+        ValueError: When it was named for several recordings.
+    """
+    if target.single is not None and num_recordings > 1:
+        raise ValueError(
+            f"--output {target.single} is one file, and there are {num_recordings} recordings: name a folder, which "
+            f"gets a {EACH[target.each[0]][0]} file of each"
+        )
+
+
+def write_formats(target: Places, found: Found, trained: TrainedDetector) -> list[Path]:
+    """Write detections in every format that was asked for; return the files.
+
+    Raises:
+        OSError: Naming the file that cannot be written.
+    """
+    written: list[Path] = []
+    if target.json is not None:
+        write_found(target.json, found, trained)
+        written.append(target.json)
+    origin = Origin(f"{trained.path} epoch {trained.epoch}", tuple(trained.class_names))
+    return written + write(target, described(found, trained), origin)
+
+
+def described(found: Found, trained: TrainedDetector) -> list[Recording]:
+    """Put what was found into words: classes by name, times in seconds."""
+    return [
+        Recording(
+            name,
+            found.durations_sec[name],
+            found.fps[name],
+            tuple(
+                Action(start, end, trained.class_names[label], score)
+                for (start, end), label, score in zip(
+                    each.segments.double().tolist(), each.labels.tolist(), each.scores.double().tolist(), strict=True
+                )
+            ),
+        )
+        for name, each in found.detections.items()
+    ]
+
+
+def listed(files: Sequence[Path], folder: Path | None) -> str:
+    """Name the files that were written; those in the folder of single recordings by their number."""
+    shown = [str(path) for path in files if path.parent != folder]
+    endings = Counter(path.suffix for path in files if path.parent == folder)
+    shown += [f"{count(number, 'file')} {folder}/*{ending}" for ending, number in endings.items()]
+    return " and ".join(filter(None, (", ".join(shown[:-1]), *shown[-1:]))) or "no file"
+
+
+def crowded_subtitles(target: Places, recordings: list[Recording]) -> str | None:
+    """Say how to thin subtitles out that show too much at a time; None where they can be read."""
+    if not set(target.each) & set(SUBTITLES):
+        return None
+    most = max((most_at_once(each.actions) for each in recordings), default=0)
+    if most <= _READABLE_CUES:
+        return None
+    limit = next((score for score in _limits() if _most_above(recordings, score) <= _READABLE_CUES), 0.95)
+    return (
+        f"up to {most} actions at a time are in the subtitles; --min-score {limit:.2f} --score-threshold {limit:.2f} "
+        "leaves the surer ones"
+    )
+
+
+def _limits() -> list[float]:
+    return [number / 20 for number in range(1, 20)]
+
+
+def _most_above(recordings: list[Recording], score: float) -> int:
+    return max(most_at_once(action for action in each.actions if action.score >= score) for each in recordings)
+
+
+def _check_folder(path: Path, folder: Path) -> None:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"--output {path}: folder {folder} does not exist")
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"--output {path}: folder {folder} cannot be written")
