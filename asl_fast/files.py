@@ -174,7 +174,7 @@ def read_text(path: str | Path) -> str:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ValueError(
-            f"{path} cannot be read as UTF-8 ({error}, line {line}); save it as UTF-8, or copy it again"
+            f"{path} cannot be read as UTF-8 ({error}, line {line}); download it again, or save it as UTF-8"
         ) from error
     except (EOFError, zlib.error, OSError) as error:
         raise ValueError(f"{path} cannot be read ({error}); download it again") from error
