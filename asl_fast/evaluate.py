@@ -199,14 +199,16 @@ def parse_thresholds(text: str) -> tuple[float, ...]:
             found = thresholds(first, last, step)
         else:
             found = tuple(float(part) for part in text.split(","))
-        # One that stands there twice would count twice in the average.
-        if not all(0 < each <= 1 for each in found) or len(set(found)) < len(found):
-            raise ValueError
     except ValueError:
         raise ValueError(
-            f"--tiou {text}: give first:last:step, such as 0.3:0.7:0.1, or a list 0.3,0.5,0.7, above 0 and up to 1, "
-            f"each once and {LEAST_STEP} apart"
+            f"--tiou {text}: give first:last:step, such as 0.3:0.7:0.1, or a list 0.3,0.5,0.7; steps of {LEAST_STEP} "
+            "or more"
         ) from None
+    if not all(0 < each <= 1 for each in found):
+        raise ValueError(f"--tiou {text}: thresholds must lie in (0, 1]; found {list(found)}")
+    if len(set(found)) < len(found):
+        # It would count twice in the average.
+        raise ValueError(f"--tiou {text}: give each threshold once; found {list(found)}")
     return found
 
 

@@ -174,7 +174,7 @@ def read_text(path: str | Path) -> str:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ValueError(
-            f"{path} cannot be read as UTF-8 ({error}, line {line}); save it as UTF-8, or copy it again"
+            f"{path} cannot be read as UTF-8 ({error}, line {line}); download it again, or save it as UTF-8"
         ) from error
     except (EOFError, zlib.error, OSError) as error:
         raise ValueError(f"{path} cannot be read ({error}); download it again") from error
@@ -295,22 +295,6 @@ def _require_text(content: Any, path: str) -> None:
                 value.encode()
             except UnicodeEncodeError as error:
                 raise ValueError(f"{path}{place}: {value!r:.80} is no text ({error.reason}); correct it") from None
-
-
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
-
-
-def escape_formula(text: str) -> str:
-    """Put an apostrophe before text that a spreadsheet would run as a formula: what begins with ``= + - @``, tab or CR.
-
-    Text that begins with apostrophes and then one of these gets one more, so that `unescape_formula` is exact.
-    """
-    return f"'{text}" if _FORMULA.match(text) else text
-
-
-def unescape_formula(text: str) -> str:
-    """Take off the apostrophe that `escape_formula`, or a spreadsheet, has put before text."""
-    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
 def read_csv(path: str | Path, columns: Iterable[str]) -> list[dict[str, str]]:

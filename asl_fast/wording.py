@@ -17,6 +17,8 @@ _SHOWN = 120
 _ENDLESS = re.compile(r"\S{1000,}")
 # What was said about which file or folder: one command opens it several times.
 _SAID: set[tuple[str, str]] = set()
+# What a spreadsheet runs where a cell begins with it, behind apostrophes of `escape_formula` or none.
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:
@@ -59,6 +61,19 @@ def shown_apart(one: object, other: object) -> tuple[str, str]:
 def shortened(text: str) -> str:
     """Cut words that no terminal shows in a sensible way: of thousands of characters, from files."""
     return _ENDLESS.sub(lambda word: f"{word[0][:_SHOWN]}... ({len(word[0])} characters)", text)
+
+
+def escape_formula(text: str) -> str:
+    """Put an apostrophe before text that a spreadsheet would run as a formula: what begins with ``= + - @``, tab or CR.
+
+    Text that begins with apostrophes and then one of these gets one more, so that `unescape_formula` is exact.
+    """
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def unescape_formula(text: str) -> str:
+    """Take off the apostrophe that `escape_formula`, or a spreadsheet, has put before text."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
 def say_once(logger: logging.Logger, where: str, text: str) -> None:

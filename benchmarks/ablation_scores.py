@@ -192,24 +192,15 @@ def differences(rows: Mapping[str, Sequence[ScoredRun]]) -> list[dict[str, Any]]
             pairs = [(run, before[run.seed]) for run in runs if run.seed in before]
             if not pairs:
                 continue
-            for measure in pairs[0][0].resampled:
-                once = np.array([a.once(measure) - b.once(measure) for a, b in pairs])
-                drawn = np.stack([a.resampled[measure] - b.resampled[measure] for a, b in pairs], axis=1)
-                found.append(_compared(variant, reference, measure, pairs, once, drawn, len(pairs[0][0].recordings)))
-            for other in pairs[0][0].others:
-                once = np.array([a.others[other] - b.others[other] for a, b in pairs])
-                found.append(_compared(variant, reference, other, pairs, once, once[None].repeat(1000, axis=0), 1))
+            found += [_compared(variant, reference, measure, pairs) for measure in pairs[0][0].resampled]
     return found
 
 
 def _compared(
-    variant: str,
-    reference: str,
-    measure: str,
-    pairs: Sequence[tuple[ScoredRun, ScoredRun]],
-    once: NDArray[np.float64],
-    drawn: NDArray[np.float64],
+    variant: str, reference: str, measure: str, pairs: Sequence[tuple[ScoredRun, ScoredRun]]
 ) -> dict[str, Any]:
+    once = np.array([run.once(measure) - before.once(measure) for run, before in pairs])
+    drawn = np.stack([run.resampled[measure] - before.resampled[measure] for run, before in pairs], axis=1)
     bounds = interval(once, drawn, len(pairs[0][0].recordings), np.random.default_rng(_SEED))
     return {
         "variant": variant,

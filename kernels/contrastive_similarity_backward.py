@@ -5,7 +5,7 @@ The similarity is symmetric: what a vector receives as an anchor and as a key co
 owns its vectors and nothing is added atomically. Each tile is computed once, for all channels: gradients of 64 vectors
 do not fit into registers, so they wait in memory, a slice of channels at a time, while the next tile of similarities is
 computed. Where few vectors leave processors idle, the keys are divided among programs, and whoever reads a gradient
-sums its parts.
+sums its parts. Where the forward pass has kept the similarities, _contrastive_similarity_kept.py does all that.
 
 What the frames and Gaussians receive is in _contrastive_similarity_inputs.py. Two launches. Tested under Triton's
 interpreter and compiled for sm_80, sm_90 and gfx942; no GPU has run it yet.

@@ -17,8 +17,10 @@ from benchmarks import record
 from benchmarks.prediction import binaries
 from benchmarks.prediction.classes import cycles, family, product
 from benchmarks.prediction.devices import DEVICES
+from benchmarks.prediction.machine import Machine, Place
 from benchmarks.prediction.occupancy import occupancy
 from benchmarks.prediction.sass import innermost, loops, parse
+from benchmarks.prediction.semantics import build
 from benchmarks.prediction.stand_in import comparable, plain_name
 from benchmarks.prediction.targets import Call, targets_of
 from benchmarks.registry import Case
@@ -166,6 +168,23 @@ def test_the_command_refuses_what_is_not_there(capsys: pytest.CaptureFixture[str
     assert "no target 'sm_70'; there are sm_90, sm_80" in capsys.readouterr().err
 
 
+def test_predicates_that_wait_in_a_register_are_followed() -> None:
+    code = parse(LISTING)["toy"][0]
+    place = Place(
+        block=(0, 0, 0), thread=0, grid=(1, 1, 1), threads=32, parameters=b"", first_parameter=0, memory=(), atomic=0
+    )
+    machine = Machine(place, {})
+    machine.files["P"][:7] = [1, 0, 1, None, 0, 1, 1]
+    for operands, expected in (
+        (("R4", "PR", "RZ", "0x27"), 0b100101),
+        (("R4", "PR", "RZ", "0x8"), None),  # of which one is not known
+        (("R4", "PR", "R5", "0x1"), None),  # into a word that is not followed
+    ):
+        machine.files["R"][4] = 77
+        build(machine, code._replace(opcode="P2R", operands=operands))()
+        assert machine.files["R"][4] == expected
+
+
 def test_targets_leave_out_the_evaluator_and_say_whether_they_are_met() -> None:
     case = Case("asl, thumos14: x", tuple, len, bytes_moved=3_000_000)
     torch_row = {"by": "torch", "seconds": 1e-3, "launches": 1}
@@ -188,6 +207,8 @@ def test_targets_leave_out_the_evaluator_and_say_whether_they_are_met() -> None:
         .line(slower, H100)
         .endswith("predicted 60 to 100, OPEN, data decides")
     )
+    stuck = Call(case, [{**rows[0], "kernel": "endless", "problem": "3000000 instructions executed"}])
+    assert targets_of("training_losses", case.name)[1].line(stuck, H100).endswith("not predicted, endless not counted")
     assert targets_of("segment_iou", "segment_iou 16,000 and 8,000, backward") == []
     (target,) = targets_of("segment_iou", "segment_iou 16,000 and 8,000")
     assert target.line(Call(case, [{"by": "cuda", "seconds": 1.4e-6}]), H100).endswith("predicted 1.4, MISSED")

@@ -93,7 +93,7 @@ def test_from_tables_to_detections(own: Path, capsys: pytest.CaptureFixture[str]
     assert "recordings of signals are" in capsys.readouterr().err
 
 
-def test_the_epoch_does_not_depend_on_an_interruption(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_runs_are_the_same_to_the_bit(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [
         *OWN,
         "--channels",

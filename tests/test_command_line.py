@@ -250,6 +250,13 @@ def fails_with(error: BaseException) -> int:
         (ValueError(), 2, "error: ValueError"),
         (ValueError("Caught ValueError in worker 0.\nTraceback:\nValueError: a.npy: bad"), 2, "error: a.npy: bad"),
         (KeyboardInterrupt(), 130, "\nstopped"),
+        (MemoryError("no room"), 2, "error: there is too little memory for this: no room"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 68719476736 bytes"),
+            2,
+            "error: there is too little memory for this: DefaultCPUAllocator: can't allocate memory: you tried to "
+            "allocate 68719476736 bytes",
+        ),
     ],
 )
 def test_expected_errors_are_one_line(

@@ -166,3 +166,38 @@ def test_text_that_expands_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "a.json.gz").write_bytes(gzip.compress(b" " * 2**24))
     with pytest.raises(ValueError, match=r"a\.json\.gz: what is unpacked so far would take 4 MB unpacked"):
         read_json(tmp_path / "a.json.gz")
+
+
+@pytest.mark.parametrize(
+    ("beginning", "message"),
+    [
+        (b"\x1f\x8b\x08", "compressed by gzip; let its name end in .gz"),
+        (b"PK\x03\x04", "an archive, as spreadsheets are; save the table as .csv"),
+        (b"\x93NUMPY\x01", "a NumPy array"),
+        (b"\x80\x04", "a pickle; pickles can run any code and are not read"),
+        (b"\x89HDF\r\n", "an HDF5 file"),
+        ("{}".encode("utf-16"), "UTF-16; save it as UTF-8"),
+    ],
+)
+def test_files_of_other_kinds_are_named(tmp_path: Path, beginning: bytes, message: str) -> None:
+    (tmp_path / "a.json").write_bytes(beginning + b"0")
+    with pytest.raises(ValueError, match=f"a.json cannot be read as UTF-8, it is {message}"):
+        read_json(tmp_path / "a.json")
+
+
+def test_json_lines_and_other_extensions_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("{}\n{}\n")
+    with pytest.raises(ValueError, match=r"line 2, column 1.* are these JSON lines"):
+        read_json(tmp_path / "a.json")
+    (tmp_path / "a.txt").write_text("video,start")
+    with pytest.raises(ValueError, match=r"what is not named \.csv or \.tsv is read as JSON"):
+        read_json(tmp_path / "a.txt")
+
+
+def test_no_file_takes_the_place_of_a_device(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.json")
+    with pytest.raises(OSError, match=r"^cannot write .*a\.json: it is a device or pipe, not a file$"):
+        write_json(tmp_path / "a.json", {})
+    assert not (tmp_path / "a.json").is_file() and len(list(tmp_path.iterdir())) == 1
+    with pytest.raises(IsADirectoryError, match="it is a folder; name a file in it"):
+        write_json(Path("."), {})

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from asl_fast.wording import closest, count, examples, nearest, printable
+from asl_fast.wording import closest, count, examples, nearest, plain, printable, shown_apart
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -50,3 +50,16 @@ def test_messages_count_by_the_one_function() -> None:
         for match in counted.finditer(path.read_text())
     ]
     assert found == []
+
+
+def test_names_that_look_alike_are_told_apart() -> None:
+    assert plain("Open  Door ") == plain("open door") and plain("\u00e9") == plain("e\u0301")
+    assert plain("run") != plain("runs")
+    assert shown_apart("e\u0301", "\u00e9") == ("'e\\u0301'", "'\\xe9'")
+    assert shown_apart("\u00e9", "run") == ("'\u00e9'", "'run'")
+    assert shown_apart(3, "3") == ("3", "'3'")
+
+
+def test_endless_words_are_cut() -> None:
+    assert printable("x" * 999) == "x" * 999
+    assert printable("a " + "x" * 5000 + " b") == "a " + "x" * 120 + "... (5000 characters) b"

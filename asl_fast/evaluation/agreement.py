@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from asl_fast.data.annotations.entries import REVERSED
 from asl_fast.evaluation.columns import Array
 from asl_fast.evaluation.protocols import Protocol
 from asl_fast.wording import count, plain, shown_apart
@@ -37,7 +38,8 @@ def check_usable(columns: Columns, path: Path, reasons: Sequence[str], what: str
     if len(columns["video"]):
         return
     if reasons:
-        raise ValueError(f"{path}: no {what} can be used; {len(reasons)} left out, the first: {reasons[0]}")
+        turned = "; are the segments [start, length]?" if all(REVERSED in each for each in reasons) else ""
+        raise ValueError(f"{path}: no {what} can be used; {len(reasons)} left out, the first: {reasons[0]}{turned}")
     raise ValueError(f"{path}: holds no {what} ({count(listed, 'video')} listed), so there is nothing to score")
 
 

@@ -15,7 +15,7 @@ from asl_fast.evaluation.protocols import ProtocolResult
 from asl_fast.evaluation.published import PUBLISHED
 from asl_fast.evaluation.recall import RecallAtK
 from asl_fast.evaluation.spotting import Spotting
-from asl_fast.wording import count, printable
+from asl_fast.wording import count, escape_formula, printable
 
 
 def align(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -142,5 +142,5 @@ def class_csv(measure: MeanAveragePrecision) -> str:
     for index, name in enumerate(measure.classes.tolist()):
         counts = int(measure.annotations_per_class[index]), int(measure.predictions_per_class[index])
         ap = measure.ap[:, index]
-        writer.writerow([printable(str(name)), *counts, *ap.tolist(), float(ap.mean())])
+        writer.writerow([escape_formula(printable(str(name))), *counts, *ap.tolist(), float(ap.mean())])
     return text.getvalue()

@@ -7,9 +7,9 @@ import csv
 import io
 from collections.abc import Sequence
 
-from asl_fast.files import escape_formula
 from asl_fast.formats.recording import Origin, Recording
 from asl_fast.formats.text import encodable
+from asl_fast.wording import escape_formula
 
 COLUMNS = ("video", "start_sec", "end_sec", "label", "score")
 
@@ -18,7 +18,7 @@ def render(recordings: Sequence[Recording], origin: Origin) -> str:
     """Write the table: recordings in their order, the detections of each by falling score, numbers to the last digit.
 
     A name that a spreadsheet would take for a formula gets an apostrophe in front, see
-    `asl_fast.files.escape_formula`.
+    `asl_fast.wording.escape_formula`.
     """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")

@@ -249,7 +249,10 @@ class TrainConfig:
         if self.total_epochs < 1:
             raise ValueError("epochs and warmup_epochs are both 0, so there is nothing to train")
         if self.features and self.annotations is None and self.data_root is None:
-            raise ValueError("--features needs the --annotations of your own data, or the --data-root of a benchmark")
+            raise ValueError(
+                "features need the annotations of your own data (--annotations), or the folder of a benchmark "
+                "(--data-root)"
+            )
         if self.output == "":
             raise ValueError("--output is empty; name the folder of the run")
         if self.signals is not None and (self.features or not self.is_own_data):

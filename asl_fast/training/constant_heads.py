@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Notices a head that says the same at every point: such a run is lost, while its loss still looks like one.
 
-It is looked for once an epoch, in one more pass over the epoch's last batch: no training step does more, or waits.
+It is looked for once an epoch, in one more pass over the longest video of the epoch's last batch: no training step does
+more, or waits.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ LEAST_SPREAD = {"start": 0.01, "end": 0.01, "classes": 0.01}
 """Standard deviation from which on an output depends on what is seen: of distances in strides, of class logits."""
 
 LEAST_POINTS = 16
-"""Fewer points in a batch say nothing."""
+"""Fewer points say nothing."""
 
 _MEANING = {
     "start": ("the regression head gives the same distance to the start at every point", "strides"),
@@ -29,7 +30,7 @@ _MEANING = {
 
 @torch.no_grad()
 def head_spread(detector: ActionDetector, features: Tensor, mask: Tensor, *, autocast: bool) -> dict[str, float]:
-    """Measure how much the outputs of the heads differ from point to point of a batch.
+    """Measure how much the outputs of the heads differ from point to point of the longest video of a batch.
 
     Args:
         detector: Left in the mode that it is in.
@@ -39,9 +40,11 @@ def head_spread(detector: ActionDetector, features: Tensor, mask: Tensor, *, aut
 
     Returns:
         Standard deviations by the names of ``LEAST_SPREAD``, after "spread_": over all valid points, each level around
-        a mean of its own; of the classes that one which varies most. Empty where the batch has fewer than
+        a mean of its own; of the classes that one which varies most. Empty where the video has fewer than
         ``LEAST_POINTS`` points, or an output is not finite.
     """
+    longest = mask.sum(1).argmax(0, keepdim=True)
+    features, mask = features[longest], mask[longest]
     training = detector.training
     detector.eval()
     with torch.autocast(features.device.type, torch.bfloat16, enabled=autocast):

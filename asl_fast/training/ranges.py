@@ -57,7 +57,7 @@ RANGES: dict[str, Interval] = {
     "epochs": _FROM_0,
     "warmup_epochs": _FROM_0,
     "batch_size": _FROM_1,
-    "threads": Interval(0, 1024),
+    "threads": _FROM_0,
     "log_every": _FROM_1,
     "profile": _FROM_0,
     "data.max_length": _FROM_1,
@@ -68,6 +68,7 @@ RANGES: dict[str, Interval] = {
     "data.synthetic_scale": _POSITIVE,
     "data.synthetic_seed": _FROM_0,
     "data.samples_per_step": _FROM_1,
+    "data.num_channels": Interval(3, 6),
     "data.signal_rate_hz": _POSITIVE,
     "data.clip_sd": _NOT_NEGATIVE,
     "data.rotation_sd_deg": _NOT_NEGATIVE,
@@ -129,6 +130,9 @@ RANGES: dict[str, Interval] = {
 }
 """Allowed numbers by dotted name; every entry of a tuple must be one. None and words are a matter of the type."""
 
+MOST = {"threads": 1024, "data.num_workers": 1024}
+"""What no machine has more of: each costs memory before anything is computed."""
+
 # A manifest checks itself.
 _ELSEWHERE = "data.manifest."
 
@@ -149,7 +153,7 @@ def check_ranges(config: Any) -> None:
         for value in _numbers(values):
             if math.isnan(value) or (allowed is not None and value not in allowed):
                 raise ValueError(f"{name} must {allowed or 'be a number'}, found {values}")
-            largest = LARGEST_SEED if name.endswith("seed") else LARGEST_COUNT
+            largest = MOST.get(name, LARGEST_SEED if name.endswith("seed") else LARGEST_COUNT)
             if isinstance(value, int) and abs(value) > largest:
                 raise ValueError(f"{name} must be at most {largest}, found {values}")
 

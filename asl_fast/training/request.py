@@ -21,6 +21,7 @@ from asl_fast.models.config import FrontEndConfig
 from asl_fast.serialization import read_config
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.presets import SIZES, preset, with_variant
+from asl_fast.training.ranges import check_ranges
 from asl_fast.training.run_folder import RunFolder, already_holds_a_run, existing_runs, next_run
 
 
@@ -121,6 +122,7 @@ def parse(arguments: Sequence[str], *, about: str | None = None) -> Request:
         size = early.preset or "full"
         # Read twice: what was asked for decides what is derived, and may then override single fields of it.
         asked = _options(words, _before_derivation(named, early.signals is not None), about, early)
+        check_ranges(asked.config)  # before the data are opened, which takes seconds for thousands of videos
         own = open_configured(asked.config, asked.manifest, asked.reading)
         if not asked.accept_units:
             check_units(own)

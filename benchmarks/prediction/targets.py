@@ -70,12 +70,19 @@ class Target(NamedTuple):
 
     def line(self, call: Call, device: Device) -> str:
         """Say in one line what was aimed at and what is predicted."""
+        uncounted = [row["kernel"] for row in call.launches if row.get("problem")]
+        if uncounted:
+            return (
+                f"target {self.what} {self._sign()} {self.limit:g}: not predicted, {', '.join(uncounted)} not counted"
+            )
         most, least = self.value(call, device), self.value(call.least(), device)
         met, could = (x >= self.limit if self.at_least else x <= self.limit for x in (most, least))
         verdict = "met" if met else "OPEN, data decides" if could else "MISSED"
-        sign = "at least" if self.at_least else "at most"
         found = f"{most:.3g}" if f"{most:.3g}" == f"{least:.3g}" else f"{least:.3g} to {most:.3g}"
-        return f"target {self.what} {sign} {self.limit:g}: predicted {found}, {verdict}"
+        return f"target {self.what} {self._sign()} {self.limit:g}: predicted {found}, {verdict}"
+
+    def _sign(self) -> str:
+        return "at least" if self.at_least else "at most"
 
 
 def _percent_of_copy(call: Call, device: Device) -> float:

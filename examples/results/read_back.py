@@ -20,10 +20,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from asl_fast.evaluation.activitynet_json import read_detections, write_detections
-from asl_fast.files import unescape_formula
 from asl_fast.formats.known import EACH, JSON, NAMES, TOGETHER, places, write
 from asl_fast.formats.recording import Action, Origin, Recording
 from asl_fast.formats.text import file_names
+from asl_fast.wording import unescape_formula
 
 Span = tuple[str, float, float]
 """Recording, start and end in seconds."""

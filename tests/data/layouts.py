@@ -39,6 +39,7 @@ def thumos_folder(
         for index, key in enumerate(sorted(keys, key=lambda key: float(database[key]["duration"]))[:videos]):
             kept[key] = database[key]
             length = int(steps(index, database[key]["duration"], database[key]["fps"]))
-            np.save(root / "features" / f"{prefix}{key}.npy", np.zeros((length, DIM), np.float16))
+            values = (np.arange(length * DIM) % 7).reshape(length, DIM).astype(np.float16)
+            np.save(root / "features" / f"{prefix}{key}.npy", values)
     (root / "annotations" / "thumos14.json").write_text(json.dumps({"database": kept}))
     return root

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from asl_fast.data.annotations.video import Video
 from asl_fast.data.augment import SensorAugmentation, rotation_matrix
 from asl_fast.data.channels import ChannelGroup, Preparation
-from asl_fast.data.dataset import DetectionDataset
+from asl_fast.data.dataset import DetectionDataset, Sample
 from asl_fast.data.features.store import InMemoryFeatureStore
 from asl_fast.data.grid import FeatureGrid
 from asl_fast.data.transform import FeatureTransform
@@ -228,6 +228,30 @@ def test_mirroring_only_where_it_is_allowed() -> None:
     before = unpacked(allowed, torch.from_numpy(allowed(raw[:, :9])))
     after = apply(allowed, raw[:, :9], mirror_probability=1.0)
     np.testing.assert_allclose(after.reshape(-1, 3), before.reshape(-1, 3) * [-1, 1, 1], atol=1e-5)
+
+
+def test_every_change_depends_on_seed_epoch_and_index_alone() -> None:
+    transform, raw = moving(samples=300)
+    store = InMemoryFeatureStore({"a": transform(raw), "b": transform(raw[::-1])})
+    videos = [Video(name, "train", 6.0, np.array([[1.0, 2.0]]), np.array([0])) for name in "ab"]
+    amounts = {"turn_sd_deg": 20.0, "scale_range": 0.2, "jitter_sd": 0.1, "channel_dropout": 0.3}
+    augment = SensorAugmentation(transform, 9.0, 0.2, **amounts)
+    grid = FeatureGrid(50.0, 3, 3)
+    first = DetectionDataset(videos, store, grid, training=True, augmentation=augment, seed=1)
+    seen = {(epoch, index): sample for epoch in range(3) for index, sample in _epoch(first, epoch)}
+    # In another order, and from an epoch in the middle, as after a resumption.
+    again = first.with_options()
+    for epoch, index in ((2, 1), (1, 0), (2, 0), (0, 1)):
+        again.set_epoch(epoch)
+        sample = again[index]
+        assert torch.equal(sample.features, seen[epoch, index].features)
+        assert torch.equal(sample.segments, seen[epoch, index].segments) and sample.grid == seen[epoch, index].grid
+    assert not torch.equal(seen[0, 0].features[:50], seen[1, 0].features[:50])
+
+
+def _epoch(dataset: DetectionDataset, epoch: int) -> list[tuple[int, Sample]]:
+    dataset.set_epoch(epoch)
+    return [(index, dataset[index]) for index in range(len(dataset))]
 
 
 def test_bad_amounts_of_kinds() -> None:

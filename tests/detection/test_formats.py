@@ -107,7 +107,7 @@ def test_what_cannot_be_written_is_refused_before_the_work(
     (tmp_path / "found.csv").mkdir()
     for formats, output, message in (
         ("cvs", "found.json", "'cvs' is no format; did you mean 'csv'?"),
-        ("srt", "film.srt", "is one file, and there are 3 recordings: name a folder, which gets a .srt file of each"),
+        ("srt", "film.srt", "film.srt is one file for 3 recordings: name a folder, which gets a .srt file of each"),
         ("srt,vtt", "file", "srt, vtt have a file for each recording, and"),
         ("srt", "none/folder", "none does not exist"),
         ("json,srt", "found", "would be a file and a folder"),

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from asl_fast.files import escape_formula, unescape_formula
 from asl_fast.formats.recording import Action, milliseconds, most_at_once
 from asl_fast.formats.text import encodable, file_names, one_line, xml_text
+from asl_fast.wording import escape_formula, unescape_formula
 
 NAMES = [
     *("video_1", "a/b", "a_b", "A_B", "..", ".", "", " ", "con", "NUL.txt", "x" * 500, "naïve", "naï" + "ve"),

@@ -23,6 +23,8 @@ from asl_fast.training.config import EvaluationConfig, TrainConfig
 from asl_fast.training.loggers.names import check_installed, parse_loggers
 from asl_fast.training.loop import NonFiniteLossError, train
 from asl_fast.training.metrics_log import read_metrics
+from asl_fast.training.request import parse
+from asl_fast.training.run import run
 from asl_fast.training.run_folder import RunFolder
 from tests.training.tiny import CPU, TINY_OPTIONS, tiny_bundle, tiny_config
 
@@ -108,6 +110,15 @@ def test_a_callback_hears_of_everything(tmp_path: Path) -> None:
     assert {record["epoch"] for record in again.records} == {3}
 
 
+def test_a_whole_run_takes_callbacks(tmp_path: Path) -> None:
+    heard = Recorder()
+    words = ["--dataset", "thumos14", *TINY_OPTIONS, "--output", str(tmp_path / "run"), "--logger", "csv"]
+    run(parse(words), words, callbacks=[heard])
+    assert heard.ends == ["ended"] and heard.starts[0].config.dataset == "thumos14"
+    assert {record["kind"] for record in heard.records} == {"step", "epoch", "evaluation"}
+    assert (tmp_path / "run" / "csv" / "epoch.csv").exists()
+
+
 def test_a_callback_changes_no_number(tmp_path: Path) -> None:
     plain, heard = tiny_run(tmp_path / "plain"), tiny_run(tmp_path / "heard", Recorder(), logger="csv")
     assert told(plain, "step", "total") == told(heard, "step", "total")
@@ -163,7 +174,7 @@ def test_a_run_that_fails_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_the_names_of_loggers() -> None:
     assert parse_loggers("") == ()
     assert parse_loggers(" csv,tensorboard, csv") == ("csv", "tensorboard")
-    with pytest.raises(ValueError, match=r"'tensorbord' is no logger; did you mean 'tensorboard'\?"):
+    with pytest.raises(ValueError, match=r"logger 'tensorbord' is unknown; did you mean 'tensorboard'\?"):
         TrainConfig(logger="tensorbord").validate()
 
 
@@ -258,9 +269,7 @@ def test_tensorboard_has_every_number_once(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_mlflow_has_every_number_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip(
-        "mlflow", reason="needs mlflow (200 MB installed), which the development environment leaves out"
-    )
+    pytest.importorskip("mlflow", reason=NEEDS_MLFLOW)
     from mlflow.tracking import MlflowClient
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -276,9 +285,7 @@ def test_mlflow_has_every_number_once(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_mlflow_marks_what_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip(
-        "mlflow", reason="needs mlflow (200 MB installed), which the development environment leaves out"
-    )
+    pytest.importorskip("mlflow", reason=NEEDS_MLFLOW)
     from mlflow.tracking import MlflowClient
 
     uri = f"sqlite:///{tmp_path / 'elsewhere.db'}"

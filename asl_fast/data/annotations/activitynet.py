@@ -115,7 +115,7 @@ def read_results(path: str | Path, columns: Mapping[str, str] | None = None) -> 
         found = f"{results!r:.80}"
         if "results" not in content:
             keys = ", ".join(map(repr, list(content)[:5])) or "none"
-            found = f"the keys {keys}" + ("; are these annotations?" if "database" in content else "")
+            found = f"None; its keys are {keys}" + ("; are these annotations?" if "database" in content else "")
         raise AnnotationError(f"{path}: key 'results' must map video ids to lists, found {found}")
     return results
 

@@ -21,6 +21,8 @@ ReversedSegments = Literal["keep", "error"]
 BadEntry = Callable[[AnnotationError], object]
 Item = TypeVar("Item")
 Row = TypeVar("Row")
+REVERSED = "must not end before it starts"
+"""What the message on a segment that does says."""
 # Beyond it the sum of some lengths is infinite.
 _LARGEST_SEC = 4e307
 _DIGITS = 40
@@ -125,7 +127,7 @@ def read_entries(
 
     def read(item: object) -> Entry:
         if not isinstance(item, dict):
-            raise ValueError(f"must be an object with 'segment' and 'label', found {item!r:.80}")
+            raise ValueError(f"{key} must be a list of objects, found {listed!r:.80}")
         entry = _read_object(item, scores, reversed_segments)
         accept(entry)
         return entry
@@ -225,5 +227,5 @@ def _seconds(start: object, end: object, key: str, reversed_segments: ReversedSe
     if max(abs(start_sec), abs(end_sec)) >= _LARGEST_SEC:
         raise ValueError(f"{key}: expected numbers below {_LARGEST_SEC:g}, found {[start, end]}")
     if end_sec < start_sec and reversed_segments == "error":
-        raise ValueError(f"{key} must not end before it starts, found {[start, end]}; is it [start, length]?")
+        raise ValueError(f"{key} {REVERSED}, found {[start, end]}")
     return start_sec, end_sec

@@ -19,8 +19,8 @@ from typing import Any
 
 from asl_fast.data.annotations.columns import Columns, find_columns
 from asl_fast.data.annotations.problems import AnnotationError
-from asl_fast.files import number, read_text, unescape_formula
-from asl_fast.wording import say_once
+from asl_fast.files import number, read_text
+from asl_fast.wording import say_once, unescape_formula
 
 logger = logging.getLogger(__name__)
 TABLES = (".csv", ".tsv")

@@ -26,7 +26,7 @@ def parse_loggers(text: str) -> tuple[str, ...]:
     found = [word.strip() for word in text.split(",") if word.strip()]
     for name in found:
         if name not in LOGGERS:
-            raise ValueError(f"logger {text!r}: {name!r} is no logger; {nearest(name, LOGGERS)}")
+            raise ValueError(f"logger {name!r} is unknown; {nearest(name, LOGGERS)}")
     return tuple(dict.fromkeys(found))
 
 

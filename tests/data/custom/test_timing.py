@@ -91,6 +91,21 @@ def test_videos_that_disagree_are_named() -> None:
     assert "warning           9 videos of 60 with features 2.0" in why and "times shorter than that: v" in why
 
 
+def test_two_groups_around_the_median() -> None:
+    """Half the videos have twice as many vectors: nobody is near the median of their steps."""
+    found = videos(25.0, number=8)
+    layout, why = derive(found, {v.id: round(v.duration_sec * (3 if i % 2 else 6)) for i, v in enumerate(found)})
+    assert layout.stride_frame is not None and layout.stride_frame > 0
+    assert "warning" in why and "with features" in why
+
+
+def test_one_duration_and_many_lengths() -> None:
+    """Clips that all last as long do not show what a vector more is worth."""
+    found = [video(f"v{i}", duration_sec=40.0, fps=25.0) for i in range(60)]
+    layout, _ = derive(found, {v.id: 100 + i % 26 for i, v in enumerate(found)})
+    assert layout.stride_frame == pytest.approx(40 * 25 / 112.5, rel=0.05)
+
+
 def test_nothing_to_derive_from() -> None:
     with pytest.raises(ValueError, match="mine: no video with features"):
         derive(videos(30.0), {})

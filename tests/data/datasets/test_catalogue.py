@@ -36,6 +36,13 @@ def test_settings_and_options_exist(name: str) -> None:
     assert {"seed", "strict"} <= set(inspect.signature(entry.load).parameters)
 
 
+def test_settings_without_a_value_are_the_data_sets_own() -> None:
+    settings = DATASETS["hapt"].chosen_settings(DataConfig(fold=1))
+    assert settings["fold"] == 1 and "samples_per_step" not in settings
+    assert DATASETS["shrec22"].chosen_settings(DataConfig(samples_per_step=2))["samples_per_step"] == 2
+    assert DATASETS["thumos14"].chosen_settings(DataConfig()) == {}
+
+
 def test_what_a_data_set_does_not_support_is_refused(tmp_path: Path) -> None:
     assert DATASETS["thumos14"].check_options(annotations="a.json", features=None, manifest=None) == {
         "annotations": "a.json"

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asl_fast.data.datasets.shrec import SHREC21, SHREC22, Track, parse_frames, read_track
+from asl_fast.data.datasets.shrec import SHREC21, SHREC22, Track, parse_frames, read_track, read_track_signals
 from asl_fast.data.datasets.shrec_packed import read_packed
 from asl_fast.data.load import load_dataset, open_source
 from asl_fast.data.signals.recordings import SignalRecordings, SignalSettings, signal_bundle
@@ -171,6 +171,18 @@ def test_small_layout_is_read_whole(track: Track, tmp_path: Path) -> None:
         np.testing.assert_allclose(first.segments_sec, [[0.05, 0.15], [0.2, 0.3]], atol=1e-9)
     else:
         np.testing.assert_allclose(first.segments_sec, [[0.0, 0.12]], atol=1e-9)
+
+
+def test_recordings_alone(track: Track, tmp_path: Path) -> None:
+    root = small(track, tmp_path)
+    whole = read_track(track, root).signals
+    assert read_track_signals(track, root).keys() == whole.keys()
+    alone = read_track_signals(track, root / "training_set" / "sequences")
+    assert list(alone) == ["1"]
+    np.testing.assert_array_equal(alone["1"], whole[track.video_id("train", 1)])
+    (root / "training_set" / "sequences" / "2.txt").write_text("no numbers\n")
+    with pytest.raises(ValueError, match=r"2\.txt, line 1: expected"):
+        read_track_signals(track, root / "training_set" / "sequences")
 
 
 @pytest.mark.parametrize(
