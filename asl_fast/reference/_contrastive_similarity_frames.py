@@ -129,3 +129,19 @@ def spread(weights: Tensor, video: Tensor, batch: int) -> Tensor:
     """Return (3 g, B T): every row of (g, 3, T) weights at its own video's place among all frames of the batch."""
     own_video = torch.nn.functional.one_hot(video, batch).to(weights.dtype)
     return (weights[:, :, None, :] * own_video[:, None, :, None]).flatten(0, 1).flatten(1)
+
+
+def seen_frames(features: Tensor, mask: Tensor, ranges: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return (B T, D) features, 0 where no instance looks: there a weight of 0 would leave NaN as it is."""
+    bounds, video = ranges[:, :10].long().view(-1, 5, 2), ranges[:, 10].long()
+    seen = looked_at(bounds, video, *mask.shape)
+    return torch.where(seen[..., None], features.to(dtype), 0.0).flatten(0, 1)
+
+
+def pooling_of(
+    segments: Tensor, labels: Tensor, mu: Tensor, sigma: Tensor, ranges: Tensor, frames: int
+) -> tuple[Pooling, Tensor]:
+    """Return the pooling of instances from their packed ranges, and their sigma."""
+    own_mu, own_sigma = (x.to(segments.dtype).index_select(0, labels) for x in (mu, sigma))
+    bounds = ranges[:, :10].long().view(-1, 5, 2)
+    return pooling(bounds[:, :3], bounds[:, 3:], segments, own_mu, own_sigma, frames), own_sigma
