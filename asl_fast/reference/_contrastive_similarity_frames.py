@@ -11,6 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from asl_fast.reference._contrastive_similarity_info_nce import vector_labels
+from asl_fast.reference._precision import compute_dtype
+
 
 class FrameRanges(NamedTuple):
     """Frames of one video each instance looks at: first and last, both included; 0 and -1 where there is none.
@@ -145,3 +148,38 @@ def pooling_of(
     own_mu, own_sigma = (x.to(segments.dtype).index_select(0, labels) for x in (mu, sigma))
     bounds = ranges[:, :10].long().view(-1, 5, 2)
     return pooling(bounds[:, :3], bounds[:, 3:], segments, own_mu, own_sigma, frames), own_sigma
+
+
+def instance_vectors(
+    features: Tensor,
+    mask: Tensor,
+    segments: Tensor,
+    labels: Tensor,
+    video_offsets: Tensor,
+    mu: Tensor,
+    sigma: Tensor,
+    delta: float,
+) -> tuple[Tensor, Tensor]:
+    """Pool the frames of every instance, for automatic differentiation; holds a (3 G, B T) matrix.
+
+    Returns:
+        (3 G, D) f_cls, f_loc and f_bg of the first instance, of the second, and so on; and their labels (3 G,), as
+        ``vector_labels`` gives them: -2 for what takes no part.
+    """
+    dtype = compute_dtype(features)
+    if len(segments) == 0:
+        features = features.to(dtype)
+        nothing = features.flatten()[:0].sum() + (mu.flatten()[:0].sum() + sigma.flatten()[:0].sum()).to(dtype)
+        return features.flatten(0, 1)[:0] + nothing, labels
+    segments, labels = segments.to(dtype), real_labels(labels, video_offsets)
+    ranges = frame_ranges(mask, segments, labels, video_offsets, mu, delta)
+    own_mu, own_sigma = (x.to(dtype).index_select(0, labels) for x in (mu, sigma))
+    # An instance that takes no part may hold anything, and so may a frame that none looks at; 0 times anything is not
+    # always 0.
+    segments = torch.where(ranges.valid[:, None], segments, 0.0)
+    bounds = torch.cat([ranges.sensitive, ranges.background], 1)
+    seen = looked_at(bounds, ranges.video, *mask.shape)
+    features = torch.where(seen[..., None], features.to(dtype), 0.0)
+    weights = pooling(ranges.sensitive, ranges.background, segments, own_mu, own_sigma, features.shape[1]).weights()
+    vectors = spread(weights, ranges.video, len(features)) @ features.flatten(0, 1)
+    return vectors, vector_labels(ranges.state(), labels).T.flatten()

@@ -14,6 +14,7 @@ from torch import Tensor
 from asl_fast.reference import _outputs
 from asl_fast.reference._contrastive_similarity_frames import (
     frame_ranges,
+    instance_vectors,
     looked_at,
     pooling,
     pooling_of,
@@ -132,6 +133,11 @@ class Operands(NamedTuple):
         if count == self.segments.shape[0]:
             return self
         return self._replace(segments=self.segments[:count], labels=self.labels[:count])
+
+    def instance_vectors(self) -> tuple[Tensor, Tensor]:
+        """Return vectors (3 G, D), with their graph, and their labels (3 G,): see :func:`instance_vectors`."""
+        operands = (self.features, self.mask, self.segments, self.labels, self.video_offsets, self.mu, self.sigma)
+        return instance_vectors(*operands, self.delta)
 
     def write_total(self, found: Outputs) -> None:
         """Write ``base + weight * loss`` once the loss is there."""
@@ -270,33 +276,7 @@ def leave_out_padding(compute: Callable[[Operands], Outputs]) -> Callable[[Opera
 
 def plain_loss(given: Operands) -> Tensor:
     """Return the loss () for automatic differentiation; holds (3 G, B T) and (3 G, 3 G) matrices."""
-    return info_nce(*instance_vectors(given), given.temperature)
-
-
-def instance_vectors(given: Operands) -> tuple[Tensor, Tensor]:
-    """Pool the frames of every instance, for automatic differentiation; holds a (3 G, B T) matrix.
-
-    Returns:
-        (3 G, D) f_cls, f_loc and f_bg of the first instance, of the second, and so on; and their labels (3 G,), as
-        ``vector_labels`` gives them: -2 for what takes no part.
-    """
-    dtype, mu, sigma = compute_dtype(given.features), given.mu, given.sigma
-    if len(given.segments) == 0:
-        features = given.features.to(dtype)
-        nothing = features.flatten()[:0].sum() + (mu.flatten()[:0].sum() + sigma.flatten()[:0].sum()).to(dtype)
-        return features.flatten(0, 1)[:0] + nothing, given.labels
-    segments, labels = given.segments.to(dtype), real_labels(given.labels, given.video_offsets)
-    ranges = frame_ranges(given.mask, segments, labels, given.video_offsets, mu, given.delta)
-    own_mu, own_sigma = (x.to(dtype).index_select(0, labels) for x in (mu, sigma))
-    # An instance that takes no part may hold anything, and so may a frame that none looks at; 0 times anything is not
-    # always 0.
-    segments = torch.where(ranges.valid[:, None], segments, 0.0)
-    bounds = torch.cat([ranges.sensitive, ranges.background], 1)
-    seen = looked_at(bounds, ranges.video, *given.mask.shape)
-    features = torch.where(seen[..., None], given.features.to(dtype), 0.0)
-    weights = pooling(ranges.sensitive, ranges.background, segments, own_mu, own_sigma, features.shape[1]).weights()
-    vectors = spread(weights, ranges.video, len(features)) @ features.flatten(0, 1)
-    return vectors, vector_labels(ranges.state(), labels).T.flatten()
+    return info_nce(*given.instance_vectors(), given.temperature)
 
 
 @leave_out_padding
