@@ -114,15 +114,22 @@ def pooling(sensitive: Tensor, background: Tensor, segments: Tensor, mu: Tensor,
     return Pooling(torch.exp(-0.5 * z**2), z, selected / selected.sum(-1, keepdim=True).clamp(min=1).to(z.dtype))
 
 
-def looked_at(ranges: Tensor, video: Tensor, batch: int, frames: int) -> Tensor:
-    """Return (B, T) bool: the frames that some instance looks at; ranges are (G, 5, 2), first and last."""
-    first, last = ranges.unbind(-1)
-    row = (frames + 1) * video[:, None]
+def seen(features: Tensor, ranges: Tensor) -> Tensor:
+    """Return (B T, D) features, 0 in frames at which no instance looks: there a weight of 0 would leave NaN as it is.
+
+    Args:
+        features: (B, T, D).
+        ranges: (G, 12) as :meth:`FrameRanges.pack` gives them.
+    """
+    batch, frames, _ = features.shape
+    first, last = ranges[:, :10].long().view(-1, 5, 2).unbind(-1)
+    row = (frames + 1) * ranges[:, 10, None].long()
     changes = torch.zeros(batch * (frames + 1), dtype=torch.int64, device=ranges.device)
     one = torch.ones((), dtype=torch.int64, device=ranges.device).expand(first.numel())
     changes.index_add_(0, (row + first).flatten(), one)
     changes.index_add_(0, (row + last + 1).flatten(), -one)
-    return changes.view(batch, frames + 1).cumsum(1)[:, :frames] > 0
+    looked_at = changes.view(batch, frames + 1).cumsum(1)[:, :frames] > 0
+    return torch.where(looked_at[..., None], features, 0.0).flatten(0, 1)
 
 
 def spread(weights: Tensor, video: Tensor, batch: int) -> Tensor:

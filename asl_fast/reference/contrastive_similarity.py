@@ -12,14 +12,7 @@ import torch
 from torch import Tensor
 
 from asl_fast.reference import _outputs
-from asl_fast.reference._contrastive_similarity_frames import (
-    Pooling,
-    frame_ranges,
-    looked_at,
-    pooling,
-    real_labels,
-    spread,
-)
+from asl_fast.reference._contrastive_similarity_frames import Pooling, frame_ranges, pooling, real_labels, seen, spread
 from asl_fast.reference._contrastive_similarity_info_nce import (
     info_nce,
     log_sums,
@@ -292,11 +285,9 @@ def instance_vectors(given: Operands) -> tuple[Tensor, Tensor]:
     # An instance that takes no part may hold anything, and so may a frame that none looks at; 0 times anything is not
     # always 0.
     segments = torch.where(ranges.valid[:, None], segments, 0.0)
-    bounds = torch.cat([ranges.sensitive, ranges.background], 1)
-    seen = looked_at(bounds, ranges.video, *given.mask.shape)
-    features = torch.where(seen[..., None], given.features.to(dtype), 0.0)
-    weights = pooling(ranges.sensitive, ranges.background, segments, own_mu, own_sigma, features.shape[1]).weights()
-    vectors = spread(weights, ranges.video, len(features)) @ features.flatten(0, 1)
+    features = seen(given.features.to(dtype), ranges.pack())
+    weights = pooling(ranges.sensitive, ranges.background, segments, own_mu, own_sigma, given.mask.shape[1]).weights()
+    vectors = spread(weights, ranges.video, len(given.mask)) @ features
     return vectors, vector_labels(ranges.state(), labels).T.flatten()
 
 
@@ -315,7 +306,7 @@ def contrastive_similarity_loss(given: Operands) -> Outputs:
     given = given._replace(segments=given.segments.to(dtype), labels=labels)
     ranges = frame_ranges(given.mask, given.segments, given.labels, given.video_offsets, given.mu, given.delta)
     found.ranges.copy_(ranges.pack())
-    frames = _seen_frames(given, found.ranges, dtype)
+    frames = seen(given.features.to(dtype), found.ranges)
     parts = []
     for b in _blocks(count, 3 * given.mask.numel()):
         weights = _pooling_of(given, found.ranges, b)[0].weights()
@@ -369,7 +360,7 @@ def contrastive_similarity_loss_backward(given: BackwardOperands) -> BackwardOut
 
     computed = found.in_dtype(dtype)
     grad_features, grad_mu, grad_sigma = (gradient.zero_() for gradient in computed)
-    flat = _seen_frames(given, given.ranges, dtype)
+    flat = seen(given.features.to(dtype), given.ranges)
     given = given._replace(segments=given.segments.to(dtype))
     video = given.ranges[:, 10].long()
     one_hot = torch.nn.functional.one_hot(given.labels, len(given.mu)).to(dtype)
@@ -398,13 +389,6 @@ def _taking_part(segments: Tensor, video_offsets: Tensor) -> int:
 def _blocks(count: int, elements_each: int) -> Iterator[slice]:
     size = max(1, BLOCK_ELEMENTS // max(1, elements_each))
     return (slice(first, min(first + size, count)) for first in range(0, count, size))
-
-
-def _seen_frames(given: Operands | BackwardOperands, ranges: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return (B T, D) features, 0 where no instance looks: there a weight of 0 would leave NaN as it is."""
-    bounds, video = ranges[:, :10].long().view(-1, 5, 2), ranges[:, 10].long()
-    seen = looked_at(bounds, video, *given.mask.shape)
-    return torch.where(seen[..., None], given.features.to(dtype), 0.0).flatten(0, 1)
 
 
 def _pooling_of(given: Operands | BackwardOperands, ranges: Tensor, block: slice) -> tuple[Pooling, Tensor]:
