@@ -45,8 +45,8 @@ def check_single(target: Places, num_recordings: int) -> None:
     """
     if target.single is not None and num_recordings > 1:
         raise ValueError(
-            f"--output {target.single} is one file, and there are {count(num_recordings, 'recording')}: name a folder, which "
-            f"gets a {EACH[target.each[0]][0]} file of each"
+            f"--output {target.single} is one file, and there are {count(num_recordings, 'recording')}: name a folder, "
+            f"which gets a {EACH[target.each[0]][0]} file of each"
         )
 
 
