@@ -117,28 +117,28 @@ def pooling(sensitive: Tensor, background: Tensor, segments: Tensor, mu: Tensor,
     return Pooling(torch.exp(-0.5 * z**2), z, selected / selected.sum(-1, keepdim=True).clamp(min=1).to(z.dtype))
 
 
-def looked_at(ranges: Tensor, video: Tensor, batch: int, frames: int) -> Tensor:
-    """Return (B, T) bool: the frames that some instance looks at; ranges are (G, 5, 2), first and last."""
-    first, last = ranges.unbind(-1)
-    row = (frames + 1) * video[:, None]
+def seen(features: Tensor, ranges: Tensor) -> Tensor:
+    """Return (B T, D) features, 0 in frames at which no instance looks: there a weight of 0 would leave NaN as it is.
+
+    Args:
+        features: (B, T, D).
+        ranges: (G, 12) as :meth:`FrameRanges.pack` gives them.
+    """
+    batch, frames, _ = features.shape
+    first, last = ranges[:, :10].long().view(-1, 5, 2).unbind(-1)
+    row = (frames + 1) * ranges[:, 10, None].long()
     changes = torch.zeros(batch * (frames + 1), dtype=torch.int64, device=ranges.device)
     one = torch.ones((), dtype=torch.int64, device=ranges.device).expand(first.numel())
     changes.index_add_(0, (row + first).flatten(), one)
     changes.index_add_(0, (row + last + 1).flatten(), -one)
-    return changes.view(batch, frames + 1).cumsum(1)[:, :frames] > 0
+    looked_at = changes.view(batch, frames + 1).cumsum(1)[:, :frames] > 0
+    return torch.where(looked_at[..., None], features, 0.0).flatten(0, 1)
 
 
 def spread(weights: Tensor, video: Tensor, batch: int) -> Tensor:
     """Return (3 g, B T): every row of (g, 3, T) weights at its own video's place among all frames of the batch."""
     own_video = torch.nn.functional.one_hot(video, batch).to(weights.dtype)
     return (weights[:, :, None, :] * own_video[:, None, :, None]).flatten(0, 1).flatten(1)
-
-
-def seen_frames(features: Tensor, mask: Tensor, ranges: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return (B T, D) features, 0 where no instance looks: there a weight of 0 would leave NaN as it is."""
-    bounds, video = ranges[:, :10].long().view(-1, 5, 2), ranges[:, 10].long()
-    seen = looked_at(bounds, video, *mask.shape)
-    return torch.where(seen[..., None], features.to(dtype), 0.0).flatten(0, 1)
 
 
 def pooling_of(
@@ -177,9 +177,7 @@ def instance_vectors(
     # An instance that takes no part may hold anything, and so may a frame that none looks at; 0 times anything is not
     # always 0.
     segments = torch.where(ranges.valid[:, None], segments, 0.0)
-    bounds = torch.cat([ranges.sensitive, ranges.background], 1)
-    seen = looked_at(bounds, ranges.video, *mask.shape)
-    features = torch.where(seen[..., None], features.to(dtype), 0.0)
-    weights = pooling(ranges.sensitive, ranges.background, segments, own_mu, own_sigma, features.shape[1]).weights()
-    vectors = spread(weights, ranges.video, len(features)) @ features.flatten(0, 1)
+    frames = seen(features.to(dtype), ranges.pack())
+    weights = pooling(ranges.sensitive, ranges.background, segments, own_mu, own_sigma, mask.shape[1]).weights()
+    vectors = spread(weights, ranges.video, len(mask)) @ frames
     return vectors, vector_labels(ranges.state(), labels).T.flatten()

@@ -15,11 +15,9 @@ from asl_fast.reference import _outputs
 from asl_fast.reference._contrastive_similarity_frames import (
     frame_ranges,
     instance_vectors,
-    looked_at,
-    pooling,
     pooling_of,
     real_labels,
-    seen_frames,
+    seen,
     spread,
 )
 from asl_fast.reference._contrastive_similarity_info_nce import (
@@ -294,7 +292,7 @@ def contrastive_similarity_loss(given: Operands) -> Outputs:
     given = given._replace(segments=given.segments.to(dtype), labels=labels)
     ranges = frame_ranges(given.mask, given.segments, given.labels, given.video_offsets, given.mu, given.delta)
     found.ranges.copy_(ranges.pack())
-    frames = seen_frames(given.features, given.mask, found.ranges, dtype)
+    frames = seen(given.features.to(dtype), found.ranges)
     parts = []
     for b in _blocks(count, 3 * given.mask.numel()):
         own = given.segments[b], given.labels[b], given.mu, given.sigma, found.ranges[b]
@@ -348,7 +346,7 @@ def contrastive_similarity_loss_backward(given: BackwardOperands) -> BackwardOut
 
     computed = found.in_dtype(dtype)
     grad_features, grad_mu, grad_sigma = (gradient.zero_() for gradient in computed)
-    flat = seen_frames(given.features, given.mask, given.ranges, dtype)
+    flat = seen(given.features.to(dtype), given.ranges)
     given = given._replace(segments=given.segments.to(dtype))
     video = given.ranges[:, 10].long()
     one_hot = torch.nn.functional.one_hot(given.labels, len(given.mu)).to(dtype)
