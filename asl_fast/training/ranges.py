@@ -68,6 +68,7 @@ RANGES: dict[str, Interval] = {
     "data.synthetic_scale": _POSITIVE,
     "data.synthetic_seed": _FROM_0,
     "data.samples_per_step": _FROM_1,
+    "data.num_channels": Interval(3, 6),
     "data.signal_rate_hz": _POSITIVE,
     "data.clip_sd": _NOT_NEGATIVE,
     "data.rotation_sd_deg": _NOT_NEGATIVE,
