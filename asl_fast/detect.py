@@ -88,7 +88,7 @@ def _detect(chosen: Arguments) -> int:
         target = places(chosen.output, parse_formats(chosen.format))
 
         from asl_fast.detection.writing import (
-            check_places,
+            check_folder,
             check_single,
             crowded_subtitles,
             described,
@@ -99,7 +99,7 @@ def _detect(chosen: Arguments) -> int:
         for path in (*target.files.values(), target.single):
             if path is not None:
                 check_output("--output", path, (chosen.run, *chosen.features, chosen.durations))
-        check_places(target)
+        check_folder(target)
 
         from asl_fast.detection.rates import read_rates
         from asl_fast.detection.recordings import open_recordings

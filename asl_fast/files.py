@@ -181,8 +181,7 @@ def read_text(path: str | Path) -> str:
 
 
 _NO_TEXT = {
-    codecs.BOM_UTF16_LE: "UTF-16; save it as UTF-8",
-    codecs.BOM_UTF16_BE: "UTF-16; save it as UTF-8",
+    **dict.fromkeys((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), "UTF-16; save it as UTF-8"),
     b"\x1f\x8b": "compressed by gzip; let its name end in .gz",
     b"PK\x03\x04": "an archive, as spreadsheets are; save the table as .csv",
     b"\x93NUMPY": "a NumPy array",
@@ -260,9 +259,8 @@ def read_json(path: str | Path) -> Any:
 def _json_hint(path: str | Path, error: json.JSONDecodeError) -> str:
     if error.msg == "Extra data":
         return "a file holds one value; are these JSON lines?"
-    if ".json" not in Path(path).suffixes:
-        return "what is not named .csv or .tsv is read as JSON"
-    return "is the file complete?"
+    named = ".json" in Path(path).suffixes
+    return "is the file complete?" if named else "what is not named .csv or .tsv is read as JSON"
 
 
 _HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")

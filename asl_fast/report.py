@@ -22,6 +22,7 @@ import tyro
 
 from asl_fast.command_line.errors import if_stopped, run_command
 from asl_fast.command_line.options import read_options
+from asl_fast.command_line.outputs import check_output
 from asl_fast.wording import count, printable
 
 
@@ -49,6 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _report(chosen: Arguments) -> int:
     with if_stopped("nothing was written"):
+        if chosen.output is not None:
+            parts = (path for run in chosen.run for path in run.glob("*") if path.suffix != ".html")
+            check_output("--output", chosen.output, parts)
+
         from asl_fast.reporting.write import write_page
 
         if chosen.png is not None:

@@ -70,11 +70,11 @@ def _scores(report: dict[str, Any]) -> Iterator[str]:
 def _origin(report: dict[str, Any]) -> str:
     seeds = sorted({run["seed"] for runs in report["rows"].values() for run in runs})
     kind = "synthetic twin" if report["synthetic"] else "real data"
+    which = f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
     return (
-        f"{report['dataset']}, {kind}, {count(report['recordings'], 'test recording')}, seeds "
-        f"{', '.join(map(str, seeds))}: mean ± standard deviation over seeds. `{report['command']}`, "
-        f"{report['date']}, CPU, {report['jobs']} run(s) at a time with {report['threads']} thread(s) each, median "
-        f"training time {report['training_seconds_median']:.0f} s."
+        f"{report['dataset']}, {kind}, {count(report['recordings'], 'test recording')}, {which}: mean ± standard "
+        f"deviation over seeds. `{report['command']}`, {report['date']}, CPU, {report['jobs']} run(s) at a time with "
+        f"{report['threads']} thread(s) each, median training time {report['training_seconds_median']:.0f} s."
     )
 
 

@@ -4,7 +4,8 @@
 A program pools one instance, whole vectors at a time, so that their lengths need no second pass. Then a program owns
 BLOCK_M anchors and walks over keys with running maxima and sums (Milakov and Gimelshein, 2018), or over a part of them;
 the one that comes last to its anchors joins their parts, and the one that comes last of all takes the mean. Where the
-backward pass will want the similarities and there are few, they are stored. Two launches. Tested under Triton's interpreter and compiled for sm_80, sm_90 and gfx942; no GPU has run it yet.
+backward pass will want the similarities and there are few, they are stored. Two launches. Tested under Triton's
+interpreter and compiled for sm_80, sm_90 and gfx942; no GPU has run it yet.
 """
 
 from __future__ import annotations

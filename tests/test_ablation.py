@@ -79,7 +79,8 @@ def test_a_row_with_fewer_seeds_says_so() -> None:
 
 
 def test_one_seed_has_no_spread() -> None:
-    assert "0.5000 |" in format_table(report(plain=[0.5]))
+    table = format_table(report(plain=[0.5]))
+    assert "0.5000 |" in table and "19 test recordings, seed 1:" in table
 
 
 def test_other_measures_stand_beside() -> None:

@@ -18,24 +18,23 @@ from asl_fast.wording import count
 _READABLE_CUES = 3
 
 
-def check_places(target: Places) -> None:
-    """Make sure that files can be written where they shall go.
+def check_folder(target: Places) -> None:
+    """Make sure that there can be a folder for a file of each recording, where one is asked for.
 
     Raises:
-        OSError: Naming the folder that is not there or cannot be written, or what lies in the place of a file.
+        OSError: Naming the folder that is not there or cannot be written, or what lies in its place.
     """
-    for path in (*target.files.values(), target.single):
-        if path is not None:
-            if path.is_dir():
-                raise IsADirectoryError(f"--output {path} is a folder; name a file in it")
-            _check_folder(path, path.parent)
     if (folder := target.folder) is not None:
         if folder.exists() and not folder.is_dir():
             raise NotADirectoryError(
                 f"--output: {', '.join(target.each)} have a file for each recording, and {folder} is no folder for "
                 "them; name another"
             )
-        _check_folder(folder, folder if folder.exists() else folder.parent)
+        above = folder if folder.exists() else folder.parent
+        if not above.is_dir():
+            raise FileNotFoundError(f"--output {folder}: folder {above} does not exist")
+        if not os.access(above, os.W_OK):
+            raise PermissionError(f"--output {folder}: folder {above} cannot be written")
 
 
 def check_single(target: Places, num_recordings: int) -> None:
@@ -111,10 +110,3 @@ def _limits() -> list[float]:
 
 def _most_above(recordings: list[Recording], score: float) -> int:
     return max(most_at_once(action for action in each.actions if action.score >= score) for each in recordings)
-
-
-def _check_folder(path: Path, folder: Path) -> None:
-    if not folder.is_dir():
-        raise FileNotFoundError(f"--output {path}: folder {folder} does not exist")
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f"--output {path}: folder {folder} cannot be written")

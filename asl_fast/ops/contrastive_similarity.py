@@ -169,7 +169,7 @@ def instance_vectors(
         that G are the instances of the videos.
     """
     given = _operands(None, 1.0, features, mask, targets, mu, sigma, delta, 1.0)
-    return reference.instance_vectors(given.without_padding())
+    return given.without_padding().instance_vectors()
 
 
 def _operands(

@@ -11,6 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from asl_fast.reference._contrastive_similarity_info_nce import vector_labels
+from asl_fast.reference._precision import compute_dtype
+
 
 class FrameRanges(NamedTuple):
     """Frames of one video each instance looks at: first and last, both included; 0 and -1 where there is none.
@@ -114,18 +117,67 @@ def pooling(sensitive: Tensor, background: Tensor, segments: Tensor, mu: Tensor,
     return Pooling(torch.exp(-0.5 * z**2), z, selected / selected.sum(-1, keepdim=True).clamp(min=1).to(z.dtype))
 
 
-def looked_at(ranges: Tensor, video: Tensor, batch: int, frames: int) -> Tensor:
-    """Return (B, T) bool: the frames that some instance looks at; ranges are (G, 5, 2), first and last."""
-    first, last = ranges.unbind(-1)
-    row = (frames + 1) * video[:, None]
+def seen(features: Tensor, ranges: Tensor) -> Tensor:
+    """Return (B T, D) features, 0 in frames at which no instance looks: there a weight of 0 would leave NaN as it is.
+
+    Args:
+        features: (B, T, D).
+        ranges: (G, 12) as :meth:`FrameRanges.pack` gives them.
+    """
+    batch, frames, _ = features.shape
+    first, last = ranges[:, :10].long().view(-1, 5, 2).unbind(-1)
+    row = (frames + 1) * ranges[:, 10, None].long()
     changes = torch.zeros(batch * (frames + 1), dtype=torch.int64, device=ranges.device)
     one = torch.ones((), dtype=torch.int64, device=ranges.device).expand(first.numel())
     changes.index_add_(0, (row + first).flatten(), one)
     changes.index_add_(0, (row + last + 1).flatten(), -one)
-    return changes.view(batch, frames + 1).cumsum(1)[:, :frames] > 0
+    looked_at = changes.view(batch, frames + 1).cumsum(1)[:, :frames] > 0
+    return torch.where(looked_at[..., None], features, 0.0).flatten(0, 1)
 
 
 def spread(weights: Tensor, video: Tensor, batch: int) -> Tensor:
     """Return (3 g, B T): every row of (g, 3, T) weights at its own video's place among all frames of the batch."""
     own_video = torch.nn.functional.one_hot(video, batch).to(weights.dtype)
     return (weights[:, :, None, :] * own_video[:, None, :, None]).flatten(0, 1).flatten(1)
+
+
+def pooling_of(
+    segments: Tensor, labels: Tensor, mu: Tensor, sigma: Tensor, ranges: Tensor, frames: int
+) -> tuple[Pooling, Tensor]:
+    """Return the pooling of instances from their packed ranges, and their sigma."""
+    own_mu, own_sigma = (x.to(segments.dtype).index_select(0, labels) for x in (mu, sigma))
+    bounds = ranges[:, :10].long().view(-1, 5, 2)
+    return pooling(bounds[:, :3], bounds[:, 3:], segments, own_mu, own_sigma, frames), own_sigma
+
+
+def instance_vectors(
+    features: Tensor,
+    mask: Tensor,
+    segments: Tensor,
+    labels: Tensor,
+    video_offsets: Tensor,
+    mu: Tensor,
+    sigma: Tensor,
+    delta: float,
+) -> tuple[Tensor, Tensor]:
+    """Pool the frames of every instance, for automatic differentiation; holds a (3 G, B T) matrix.
+
+    Returns:
+        (3 G, D) f_cls, f_loc and f_bg of the first instance, of the second, and so on; and their labels (3 G,), as
+        ``vector_labels`` gives them: -2 for what takes no part.
+    """
+    dtype = compute_dtype(features)
+    if len(segments) == 0:
+        features = features.to(dtype)
+        nothing = features.flatten()[:0].sum() + (mu.flatten()[:0].sum() + sigma.flatten()[:0].sum()).to(dtype)
+        return features.flatten(0, 1)[:0] + nothing, labels
+    segments, labels = segments.to(dtype), real_labels(labels, video_offsets)
+    ranges = frame_ranges(mask, segments, labels, video_offsets, mu, delta)
+    own_mu, own_sigma = (x.to(dtype).index_select(0, labels) for x in (mu, sigma))
+    # An instance that takes no part may hold anything, and so may a frame that none looks at; 0 times anything is not
+    # always 0.
+    segments = torch.where(ranges.valid[:, None], segments, 0.0)
+    frames = seen(features.to(dtype), ranges.pack())
+    weights = pooling(ranges.sensitive, ranges.background, segments, own_mu, own_sigma, mask.shape[1]).weights()
+    vectors = spread(weights, ranges.video, len(mask)) @ frames
+    return vectors, vector_labels(ranges.state(), labels).T.flatten()

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from asl_fast.reference import _outputs
 from asl_fast.reference._contrastive_similarity_frames import (
-    Pooling,
     frame_ranges,
-    looked_at,
-    pooling,
+    instance_vectors,
+    pooling_of,
     real_labels,
+    seen,
     spread,
 )
 from asl_fast.reference._contrastive_similarity_info_nce import (
@@ -47,9 +47,7 @@ class Outputs(NamedTuple):
         ranges: (G, 12) int32, ``FrameRanges.pack``.
         anchors: () number of the anchors with a positive, at least 1.
         similarities: (3 G + 3, 3 G rounded up to 32) what Triton keeps for its own backward pass: cosines over
-            temperature of the vectors of the instances that take part, one kind after the other, and three rows of what
-            else a key's slopes are made of. Infinite from the other implementations. (0,) unless
-            ``Operands.keep_similarities``.
+            temperature, and three rows of what else slopes are made of; infinite from others. (0,) if not asked for.
 
     Padding has vectors of 0 (one over their length, too), infinite sums and a row of ``ranges`` that takes no part.
     """
@@ -63,7 +61,7 @@ class Outputs(NamedTuple):
     similarities: Tensor
 
     def leave_similarities(self) -> None:
-        """Say that they were not kept, in the implementations whose backward pass does not look at them."""
+        """Say that they were not kept, where no backward pass looks at them."""
         if self.similarities.numel():
             self.similarities.fill_(math.inf)
 
@@ -133,6 +131,11 @@ class Operands(NamedTuple):
         if count == self.segments.shape[0]:
             return self
         return self._replace(segments=self.segments[:count], labels=self.labels[:count])
+
+    def instance_vectors(self) -> tuple[Tensor, Tensor]:
+        """Return vectors (3 G, D), with their graph, and their labels (3 G,): see :func:`instance_vectors`."""
+        operands = (self.features, self.mask, self.segments, self.labels, self.video_offsets, self.mu, self.sigma)
+        return instance_vectors(*operands, self.delta)
 
     def write_total(self, found: Outputs) -> None:
         """Write ``base + weight * loss`` once the loss is there."""
@@ -271,33 +274,7 @@ def leave_out_padding(compute: Callable[[Operands], Outputs]) -> Callable[[Opera
 
 def plain_loss(given: Operands) -> Tensor:
     """Return the loss () for automatic differentiation; holds (3 G, B T) and (3 G, 3 G) matrices."""
-    return info_nce(*instance_vectors(given), given.temperature)
-
-
-def instance_vectors(given: Operands) -> tuple[Tensor, Tensor]:
-    """Pool the frames of every instance, for automatic differentiation; holds a (3 G, B T) matrix.
-
-    Returns:
-        (3 G, D) f_cls, f_loc and f_bg of the first instance, of the second, and so on; and their labels (3 G,), as
-        ``vector_labels`` gives them: -2 for what takes no part.
-    """
-    dtype, mu, sigma = compute_dtype(given.features), given.mu, given.sigma
-    if len(given.segments) == 0:
-        features = given.features.to(dtype)
-        nothing = features.flatten()[:0].sum() + (mu.flatten()[:0].sum() + sigma.flatten()[:0].sum()).to(dtype)
-        return features.flatten(0, 1)[:0] + nothing, given.labels
-    segments, labels = given.segments.to(dtype), real_labels(given.labels, given.video_offsets)
-    ranges = frame_ranges(given.mask, segments, labels, given.video_offsets, mu, given.delta)
-    own_mu, own_sigma = (x.to(dtype).index_select(0, labels) for x in (mu, sigma))
-    # An instance that takes no part may hold anything, and so may a frame that none looks at; 0 times anything is not
-    # always 0.
-    segments = torch.where(ranges.valid[:, None], segments, 0.0)
-    bounds = torch.cat([ranges.sensitive, ranges.background], 1)
-    seen = looked_at(bounds, ranges.video, *given.mask.shape)
-    features = torch.where(seen[..., None], given.features.to(dtype), 0.0)
-    weights = pooling(ranges.sensitive, ranges.background, segments, own_mu, own_sigma, features.shape[1]).weights()
-    vectors = spread(weights, ranges.video, len(features)) @ features.flatten(0, 1)
-    return vectors, vector_labels(ranges.state(), labels).T.flatten()
+    return info_nce(*given.instance_vectors(), given.temperature)
 
 
 @leave_out_padding
@@ -315,14 +292,14 @@ def contrastive_similarity_loss(given: Operands) -> Outputs:
     given = given._replace(segments=given.segments.to(dtype), labels=labels)
     ranges = frame_ranges(given.mask, given.segments, given.labels, given.video_offsets, given.mu, given.delta)
     found.ranges.copy_(ranges.pack())
-    frames = _seen_frames(given, found.ranges, dtype)
+    frames = seen(given.features.to(dtype), found.ranges)
     parts = []
     for b in _blocks(count, 3 * given.mask.numel()):
-        weights = _pooling_of(given, found.ranges, b)[0].weights()
+        own = given.segments[b], given.labels[b], given.mu, given.sigma, found.ranges[b]
+        weights = pooling_of(*own, given.mask.shape[1])[0].weights()
         parts.append(spread(weights, ranges.video[b], given.mask.shape[0]) @ frames)
-    vectors, inverse = unit_vectors(
-        torch.cat(parts).view(count, 3, given.features.shape[2]).transpose(0, 1).contiguous()
-    )
+    pooled = torch.cat(parts).view(count, 3, given.features.shape[2]).transpose(0, 1).contiguous()
+    vectors, inverse = unit_vectors(pooled)
     found.vectors.copy_(vectors)
     found.stats.fill_(math.inf)
     found.stats[0] = inverse[..., 0]
@@ -369,12 +346,13 @@ def contrastive_similarity_loss_backward(given: BackwardOperands) -> BackwardOut
 
     computed = found.in_dtype(dtype)
     grad_features, grad_mu, grad_sigma = (gradient.zero_() for gradient in computed)
-    flat = _seen_frames(given, given.ranges, dtype)
+    flat = seen(given.features.to(dtype), given.ranges)
     given = given._replace(segments=given.segments.to(dtype))
     video = given.ranges[:, 10].long()
     one_hot = torch.nn.functional.one_hot(given.labels, len(given.mu)).to(dtype)
     for b in _blocks(len(given.segments), 3 * given.mask.numel()):
-        block, own_sigma = _pooling_of(given, given.ranges, b)
+        own = given.segments[b], given.labels[b], given.mu, given.sigma, given.ranges[b]
+        block, own_sigma = pooling_of(*own, frames)
         if given.need_features:
             of_frames = spread(block.weights(), video[b], batch).T @ grad_vectors[b].flatten(0, 1)
             grad_features += of_frames.view(batch, frames, channels)
@@ -398,18 +376,3 @@ def _taking_part(segments: Tensor, video_offsets: Tensor) -> int:
 def _blocks(count: int, elements_each: int) -> Iterator[slice]:
     size = max(1, BLOCK_ELEMENTS // max(1, elements_each))
     return (slice(first, min(first + size, count)) for first in range(0, count, size))
-
-
-def _seen_frames(given: Operands | BackwardOperands, ranges: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return (B T, D) features, 0 where no instance looks: there a weight of 0 would leave NaN as it is."""
-    bounds, video = ranges[:, :10].long().view(-1, 5, 2), ranges[:, 10].long()
-    seen = looked_at(bounds, video, *given.mask.shape)
-    return torch.where(seen[..., None], given.features.to(dtype), 0.0).flatten(0, 1)
-
-
-def _pooling_of(given: Operands | BackwardOperands, ranges: Tensor, block: slice) -> tuple[Pooling, Tensor]:
-    """Return the pooling of a block of instances, and their sigma."""
-    segments, labels = given.segments[block], given.labels[block]
-    own_mu, own_sigma = (x.to(segments.dtype).index_select(0, labels) for x in (given.mu, given.sigma))
-    bounds = ranges[block, :10].long().view(-1, 5, 2)
-    return pooling(bounds[:, :3], bounds[:, 3:], segments, own_mu, own_sigma, given.mask.shape[1]), own_sigma

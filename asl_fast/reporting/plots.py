@@ -174,7 +174,7 @@ def draw_classes(finished: Sequence[tuple[str, RunRecord]]) -> Figure:
         face = "white" if place else COLOURS[0]
         values = [table.get(label, 0.0) for label in labels]
         edges = {"facecolor": face, "edgecolor": COLOURS[place], "linewidth": 0.6, "hatch": hatch}
-        axes.barh(at, values, thick, label=_short(name), **edges)  # type: ignore[arg-type]
+        axes.barh(at, values, thick, label=_short(name), **edges)
     axes.set_yticks(range(len(labels)), [_short(label) for label in labels])
     axes.set(xlim=(0, 100), ylim=(len(labels) - 0.4, -0.6), xlabel="average precision, %, mean over temporal IoU")
     if len(tables) > 1:

@@ -83,6 +83,7 @@ def operands(draw: st.DrawFn) -> reference.Operands:
         delta=draw(st.sampled_from([0.0, 0.25, 0.5, 8.0])),
         temperature=draw(st.sampled_from([0.07, 1.0, 50.0])),
         weight=WEIGHT,
+        keep_similarities=draw(st.booleans()),
     )
 
 

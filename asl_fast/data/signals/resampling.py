@@ -36,7 +36,8 @@ def sample_borders(times_sec: NDArray[np.float64], *, alone_sec: float = 0.04) -
     first, last = 2 * times_sec[0] - times_sec[1], 2 * times_sec[-1] - times_sec[-2]
     around = np.concatenate([[first], times_sec, [last]])
     borders: NDArray[np.float64] = (around[1:] + around[:-1]) / 2
-    return np.subtract(borders, borders[0])
+    borders -= borders[0]
+    return borders
 
 
 def resample(times_sec: NDArray[np.float64], values: NDArray[Any], rate_hz: float) -> Resampled:
