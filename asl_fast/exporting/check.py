@@ -47,17 +47,16 @@ def deviations(
     batches = tuple(batches)
     for length in lengths:
         for batch in batches:
-            rows = max(length, deployed.min_length)
-            inputs = example_inputs(deployed, batch, rows, seed=length + batch)
-            yield _deviation(run(inputs), deployed, inputs, batch, rows)
+            inputs = example_inputs(deployed, batch, length, seed=length + batch)
+            yield _deviation(run(inputs), deployed, inputs, batch, length)
 
 
 def _deviation(
-    found: tuple[Tensor, Tensor], deployed: DeployedDetector, inputs: tuple[Tensor, ...], batch: int, rows: int
+    found: tuple[Tensor, Tensor], deployed: DeployedDetector, inputs: tuple[Tensor, ...], batch: int, length: int
 ) -> Deviation:
     with torch.no_grad():
         segments, scores = deployed(*inputs)
     step_sec = inputs[INPUTS.index("step_sec")]
     length_grid = (segments[..., 1:] - segments[..., :1]) / step_sec[:, None, None]
     apart = (found[0] - segments).abs() / step_sec[:, None, None] / (1 + length_grid)
-    return Deviation(batch, rows, float((found[1] - scores).abs().max()), float(apart.max()))
+    return Deviation(batch, length, float((found[1] - scores).abs().max()), float(apart.max()))

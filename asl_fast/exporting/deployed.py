@@ -50,11 +50,6 @@ class DeployedDetector(nn.Module):
         self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float64))
         self.register_buffer("std", torch.as_tensor(std, dtype=torch.float64))
 
-    @property
-    def min_length(self) -> int:
-        """Shortest input, in rows of ``features``, that the exported graph takes."""
-        return 1 if self.detector.config.mask_norms else self.detector.length_multiple * self.samples_per_step + 1
-
     def forward(self, features: Tensor, lengths: Tensor, first_sec: Tensor, step_sec: Tensor) -> tuple[Tensor, Tensor]:
         """Detect in a padded batch.
 
@@ -90,13 +85,11 @@ class DeployedDetector(nn.Module):
 
         The length is a symbol while a graph is exported. Rows are therefore taken by their index, repeating the last,
         and there is always one multiple more than needed: a graph for one multiple would be another than for several.
-        Models whose outputs depend on padding get as little as they had in training.
+        (Imported ActionFormer models depend on their padding near the end of a recording, here as there.)
         """
-        config, samples = self.detector.config, self.samples_per_step
-        multiple = self.detector.length_multiple
-        block = samples * (max(multiple, _LONG_CHUNK) if config.mask_norms else multiple)
-        spare = block if config.mask_norms else 0
-        places = torch.arange((features.shape[1] + spare + block - 1) // block * block, device=features.device)
+        samples = self.samples_per_step
+        block = samples * max(self.detector.length_multiple, _LONG_CHUNK)
+        places = torch.arange((features.shape[1] + 2 * block - 1) // block * block, device=features.device)
         # The last step of a recording is filled up by its last sample.
         last = (lengths - 1).clamp(min=0).unsqueeze(1)
         index = torch.minimum(places.unsqueeze(0), last)  # (B, T')

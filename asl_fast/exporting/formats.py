@@ -52,10 +52,10 @@ def require_packages(formats: tuple[Format, ...]) -> None:
 def traced(deployed: DeployedDetector) -> torch.export.ExportedProgram:
     """Trace a detector into one graph for all batch sizes and lengths."""
     batch = torch.export.Dim("batch", max=MAX_BATCH)
-    length = torch.export.Dim("length", min=deployed.min_length, max=MAX_LENGTH)
+    length = torch.export.Dim("length", max=MAX_LENGTH)
     shapes: dict[str, Any] = {name: {0: batch} for name in INPUTS}
     shapes["features"] = {0: batch, 1: length}
-    examples = example_inputs(deployed, 2, max(_TRACED_LENGTH, 2 * deployed.min_length))
+    examples = example_inputs(deployed, 2, _TRACED_LENGTH)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         return torch.export.export(deployed.eval(), examples, dynamic_shapes=shapes, strict=False)

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m asl_fast.export``: its files are what they say, load back, and refuse what does not fit."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from asl_fast.detect import main as detect_main
+from asl_fast.detection.trained import load_trained
+from asl_fast.export import main
+from asl_fast.exporting import check
+from asl_fast.exporting.deployed import INPUTS, OUTPUTS, example_inputs
+from asl_fast.exporting.run_files import deployed_detector
+from asl_fast.models.detector import ActionDetector
+from tests.training.tiny import finished_run, tiny_bundle
+
+pytest.importorskip("safetensors", reason="needs the export extra")
+pytest.importorskip("onnxruntime", reason="needs the export extra")
+if not hasattr(torch.compiler, "is_exporting"):
+    pytest.skip("exporting a graph needs PyTorch 2.7 or newer", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return finished_run(tmp_path_factory.mktemp("run"), tiny_bundle()).path
+
+
+@pytest.fixture(scope="module")
+def exported(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made") / "exported"
+    assert main(["--run", str(run), "--output", str(folder)]) == 0
+    return folder
+
+
+def test_writes_every_format_with_its_description(exported: Path) -> None:
+    names = sorted(path.name for path in exported.iterdir())
+    assert names == ["README.md", "config.json", "model.onnx", "model.pt2", "model.safetensors"]
+    config = json.loads((exported / "config.json").read_text())
+    assert config["config"]["output"] is None and config["dataset"]["class_names"] == ["class 0", "class 1"]
+
+
+def test_the_card_s_code_runs(exported: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each piece of Python on the card, with inputs as the card describes them, finds what the detector does."""
+    monkeypatch.chdir(exported)
+    inputs = example_inputs(deployed_detector(load_trained(run)), 2, 50)
+    with torch.no_grad():
+        wanted = deployed_detector(load_trained(run))(*inputs)
+    card = (exported / "README.md").read_text()
+    pieces = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    assert len(pieces) == 4
+    kept = 0
+    for piece in pieces:
+        names: dict[str, Any] = dict(zip(INPUTS, inputs, strict=True)) | dict(zip(OUTPUTS, wanted, strict=True))
+        if "onnxruntime" in piece:
+            names |= {name: tensor.numpy() for name, tensor in zip(INPUTS, inputs, strict=True)}
+        exec(piece.replace("FOLDER_OR_HUB_ID", str(exported)), names)
+        for name, expected in zip(OUTPUTS, wanted, strict=True):
+            torch.testing.assert_close(torch.as_tensor(names[name]), expected, rtol=1e-5, atol=1e-5)
+        kept += len(names["kept"].scores) if "kept" in names else 0
+    assert kept > 0
+
+
+def test_weights_come_back_the_same(exported: Path, run: Path) -> None:
+    original, again = load_trained(run).detector, ActionDetector.from_pretrained(exported)
+    assert not again.training and again.config == original.config
+    for name, value in original.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+
+
+def test_detect_takes_the_folder_for_a_run(exported: Path, run: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "new.npy", np.random.default_rng(0).standard_normal((60, 6)).astype(np.float32))
+    found = []
+    for source in (run, exported):
+        output = tmp_path / f"{len(found)}.json"
+        words = ["--run", str(source), "--features", str(tmp_path / "new.npy"), "--output", str(output)]
+        assert detect_main([*words, "--fps", "1"]) == 0
+        found.append(json.loads(output.read_text())["results"])
+    assert found[0] == found[1] and found[0]["new"]
+
+
+def test_a_file_that_differs_is_reported(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(check, "TOLERANCE", -1.0)
+        assert main(["--run", str(run), "--to", "torch-export", "--output", str(tmp_path / "out")]) == 1
+    assert "model.pt2 differs from the detector" in capsys.readouterr().err
+
+
+def test_what_cannot_be_exported(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("")
+    for words, message in (
+        (["--run", str(run), "--output", str(taken)], "is a file; name a folder"),
+        (["--run", str(tmp_path / "none"), "--output", str(tmp_path / "x")], "does not exist"),
+    ):
+        assert main(words) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "config.json").unlink(), "has no config.json"),
+        (lambda folder: (folder / "config.json").write_text("{}"), "lacks 'config.model'"),
+        (lambda folder: _cut(folder / "model.safetensors"), "truncated or not a safetensors file"),
+        (lambda folder: _change(folder / "config.json", width=32), "has shape"),
+        (lambda folder: _change(folder / "config.json", num_levels=3), "lacks"),
+    ],
+)
+def test_damaged_folders_are_refused(exported: Path, tmp_path: Path, damage: Any, message: str) -> None:
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((exported / name).read_bytes())
+    damage(tmp_path)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        ActionDetector.from_pretrained(tmp_path)
+
+
+def test_what_is_neither_folder_nor_id(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="neither a folder nor the id"):
+        ActionDetector.from_pretrained(tmp_path / "none")
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _change(path: Path, **changes: int) -> None:
+    content = json.loads(path.read_text())
+    content["config"]["model"] |= changes
+    path.write_text(json.dumps(content))
