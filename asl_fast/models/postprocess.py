@@ -113,9 +113,18 @@ def detect(
         suppressed = _suppress(suppressed, config)
     out = []
     for video, grid, duration_sec in zip(suppressed, grids, durations_sec, strict=True):
-        segments = torch.as_tensor(grid.to_sec(video.segments.cpu().double())).clamp(0.0, float(duration_sec))
-        out.append(Detections(segments.to(video.segments.dtype), video.scores.cpu(), video.labels.cpu()))
+        segments = torch.as_tensor(grid.to_sec(video.segments.cpu().double())).to(video.segments.dtype)
+        segments = segments.clamp(0.0, _not_above(float(duration_sec), segments.dtype))
+        out.append(Detections(segments, video.scores.cpu(), video.labels.cpu()))
     return out
+
+
+def _not_above(value: float, dtype: torch.dtype) -> float:
+    """Return the largest number of a type that is not above ``value``, to which rounding might go."""
+    rounded = torch.tensor(value, dtype=dtype)
+    if float(rounded) > value:
+        rounded = torch.nextafter(rounded, torch.zeros((), dtype=dtype))
+    return float(rounded)
 
 
 def _suppress(videos: list[Detections], config: InferenceConfig) -> list[Detections]:

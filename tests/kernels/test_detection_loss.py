@@ -28,7 +28,7 @@ from tests.losses.scene import asl_loss, batch
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 FORM = [*INIT, MU_SCALE, 1.0, *SIGMA_SCALES]
 PLAIN_KERNELS = ("detection_loss_fwd_kernel", "detection_loss_bwd_kernel")
-CONTRASTIVE_KERNELS = ("pool_kernel", "log_sums_kernel", "vector_gradient_kernel", "input_gradient_kernel")
+CONTRASTIVE_KERNELS = ("pool_kernel", "log_sums_kernel", "kept_gradient_kernel", "input_gradient_kernel")
 
 
 def compare(found: Any, expected: Any) -> None:

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from asl_fast import backend
-from asl_fast.ops import contrastive_similarity as op
 from asl_fast.ops.contrastive_similarity import add_contrastive_similarity_loss, contrastive_similarity_loss
 from asl_fast.ops.ragged import RaggedTargets
 from asl_fast.reference import _contrastive_similarity_info_nce
@@ -110,30 +109,6 @@ def operands(
         weight=0.3,
         keep_similarities=False,
     )
-
-
-def test_similarities_are_kept_for_a_backward_pass_of_triton_alone() -> None:
-    features, _, _, mu, sigma = scene(0)
-    features, mu, sigma = (x.detach() for x in (features, mu, sigma))
-    with backend("triton"):
-        assert not op._keeps_similarities(features, mu, sigma)
-        mu.requires_grad_()
-        assert op._keeps_similarities(features, mu, sigma)
-        with torch.no_grad():
-            assert not op._keeps_similarities(features, mu, sigma)
-    for name in (None, "cuda", "cpu", "reference"):
-        with backend(name):
-            assert not op._keeps_similarities(features, mu, sigma)
-
-
-def test_who_does_not_keep_similarities_says_so(implementation: str) -> None:
-    features, mask, targets, mu, sigma = scene(0)
-    given = operands(features, mask, targets, mu, sigma, None)
-    few = torch.ops.asl_fast.contrastive_similarity_loss.default(*given._replace(keep_similarities=True))
-    kept, count = reference.Outputs(*few).similarities, len(targets.segments)
-    assert kept.shape == (3 * count + 3, -(-3 * count // 32) * 32) and bool((kept == math.inf).all())
-    many = given._replace(segments=torch.zeros(1025, 2), keep_similarities=True)
-    assert many.outputs().similarities.shape == (0,)
 
 
 @pytest.mark.parametrize("delta", [0.0, 0.2, 0.45])

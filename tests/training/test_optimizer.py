@@ -64,7 +64,8 @@ def test_class_level_has_a_rate_apart_from_the_loss() -> None:
     groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
     assert loss.gaussians is not None and loss.evidence is not None and loss.evaluator is not None
     rates = {name: {groups[id(p)]["base_lr"] for p in part.parameters()} for name, part in loss.named_children()}
-    assert rates == {"gaussians": {0.02}, "evidence": {0.02}, "evaluator": {config.optimizer.lr}}
+    # What compares instances has nothing to learn.
+    assert rates == {"gaussians": {0.02}, "evidence": {0.02}, "evaluator": {config.optimizer.lr}, "contrast": set()}
     assert all(groups[id(p)]["weight_decay"] == 0.0 for p in loss.gaussians.parameters())
     assert groups[id(loss.evidence.classifier.weight)]["weight_decay"] == config.optimizer.weight_decay
 
