@@ -153,7 +153,7 @@ def test_what_cannot_be_read(own: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "give --annotations with them" in failure(capsys, "--dataset", "hapt", "--signals", "signals")
     assert "expected kind:size, several joined by commas" in failure(capsys, *OWN, "--channels", "triaxial")
     assert "kind must be one of" in failure(capsys, *OWN, "--channels", "axes:7")
-    assert "--rate must be a positive number" in failure(capsys, *OWN, "--rate", "0")
+    assert "data.signal_rate_hz must be positive" in failure(capsys, *OWN, "--rate", "0")
     Path("signals/r0.csv").write_text("timestamp_ms,a,b,c,d,e,f,g\n0,1,2,3,4,5,6,7\n5,1,2,3,4,5,6,nan\n")
     Path("signals/r1.csv").write_text("timestamp_ms,a\n0,1\n5,1\n")
     Path("signals/r2.csv").write_text("timestamp_ms,a,b,c,d,e,f,g\n9,1,2,3,4,5,6,7\n5,1,2,3,4,5,6,7\n")

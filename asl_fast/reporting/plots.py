@@ -173,7 +173,7 @@ def draw_classes(finished: Sequence[tuple[str, RunRecord]]) -> Figure:
         hatch = "////" if place else ""
         face = "white" if place else COLOURS[0]
         values = [table.get(label, 0.0) for label in labels]
-        edges = {"facecolor": face, "edgecolor": COLOURS[place], "linewidth": 0.6, "hatch": hatch}
+        edges: dict[str, Any] = {"facecolor": face, "edgecolor": COLOURS[place], "linewidth": 0.6, "hatch": hatch}
         axes.barh(at, values, thick, label=_short(name), **edges)
     axes.set_yticks(range(len(labels)), [_short(label) for label in labels])
     axes.set(xlim=(0, 100), ylim=(len(labels) - 0.4, -0.6), xlabel="average precision, %, mean over temporal IoU")
