@@ -59,6 +59,10 @@ def _export(chosen: Arguments) -> int:
         raise ValueError("--to needs at least one of torch-export, onnx and safetensors")
     if chosen.output.exists() and not chosen.output.is_dir():
         raise NotADirectoryError(f"--output {chosen.output} is a file; name a folder")
+    if (chosen.output / "checkpoints").exists():
+        raise ValueError(
+            f"--output {chosen.output} is a run folder, whose config.json would be overwritten; name another"
+        )
     require_packages(formats)
     with if_stopped("files that were written whole are kept"):
         trained = load_trained(chosen.run, checkpoint=chosen.checkpoint)

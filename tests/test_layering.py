@@ -35,7 +35,7 @@ INTERNAL: dict[str, set[str]] = {
     "layers": set(),
     "serialization": {"files", "wording"},
     "models": {"ops", "layers", "files", "serialization"},
-    "losses": {"ops", "layers"},
+    "losses": {"ops", "layers", "serialization"},
     "data": set(),
     "data.annotations": {"files", "wording"},
     "data.grid": set(),

@@ -6,14 +6,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from asl_fast.serialization import LATER
+
 Branch = Literal["cls", "loc"]
 Normalization = Literal["batch", "none"]
 Signal = Literal["loss", "likelihood", "evidence"]
 ContrastiveLevels = Literal["finest", "assigned", "all"]
 ContrastivePositives = Literal["sum", "each"]
-
-# Older files do not have these fields; `asl_fast.serialization.LATER` says what it means.
-_LATER = {"later": True}
 
 
 @dataclass(frozen=True)
@@ -78,9 +77,9 @@ class LossConfig:
     loss_norm_momentum: float = 0.9
     location_weight: float | Literal["auto"] = 1.0
     contrastive_weight: float = 0.3
-    contrastive_levels: ContrastiveLevels = field(default="finest", metadata=_LATER)
-    contrastive_memory: int = field(default=0, metadata=_LATER)
-    contrastive_positives: ContrastivePositives = field(default="sum", metadata=_LATER)
+    contrastive_levels: ContrastiveLevels = field(default="finest", metadata=LATER)
+    contrastive_memory: int = field(default=0, metadata=LATER)
+    contrastive_positives: ContrastivePositives = field(default="sum", metadata=LATER)
     delta: float = 0.2
     temperature: float = 0.07
     sigma_min: float = 0.1
