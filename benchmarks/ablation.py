@@ -26,7 +26,6 @@ from asl_fast.data.custom.data import own_name
 from asl_fast.files import read_json, write_json, write_text
 from asl_fast.training.presets import VARIANTS
 from asl_fast.training.run_folder import RunFolder
-from asl_fast.wording import nearest
 from benchmarks.ablation_plot import draw_differences
 from benchmarks.ablation_scores import (
     ScoredRun,
@@ -37,7 +36,7 @@ from benchmarks.ablation_scores import (
     score_run,
 )
 from benchmarks.ablation_table import format_table, replace_section
-from benchmarks.training_runs import TrainingRun, carry_out
+from benchmarks.training_runs import TrainingRun, carry_out, check_asked
 
 
 @dataclass(frozen=True)
@@ -121,12 +120,9 @@ def _check(asked: Ablation) -> None:
     Raises:
         ValueError: Naming the option.
     """
-    for variant in asked.variants:
-        if variant not in VARIANTS:
-            raise ValueError(f"unknown variant {variant!r}; {nearest(variant, VARIANTS)}")
-    for option in ("jobs", "draws"):
-        if getattr(asked, option) < 1:
-            raise ValueError(f"--{option} must be at least 1, found {getattr(asked, option)}")
+    check_asked(asked.variants, asked.jobs)
+    if asked.draws < 1:
+        raise ValueError(f"--draws must be at least 1, found {asked.draws}")
     for option in ("seeds", "variants"):
         given = getattr(asked, option)
         if not given or len(set(given)) < len(given):

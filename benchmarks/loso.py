@@ -30,10 +30,9 @@ from asl_fast.data.datasets.hapt import read_hapt
 from asl_fast.evaluation.activitynet_json import read_detections, read_ground_truth
 from asl_fast.evaluation.mean_ap import mean_average_precision
 from asl_fast.files import read_json, write_json, write_text
-from asl_fast.training.presets import VARIANTS
 from asl_fast.training.run_folder import RunFolder
-from asl_fast.wording import count, nearest
-from benchmarks.training_runs import TrainingRun, carry_out
+from asl_fast.wording import count
+from benchmarks.training_runs import TrainingRun, carry_out, check_asked
 
 TIOU_THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
 CONVENTION = "actionformer"  # their evaluator is its, with its treatment of classes that a user does not have
@@ -112,7 +111,7 @@ def _main(words: list[str]) -> int:
     if "--" in words:
         words, options = words[: words.index("--")], tuple(words[words.index("--") + 1 :])
     asked = tyro.cli(LeaveOneOut, prog="python -m benchmarks.loso", args=words)
-    _check(asked)
+    check_asked(asked.variants, asked.jobs)
     users = asked.users or tuple(sorted(set(read_hapt(asked.data_root).users.values())))
     rows = list(table_rows(asked, users, asked.options + options))
     failures = []
@@ -135,19 +134,6 @@ def _main(words: list[str]) -> int:
     if failures:
         raise CommandError("; ".join(map(str, failures)), status=1)
     return 0
-
-
-def _check(asked: LeaveOneOut) -> None:
-    """Refuse what cannot be trained before anything is.
-
-    Raises:
-        ValueError: Naming the option.
-    """
-    for variant in asked.variants:
-        if variant not in VARIANTS:
-            raise ValueError(f"unknown variant {variant!r}; {nearest(variant, VARIANTS)}")
-    if asked.jobs < 1:
-        raise ValueError(f"--jobs must be at least 1, found {asked.jobs}")
 
 
 def table_rows(asked: LeaveOneOut, users: Sequence[int], options: Sequence[str]) -> Iterator[Row]:

@@ -9,10 +9,25 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from asl_fast.training.presets import VARIANTS
 from asl_fast.training.run_folder import RunFolder
+from asl_fast.wording import nearest
 
 TRAIN = (sys.executable, "-m", "asl_fast.train")
 LOG = "log.txt"
+
+
+def check_asked(variants: Sequence[str], jobs: int) -> None:
+    """Refuse what cannot be trained before anything is.
+
+    Raises:
+        ValueError: Naming the variant that is unknown, with the nearest that is known, or the option.
+    """
+    for variant in variants:
+        if variant not in VARIANTS:
+            raise ValueError(f"unknown variant {variant!r}; {nearest(variant, VARIANTS)}")
+    if jobs < 1:
+        raise ValueError(f"--jobs must be at least 1, found {jobs}")
 
 
 @dataclass(frozen=True)

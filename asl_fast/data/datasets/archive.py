@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,29 @@ from asl_fast.files import TooLarge, check_unpacked
 
 # A zip inside the download is how some data sets come; deeper than that nothing is, but zips that contain themselves.
 _DEEPEST = 1
+
+
+def complete_zip(file: Path | io.BytesIO, origin: str) -> zipfile.ZipFile:
+    """Open a zip.
+
+    Raises:
+        ValueError: Naming ``origin``, for what is no zip or only a part of one.
+    """
+    try:
+        return zipfile.ZipFile(file)
+    except (zipfile.BadZipFile, EOFError, ValueError, OSError, RuntimeError, NotImplementedError) as error:
+        raise ValueError(f"{origin} is not a complete zip file ({error}); download it again") from error
+
+
+@contextlib.contextmanager
+def damage_named(where: str) -> Iterator[None]:
+    """Turn what a damaged entry of a zip makes its reader raise into a ValueError that names the entry."""
+    try:
+        yield
+    except TooLarge:
+        raise
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        raise ValueError(f"{where} is damaged ({error}); download the archive again") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,12 +62,8 @@ class Archive:
         """
         if name not in self.names:
             raise FileNotFoundError(f"{self.where(name)} is missing; download and unpack the data set again")
-        try:
+        with damage_named(self.where(name)):
             return self._read(name)
-        except TooLarge:
-            raise
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-            raise ValueError(f"{self.where(name)} is damaged ({error}); download the archive again") from error
 
 
 def open_archive(path: str | Path, wanted: re.Pattern[str]) -> Archive:
@@ -74,10 +94,7 @@ def open_archive(path: str | Path, wanted: re.Pattern[str]) -> Archive:
 
 
 def _open_zip(file: Path | io.BytesIO, origin: str, wanted: re.Pattern[str], depth: int = 0) -> Archive | None:
-    try:
-        archive = zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, EOFError, ValueError, OSError, RuntimeError, NotImplementedError) as error:
-        raise ValueError(f"{origin} is not a complete zip file ({error}); download it again") from error
+    archive = complete_zip(file, origin)
     names = [name for name in archive.namelist() if not name.endswith("/")]
     size = file.stat().st_size if isinstance(file, Path) else len(file.getbuffer())
 
@@ -102,12 +119,8 @@ def _open_inner(
     read: Callable[[str], bytes], name: str, origin: str, wanted: re.Pattern[str], depth: int
 ) -> Archive | None:
     where = f"{origin}/{name}"
-    try:
+    with damage_named(where):
         content = read(name)
-    except TooLarge:
-        raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-        raise ValueError(f"{where} is damaged ({error}); download the archive again") from error
     return _open_zip(io.BytesIO(content), where, wanted, depth)
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from asl_fast.data.annotations.problems import AnnotationError, Problems
+from asl_fast.data.datasets.archive import complete_zip, damage_named
 from asl_fast.files import check_unpacked, require_file
 
 SUBSETS = ("train", "test")
@@ -139,10 +139,7 @@ def read_file(path: Path) -> bytes:
 
 
 def _zipped(path: Path, prefix: str) -> Iterator[tuple[str, TextFile]]:
-    try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, EOFError, ValueError, OSError, RuntimeError, NotImplementedError) as error:
-        raise ValueError(f"{path} is not a complete zip file ({error}); download it again") from error
+    archive = complete_zip(path, str(path))
     size = path.stat().st_size
 
     def read(entry: zipfile.ZipInfo) -> bytes:
@@ -150,10 +147,8 @@ def _zipped(path: Path, prefix: str) -> Iterator[tuple[str, TextFile]]:
         if entry.file_size > LARGEST_FILE:
             raise ValueError(f"{where} has {entry.file_size} bytes, far more than a recording; is it the right file?")
         check_unpacked(entry.file_size, min(entry.compress_size, size), where)
-        try:
+        with damage_named(where):
             return archive.read(entry)
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-            raise ValueError(f"{where} is damaged ({error}); download the archive again") from error
 
     for entry in sorted(archive.infolist(), key=lambda entry: entry.filename):
         if entry.filename.lower().endswith(".txt"):
