@@ -120,6 +120,8 @@ class OptimizerConfig:
         betas: Momenta of AdamW.
         eps: AdamW's guard against division by zero.
         clip_norm: Largest norm of the gradient; 0 does not clip.
+        clip_apart: Clip the gradient of the loss's own parameters by itself. The fit of the Gaussians has a large one,
+            and clipped together with it the detector would take smaller steps than without any sensitivity.
         loss_lr_multiplier: Learning rate of the loss's own parameters (Gaussians, evaluators), relative to lr.
         gaussian_lr: Learning rate of the class level alone, the Gaussians and the frame classifier they are fit to. In
             action lengths per step: Adam moves a parameter by about its rate whatever the size of the gradient, and mu
@@ -133,6 +135,7 @@ class OptimizerConfig:
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     clip_norm: float = 1.0
+    clip_apart: bool = field(default=True, metadata={"before": False})
     loss_lr_multiplier: float = 1.0
     gaussian_lr: float | None = None
     min_lr: float = 1e-8
