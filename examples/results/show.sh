@@ -28,6 +28,7 @@ cd "$clone"
 if [ -n "${PYTHON:-}" ]; then
   python=$PYTHON
   export PYTHONPATH=$clone
+  ln -sfn ../kernels asl_fast/kernels  # where an installation has them
   "$python" setup.py -q build_ext --inplace
 else
   make --no-print-directory build
