@@ -34,6 +34,7 @@ MAY_CHANGE = frozenset(
         "compile",
         "graph",
         "threads",
+        "process_timeout_sec",
         "log_every",
         "logger",
         "profile",
