@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from asl_fast.training.config import TrainConfig
+
 VARIABLE = "ACTIONFORMER_DIR"
 BUILD = Path(__file__).resolve().parents[1] / "build" / "actionformer"
 
@@ -89,6 +91,70 @@ def labeller(num_classes: int, center_sampling_radius: float = 1.5) -> Any:
     stand_in.label_points = types.MethodType(detector.label_points, stand_in)
     stand_in.losses = types.MethodType(detector.losses, stand_in)
     return stand_in
+
+
+def model(config: TrainConfig) -> Any:
+    """Make ActionFormer's own detector of the size that ours has; None where the variable is not set, or it has none.
+
+    Raises:
+        ActionFormerError: As :func:`load`.
+    """
+    modules, ours = load(), config.model
+    if modules is None or ours.front_end is not None or ours.backbone != "transformer" or ours.input_splits:
+        return None
+    inference, levels = config.inference, ours.num_levels - ours.first_level
+    train = {
+        "center_sample": "radius",
+        "center_sample_radius": config.loss.center_sampling_radius or 1.5,
+        "loss_weight": 1.0,
+        "cls_prior_prob": ours.prior_probability,
+        "init_loss_norm": config.loss.init_loss_norm,
+        "clip_grad_l2norm": config.optimizer.clip_norm,
+        "head_empty_cls": [],
+        "dropout": ours.dropout,
+        "droppath": ours.drop_path,
+        "label_smoothing": config.loss.label_smoothing,
+    }
+    test = {
+        "pre_nms_thresh": inference.score_threshold,
+        "pre_nms_topk": inference.candidates_per_level,
+        "iou_threshold": inference.nms_iou_threshold,
+        "min_score": inference.min_score,
+        "max_seg_num": inference.max_segments,
+        "nms_method": "soft",
+        "nms_sigma": inference.nms_sigma,
+        "duration_thresh": inference.min_length_grid,
+        "multiclass_nms": True,
+        "ext_score_file": None,
+        "voting_thresh": inference.voting_threshold or 0.0,
+    }
+    return modules.meta_archs.PtTransformer(
+        backbone_type="convTransformer",
+        fpn_type="fpn" if ours.fpn else "identity",
+        backbone_arch=(ours.embedding_layers, ours.stem_blocks, ours.num_levels - 1),
+        scale_factor=2,
+        input_dim=ours.feature_dim,
+        max_seq_len=config.data.max_length,
+        max_buffer_len_factor=6.0,
+        n_head=ours.num_heads,
+        n_mha_win_size=[window or -1 for window in ours.windows],
+        embd_kernel_size=ours.kernel_size,
+        embd_dim=ours.width,
+        embd_with_ln=ours.embedding_norm,
+        fpn_dim=ours.neck_width or ours.width,
+        fpn_with_ln=ours.neck_norm,
+        fpn_start_level=ours.first_level,
+        head_dim=ours.head_width or ours.width,
+        regression_range=[list(pair) for pair in ours.ranges_grid[:levels]],
+        head_num_layers=ours.head_layers,
+        head_kernel_size=ours.kernel_size,
+        head_with_ln=ours.head_norm,
+        use_abs_pe=ours.positions == "absolute",
+        use_rel_pe=ours.positions == "relative",
+        num_classes=ours.num_classes,
+        train_cfg=train,
+        test_cfg=test,
+    )
 
 
 def load_nms(source: Path, build: Path) -> None:

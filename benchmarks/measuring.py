@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from benchmarks.compiling import CompileError, compiled
+from benchmarks.flops import count_flops
 from benchmarks.launches import count_launches
 from benchmarks.limit import OutOfTime, time_limit
 from benchmarks.memory import peak_bytes
@@ -87,6 +88,7 @@ def _measure(op: str, case: Case, options: Options) -> Record:
                 missing["compiled"] = str(error)
         if options.check:
             check(case, sides, inputs)
+        flops = count_flops(lambda: case.run(*inputs)) if case.counts_flops else case.flops
         timings = measure(
             sides,
             inputs,
@@ -107,7 +109,7 @@ def _measure(op: str, case: Case, options: Options) -> Record:
         "threads": threads,
         "compared": case.agree is not None,
         **_times(own),
-        **_rates(case, own, options.ceilings),
+        **_rates(case, flops, own, options.ceilings),
         **peaks["run"],
         "baselines": {
             name: {**_times(timings[name]), "ratio": timings[name].ratio, **peaks[name]}
@@ -147,16 +149,18 @@ def _times(timing: Timing) -> Record:
     return record
 
 
-def _rates(case: Case, own: Timing, ceilings: Ceilings | None) -> Record:
+def _rates(case: Case, flops: int, own: Timing, ceilings: Ceilings | None) -> Record:
     rates: Record = {}
     if case.bytes_moved:
         rates["bytes_per_sec"] = case.bytes_moved / own.median
         if ceilings:
             rates["percent_of_copy"] = 100 * rates["bytes_per_sec"] / ceilings.copy_bytes
-    if case.flops:
-        rates["flops_per_sec"] = case.flops / own.median
+    if flops:
+        rates |= {"flops": flops, "flops_per_sec": flops / own.median}
         if ceilings:
             rates["percent_of_matrix"] = 100 * rates["flops_per_sec"] / ceilings.matrix_flops
+            if case.counts_flops:
+                rates["times_floor"] = ceilings.matrix_flops * own.median / flops
     if case.items:
         rates["items_per_sec"] = case.items / own.median
     return rates

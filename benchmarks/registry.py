@@ -61,6 +61,7 @@ class Case:
         baselines: Name -> the same work done another way, returning the same.
         bytes_moved: The least that ``run`` has to read and write; 0 where memory is not what bounds it.
         flops: Floating-point operations, where arithmetic is; 0 otherwise.
+        counts_flops: Count them in a call of ``run`` instead, and show the time as a multiple of the least possible.
         items: Samples, videos or predictions per call, shown as a rate; 0 for none.
         scale: "small" runs in the tests, "real" has the size of a benchmark, "large" fills the chip.
         compiled: The baseline that ``torch.compile`` is also tried on.
@@ -76,6 +77,7 @@ class Case:
     baselines: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     bytes_moved: int = 0
     flops: int = 0
+    counts_flops: bool = False
     items: int = 0
     scale: Scale = "real"
     compiled: str | None = "eager"

@@ -80,6 +80,8 @@ def _rate(record: dict[str, Any]) -> str:
 
 
 def _share(record: dict[str, Any]) -> str:
+    if "times_floor" in record:
+        return f"{record['times_floor']:.2f}x floor"
     share = record.get("percent_of_copy", record.get("percent_of_matrix"))
     return "-" if share is None else f"{share:.0f} %"
 

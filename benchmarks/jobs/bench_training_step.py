@@ -18,6 +18,7 @@ from asl_fast.training.graph import CudaRecorder, GraphedStep
 from asl_fast.training.schedule import WarmupCosine, make_rates
 from asl_fast.training.state import TrainingState, TrainingStep
 from asl_fast.training.step import Step, TrainStep
+from benchmarks.actionformer import model as actionformer_model
 from benchmarks.registry import Case, Scale, close
 from benchmarks.shapes import Shape, shapes, small_shape
 
@@ -39,15 +40,20 @@ def _case(device: str, each: Shape, scale: Scale) -> Case:
         mask = torch.ones(each.batch, length, dtype=torch.bool)
         return Trainer(each, device), features.to(device), mask.to(device), each.targets(device)
 
+    theirs = actionformer_model(each.config)
     return Case(
         f"{each.name}: {each.batch} x {each.config.data.max_length} x {each.config.model.feature_dim}",
         make_inputs,
         fused,
-        {"reference": reference} | ({"operator by operator": eager} if device == "cuda" else {}),
+        {"reference": reference}
+        | ({"operator by operator": eager} if device == "cuda" else {})
+        | ({"actionformer": ActionFormerStep(theirs, each)} if theirs is not None else {}),
         items=each.batch,
         scale=scale,
         compiled=None,
-        agree=close(5e-2, 1e-3),  # both walk on from the other's weights, one step apart
+        counts_flops=True,
+        # Both walk on from the other's weights, one step apart; ActionFormer has weights of its own.
+        agree=None if theirs is not None else close(5e-2, 1e-3),
     )
 
 
@@ -73,6 +79,33 @@ class Trainer:
     def __call__(self, features: Tensor, mask: Tensor, targets: RaggedTargets) -> Tensor:
         """Take one step; return the total loss."""
         return self.step(features, mask, targets).value("total")
+
+
+class ActionFormerStep:
+    """A step of ActionFormer's own model: its forward pass and losses, backward, clipping, AdamW, weight average."""
+
+    def __init__(self, model: nn.Module, each: Shape) -> None:
+        self.model, self.clip_norm = model.train(), each.config.optimizer.clip_norm
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)
+        self.average = [value.clone() for value in model.state_dict().values()]
+
+    def __call__(self, _: Trainer, features: Tensor, mask: Tensor, targets: RaggedTargets) -> Tensor:
+        """Take one step; return the total loss."""
+        self.model.to(features.device)
+        bounds = targets.video_offsets.tolist()
+        videos = [
+            {"feats": row.t(), "segments": targets.segments[start:end], "labels": targets.labels[start:end]}
+            for row, start, end in zip(features, bounds[:-1], bounds[1:], strict=True)
+        ]
+        self.optimizer.zero_grad(set_to_none=True)
+        total: Tensor = self.model(videos)["final_loss"]
+        total.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm or float("inf"))
+        self.optimizer.step()
+        with torch.no_grad():
+            for average, value in zip(self.average, self.model.state_dict().values(), strict=True):
+                average.copy_(0.999 * average + 0.001 * value)
+        return total.detach()
 
 
 def fused(trainer: Trainer, features: Tensor, mask: Tensor, targets: RaggedTargets) -> Tensor:

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operations as counted by hand, and the column that shows a time as a multiple of the least possible."""
+
+from __future__ import annotations
+
+import torch
+
+from asl_fast.ops.local_attention import local_attention
+from benchmarks.flops import count_flops
+from benchmarks.measuring import Options, measure_case
+from benchmarks.registry import Case
+from benchmarks.roofline import Ceilings
+from benchmarks.table import rows
+
+
+def test_products_convolutions_and_attention() -> None:
+    a, b = torch.ones(3, 5), torch.ones(5, 7)
+    assert count_flops(lambda: a @ b) == 2 * 3 * 5 * 7
+    weight = torch.ones(4, 2, 3)
+    assert count_flops(lambda: torch.conv1d(torch.ones(1, 2, 10), weight, padding=1)) == 2 * 10 * 2 * 4 * 3
+    q = torch.randn(2, 3, 12, 8, requires_grad=True)
+    mask = torch.ones(2, 12, dtype=torch.bool)
+    forward = 2 * 2 * 2 * 3 * 12 * 5 * 8
+    assert count_flops(lambda: local_attention(q, q, q, mask, 5)) == forward
+    both = count_flops(lambda: local_attention(q, q, q, mask, 5).sum().backward())
+    assert both == forward + forward * 5 // 2
+
+
+def test_the_time_is_shown_against_the_floor() -> None:
+    a = torch.randn(64, 64)
+    case = Case("product", lambda: (a,), lambda x: x @ x, counts_flops=True, compiled=None)
+    record = measure_case("", case, Options(seconds=0.05, ceilings=Ceilings(1e9, 2e9)))
+    assert record["flops"] == 2 * 64**3
+    assert record["times_floor"] == 2e9 * record["median_sec"] / (2 * 64**3)
+    assert rows([record])[1][5] == f"{record['times_floor']:.2f}x floor"
