@@ -21,8 +21,8 @@ def test_products_convolutions_and_attention() -> None:
     q = torch.randn(2, 3, 12, 8, requires_grad=True)
     mask = torch.ones(2, 12, dtype=torch.bool)
     forward = 2 * 2 * 2 * 3 * 12 * 5 * 8
-    assert count_flops(lambda: local_attention(q, q, q, mask, 5)) == forward
-    both = count_flops(lambda: local_attention(q, q, q, mask, 5).sum().backward())
+    assert count_flops(lambda: local_attention(q, q, q, mask, window=5)) == forward
+    both = count_flops(lambda: local_attention(q, q, q, mask, window=5).sum().backward())
     assert both == forward + forward * 5 // 2
 
 
