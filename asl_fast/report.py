@@ -59,8 +59,8 @@ def _report(chosen: Arguments) -> int:
         if chosen.png is not None:
             from asl_fast.reporting.plots import check_matplotlib
 
-            check_matplotlib()
             check_output_folder("--png", chosen.png)
+            check_matplotlib()
         written = write_page(chosen.run, chosen.output, chosen.videos)
     media = f", {written.with_media} with their file" if chosen.videos is not None else ""
     print(printable(f"{written.page}: {count(written.videos, 'video')}{media}, {written.size / 1e6:.2f} MB"))
