@@ -52,17 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _export(chosen: Arguments) -> int:
     from asl_fast.detection.trained import load_trained
     from asl_fast.exporting.formats import require_packages
-    from asl_fast.exporting.run_files import deployed_detector, write_description, write_files
+    from asl_fast.exporting.run_files import check_folder, deployed_detector, write_description, write_files
 
     formats = tuple(dict.fromkeys(chosen.to))
     if not formats:
         raise ValueError("--to needs at least one of torch-export, onnx and safetensors")
-    if chosen.output.exists() and not chosen.output.is_dir():
-        raise NotADirectoryError(f"--output {chosen.output} is a file; name a folder")
-    if (chosen.output / "checkpoints").exists():
-        raise ValueError(
-            f"--output {chosen.output} is a run folder, whose config.json would be overwritten; name another"
-        )
+    check_folder(chosen.output)
     require_packages(formats)
     with if_stopped("files that were written whole are kept"):
         trained = load_trained(chosen.run, checkpoint=chosen.checkpoint)

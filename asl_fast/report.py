@@ -22,7 +22,7 @@ import tyro
 
 from asl_fast.command_line.errors import if_stopped, run_command
 from asl_fast.command_line.options import read_options
-from asl_fast.command_line.outputs import check_output
+from asl_fast.command_line.outputs import check_output, check_output_folder
 from asl_fast.wording import count, printable
 
 
@@ -59,6 +59,7 @@ def _report(chosen: Arguments) -> int:
         if chosen.png is not None:
             from asl_fast.reporting.plots import check_matplotlib
 
+            check_output_folder("--png", chosen.png)
             check_matplotlib()
         written = write_page(chosen.run, chosen.output, chosen.videos)
     media = f", {written.with_media} with their file" if chosen.videos is not None else ""

@@ -37,6 +37,21 @@ def check_output(option: str, path: Path, inputs: Iterable[Path | None] = ()) ->
                 raise ValueError(f"{option} {path} would overwrite what is read from {given}; choose another file")
 
 
+def check_output_folder(option: str, folder: Path) -> None:
+    """Refuse a folder that files could not be written into; it need not exist, but the one around it.
+
+    Raises:
+        OSError: Naming option and path.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{option} {folder} is a file; name a folder")
+    place = folder if folder.exists() else folder.parent
+    if not place.is_dir():
+        raise FileNotFoundError(f"{option} {folder}: folder {place} does not exist")
+    if not os.access(place, os.W_OK):
+        raise PermissionError(f"{option} {folder}: folder {place} cannot be written")
+
+
 def _is_of(path: Path, given: Path) -> bool:
     """Whether an existing file is what was given, or lies among what is read from a folder."""
     if given.is_dir():

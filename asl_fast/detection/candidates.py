@@ -14,9 +14,9 @@ from asl_fast.data.bundle import DatasetBundle
 from asl_fast.data.grid import FeatureGrid
 from asl_fast.detection.trained import TrainedDetector
 from asl_fast.models.config import InferenceConfig
+from asl_fast.models.content import digest
 from asl_fast.models.postprocess import Detections, detect, is_candidate
 from asl_fast.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from asl_fast.training.content import digest
 from asl_fast.training.distributed import uses_bf16
 from asl_fast.training.inference import find_candidates
 from asl_fast.training.loader import inference_batches

@@ -15,7 +15,7 @@ from asl_fast.exporting.check import Deviation, deviations
 from asl_fast.exporting.deployed import DeployedDetector
 from asl_fast.exporting.formats import FILES, Format, Runner, traced, write_onnx, write_torch_export
 from asl_fast.files import atomic_write, write_json, write_text
-from asl_fast.models.pretrained import CONFIG
+from asl_fast.models.pretrained import CONFIG, weights_as_bytes
 from asl_fast.serialization import to_dict
 
 CARD = "README.md"
@@ -50,6 +50,24 @@ def deployed_detector(trained: TrainedDetector) -> DeployedDetector:
     )
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse a folder in which files of something else would be overwritten; an earlier export may be.
+
+    Raises:
+        OSError, ValueError: Naming the folder.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"--output {folder} is a file; name a folder")
+    if (folder / "checkpoints").exists():
+        raise ValueError(f"--output {folder} is a run folder, whose config.json would be overwritten; name another")
+    exported = any((folder / name).exists() for name in FILES.values())
+    for name in (CONFIG, CARD):
+        if not exported and (folder / name).exists():
+            raise ValueError(
+                f"--output {folder} has a {name} of something else, which would be overwritten; name another"
+            )
+
+
 def write_files(
     trained: TrainedDetector, deployed: DeployedDetector, folder: Path, formats: Sequence[Format]
 ) -> Iterator[Written]:
@@ -67,7 +85,8 @@ def write_files(
         path = folder / FILES[format]
         run: Runner | None = None
         if format == "safetensors":
-            _write_weights(trained, path)
+            with atomic_write(path) as file:
+                file.write(weights_as_bytes(trained.detector.state_dict()))
         else:
             assert program is not None
             run = (write_onnx if format == "onnx" else write_torch_export)(program, path)
@@ -92,11 +111,3 @@ def check_files(written: Sequence[Written], deployed: DeployedDetector) -> Itera
         if each.run is not None:
             for deviation in deviations(each.run, deployed):
                 yield each, deviation
-
-
-def _write_weights(trained: TrainedDetector, path: Path) -> None:
-    from safetensors.torch import save
-
-    weights = {name: value.detach().cpu().contiguous() for name, value in trained.detector.state_dict().items()}
-    with atomic_write(path) as file:
-        file.write(save(weights, metadata={"format": "pt"}))

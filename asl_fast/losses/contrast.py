@@ -134,7 +134,7 @@ class InstanceContrast(nn.Module):
                 config.contrastive_weight,
                 given.features[0],
                 given.masks[0],
-                targets._replace(segments=segments_finest),
+                RaggedTargets(segments_finest, targets.labels, targets.video_offsets),
                 mu,
                 sigma,
                 delta=config.delta,
@@ -165,7 +165,12 @@ class InstanceContrast(nn.Module):
                 segments = torch.where(trained_here[:, None], segments, 0.0)
             found.append(
                 instance_vectors(
-                    features, mask, targets._replace(segments=segments), mu, sigma, delta=self.config.delta
+                    features,
+                    mask,
+                    RaggedTargets(segments, targets.labels, targets.video_offsets),
+                    mu,
+                    sigma,
+                    delta=self.config.delta,
                 )
             )
         vectors, labels = zip(*found, strict=True)

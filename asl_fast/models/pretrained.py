@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from asl_fast.files import read_json, require_file
+from asl_fast.models.content import digest
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+_DIGEST = "asl_fast.digest"
 
 
 def find_pretrained(source: str | Path) -> tuple[Path, Path]:
@@ -62,23 +65,42 @@ def read_pretrained_config(path: Path) -> dict[str, Any]:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file onto the CPU, which cannot run code.
+    """Read a safetensors file onto the CPU, which cannot run code, and check that it is whole.
+
+    Its tensors must have the digest that `weights_as_bytes` wrote with them; files of others may have none.
 
     Raises:
         ImportError: Without the safetensors package.
         ValueError: Naming the file, when it is damaged.
     """
     try:
-        from safetensors import SafetensorError
+        from safetensors import SafetensorError, safe_open
         from safetensors.torch import load_file
     except ImportError:
         raise ImportError(f"{path} needs the safetensors package: pip install 'asl-fast[export]'") from None
     require_file(path)
     try:
         weights: dict[str, Tensor] = load_file(path)
+        with safe_open(path, framework="pt") as file:
+            written = (file.metadata() or {}).get(_DIGEST)
     except SafetensorError as error:
         raise ValueError(f"{path} is truncated or not a safetensors file: {error}") from None
+    if written is not None and _digest(weights) != written:
+        raise ValueError(f"{path} is damaged: its weights have another digest than what was written; export it again")
     return weights
+
+
+def weights_as_bytes(weights: Mapping[str, Tensor]) -> bytes:
+    """Make the content of a safetensors file, with a digest over every tensor."""
+    from safetensors.torch import save
+
+    plain = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    return save(plain, metadata={"format": "pt", _DIGEST: _digest(plain)})
+
+
+def _digest(weights: Mapping[str, Tensor]) -> str:
+    # The file has an order of its own.
+    return digest(dict(sorted(weights.items())))
 
 
 def check_fit(weights: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:

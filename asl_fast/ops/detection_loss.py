@@ -194,8 +194,9 @@ def detection_loss(
     op = "detection_loss"
     segments, labels, video_offsets = targets
     raw_mu, raw_sigma = (None, None) if gaussians is None else (gaussians.mu, gaussians.sigma)
-    floating = {"logits": logits, "offsets": offsets, "predicted_quality": predicted_quality, "points": points}
-    floating |= {"segments": segments, "raw_mu": raw_mu, "raw_sigma": raw_sigma, "normalizer": normalizer}
+    inputs = {"logits": logits, "offsets": offsets, "predicted_quality": predicted_quality, "points": points}
+    learned = {"segments": segments, "raw_mu": raw_mu, "raw_sigma": raw_sigma, "normalizer": normalizer}
+    floating = {**inputs, **learned}
     _checks.floating(op, **floating)
     if not set(branches) <= set(BRANCHES) or len(set(branches)) != len(branches):
         raise ValueError(f'{op}: branches may hold "cls" and "loc", got {tuple(branches)}')

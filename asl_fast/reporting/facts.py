@@ -42,20 +42,21 @@ def _facts(record: RunRecord) -> Iterator[tuple[str, str]]:
     yield "Data", str(dataset.get("description") or config["dataset"])
     if "train_videos" in dataset and "test_videos" in dataset:
         yield "Videos", f"{dataset['train_videos']} to train on, {dataset['test_videos']} to test on"
-    if classes := dataset.get("class_names"):
+    if classes := dataset.get("class_names", ()):
         yield "Classes", str(len(classes))
     yield "Loss", loss_in_words(config["loss"])
     model = _part(config, "model")
-    if "width" in model and "num_levels" in model:
+    if "width" in model and isinstance(model.get("num_levels"), int):
         size = record.summary.get("parameters")
         weights = f", {size:,} weights" if isinstance(size, int) else ""
-        yield "Detector", f"width {model['width']}, {count(int(model['num_levels']), 'level')}{weights}"
+        yield "Detector", f"width {model['width']}, {count(model['num_levels'], 'level')}{weights}"
     rate, batch = _part(config, "optimizer").get("lr"), config.get("batch_size")
-    if rate is not None:
+    if isinstance(rate, int | float):
         yield "Optimiser", f"learning rate {rate:g}, batches of {batch}, {count(record.total_epochs, 'epoch')}"
     yield "Seed", str(config.get("seed", ""))
     if device := environment.get("device"):
-        yield "Computed on", f"{device}, {count(int(environment.get('threads') or 1), 'thread')}"
+        threads = environment.get("threads")
+        yield "Computed on", f"{device}, {count(threads, 'thread')}" if isinstance(threads, int) else str(device)
     versions = [f"asl_fast {environment['asl_fast']}"] if "asl_fast" in environment else []
     versions += [f"torch {found}"] if (found := _part(environment, "versions").get("torch")) else []
     versions += [f"revision {str(found)[:12]}"] if (found := environment.get("git")) else []

@@ -19,6 +19,7 @@ from asl_fast.files import read_json
 from asl_fast.reporting.sensitivities import Sensitivities, sensitivities
 from asl_fast.training.metrics_log import read_metrics
 from asl_fast.training.run_folder import RunFolder
+from asl_fast.wording import examples
 
 TIOU = 0.5
 """From this temporal IoU on a detection has found an annotation."""
@@ -109,12 +110,24 @@ def read_run(path: str | Path) -> RunRecord:
     config = _mapping(folder.config)
     if missing := [name for name in ("dataset", "epochs", "warmup_epochs", "evaluation", "loss") if name not in config]:
         raise ValueError(f"{folder.config}: has no {missing[0]!r}; is it the configuration of a run?")
+    for name in ("epochs", "warmup_epochs"):
+        if type(config[name]) is not int:
+            raise ValueError(f"{folder.config}: {name!r} must be a whole number, found {config[name]!r:.60}")
+    dataset = _mapping(folder.dataset)
+    names = dataset.get("class_names", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{folder.dataset}: 'class_names' must be a list of names, found {names!r:.60}")
     finished = folder.ground_truth.exists() and folder.detections.exists()
     learned, reason = _sensitivities(folder, config)
+    if learned is not None and names and list(learned.class_names) != names:
+        raise ValueError(
+            f"{folder.last} and {folder.dataset} are of two runs: their classes are {examples(learned.class_names)} "
+            f"and {examples(names)}"
+        )
     record = RunRecord(
         folder,
         config,
-        _mapping(folder.dataset),
+        dataset,
         _mapping(folder.environment),
         _mapping(folder.summary),
         read_metrics(folder.metrics),

@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from asl_fast.losses.sensitivity import ClassGaussians
-from asl_fast.training.checkpoint import load_checkpoint
+from asl_fast.training.checkpoint import CheckpointError, load_checkpoint, saved_config
+from asl_fast.training.restoring import check_keys
 from asl_fast.training.run_folder import RunFolder
 
 COLUMNS = ("class", "start", "end")
@@ -64,21 +65,31 @@ def sensitivities(run: str | Path) -> Sensitivities | None:
 
     Raises:
         FileNotFoundError: For a folder without a checkpoint.
+        CheckpointError: For a damaged checkpoint, or one whose parts do not belong together.
     """
-    content = load_checkpoint(RunFolder(run).last)
-    loss = content["config"]["loss"]
+    path = RunFolder(run).last
+    content = load_checkpoint(path)
+    check_keys(content, ("config", "dataset", "loss"), path)
+    config = saved_config(content, path)
+    loss, classes = config.loss, config.model.num_classes
     prefix = "gaussians."
     state = {name[len(prefix) :]: value for name, value in content["loss"].items() if name.startswith(prefix)}
-    if not state or not loss["class_level"]:
+    if not state or not loss.class_level:
         return None
-    bounds = {name: loss[name] for name in ("mu_bound", "sigma_min", "sigma_max")}
-    gaussians = ClassGaussians(content["config"]["model"]["num_classes"], **bounds)
-    gaussians.load_state_dict(state)
+    names = content["dataset"].get("class_names")
+    if not isinstance(names, list | tuple) or len(names) != classes:
+        raise CheckpointError(f"{path}: 'dataset.class_names' must name {classes} classes, found {names!r:.60}")
+    bounds = {name: getattr(loss, name) for name in ("mu_bound", "sigma_min", "sigma_max")}
+    gaussians = ClassGaussians(classes, **bounds)
+    try:
+        gaussians.load_state_dict(state)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: its sensitivities cannot be used: {' '.join(str(error).split())}") from None
     with torch.no_grad():
         learned = Gaussians(gaussians.mu.double().numpy(), gaussians.sigma.double().numpy())
     planted: dict[str, Any] | None = content["dataset"].get("metadata", {}).get("planted")
     return Sensitivities(
-        tuple(content["dataset"]["class_names"]),
+        tuple(map(str, names)),
         (gaussians.mu_bias.detach() != 0).any(1).numpy(),
         learned,
         None if planted is None else Gaussians(np.asarray(planted["mu"]), np.asarray(planted["sigma"])),

@@ -49,6 +49,8 @@ def make_index(records: Sequence[RunRecord]) -> Index:
     lengths, ends = [np.zeros(0)], [np.zeros(1)]
     for record in records:
         classes |= dict.fromkeys(map(str, record.dataset.get("class_names", ())))
+        if record.learned is not None:
+            classes |= dict.fromkeys(record.learned.class_names)
         if record.truth is not None:
             truth, found = record.tables
             for table in (truth, found):

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from asl_fast.files import atomic_write
 from asl_fast.models.actionformer_files import looks_like_actionformer
+from asl_fast.models.content import digest, first_non_finite, walk
 from asl_fast.serialization import differing, flatten, from_dict
 from asl_fast.training.config import TrainConfig
-from asl_fast.training.content import digest, first_non_finite, walk
 from asl_fast.training.fingerprint import differences
 
 FORMAT = 1

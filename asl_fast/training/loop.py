@@ -15,6 +15,7 @@ from torch import Tensor
 from asl_fast.data.bundle import DatasetBundle
 from asl_fast.evaluation.protocols import ProtocolResult, evaluate_protocol, run_protocol
 from asl_fast.losses.former_names import with_present_names
+from asl_fast.models.content import first_non_finite
 from asl_fast.serialization import to_dict
 from asl_fast.training.callback import Callback, RunStart
 from asl_fast.training.checkpoint import (
@@ -32,7 +33,6 @@ from asl_fast.training.checkpoint import (
 )
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.constant_heads import constant_heads, head_spread
-from asl_fast.training.content import first_non_finite
 from asl_fast.training.distributed import Processes, uses_bf16
 from asl_fast.training.epoch_line import EpochLines
 from asl_fast.training.graph import choose_step

@@ -37,6 +37,20 @@ else
     echo "packages are missing; what follows says which"
 fi
 
+tested() { # RUN FEATURES FOLDER: links to the features of the videos that the run is scored on
+  "$python" - "$@" << 'END'
+import json, sys
+from pathlib import Path
+
+run, features, folder = map(Path, sys.argv[1:])
+folder.mkdir(parents=True, exist_ok=True)
+videos = json.loads((run / "ground_truth.json").read_text())["database"]
+for path in features.iterdir():
+    if path.stem in videos and not (link := folder / path.name).exists():
+        link.symlink_to(path.resolve())
+END
+}
+
 show() { # NAME FEATURES: page, pictures and formats of the run in $out/NAME
   local run=$out/$1
   say "$1: the page"
@@ -61,7 +75,8 @@ if [ -n "${OWN_DATA:-}" ]; then
   say "the data in $OWN_DATA"
   "$python" -m asl_fast.train --annotations "$OWN_DATA/annotations.json" --features "$OWN_DATA/features" \
     --preset reduced --epochs "${OWN_EPOCHS:-5}" --warmup-epochs 1 --output "$out/own" --overwrite --logger csv
-  show own "$OWN_DATA/features"
+  tested "$out/own" "$OWN_DATA/features" "$out/own-features"
+  show own "$out/own-features"
 else
   say "OWN_DATA is not given: only the twin was trained"
 fi

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import pickle
 import shlex
 import shutil
 from importlib import import_module
@@ -13,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from asl_fast.__main__ import COMMANDS, main
+from asl_fast.files import read_json, write_json
+from asl_fast.training.checkpoint import load_checkpoint, save_checkpoint
 from asl_fast.training.run_folder import RunFolder
 from tests.cases.recordings import write
 from tests.cases.tables import check, outcome, rows, write_found, write_truth
@@ -34,11 +38,59 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "run"
 
 
-def _spoil(path: Path) -> None:
-    """Flip one bit in the middle of a file."""
-    content = bytearray(path.read_bytes())
+def _flip(run: RunFolder) -> None:
+    content = bytearray(run.last.read_bytes())
     content[len(content) // 2] ^= 1
-    path.write_bytes(content)
+    run.last.write_bytes(content)
+
+
+def _cut(run: RunFolder) -> None:
+    run.last.write_bytes(run.last.read_bytes()[:-100])
+
+
+def _pickle(run: RunFolder) -> None:
+    run.last.write_bytes(pickle.dumps({"config": {}}))
+
+
+def _no_number(run: RunFolder) -> None:
+    content = load_checkpoint(run.last)
+    next(iter(content["average"]["module"].values())).fill_(math.nan)
+    save_checkpoint(run.last, content)
+
+
+def _foreign(run: RunFolder) -> None:
+    write_found(run.detections, "a 0 10 run .9")
+
+
+def _edited(run: RunFolder) -> None:
+    write_json(run.config, read_json(run.config) | {"epochs": "many"})
+
+
+def _mixed(run: RunFolder) -> None:
+    write_json(run.dataset, read_json(run.dataset) | {"class_names": ["fly", "swim"]})
+
+
+def _diverged(run: RunFolder) -> None:
+    run.metrics.write_text(run.metrics.read_text().replace('"total": ', '"total": NaN, "was": '))
+
+
+def _interrupted(run: RunFolder) -> None:
+    run.ground_truth.unlink()
+
+
+# Words of a case that stand for a copy of the trained run, and what is done to it.
+SPOILT = {
+    "RUN": lambda run: None,
+    "FLIPPED": _flip,
+    "CUT": _cut,
+    "PICKLED": _pickle,
+    "NOTANUMBER": _no_number,
+    "FOREIGN": _foreign,
+    "EDITED": _edited,
+    "MIXED": _mixed,
+    "DIVERGED": _diverged,
+    "INTERRUPTED": _interrupted,
+}
 
 
 @pytest.mark.parametrize(("recipe", "line", "status", "says"), CASES)
@@ -56,13 +108,12 @@ def test_case(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     data = " ".join(os.path.relpath(word) if word.startswith("/") else word for word in write(tmp_path, recipe))
-    if "RUN" in line:
-        shutil.copytree(run, tmp_path / "RUN")
-    if "FLIPPED" in line:
-        shutil.copytree(run, tmp_path / "FLIPPED")
-        _spoil(RunFolder(tmp_path / "FLIPPED").last)
+    for word in SPOILT.keys() & set(line.replace("/", " ").split()):
+        shutil.copytree(run, tmp_path / word)
+        SPOILT[word](RunFolder(tmp_path / word))
     write_truth(tmp_path / "gt.json", "a 0 10 run; a 20 30 jump; b 5 9 run")
     write_found(tmp_path / "det.json", "a 0 10 run .9; a 20 30 jump .8; b 5 9 run .7")
+    write_found(tmp_path / "none.json", "a; b")
     Path("rates.json").write_text(json.dumps({f"v{index:02d}": 25 for index in range(8)}))
     words = shlex.split(line.replace("DATA", data).replace("SMALL", SMALL))
     result = outcome(main, words, capsys)

@@ -104,12 +104,25 @@ def test_what_cannot_be_exported(run: Path, tmp_path: Path, capsys: pytest.Captu
     assert not (tmp_path / "x").exists()
 
 
+def test_files_of_something_else_are_not_overwritten(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "README.md").write_text("mine")
+    words = ["--run", str(run), "--to", "safetensors", "--output", str(tmp_path)]
+    assert main(words) == 2
+    assert "has a README.md of something else" in capsys.readouterr().err
+    assert (tmp_path / "README.md").read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
+    (tmp_path / "README.md").unlink()
+    assert main(words) == main(words) == 0
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (lambda folder: (folder / "config.json").unlink(), "has no config.json"),
         (lambda folder: (folder / "config.json").write_text("{}"), "lacks 'config.model'"),
         (lambda folder: _cut(folder / "model.safetensors"), "truncated or not a safetensors file"),
+        (lambda folder: _flip(folder / "model.safetensors"), "its weights have another digest than what was written"),
         (lambda folder: _change(folder / "config.json", width=32), "has shape"),
         (lambda folder: _change(folder / "config.json", num_levels=3), "lacks"),
     ],
@@ -125,6 +138,12 @@ def test_damaged_folders_are_refused(exported: Path, tmp_path: Path, damage: Any
 def test_what_is_neither_folder_nor_id(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="neither a folder nor the id"):
         ActionDetector.from_pretrained(tmp_path / "none")
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
 
 
 def _cut(path: Path) -> None:

@@ -112,6 +112,7 @@ def test_a_forced_backend_never_falls_through(op: str) -> None:
 def test_triton_on_cpu_tensors_needs_its_interpreter(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
     register(op, "triton")
     monkeypatch.setattr(_dispatch.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(_dispatch, "_triton_version", lambda: _dispatch.TRITON_NEEDED)
     monkeypatch.setenv("TRITON_INTERPRET", "0")
     assert "TRITON_INTERPRET=1" in _dispatch.choose(op, "cpu", "triton").reason
     monkeypatch.setenv("TRITON_INTERPRET", "1")

@@ -111,9 +111,10 @@ def test_float32_equals_the_formula_in_float64(name: str, given_: reference.Oper
     wanted, wanted_grads = formula(given_)
     # Exponents reach 1 / 0.07: an error of 1e-7 in a cosine grows fifteenfold.
     torch.testing.assert_close(value.double(), wanted, rtol=1e-4, atol=1e-5)
-    for found, expected in zip(grads, wanted_grads, strict=True):
+    # What cancels in the gradient of sigma was multiplied by z^2 / sigma, up to 7^2 / 0.25 here, and by 1 / 0.07.
+    for found, expected, rounding in zip(grads, wanted_grads, (1e-4, 1e-4, 4e-4, 1e-4), strict=True):
         size = float(expected.abs().max()) if expected.numel() else 0.0
-        torch.testing.assert_close(found.double(), expected, rtol=2e-3, atol=2e-4 * size + 1e-4)
+        torch.testing.assert_close(found.double(), expected, rtol=2e-3, atol=2e-4 * size + rounding)
         assert not found.numel() or bool(found.isfinite().all())
 
 

@@ -159,7 +159,8 @@ def test_runs_on_other_annotations_do_not_compare(tmp_path: Path) -> None:
     a, b = made_up_run(tmp_path / "a"), made_up_run(tmp_path / "b", truth=moved)
     with pytest.raises(ValueError, match="different annotations of video 'first'"):
         gathered(a.path, b.path)
-    c = made_up_run(tmp_path / "c", truth={"video": ["z"], "segments": [[0, 1]], "labels": ["run"]}, durations={"z": 2})
+    one = {"video": ["z"], "segments": [[0, 1]], "labels": ["run"]}
+    c = made_up_run(tmp_path / "c", truth=one, found=one | {"scores": [0.5]}, durations={"z": 2})
     with pytest.raises(ValueError, match="no test video in common"):
         gathered(a.path, c.path)
 

@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from asl_fast.models.config import InferenceConfig
+from asl_fast.models.content import digest
 from asl_fast.serialization import to_dict
 from asl_fast.training.checkpoint import (
     CheckpointError,
@@ -29,7 +30,6 @@ from asl_fast.training.checkpoint import (
     set_rng_state,
 )
 from asl_fast.training.config import EvaluationConfig
-from asl_fast.training.content import digest
 from asl_fast.training.metrics_log import MetricsLog, read_metrics
 from asl_fast.training.run_folder import RunFolder, RunFolderError
 from tests.training.tiny import tiny_config

@@ -16,10 +16,10 @@ import pytest
 
 from asl_fast.detection.trained import load_trained
 from asl_fast.evaluate import main as evaluate_main
+from asl_fast.models.content import digest
 from asl_fast.train import main
 from asl_fast.training import loop, replace_run
 from asl_fast.training.checkpoint import load_checkpoint
-from asl_fast.training.content import digest
 from asl_fast.training.run_folder import RunFolder, RunFolderError
 from asl_fast.training.run_lock import RunLock
 from tests.training.test_resume import Killed

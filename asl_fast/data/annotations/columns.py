@@ -88,7 +88,7 @@ def find_columns(header: Sequence[str], told: Mapping[str, str], where: str) -> 
         where: The file, for messages.
 
     Raises:
-        AnnotationError: When one that was told, or one that is needed, is not there.
+        AnnotationError: When one that was told, or one that is needed, is not there, or is there twice.
     """
     listed = ", ".join(header)
     for role, name in told.items():
@@ -99,6 +99,8 @@ def find_columns(header: Sequence[str], told: Mapping[str, str], where: str) -> 
     for role in ROLES:
         guess = next((plain[name] for name in _NAMES[role] if name in plain), None)
         if (found := told.get(role, guess)) is not None:
+            if header.count(found) > 1:
+                raise AnnotationError(f"{where}: {header.count(found)} columns are named {found!r}; rename all but one")
             names[role] = found
     for role in ("video", "start", "end"):
         if role not in names:

@@ -57,6 +57,7 @@ function tiles(page) {
         difference(scored.map(value)),
       ),
     );
+  found.push(...spotted(scored));
   const any = scored.find(Boolean);
   if (any) {
     found.push(
@@ -85,6 +86,18 @@ function tiles(page) {
     );
   }
   return found;
+}
+
+// What a track counts beside mAP, where the runs have it.
+function spotted(scored) {
+  const rows = scored.map((scores) => scores?.measures.find((each) => each.columns));
+  const named = rows.find(Boolean);
+  if (!named) return [];
+  return named.columns.map((name, place) => {
+    const values = rows.map((row) => row?.rows[0].values[place] ?? null);
+    const shown = values.map((value) => percent(value));
+    return tile(`${name[0].toUpperCase()}${name.slice(1)}, %`, shown, named.rows[0].name, difference(values));
+  });
 }
 
 const difference = (values) => (
