@@ -188,6 +188,8 @@ class TrainConfig:
         graph: Run the whole step as one CUDA graph per padded length: "auto" does on a GPU, and trains without where
             that fails; "on" stops there; "off" never does. Several processes train without.
         threads: CPU threads; 0 leaves torch's choice.
+        process_timeout_sec: Under several processes, how long one that does not get on is waited for; then the others
+            end, and the run can be resumed.
         log_every: Steps between two looks at the loss for the progress bar and the check for non-finite values.
         logger: Where to write what is measured beside metrics.jsonl, one or more of tensorboard, wandb, mlflow and csv:
             as tensorboard,csv. Each but csv needs its package.
@@ -216,6 +218,7 @@ class TrainConfig:
     compile: bool = False
     graph: Literal["auto", "on", "off"] = field(default="auto", metadata=LATER)
     threads: int = 0
+    process_timeout_sec: float = field(default=60.0, metadata=LATER)
     log_every: int = 20
     logger: str = field(default="", metadata=formerly("tensorboard", {True: "tensorboard", False: ""}))
     profile: int = field(default=0, metadata=LATER)
