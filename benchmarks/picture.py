@@ -3,7 +3,8 @@
 
 Above, one test recording: a row per class, annotated actions over detected ones, darker where the detector is surer.
 Below, per class, which part of an action the detector learned to weigh, beside the truth where the recordings are a
-synthetic twin that has one. It needs matplotlib: ``pip install -e '.[plot]'``.
+synthetic twin that has one. With ``--others``, the second part alone, for several seeds. It needs matplotlib:
+``pip install -e '.[plot]'``.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 # Blue and vermilion of Okabe and Ito's palette: told apart by colour-blind eyes, and dark and light in grey print.
 INK, MUTED, RULE, DETECTED, PLANTED = "#1f2430", "#667085", "#d0d5dd", "#0072b2", "#d55e00"
 BAND, DASHES = "#f4f6f8", (0, (3, 1.6))
-MAX_ROWS, MAX_CURVES, CURVES_PER_ROW = 16, 12, 6
+MAX_ROWS, MAX_CURVES, CURVES_PER_ROW = 16, 18, 6
+POSITION = np.linspace(-0.75, 0.75, 121)  # in lengths of the action, from its middle
 FORMATS = (".png", ".svg", ".pdf")
 
 
@@ -45,12 +47,14 @@ class Arguments:
         output: File to write; its suffix, .png, .svg or .pdf, decides the format.
         video: Test recording to show; the one with actions of most classes unless given.
         min_score: Detections that score less are left out.
+        others: Folders of runs with other seeds: no recording is shown then, and what they learned as thinner lines.
     """
 
     run: Path
     output: Path = Path("timeline.png")
     video: str | None = None
     min_score: float = 0.1
+    others: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,15 +97,39 @@ def _draw(chosen: Arguments) -> int:
         import matplotlib
     except ImportError:
         raise CommandError("drawing needs matplotlib: pip install -e '.[plot]'") from None
-    recording = read_recording(chosen.run, chosen.video, chosen.min_score)
+    if chosen.others:
+        several = read_seeds((chosen.run, *chosen.others))
+    else:
+        recording = read_recording(chosen.run, chosen.video, chosen.min_score)
     # Text stays text in an SVG, and the same run gives the same bytes.
     style = {"font.size": 8, "svg.fonttype": "none", "svg.hashsalt": "asl_fast", "text.color": INK}
     with matplotlib.rc_context(style), atomic_write(chosen.output) as file:
-        figure = draw(recording, sensitivities(chosen.run), origin(chosen.run, recording), chosen.min_score)
+        if chosen.others:
+            figure = draw_seeds(several)
+        else:
+            figure = draw(recording, sensitivities(chosen.run), origin(chosen.run, recording), chosen.min_score)
         stamp: dict[str, Any] = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}[suffix]
         figure.savefig(file, format=suffix[1:], dpi=144, facecolor="white", metadata=stamp)
-    print(f"recording {recording.name} and what was learned written to {chosen.output}")
+    what = "" if chosen.others else f"recording {recording.name} and "
+    print(f"{what}what was learned written to {chosen.output}")
     return 0
+
+
+def read_seeds(runs: Sequence[Path]) -> list[Sensitivities]:
+    """Read what runs learned that differ in their seed.
+
+    Raises:
+        CommandError: Naming a run that learned no sensitivities, or those of other classes than the first.
+    """
+    found = []
+    for run in runs:
+        learned = sensitivities(run)
+        if learned is None:
+            raise CommandError(f"{run} learned no sensitivities; name runs of a variant that has p, such as asl")
+        found.append(learned)
+        if learned.class_names != found[0].class_names:
+            raise CommandError(f"{run} has other classes than {runs[0]}; name runs on the same data")
+    return found
 
 
 def read_recording(run: Path, video: str | None = None, min_score: float = 0.0) -> Recording:
@@ -170,13 +198,33 @@ def draw(recording: Recording, learned: Sensitivities | None, source: str, min_s
     bars += [(_blend(DETECTED, min_score), f"{min_score:g}, less is left out")] if min_score > 0 else []
     _head(panels[0], "Annotated and detected actions", [_bar(*bar) for bar in bars])
     if learned is not None and curve_rows:
-        grid = panels[1].subplots(curve_rows, CURVES_PER_ROW, sharex=True, sharey=True, squeeze=False)
-        draw_sensitivities(grid.flatten().tolist(), learned, shown)
-        lines = [_line(DETECTED, "learned")] + (
-            [] if learned.planted is None else [_line(PLANTED, "true", dashed=True)]
-        )
-        _head(panels[1], "Which moments of an action show its class", lines)
+        _draw_curves(panels[1], [learned], shown, curve_rows)
     return figure
+
+
+def draw_seeds(several: Sequence[Sensitivities]) -> Figure:
+    """Draw what runs with several seeds learned, the first of them filled."""
+    from matplotlib.figure import Figure
+
+    shown = shown_classes(several[0])
+    rows = -(-len(shown) // CURVES_PER_ROW)
+    figure = Figure(figsize=(8.2, rows + 0.6), layout="constrained")
+    figure.get_layout_engine().set(hspace=0.02, h_pad=0.06)
+    _draw_curves(figure, several, shown, rows)
+    return figure
+
+
+def _draw_curves(panel: Any, several: Sequence[Sensitivities], shown: NDArray[np.int64], rows: int) -> None:
+    axes = panel.subplots(rows, CURVES_PER_ROW, sharex=True, sharey=True, squeeze=False).flatten().tolist()
+    draw_sensitivities(axes, several[0], shown)
+    for other in several[1:]:
+        for each, label in zip(axes, shown.tolist(), strict=False):
+            curve = _curve(POSITION, other.learned.mu[label, 0], other.learned.sigma[label, 0])
+            each.plot(POSITION, curve, color=DETECTED, linewidth=0.6)
+    lines = [_line(DETECTED, "learned" if len(several) == 1 else f"learned, {len(several)} seeds")]
+    if several[0].planted is not None:
+        lines.append(_line(PLANTED, "true", dashed=True))
+    _head(panel, "Which moments of an action show its class", lines)
 
 
 def shown_classes(learned: Sensitivities | None) -> NDArray[np.int64]:
@@ -207,15 +255,14 @@ def draw_recording(axes: Axes, recording: Recording) -> None:
 
 def draw_sensitivities(axes: Sequence[Axes], learned: Sensitivities, shown: NDArray[np.int64]) -> None:
     """Draw one small panel per class: how much each moment of an action counts for its class."""
-    position = np.linspace(-0.75, 0.75, 121)
     for panel, label in zip(axes, shown.tolist(), strict=False):
-        curve = _curve(position, learned.learned.mu[label, 0], learned.learned.sigma[label, 0])
+        curve = _curve(POSITION, learned.learned.mu[label, 0], learned.learned.sigma[label, 0])
         panel.axvspan(-0.5, 0.5, color=BAND, linewidth=0, zorder=0)
-        panel.fill_between(position, curve, color=DETECTED, alpha=0.18, linewidth=0)
-        panel.plot(position, curve, color=DETECTED, linewidth=1.6)
+        panel.fill_between(POSITION, curve, color=DETECTED, alpha=0.18, linewidth=0)
+        panel.plot(POSITION, curve, color=DETECTED, linewidth=1.6)
         if learned.planted is not None:
-            truth = _curve(position, learned.planted.mu[label, 0], learned.planted.sigma[label, 0])
-            panel.plot(position, truth, color=PLANTED, linewidth=1.4, linestyle=DASHES)
+            truth = _curve(POSITION, learned.planted.mu[label, 0], learned.planted.sigma[label, 0])
+            panel.plot(POSITION, truth, color=PLANTED, linewidth=1.4, linestyle=DASHES)
         panel.set_title(learned.class_names[label], fontsize=7.5, color=INK, pad=3)
         panel.set_xlim(-0.75, 0.75)
         panel.set_ylim(0, 1.08)

@@ -109,6 +109,23 @@ def test_a_run_without_sensitivities_shows_the_recording_alone(
     assert "Walk" in shown and "Jump" not in shown and "learned" not in shown
 
 
+def test_several_seeds_are_drawn_without_a_recording(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(picture, "sensitivities", lambda run: learned(planted=False))
+    output = tmp_path / "seeds.svg"
+    assert picture.main(["--run", str(run), "--others", "b", "c", "--output", str(output)]) == 0
+    shown = texts(output)
+    assert "learned, 3 seeds" in shown and "true" not in shown
+    assert [text for text in shown if text in ("Jump", "Never", "Walk")] == ["Walk", "Jump"]
+    # An area and three lines a class, and the legend.
+    assert output.read_text().count(picture.DETECTED) == 2 * 4 + 1
+    monkeypatch.setattr(picture, "sensitivities", lambda run: None if str(run) == "c" else learned(planted=False))
+    assert picture.main(["--run", str(run), "--others", "b", "c", "--output", str(output)]) == 2
+    assert "c learned no sensitivities" in capsys.readouterr().err
+
+
 def test_a_score_mixes_the_colour_with_white() -> None:
     assert picture._blend("#0072b2", 0.0) == "#ffffff"
     assert picture._blend("#0072b2", 1.0) == "#0072b2"
