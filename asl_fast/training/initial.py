@@ -150,6 +150,8 @@ def fit(initial: Initial, config: TrainConfig, class_names: Sequence[str]) -> St
     if unknown := [name for name in weights if name not in expected]:
         raise CheckpointError(f"{path} has {unknown[0]}, which this run does not have; {_LEAVE}")
     kept = f"with what classifies its {count(len(class_names), 'class', 'classes')}"
+    if initial.class_names is None:
+        kept += ", taken to be these in this order"
     line = f"starts from {path}, {kept if changed is None else f'but what classifies starts anew: {changed}'}"
     return Start(weights, line)
 

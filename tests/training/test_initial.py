@@ -148,7 +148,7 @@ def test_from_actionformers_files_by_the_command(
     words += ["--warmup-epochs", "0", "--device", "cpu", "--threads", "1"]
     assert main([*words, "--init-from", "e.pth.tar", "--af-config", "c.yaml"]) == 0
     out = capsys.readouterr().out
-    assert "starts from e.pth.tar, with what classifies its 3 classes" in out
+    assert "starts from e.pth.tar, with what classifies its 3 classes, taken to be these in this order" in out
     assert "pyramid levels" not in out and "batch " in out
     folder = Path("runs/mine-001")
     config = read_config(TrainConfig, folder / "config.json")
