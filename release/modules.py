@@ -9,6 +9,7 @@ the system's g++ make the objects of ``.cu`` files, once for all Pythons; zig ma
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -116,7 +117,7 @@ def build_cuda(platform: Platform, headers: Path, work: Path) -> tuple[Path, dic
         ),
         work,
     )
-    runtime = Path(native_build.find_nvcc()).resolve().parents[1] / "lib64" / "libcudart_static.a"
+    runtime = _cuda_runtime()
     bindings = replace(
         whole,
         sources=[source for source in whole.sources if source.suffix == ".cpp"],
@@ -125,6 +126,21 @@ def build_cuda(platform: Platform, headers: Path, work: Path) -> tuple[Path, dic
         "-lpthread -ldl -lrt -o $out",
     )
     return _build(bindings, _folder(platform, work))
+
+
+def _cuda_runtime() -> Path:
+    """Return the static CUDA runtime that nvcc would link; nvcc itself may be a script elsewhere that starts it.
+
+    Raises:
+        NotBuilt: There is none where nvcc looks.
+    """
+    plan = subprocess.run(
+        [native_build.find_nvcc(), "--dryrun", "none.cu", "-o", "none"], capture_output=True, text=True, check=False
+    ).stderr
+    for folder in re.findall(r'-L([^ "]+)', plan):
+        if (found := Path(folder) / "libcudart_static.a").exists():
+            return found.resolve()
+    raise NotBuilt("nvcc has no libcudart_static.a; install the development files of the CUDA runtime")
 
 
 def _folder(platform: Platform, work: Path) -> Path:

@@ -5,6 +5,10 @@
 // sanitizers have started. Contraction is off and the loops have no reduction, so every level gives the same bits.
 #pragma once
 
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <cpuid.h>
+#endif
+
 #include "common/host_device.h"
 
 namespace asl {
@@ -13,13 +17,22 @@ enum class SimdLevel : int { kBaseline = 0, kAvx2 = 1, kAvx512 = 2 };
 
 #if defined(__x86_64__) && defined(__GNUC__)
 
+/// The best level of this processor whose registers the system saves. The processor is asked itself:
+/// __builtin_cpu_supports reads a table that a runtime library fills, and zig's does not.
+inline SimdLevel find_simd_level() {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE)) return SimdLevel::kBaseline;
+    unsigned saved = 0, high = 0;
+    __asm__("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
+    constexpr unsigned kSavedAvx = 0x06, kSavedAvx512 = 0xe6;
+    if ((saved & kSavedAvx) != kSavedAvx || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return SimdLevel::kBaseline;
+    constexpr unsigned kAvx2Bit = 1u << 5, kAvx512Bits = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;  // f, dq, bw, vl
+    if ((saved & kSavedAvx512) == kSavedAvx512 && (b & kAvx512Bits) == kAvx512Bits) return SimdLevel::kAvx512;
+    return b & kAvx2Bit ? SimdLevel::kAvx2 : SimdLevel::kBaseline;
+}
+
 inline SimdLevel simd_level() {
-    static const SimdLevel level = [] {
-        if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-            return SimdLevel::kAvx512;
-        return __builtin_cpu_supports("avx2") ? SimdLevel::kAvx2 : SimdLevel::kBaseline;
-    }();
+    static const SimdLevel level = find_simd_level();
     return level;
 }
 

@@ -5,15 +5,14 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
-#include <stdexcept>
-#include <string>
+
+#include "cuda/errors.h"
 
 namespace asl::cuda {
 
 /// Throws std::runtime_error naming `what` unless `status` is cudaSuccess. Never synchronises.
 inline void check(cudaError_t status, const char* what) {
-    if (status == cudaSuccess) return;
-    throw std::runtime_error(std::string("asl_fast: ") + what + " failed: " + cudaGetErrorString(status));
+    if (status != cudaSuccess) call_failed(what, cudaGetErrorString(status));
 }
 
 /// Checks the launch that was just made (bad grid, missing image), without waiting for the kernel to run.

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cuda/check.h"
 #include "cuda/devices.h"
+
+#include <cstring>
+
+#include "cuda/check.h"
 
 namespace asl::cuda {
 
@@ -13,20 +16,19 @@ int device_count() {
     return 0;
 }
 
-std::string device_error() {
+const char* device_error() {
     int count = 0;
     const cudaError_t status = cudaGetDeviceCount(&count);
     cudaGetLastError();
-    return status == cudaSuccess ? std::string() : std::string(cudaGetErrorString(status));
+    return status == cudaSuccess ? "" : cudaGetErrorString(status);
 }
 
-std::vector<Device> devices() {
-    std::vector<Device> found;
-    for (int index = 0; index < device_count(); ++index) {
-        cudaDeviceProp about{};
-        check(cudaGetDeviceProperties(&about, index), "cudaGetDeviceProperties");
-        found.push_back({about.name, about.major, about.minor, about.totalGlobalMem, about.multiProcessorCount});
-    }
+Device device(int index) {
+    cudaDeviceProp about{};
+    check(cudaGetDeviceProperties(&about, index), "cudaGetDeviceProperties");
+    Device found{{}, about.major, about.minor, about.totalGlobalMem, about.multiProcessorCount};
+    static_assert(sizeof(found.name) == sizeof(about.name));
+    std::memcpy(found.name, about.name, sizeof(found.name));
     return found;
 }
 

@@ -3,13 +3,11 @@
 #pragma once
 
 #include <cstddef>
-#include <string>
-#include <vector>
 
 namespace asl::cuda {
 
 struct Device {
-    std::string name;
+    char name[256];
     int major;
     int minor;
     std::size_t memory_bytes;
@@ -23,9 +21,9 @@ int runtime_version();
 int device_count();
 
 /// Why device_count() is 0, in the runtime's words; empty where a device is found.
-std::string device_error();
+const char* device_error();
 
-/// Every device, in the runtime's order.
-std::vector<Device> devices();
+/// The device of this index, below device_count().
+Device device(int index);
 
 }  // namespace asl::cuda

@@ -14,9 +14,10 @@ namespace {
 
 py::list devices() {
     py::list found;
-    for (const asl::cuda::Device& device : asl::cuda::devices()) {
+    for (int index = 0; index < asl::cuda::device_count(); ++index) {
+        const asl::cuda::Device device = asl::cuda::device(index);
         py::dict entry;
-        entry["name"] = device.name;
+        entry["name"] = py::str(device.name);
         entry["capability"] = py::make_tuple(device.major, device.minor);
         entry["memory_bytes"] = device.memory_bytes;
         entry["multiprocessors"] = device.multiprocessors;

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
-#include <stdexcept>
 
 #include "cuda/check.h"
 #include "cuda/launch.h"
@@ -25,7 +24,7 @@ T* pointer(std::uintptr_t address) {
 
 NmsCandidates candidates_of(const NmsBuffers& buffers) {
     if (buffers.count > std::numeric_limits<int>::max() - kNmsThreads)
-        throw std::invalid_argument("soft_nms: more than 2^31 candidates in one call; split it by videos");
+        refuse_argument("soft_nms: more than 2^31 candidates in one call; split it by videos");
     return {pointer<const float>(buffers.segments),
             pointer<const float>(buffers.scores),
             pointer<const std::int64_t>(buffers.labels),
