@@ -4,6 +4,7 @@
 Examples:
     python -m asl_fast.detect --run runs/thumos14-001 --features features/ --output detections.json
     python -m asl_fast.detect --run runs/thumos14-001 --features features/ --output subtitles/ --format srt
+    python -m asl_fast.detect --run runs/mine-001 --videos x.mp4 --output x.srt --format srt
     python -m asl_fast.detect --run runs/hapt-001/best.pt --features acc_exp01_user01.txt --output detections.json
 """
 
@@ -44,6 +45,10 @@ class Arguments:
             put side by side, in training order. For runs on raw signals: recordings in arrays or in tables (.csv,
             .tsv), whose time stamps are brought to the rate of training, or as the data set has them (for hapt the zip,
             a folder or one acc_*.txt; for shrec22 and shrec21 a folder or one N.txt).
+        videos: In place of features: video files and folders of them, whose features are extracted as those of the run
+            were; kept in --video-cache.
+        weights: With videos: where the backbone's weights lie now; where they lay in training unless given.
+        video_cache: Folder that keeps features of videos.
         output: The file to write. Several formats are written beside it, with the endings of their own; those with one
             file for each recording into a folder of its name, or into this one where there is nothing else to write.
         format: One or more of json (ActivityNet-style, in seconds), csv, label-studio, fiftyone, and, with one file for
@@ -61,8 +66,11 @@ class Arguments:
     """
 
     run: Path
-    features: tuple[Path, ...]
     output: Path
+    features: tuple[Path, ...] = ()
+    videos: tuple[Path, ...] = ()
+    weights: Path | None = None
+    video_cache: Path = Path("runs/features")
     format: str = "json"
     batch_size: int = 4
     checkpoint: Literal["last", "best"] = "last"
@@ -83,8 +91,10 @@ def _detect(chosen: Arguments) -> int:
     with if_stopped("nothing was written"):
         if chosen.batch_size < 1:
             raise ValueError(f"--batch-size must be at least 1, found {chosen.batch_size}")
-        if not chosen.features:
-            raise ValueError("--features needs at least one file or folder")
+        if bool(chosen.features) == bool(chosen.videos):
+            raise ValueError("give either --features or --videos, at least one file or folder")
+        if chosen.videos and (chosen.fps is not None or chosen.durations is not None or chosen.reading.given):
+            raise ValueError("--videos know their rates and lengths: leave out what describes features")
         target = places(chosen.output, parse_formats(chosen.format))
 
         from asl_fast.detection.writing import (
@@ -98,23 +108,31 @@ def _detect(chosen: Arguments) -> int:
 
         for path in (*target.files.values(), target.single):
             if path is not None:
-                check_output("--output", path, (chosen.run, *chosen.features, chosen.durations))
+                check_output("--output", path, (chosen.run, *chosen.features, *chosen.videos, chosen.durations))
         check_folder(target)
 
+        from asl_fast.detection.extracted import facts_beside, open_videos, times
         from asl_fast.detection.rates import read_rates
         from asl_fast.detection.recordings import open_recordings
         from asl_fast.detection.run import detect_recordings
         from asl_fast.detection.trained import load_trained
         from asl_fast.training.distributed import start_processes
+        from asl_fast.video.cached import VideoInput, problem_lines
 
         fps = None if chosen.fps is None else read_rates(chosen.fps)
         device = start_processes(chosen.device).device
         trained = load_trained(chosen.run, checkpoint=chosen.checkpoint, device=device)
         trained = trained.with_post_processing(**chosen.post_processing.changes())
-        durations_sec = None if chosen.durations is None else read_named_numbers(chosen.durations, "seconds")
-        recordings = open_recordings(
-            chosen.features, trained.dataset, fps=fps, durations_sec=durations_sec, reading=chosen.reading
-        )
+        if chosen.videos:
+            given = VideoInput(chosen.videos, chosen.video_cache, chosen.device, chosen.strict)
+            recordings, extracted = open_videos(given, chosen.weights, trained.dataset)
+            for line in problem_lines(extracted):
+                print(printable(line), file=sys.stderr)
+        else:
+            known = times(facts_beside(chosen.features, trained.dataset), fps)
+            if chosen.durations is not None:
+                known["durations_sec"] = read_named_numbers(chosen.durations, "seconds")
+            recordings = open_recordings(chosen.features, trained.dataset, **known, reading=chosen.reading)
         check_single(target, len(recordings))
         found = detect_recordings(trained, recordings, batch_size=chosen.batch_size, strict=chosen.strict)
     written = write_formats(target, found, trained)

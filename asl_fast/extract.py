@@ -30,8 +30,6 @@ from asl_fast.wording import count, printable
 if TYPE_CHECKING:
     from asl_fast.video.extraction import Extracted
 
-_SHOWN = 10
-
 
 @dataclass(frozen=True)
 class Arguments:
@@ -96,11 +94,10 @@ def _extract(chosen: Arguments) -> int:
 
 
 def _report(done: Extracted, dim: int, recipe: Recipe) -> None:
-    for what, problems in (("skipped", done.skipped), ("cut at its damage", done.cut)):
-        for error in list(problems.values())[:_SHOWN]:
-            print(f"{what}: {printable(str(error))}", file=sys.stderr)
-        if len(problems) > _SHOWN:
-            print(f"{what}: {len(problems) - _SHOWN} more", file=sys.stderr)
+    from asl_fast.video.cached import problem_lines
+
+    for line in problem_lines(done):
+        print(printable(line), file=sys.stderr)
     seconds = sum(facts.duration_sec for facts in done.facts.values())
     kept = len(done.facts) - done.computed
     were = f", {kept} of them there already" if kept else ""
