@@ -5,14 +5,16 @@ Examples:
     python -m asl_fast.detect --run runs/thumos14-001 --features features/ --output detections.json
     python -m asl_fast.detect --run runs/thumos14-001 --features features/ --output subtitles/ --format srt
     python -m asl_fast.detect --run runs/mine-001 --videos x.mp4 --output x.srt --format srt
+    python -m asl_fast.detect --run runs/mine-001 --stream camera.ts --output actions.jsonl
     python -m asl_fast.detect --run runs/hapt-001/best.pt --features acc_exp01_user01.txt --output detections.json
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -49,6 +51,11 @@ class Arguments:
             were; kept in --video-cache.
         weights: With videos: where the backbone's weights lie now; where they lay in training unless given.
         video_cache: Folder that keeps features of videos.
+        stream: In place of both: a video that still arrives, "-" for standard input, a named pipe, or a file that grows
+            (.ts and .mkv can be read while they do). Each action is told once it is certain, one JSON line in --output.
+        least_score: Of a stream: detections of at least this score are told.
+        longest: Of a stream: no action is longer, in seconds; by the lengths of training unless given.
+        patience: Of a stream: seconds without growth after which a file is at its end.
         output: The file to write. Several formats are written beside it, with the endings of their own; those with one
             file for each recording into a folder of its name, or into this one where there is nothing else to write.
         format: One or more of json (ActivityNet-style, in seconds), csv, label-studio, fiftyone, and, with one file for
@@ -71,6 +78,10 @@ class Arguments:
     videos: tuple[Path, ...] = ()
     weights: Path | None = None
     video_cache: Path = Path("runs/features")
+    stream: str | None = None
+    least_score: float = 0.3
+    longest: float | None = None
+    patience: float = 5.0
     format: str = "json"
     batch_size: int = 4
     checkpoint: Literal["last", "best"] = "last"
@@ -91,10 +102,12 @@ def _detect(chosen: Arguments) -> int:
     with if_stopped("nothing was written"):
         if chosen.batch_size < 1:
             raise ValueError(f"--batch-size must be at least 1, found {chosen.batch_size}")
-        if bool(chosen.features) == bool(chosen.videos):
-            raise ValueError("give either --features or --videos, at least one file or folder")
-        if chosen.videos and (chosen.fps is not None or chosen.durations is not None or chosen.reading.given):
+        if [bool(chosen.features), bool(chosen.videos), chosen.stream is not None].count(True) != 1:
+            raise ValueError("give either --features, --videos or --stream, at least one file or folder")
+        if not chosen.features and (chosen.fps is not None or chosen.durations is not None or chosen.reading.given):
             raise ValueError("--videos know their rates and lengths: leave out what describes features")
+        if chosen.stream is not None:
+            return _stream(chosen, chosen.stream)
         target = places(chosen.output, parse_formats(chosen.format))
 
         from asl_fast.detection.writing import (
@@ -148,6 +161,42 @@ def _detect(chosen: Arguments) -> int:
         are = "is" if len(recordings) == 1 else "are"
         left_out = f"{len(found.skipped)} of {count(len(recordings), 'recording')} {are} left out"
         print(f"warning: {left_out}, the first: {printable(str(first))}; --strict stops there", file=sys.stderr)
+    return 0
+
+
+def _stream(chosen: Arguments, source: str) -> int:
+    """Tell the actions of a video that still arrives; those before an error are told all the same."""
+    if chosen.format != "json":
+        raise ValueError(f"--format {chosen.format}: a stream is told in JSON lines")
+    check_output("--output", chosen.output, (chosen.run, Path(source)))
+
+    from asl_fast.detection.live import stream_actions
+    from asl_fast.detection.trained import load_trained
+    from asl_fast.training.distributed import start_processes
+
+    device = start_processes(chosen.device).device
+    trained = load_trained(chosen.run, checkpoint=chosen.checkpoint, device=device)
+    actions = stream_actions(
+        trained.with_post_processing(**chosen.post_processing.changes()),
+        source,
+        weights=chosen.weights,
+        device=chosen.device,
+        patience_sec=chosen.patience,
+        least_score=chosen.least_score,
+        longest_sec=chosen.longest,
+    )
+    number = 0
+    with chosen.output.open("w", encoding="utf-8") as file:
+        for action in actions:
+            number += 1
+            # Each line at once: somebody waits for it.
+            print(json.dumps(asdict(action) | {"delay_sec": action.delay_sec}), file=file, flush=True)
+            print(
+                f"  {action.start_sec:8.2f} s to {action.end_sec:8.2f} s  {action.score:.3f}  "
+                f"{printable(action.label)}  (known {action.delay_sec:.1f} s after its end)",
+                flush=True,
+            )
+    print(f"the stream has ended: {count(number, 'action')}, written to {chosen.output}")
     return 0
 
 

@@ -50,17 +50,18 @@ class MotionBackbone:
         # Whole numbers, whose sums have no order.
         sums = np.add.reduceat(np.add.reduceat(image, rows, axis=0, dtype=np.uint32), columns, axis=1, dtype=np.uint32)
         areas = _sizes(rows, height)[:, None] * _sizes(columns, width)
-        return (sums / (255.0 * areas[..., None])).astype(np.float32)
+        prepared: Array = (sums / (255.0 * areas[..., None])).astype(np.float32)
+        return prepared
 
     def features(self, windows: Array) -> Array:
         """Compute the vectors (B, 438) of windows (B, frames, 24, 32, 3)."""
         return np.stack([self._of_window(window) for window in windows])
 
     def _of_window(self, frames: Array) -> Array:
-        brightness = frames @ _BRIGHTNESS
+        brightness: Array = frames @ _BRIGHTNESS
         parts = [_by_cell(frames.mean(axis=0)).ravel()]
-        changes = np.diff(brightness, axis=0)
-        between = (brightness[1:] + brightness[:-1]) / 2
+        changes: Array = np.diff(brightness, axis=0)
+        between = (brightness[1:] + brightness[:-1]) * np.float32(0.5)
         for half in range(_HALVES):
             chosen = slice(half * len(changes) // _HALVES, (half + 1) * len(changes) // _HALVES)
             parts.append(_movement(changes[chosen], between[chosen]).ravel())
@@ -77,14 +78,16 @@ def _movement(changes: Array, brightness: Array) -> Array:
     steepness = _by_cell((right**2 + down**2).mean(axis=0)[..., None]) + np.float32(_FLAT)
     flow = _by_cell(np.stack([(-changes * slope).mean(axis=0) for slope in (right, down)], axis=-1)) / steepness
     found = np.concatenate([_by_cell(np.abs(changes).mean(axis=0)[..., None]), flow], axis=-1)
-    return np.sign(found) * np.sqrt(np.abs(found))
+    rooted: Array = np.sign(found) * np.sqrt(np.abs(found))
+    return rooted
 
 
 def _by_cell(areas: Array) -> Array:
     """Average (24, 32, C) over cells: (48, C)."""
     channels = areas.shape[-1]
     split = areas.reshape(_ROWS // _CELL, _CELL, _COLUMNS // _CELL, _CELL, channels)
-    return split.mean(axis=(1, 3), dtype=np.float32).reshape(_CELLS, channels)
+    found: Array = split.mean(axis=(1, 3), dtype=np.float32).reshape(_CELLS, channels)
+    return found
 
 
 def _sizes(starts: NDArray[np.int64], size: int) -> NDArray[np.int64]:

@@ -46,7 +46,7 @@ def _encoder_mean(model: Any, frames: Tensor) -> Tensor:
 
 def _mean_frame(model: Any, frames: Tensor) -> Tensor:
     vectors: Tensor = model(pixel_values=frames.flatten(0, 1)).image_embeds
-    return vectors.unflatten(0, frames.shape[:2]).mean(dim=1)
+    return vectors.reshape(*frames.shape[:2], -1).mean(dim=1)
 
 
 KINDS = {
@@ -93,8 +93,9 @@ def open_transformers(name: str, folder: Path, device: torch.device, precision: 
             f"--backbone {name} needs transformers ({error}): pip install 'asl-fast[transformers]'"
         ) from None
     kind = KINDS[name]
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    words: Any = transformers.logging
+    words.set_verbosity_error()
+    words.disable_progress_bar()
     model_class: Any = getattr(transformers, kind.model)
     try:
         model = model_class.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=torch.float32)

@@ -66,7 +66,7 @@ def draw_frames(random: np.random.Generator, actions: list[Action], number: int)
         yield image.clip(0, 255).astype(np.uint8)
 
 
-def write_clips(folder: Path, clips: int = 32, seconds: float = 30.0, seed: int = 0) -> Path:
+def write_clips(folder: Path, clips: int = 48, seconds: float = 20.0, seed: int = 0) -> Path:
     """Write clips and their annotations; return the annotation file."""
     import av
 

@@ -14,7 +14,8 @@ from asl_fast import check_data, detect, extract, train
 from asl_fast.files import read_json, write_json
 from examples.video.compare import ends_off
 from examples.video.compare import main as compare
-from examples.video.moving_shapes import write_clips
+from examples.video.moving_shapes import ACTIONS, draw_actions, draw_frames, write_clips
+from tests.video.clips import write_clip
 
 pytest.importorskip("av")
 WINDOW = ["--window", "8", "--stride", "4"]
@@ -69,6 +70,19 @@ def test_one_video_to_subtitles(folder: Path, tmp_path: Path) -> None:
     assert " --> " in (tmp_path / "new.srt").read_text()
 
 
+def test_a_stream_to_lines(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    random = np.random.default_rng(1)
+    actions, number = draw_actions(random, 8.0)
+    write_clip(tmp_path / "live.ts", draw_frames(random, actions, number), codec="mpeg2video")
+    words = ["--run", str(folder / "run"), "--output", str(tmp_path / "found.jsonl"), "--patience", "0"]
+    assert detect.main([*words, "--stream", str(tmp_path / "live.ts"), "--least-score", "0.005"]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "found.jsonl").read_text().splitlines()]
+    assert lines and all(line["label"] in ACTIONS and line["delay_sec"] >= 0 for line in lines)
+    assert f"the stream has ended: {len(lines)} action" in capsys.readouterr().out
+    assert detect.main([*words, "--stream", str(tmp_path / "none.ts")]) == 2
+    assert detect.main([*words, "--stream", str(tmp_path / "live.ts"), "--format", "srt"]) == 2
+
+
 def test_a_bad_video_is_named(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copy(folder / "videos" / "shapes-00.mp4", tmp_path / "good.mp4")
     (tmp_path / "bad.mp4").touch()
@@ -119,8 +133,8 @@ def test_videos_that_training_cannot_take(words: list[str], message: str, capsys
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "give either --features or --videos"),
-        (["--videos", "a", "--features", "b"], "give either --features or --videos"),
+        ([], "give either --features, --videos or --stream"),
+        (["--videos", "a", "--features", "b"], "give either --features, --videos or --stream"),
         (["--videos", "a", "--fps", "25"], "--videos know their rates"),
     ],
 )
@@ -131,12 +145,13 @@ def test_options_that_detection_cannot_take(words: list[str], message: str, caps
 
 def test_the_comparison_of_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     action = {"label": "grows", "segment": [2.0, 4.0]}
-    write_json(tmp_path / "a.json", {"database": {"x": {"annotations": [action, {**action, "segment": [7, 8]}]}}})
+    entry = {"subset": "test", "annotations": [action, {**action, "segment": [7, 8]}]}
+    write_json(tmp_path / "a.json", {"database": {"x": entry, "trained on": {**entry, "subset": "train"}}})
     near = {"label": "grows", "segment": [2.1, 3.95], "score": 0.9}
     others = [{**near, "segment": [1.0, 3.0], "score": 0.5}, {**near, "label": "flickers", "score": 1.0}]
-    write_json(tmp_path / "d.json", {"results": {"x": [*others, near]}})
+    write_json(tmp_path / "d.json", {"results": {"x": [*others, near], "trained on": []}})
     off = ends_off(tmp_path / "a.json", tmp_path / "d.json")
     np.testing.assert_allclose(off[0], [0.1, -0.05])
     assert np.isinf(off[1]).all()
     assert compare([str(tmp_path / "a.json"), str(tmp_path / "d.json"), "0.16"]) == 1
-    assert "1 of 2 actions are found" in capsys.readouterr().out
+    assert "1 of 2 actions in clips that were not trained on are found" in capsys.readouterr().out
