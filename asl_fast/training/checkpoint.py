@@ -31,6 +31,7 @@ MAY_CHANGE = frozenset(
         "compile",
         "graph",
         "threads",
+        "process_timeout_sec",
         "log_every",
         "logger",
         "profile",

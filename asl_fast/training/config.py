@@ -120,6 +120,8 @@ class OptimizerConfig:
         betas: Momenta of AdamW.
         eps: AdamW's guard against division by zero.
         clip_norm: Largest norm of the gradient; 0 does not clip.
+        clip_apart: Clip the gradient of the loss's own parameters by itself. The fit of the Gaussians has a large one,
+            and clipped together with it the detector would take smaller steps than without any sensitivity.
         loss_lr_multiplier: Learning rate of the loss's own parameters (Gaussians, evaluators), relative to lr.
         gaussian_lr: Learning rate of the class level alone, the Gaussians and the frame classifier they are fit to. In
             action lengths per step: Adam moves a parameter by about its rate whatever the size of the gradient, and mu
@@ -133,6 +135,7 @@ class OptimizerConfig:
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     clip_norm: float = 1.0
+    clip_apart: bool = field(default=True, metadata={"before": False})
     loss_lr_multiplier: float = 1.0
     gaussian_lr: float | None = None
     min_lr: float = 1e-8
@@ -185,6 +188,8 @@ class TrainConfig:
         graph: Run the whole step as one CUDA graph per padded length: "auto" does on a GPU, and trains without where
             that fails; "on" stops there; "off" never does. Several processes train without.
         threads: CPU threads; 0 leaves torch's choice.
+        process_timeout_sec: Under several processes, how long one that does not get on is waited for; then the others
+            end, and the run can be resumed.
         log_every: Steps between two looks at the loss for the progress bar and the check for non-finite values.
         logger: Where to write what is measured beside metrics.jsonl, one or more of tensorboard, wandb, mlflow and csv:
             as tensorboard,csv. Each but csv needs its package.
@@ -213,6 +218,7 @@ class TrainConfig:
     compile: bool = False
     graph: Literal["auto", "on", "off"] = field(default="auto", metadata=LATER)
     threads: int = 0
+    process_timeout_sec: float = field(default=60.0, metadata=LATER)
     log_every: int = 20
     logger: str = field(default="", metadata=formerly("tensorboard", {True: "tensorboard", False: ""}))
     profile: int = field(default=0, metadata=LATER)

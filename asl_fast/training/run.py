@@ -33,6 +33,7 @@ from asl_fast.training.checkpoint import check_same_data
 from asl_fast.training.config import DataConfig, TrainConfig
 from asl_fast.training.distributed import Processes, lost_peer, start_processes
 from asl_fast.training.fingerprint import fingerprint
+from asl_fast.training.heartbeat import PeerHangsError
 from asl_fast.training.loggers.names import check_installed
 from asl_fast.training.loop import Result, train
 from asl_fast.training.own_preset import open_configured
@@ -63,14 +64,17 @@ def run(request: Request, arguments: Sequence[str], *, callbacks: Sequence[Callb
         config = request.config
         if config.threads:
             torch.set_num_threads(config.threads)
-        processes = start_processes(config.device)
+        processes = start_processes(config.device, limit_sec=config.process_timeout_sec)
         request = processes.from_main(request)
         folder = request.folder
         check_installed(request.config.loggers)
-        bundle = load(request.config)
+        with processes.working():
+            bundle = load(request.config)
         config = request.config.with_dataset(feature_dim=bundle.feature_dim, num_classes=bundle.num_classes)
         config.model.validate()
-        record = processes.from_main(describe_dataset(bundle) if processes.is_main else {})
+        with processes.working():
+            record = describe_dataset(bundle) if processes.is_main else {}
+        record = processes.from_main(record)
         if request.save_preset is not None and processes.is_main:
             write_json(request.save_preset, to_dict(dataclasses.replace(request.config, output=None)), indent=2)
         if processes.is_main:
@@ -92,7 +96,8 @@ def run(request: Request, arguments: Sequence[str], *, callbacks: Sequence[Callb
     except RuntimeError as error:
         if not lost_peer(error):
             raise
-        message = "another process of this run ended, so this one cannot go on"
+        what = f"hangs ({error})" if isinstance(error, PeerHangsError) else "ended or hangs"
+        message = f"another process of this run {what}, so this one cannot go on"
         raise CommandError("; ".join([message, *_how_to_go_on(request.folder)]), status=1) from None
     finally:
         if lock is not None:
