@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write video clips of a moving square, with the actions in them as annotations.
 
-The square rests, and every now and then moves right, moves left, grows and shrinks again, or flickers. ``FOLDER`` gets
+The square rests, and every now and then moves right, moves left, bounces, or flickers. ``FOLDER`` gets
 ``videos/*.mp4`` and ``actions.json``, whose clips are split into training and test.
 
     python -m examples.video.moving_shapes FOLDER [CLIPS]
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from asl_fast.files import write_json
 
 HEIGHT, WIDTH, FPS = 72, 96, 25
-ACTIONS = ("moves right", "moves left", "grows", "flickers")
+ACTIONS = ("moves right", "moves left", "bounces", "flickers")
 _SIDE = 20
 _TEST_SHARE = 4
 
@@ -51,17 +51,16 @@ def draw_frames(random: np.random.Generator, actions: list[Action], number: int)
     at = {frame: action for action in actions for frame in range(action.start, action.end)}
     for frame in range(number):
         action = at.get(frame)
-        kind, side, shade = action.kind if action else None, float(_SIDE), 1.0
-        if action is not None and kind == "grows":
-            side += 24 * np.sin(np.pi * (frame - action.start) / (action.end - action.start))
+        kind, height, shade = action.kind if action else None, 0.0, 1.0
+        if action is not None and kind == "bounces":
+            height = 12 * abs(np.sin(np.pi * (frame - action.start) / 10))
         if kind == "flickers" and frame % 4 < 2:
             shade = 0.4
         # It leaves on one side and comes back on the other, so that where it is tells nothing.
         left = (left + 2 * (kind == "moves right") - 2 * (kind == "moves left")) % WIDTH
         image = np.broadcast_to(background, (HEIGHT, WIDTH, 3)) + random.integers(-3, 4, (HEIGHT, WIDTH, 1))
-        grown = (side - _SIDE) / 2
-        rows = np.arange(max(0, int(top - grown)), min(HEIGHT, int(top + _SIDE + grown)))
-        columns = np.arange(int(left - grown), int(left + _SIDE + grown)) % WIDTH
+        rows = int(top - height) + np.arange(_SIDE)
+        columns = (int(left) + np.arange(_SIDE)) % WIDTH
         image[np.ix_(rows, columns)] = colour * shade
         yield image.clip(0, 255).astype(np.uint8)
 

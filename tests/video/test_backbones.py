@@ -68,7 +68,7 @@ def test_pictures_scale_the_shorter_side_and_cut_the_middle() -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [[], {"sise": 3}, {"size": 0}, {"size": 9999}, {"crop": 300}, {"std": [0, 1, 1]}, {"mean": [1]}, {"mode": "area"}],
+    [[], {"scale": 3}, {"size": 0}, {"size": 9999}, {"crop": 300}, {"std": [0, 1, 1]}, {"mean": [1]}, {"mode": "area"}],
 )
 def test_preparations_that_cannot_be(content: object) -> None:
     with pytest.raises(ValueError, match=r"^x\.json: "):

@@ -144,10 +144,10 @@ def test_options_that_detection_cannot_take(words: list[str], message: str, caps
 
 
 def test_the_comparison_of_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    action = {"label": "grows", "segment": [2.0, 4.0]}
+    action = {"label": "bounces", "segment": [2.0, 4.0]}
     entry = {"subset": "test", "annotations": [action, {**action, "segment": [7, 8]}]}
     write_json(tmp_path / "a.json", {"database": {"x": entry, "trained on": {**entry, "subset": "train"}}})
-    near = {"label": "grows", "segment": [2.1, 3.95], "score": 0.9}
+    near = {"label": "bounces", "segment": [2.1, 3.95], "score": 0.9}
     others = [{**near, "segment": [1.0, 3.0], "score": 0.5}, {**near, "label": "flickers", "score": 1.0}]
     write_json(tmp_path / "d.json", {"results": {"x": [*others, near], "trained on": []}})
     off = ends_off(tmp_path / "a.json", tmp_path / "d.json")
