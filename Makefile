@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # make demo     train, evaluate and print a table on synthetic recordings       make test   everything CI runs
+# make demo-video  from video files to actions: writes clips, trains on them, finds their actions, shows them
 # make build    compile what changed in csrc            make lint    ruff, mypy, spelling, C++ format
 # make format   write what lint checks                  make bench   every op and job against other ways, quickly
 # make fuzz     drawn files and operands, thousands of each
@@ -42,10 +43,22 @@ export TRITON_CACHE_DIR := $(SCRATCH)/triton
 export TORCHINDUCTOR_CACHE_DIR := $(SCRATCH)/inductor
 export CUDA_CACHE_PATH := $(SCRATCH)/cuda
 
-.PHONY: demo test build lint format cpp-test bench test-gpu gpu rehearse fuzz sanitize docs wheels env clean
+.PHONY: demo demo-video test build lint format cpp-test bench test-gpu gpu rehearse fuzz sanitize docs wheels env clean
 
 demo: $(VENV)/.runtime
 	$(PYTHON) -m asl_fast.train --dataset multithumos --preset smoke
+
+# Three minutes on two cores: clips whose actions are known, training on their features, detection in clips that it has
+# not seen, how far the ends of the actions are off, and a page on which the clips play.
+SHAPES = build/demo-video
+demo-video: $(VENV)/.video
+	$(PYTHON) -m examples.video.moving_shapes $(SHAPES)
+	$(PYTHON) -m asl_fast.train --annotations $(SHAPES)/actions.json --videos $(SHAPES)/videos --window 8 --stride 4 \
+		--video-cache $(SHAPES)/features --preset smoke --epochs 30 --output $(SHAPES)/run --overwrite --threads 1
+	$(PYTHON) -m asl_fast.detect --run $(SHAPES)/run --videos $(SHAPES)/videos --video-cache $(SHAPES)/features \
+		--output $(SHAPES)/found.json --format json,srt --min-score 0.15 --score-threshold 0.15
+	$(PYTHON) -m asl_fast.report --run $(SHAPES)/run --videos $(SHAPES)/videos
+	$(PYTHON) -m examples.video.compare $(SHAPES)/actions.json $(SHAPES)/found.json 0.16
 
 # C++ compiles while pip unpacks, and what is compiled for the tests is compiled before they start.
 test: $(VENV)/.tools
@@ -152,6 +165,10 @@ $(VENV)/.tools: constraints.txt | $(PYTHON)
 $(VENV)/.runtime: pyproject.toml setup.py constraints.txt $(VENV)/.tools
 	@echo "installing asl_fast and what it needs into $(VENV)"
 	$(PIP_INSTALL) --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.video: $(VENV)/.runtime
+	$(PIP_INSTALL) --no-build-isolation -e '.[video]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime

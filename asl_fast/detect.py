@@ -4,15 +4,18 @@
 Examples:
     python -m asl_fast.detect --run runs/thumos14-001 --features features/ --output detections.json
     python -m asl_fast.detect --run runs/thumos14-001 --features features/ --output subtitles/ --format srt
+    python -m asl_fast.detect --run runs/mine-001 --videos x.mp4 --output x.srt --format srt
+    python -m asl_fast.detect --run runs/mine-001 --stream camera.ts --output actions.jsonl
     python -m asl_fast.detect --run runs/hapt-001/best.pt --features acc_exp01_user01.txt --output detections.json
     python -m asl_fast.detect --actionformer epoch_034.pth.tar thumos_i3d.yaml --features i3d/ --output found.json
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -50,6 +53,15 @@ class Arguments:
         actionformer: In its place, a checkpoint of ActionFormer's and the YAML file it was trained with, as published.
         classes: Names of its classes: a text file with one a line, or the annotations it was trained with; those that
             the YAML names, where they are there, unless given.
+        videos: In place of features: video files and folders of them, whose features are extracted as those of the run
+            were; kept in --video-cache.
+        weights: With videos: where the backbone's weights lie now; where they lay in training unless given.
+        video_cache: Folder that keeps features of videos.
+        stream: In place of both: a video that still arrives, "-" for standard input, a named pipe, or a file that grows
+            (.ts and .mkv can be read while they do). Each action is told once it is certain, one JSON line in --output.
+        least_score: Of a stream: detections of at least this score are told.
+        longest: Of a stream: no action is longer, in seconds; by the lengths of training unless given.
+        patience: Of a stream: seconds without growth after which a file is at its end.
         output: The file to write. Several formats are written beside it, with the endings of their own; those with one
             file for each recording into a folder of its name, or into this one where there is nothing else to write.
         format: One or more of json (ActivityNet-style, in seconds), csv, label-studio, fiftyone, and, with one file for
@@ -66,11 +78,18 @@ class Arguments:
         post_processing: What is done otherwise than in training.
     """
 
-    features: tuple[Path, ...]
     output: Path
+    features: tuple[Path, ...] = ()
     run: Path | None = None
     actionformer: tuple[Path, Path] | None = None
     classes: Path | None = None
+    videos: tuple[Path, ...] = ()
+    weights: Path | None = None
+    video_cache: Path = Path("runs/features")
+    stream: str | None = None
+    least_score: float = 0.3
+    longest: float | None = None
+    patience: float = 5.0
     format: str = "json"
     batch_size: int = 4
     checkpoint: Literal["last", "best"] = "last"
@@ -97,8 +116,14 @@ def _detect(chosen: Arguments) -> int:
             )
         if chosen.classes is not None and chosen.actionformer is None:
             raise ValueError("--classes belongs to --actionformer: a run knows the names of its classes")
-        if not chosen.features:
-            raise ValueError("--features needs at least one file or folder")
+        if chosen.actionformer is not None and not chosen.features:
+            raise ValueError("--actionformer detects in --features: nothing says how its features are made of videos")
+        if [bool(chosen.features), bool(chosen.videos), chosen.stream is not None].count(True) != 1:
+            raise ValueError("give either --features, --videos or --stream, at least one file or folder")
+        if not chosen.features and (chosen.fps is not None or chosen.durations is not None or chosen.reading.given):
+            raise ValueError("--videos know their rates and lengths: leave out what describes features")
+        if chosen.stream is not None:
+            return _stream(chosen, chosen.stream)
         target = places(chosen.output, parse_formats(chosen.format))
 
         from asl_fast.detection.writing import (
@@ -113,22 +138,30 @@ def _detect(chosen: Arguments) -> int:
         for path in (*target.files.values(), target.single):
             if path is not None:
                 read = (chosen.run, *(chosen.actionformer or ()), chosen.classes, chosen.durations)
-                check_output("--output", path, (*read, *chosen.features))
+                check_output("--output", path, (*read, *chosen.features, *chosen.videos))
         check_folder(target)
 
+        from asl_fast.detection.extracted import facts_beside, open_videos, times
         from asl_fast.detection.rates import read_rates
         from asl_fast.detection.recordings import open_recordings
         from asl_fast.detection.run import detect_recordings
         from asl_fast.training.distributed import start_processes
+        from asl_fast.video.cached import VideoInput, problem_lines
 
         fps = None if chosen.fps is None else read_rates(chosen.fps)
         device = start_processes(chosen.device).device
         trained, assumed = _load(chosen, fps, device)
         trained = trained.with_post_processing(**chosen.post_processing.changes())
-        durations_sec = None if chosen.durations is None else read_named_numbers(chosen.durations, "seconds")
-        recordings = open_recordings(
-            chosen.features, trained.dataset, fps=fps, durations_sec=durations_sec, reading=chosen.reading
-        )
+        if chosen.videos:
+            given = VideoInput(chosen.videos, chosen.video_cache, chosen.device, chosen.strict)
+            recordings, extracted = open_videos(given, chosen.weights, trained.dataset)
+            for line in problem_lines(extracted):
+                print(printable(line), file=sys.stderr)
+        else:
+            known = times(facts_beside(chosen.features, trained.dataset), fps)
+            if chosen.durations is not None:
+                known["durations_sec"] = read_named_numbers(chosen.durations, "seconds")
+            recordings = open_recordings(chosen.features, trained.dataset, **known, reading=chosen.reading)
         check_single(target, len(recordings))
         found = detect_recordings(trained, recordings, batch_size=chosen.batch_size, strict=chosen.strict)
     written = write_formats(target, found, trained)
@@ -163,6 +196,43 @@ def _load(
 
     assert chosen.run is not None
     return load_trained(chosen.run, checkpoint=chosen.checkpoint, device=device), []
+
+
+def _stream(chosen: Arguments, source: str) -> int:
+    """Tell the actions of a video that still arrives; those before an error are told all the same."""
+    if chosen.format != "json":
+        raise ValueError(f"--format {chosen.format}: a stream is told in JSON lines")
+    check_output("--output", chosen.output, (chosen.run, Path(source)))
+
+    from asl_fast.detection.live import stream_actions
+    from asl_fast.detection.trained import load_trained
+    from asl_fast.training.distributed import start_processes
+
+    assert chosen.run is not None
+    device = start_processes(chosen.device).device
+    trained = load_trained(chosen.run, checkpoint=chosen.checkpoint, device=device)
+    actions = stream_actions(
+        trained.with_post_processing(**chosen.post_processing.changes()),
+        source,
+        weights=chosen.weights,
+        device=chosen.device,
+        patience_sec=chosen.patience,
+        least_score=chosen.least_score,
+        longest_sec=chosen.longest,
+    )
+    number = 0
+    with chosen.output.open("w", encoding="utf-8") as file:
+        for action in actions:
+            number += 1
+            # Each line at once: somebody waits for it.
+            print(json.dumps(asdict(action) | {"delay_sec": action.delay_sec}), file=file, flush=True)
+            print(
+                f"  {action.start_sec:8.2f} s to {action.end_sec:8.2f} s  {action.score:.3f}  "
+                f"{printable(action.label)}  (known {action.delay_sec:.1f} s after its end)",
+                flush=True,
+            )
+    print(f"the stream has ended: {count(number, 'action')}, written to {chosen.output}")
+    return 0
 
 
 def _report(found: Found, trained: TrainedDetector, written: str) -> None:

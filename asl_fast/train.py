@@ -9,6 +9,7 @@ Examples:
     python -m asl_fast.train --dataset multithumos --preset smoke
     python -m asl_fast.train --dataset thumos14 --data-root data/thumos14
     python -m asl_fast.train --annotations mine.json --features features/
+    python -m asl_fast.train --annotations mine.json --videos videos/
     python -m asl_fast.train --annotations mine.json --features i3d/ --init-from e.pth.tar --af-config thumos_i3d.yaml
     python -m asl_fast.train --resume --output runs/thumos14-001
     torchrun --nproc-per-node 2 -m asl_fast.train --dataset thumos14 --data-root data/thumos14

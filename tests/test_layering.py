@@ -90,6 +90,7 @@ INTERNAL: dict[str, set[str]] = {
     "data.load": {"data.features", "data.datasets", "data.synthetic", "data.bundle", "data.source"},
     "evaluation": {"native", "files", "wording", "data.annotations"},
     "formats": {"files", "wording"},
+    "video": {"files", "wording", "data.features"},
     "training": {
         "files",
         "wording",
@@ -100,10 +101,11 @@ INTERNAL: dict[str, set[str]] = {
         "evaluation",
         "environment",
         "command_line",
+        "video",
     },
-    "detection": {"files", "wording", "formats", "training", "models", "data", "evaluation"},
+    "detection": {"files", "wording", "formats", "training", "models", "data", "evaluation", "video"},
     "exporting": {"files", "serialization", "data", "models", "detection"},
-    "reporting": {"files", "wording", "command_line", "training", "losses", "evaluation"},
+    "reporting": {"files", "wording", "command_line", "training", "losses", "evaluation", "video"},
 }
 # Layer -> layers it may import below `if TYPE_CHECKING:` in addition; nothing of them is there when it runs.
 TYPES: dict[str, set[str]] = {"kernels": {"reference"}}
@@ -144,6 +146,7 @@ EXTERNAL: dict[str, set[str]] = {
     "data.load": set(),
     "evaluation": {"numpy"},
     "formats": set(),
+    "video": {"numpy", "torch", "tqdm", "av", "onnxruntime", "transformers"},
     "training": {"numpy", "torch", "tqdm", "tyro", "tensorboard", "wandb", "mlflow"},
     "detection": {"numpy", "torch"},
     "exporting": {"torch", "onnxruntime", "safetensors"},

@@ -103,19 +103,45 @@ def windowed_candidates(
     Raises:
         UnboundedReachError: When the detector has a level of full attention.
     """
-    device = next(detector.parameters()).device
-    padded = _rounded_up(num_steps, detector.length_multiple)
     kept: list[Detections] = []
     for window in each(windows_of(detector, num_steps, core_grid=core_grid)):
-        features = read(window.start, window.stop).to(device).unsqueeze(0)
-        mask = torch.ones(features.shape[:2], dtype=torch.bool, device=device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-            output = detector(features, mask, Place(window.start, num_steps, padded))
-        if check is not None:
-            check(output, features)
-        found = [_core_candidates(output, level, window, config) for level in range(len(output.logits))]
+        features = read(window.start, window.stop)
+        found = window_candidates(detector, features, window, num_steps, config, autocast=autocast, check=check)
         kept = [_best([a, b], config) for a, b in zip(kept, found, strict=True)] if kept else found
     return kept
+
+
+@torch.inference_mode()
+def window_candidates(
+    detector: ActionDetector,
+    features: Tensor,
+    window: Window,
+    num_steps: int,
+    config: InferenceConfig,
+    *,
+    autocast: bool = False,
+    check: Callable[[DetectorOutput, Tensor], None] | None = None,
+) -> list[Detections]:
+    """Find the candidates of a window's core, level by level, in grid steps of the whole sequence.
+
+    Args:
+        detector: In evaluation mode.
+        features: (window.stop - window.start, feature_dim), on any device.
+        window: Which part of the sequence they are.
+        num_steps: Length of the sequence, which matters for absolute positions alone.
+        config: Thresholds.
+        autocast: As of `windowed_candidates`, like ``check``.
+        check: See there.
+    """
+    device = next(detector.parameters()).device
+    batch = features.to(device).unsqueeze(0)
+    mask = torch.ones(batch.shape[:2], dtype=torch.bool, device=device)
+    padded = _rounded_up(num_steps, detector.length_multiple)
+    with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+        output = detector(batch, mask, Place(window.start, num_steps, padded))
+    if check is not None:
+        check(output, batch)
+    return [_core_candidates(output, level, window, config) for level in range(len(output.logits))]
 
 
 def _core_candidates(output: DetectorOutput, level: int, window: Window, config: InferenceConfig) -> Detections:

@@ -8,10 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
+from asl_fast.video.found import SUFFIXES
 from asl_fast.wording import count, examples
-
-# Formats that browsers play come first: of several files of one video the first is taken.
-SUFFIXES = (".mp4", ".webm", ".m4v", ".ogv", ".mov", ".mkv", ".avi", ".mpg", ".mpeg", ".mts", ".ts", ".wmv")
 
 
 def find_videos(names: Iterable[str], folder: Path, page: Path) -> dict[str, str]:

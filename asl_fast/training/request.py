@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +24,8 @@ from asl_fast.training.config import TrainConfig
 from asl_fast.training.presets import SIZES, preset, with_variant
 from asl_fast.training.ranges import check_ranges
 from asl_fast.training.run_folder import RunFolder, already_holds_a_run, existing_runs, next_run
+from asl_fast.video.options import Recipe
+from asl_fast.wording import printable
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,9 @@ class Options:
         save_preset: Also write the configuration here, for --preset.
         accept_units: Train although your own times look like frames or milliseconds; check_data says why they do.
         reading: How features lie in their files.
+        videos: In place of --features, with your own --annotations: video files and folders of them.
+        recipe: How videos become features.
+        video_cache: Folder that keeps features of videos.
         help_all: Show every option: those of data, model, loss, optimizer, inference and evaluation too.
     """
 
@@ -54,6 +60,9 @@ class Options:
     save_preset: Path | None = None
     accept_units: bool = False
     reading: Annotated[FeatureReading, tyro.conf.arg(name="")] = field(default_factory=FeatureReading)
+    videos: tuple[Path, ...] = ()
+    recipe: Annotated[Recipe, tyro.conf.arg(name="")] = field(default_factory=Recipe)
+    video_cache: Path = Path("runs/features")
     help_all: bool = False
 
 
@@ -103,6 +112,8 @@ def parse(arguments: Sequence[str], *, about: str | None = None) -> Request:
         from asl_fast.training.own_preset import own_data_name
 
         named = own_data_name(early.annotations, DATASETS)
+    if early.videos is not None and not early.help:
+        words += ["--features", str(_extracted(_options(words, _before_derivation(named, False), about, early)))]
     folder = _resumed_folder(named, early.output) if early.resume and not early.help else None
     if folder is not None and folder.holds_a_run:
         saved = read_config(TrainConfig, folder.config)
@@ -168,6 +179,7 @@ def _first_look(arguments: Sequence[str]) -> argparse.Namespace:
         "data-root",
         "annotations",
         "signals",
+        "videos",
         "output",
         "preset",
         "variant",
@@ -196,6 +208,25 @@ def _before_derivation(dataset: str | None, has_signals: bool) -> TrainConfig:
 def _options(words: Sequence[str], base: TrainConfig, about: str | None, early: argparse.Namespace) -> Options:
     hide_groups = early.help and not early.help_all
     return read_options(Options, "train", about, words, default=Options(config=base), hide_groups=hide_groups)
+
+
+def _extracted(asked: Options) -> Path:
+    """Extract the features of videos, and return their folder; name those that have none.
+
+    Raises:
+        FileNotFoundError, ValueError, ImportError: As `extract_cached`; for videos without annotations of one's own.
+    """
+    from asl_fast.video.cached import VideoInput, extract_cached, problem_lines
+
+    config = asked.config
+    if not config.is_own_data or config.features or config.signals is not None:
+        raise ValueError("--videos need the --annotations of your own data, and stand in place of --features")
+    check_ranges(config)
+    given = VideoInput(asked.videos, asked.video_cache, config.device, config.data.strict)
+    done = extract_cached(given, asked.recipe)
+    for line in problem_lines(done):
+        print(printable(line), file=sys.stderr)
+    return done.folder
 
 
 def _check_unchanged(saved: TrainConfig, config: TrainConfig, folder: RunFolder) -> None:

@@ -24,7 +24,9 @@ from asl_fast.data.custom.found_features import READING_FIELDS, find_features
 from asl_fast.data.custom.split import SplitRule, split
 from asl_fast.data.custom.timing import derive_manifest
 from asl_fast.data.features.check import count_steps
+from asl_fast.data.features.extraction import VideoFacts, read_video_facts
 from asl_fast.data.features.manifest import FeatureManifest
+from asl_fast.data.features.manifest_file import MANIFEST_NAME
 from asl_fast.data.features.reading import FeatureReading
 from asl_fast.data.features.store import NamedFeatureStore
 from asl_fast.data.source import DataSource
@@ -62,6 +64,11 @@ class OwnData:
     decisions: tuple[Decision, ...]
 
 
+def _at_true_rate(video: Video, facts: Mapping[str, VideoFacts]) -> Video:
+    """Give a video the rate that its features count in, whatever the annotations say."""
+    return replace(video, fps=facts[video.id].fps) if video.id in facts else video
+
+
 def own_name(path: str | Path) -> str:
     """Name of the data set in an annotation file: the file's, without extensions."""
     return Path(path).name.split(".")[0]
@@ -97,10 +104,15 @@ def open_own_data(
         ValueError: Naming the file, for what cannot be read or does not fit together.
     """
     name = name or own_name(annotations)
-    read, class_reason = read_own_annotations(annotations, name, table=table, strict=strict)
     paths = tuple(Path(path) for path in features)
     if not paths:
         raise ValueError(f"{name}: no features given; name their folder or .h5 file with --features")
+    facts = read_video_facts(paths[0] / MANIFEST_NAME)
+    lengths_sec = {video_id: each.duration_sec for video_id, each in facts.items()}
+    read, class_reason = read_own_annotations(
+        annotations, name, table=table, strict=strict, lengths_sec=lengths_sec or None
+    )
+    read = replace(read, videos={key: _at_true_rate(video, facts) for key, video in read.videos.items()})
     found = find_features(read, paths, annotations, manifest, reading or FeatureReading())
     store, present = found.store, found.videos
     steps = _steps(name, present, store)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asl_fast.data.annotations.video import Video
+from asl_fast.data.features.extraction import Extraction
 from asl_fast.data.grid import FeatureGrid
 
 
@@ -32,6 +34,7 @@ class FeatureManifest:
             `layout.is_transposed`.
         key: Entry of files that hold several arrays; None takes the only one, or one of a usual name.
         extension: Which files to take from a folder that holds several kinds; None takes the only kind.
+        extraction: What extracted them from video files; None where that is not known.
 
     Raises:
         ValueError: For a size that is not positive, or an unknown layout.
@@ -50,8 +53,11 @@ class FeatureManifest:
     layout: str | None = field(default=None, compare=False)
     key: str | None = field(default=None, compare=False)
     extension: str | None = field(default=None, compare=False)
+    extraction: Extraction | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.extraction, Mapping):  # as a checkpoint holds it
+            object.__setattr__(self, "extraction", Extraction(**self.extraction))
         for key in ("dim", "stride_frame", "window_frame", "fps", "resize"):
             value = getattr(self, key)
             if value is not None and not value > 0:
@@ -77,6 +83,19 @@ class FeatureManifest:
     def is_in_seconds(self) -> bool:
         """Whether stride and window are counted in seconds: one "frame" a second."""
         return self.fps == 1
+
+    def difference(self, other: FeatureManifest) -> str | None:
+        """Say in what the extraction of other features differs; None where they can stand in for these.
+
+        Rates that differ by video differ between manifests, too: those that both fix are compared.
+        """
+        for name in ("stride_frame", "window_frame", "fps"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if mine != theirs and not (name == "fps" and None in (mine, theirs)):
+                return f"{name.removesuffix('_frame')} {mine} and {theirs}"
+        if self.extraction is None or other.extraction is None:
+            return None
+        return self.extraction.difference(other.extraction)
 
     def timing_words(self, usual_fps: float | None = None) -> str:
         """``stride 4, window 16, fps 30``, for messages; ``usual_fps`` stands in for rates that differ by video."""

@@ -7,6 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from asl_fast.data.features.extraction import VIDEOS_KEY, parse_extraction
 from asl_fast.data.features.manifest import FeatureManifest, combined_manifest
 from asl_fast.files import number, read_json
 from asl_fast.wording import nearest
@@ -47,6 +48,7 @@ def parse_manifest(content: object, path: str, dim: int | None = None) -> Featur
     """Make a manifest of what JSON holds; ``path`` says where, ``dim`` and errors as of `read_manifest`."""
     if not isinstance(content, dict):
         raise ValueError(f'{path}: expected {{"stride_frame": ..., "fps": ...}}, found {content!r:.80}')
+    content = {key: value for key, value in content.items() if key != VIDEOS_KEY}
     for key in content:
         if key not in _FIELDS:
             raise ValueError(f"{path}: unknown key {key!r}; {nearest(key, _FIELDS)}")
@@ -56,7 +58,9 @@ def parse_manifest(content: object, path: str, dim: int | None = None) -> Featur
         raise ValueError(f"{path}: no 'dim'; give the width of the features")
     values: dict[str, Any] = {"name": Path(path).stem, "dim": dim}
     for key, value in content.items():
-        if key in _TEXTS and not (key in _MAY_BE_NULL and value is None):
+        if key == "extraction":
+            values[key] = None if value is None else parse_extraction(value, f"{path}, {key!r}")
+        elif key in _TEXTS and not (key in _MAY_BE_NULL and value is None):
             if not isinstance(value, str):
                 raise ValueError(f"{path}: {key!r} must be text, found {value!r}")
             values[key] = value

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Backbones by name or file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from asl_fast.video.backbone import Backbone
+from asl_fast.video.motion import MotionBackbone
+from asl_fast.wording import nearest
+
+NAMES = ("motion", "videomae", "timesformer", "vjepa2", "clip")
+
+
+def check_backbone(name: str, weights: Path | None) -> None:
+    """Check what names a backbone, before anything is loaded.
+
+    Raises:
+        FileNotFoundError, ValueError: For an unknown name, a file that is not there, or weights that are missing or not
+            needed.
+    """
+    if Path(name).suffix.lower() in (".pt2", ".onnx"):
+        if not Path(name).is_file():
+            raise FileNotFoundError(f"--backbone {name} does not exist")
+        if weights is not None:
+            raise ValueError(f"--weights {weights}: {name} holds its own weights; leave the option out")
+    elif name not in NAMES:
+        raise ValueError(f"--backbone {name} is unknown; {nearest(name, NAMES)} A .pt2 or .onnx file is one, too")
+    elif (name == "motion") != (weights is None):
+        raise ValueError(
+            f"--backbone {name} has no weights; leave --weights out"
+            if name == "motion"
+            else f"--backbone {name} needs --weights, the folder of a {name} model"
+        )
+
+
+def open_backbone(
+    name: str, weights: Path | None = None, *, window: int = 16, device: str = "cpu", precision: str = "fp32"
+) -> Backbone:
+    """Open a backbone.
+
+    Args:
+        name: One of ``NAMES``, or a .pt2 or .onnx file.
+        weights: Folder of the weights, for all of ``NAMES`` but "motion".
+        window: Frames in a window.
+        device: "cpu", "cuda" or "cuda:N"; "auto" takes a GPU where there is one.
+        precision: "fp32", or "bf16" for matrix products in bfloat16.
+
+    Raises:
+        FileNotFoundError, ValueError, ImportError: As `check_backbone`, and naming what cannot be loaded.
+    """
+    check_backbone(name, weights)
+    if name == "motion":
+        if precision != "fp32":
+            raise ValueError(f"--precision {precision}: backbone motion computes in fp32 alone")
+        return MotionBackbone()
+    # Imported here because the one above needs neither, and what is above it may be asked before torch is there.
+    import torch
+
+    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    if weights is None:
+        from asl_fast.video.model_file import open_model_file
+
+        return open_model_file(Path(name), place, precision, window)
+    from asl_fast.video.transformers_folder import open_transformers
+
+    return open_transformers(name, weights, place, precision)

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a command line says about how videos become features, the same for every command that takes videos."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How videos become features.
+
+    Attributes:
+        backbone: What makes a feature vector of a window: motion (colours and movement, needs no weights), videomae,
+            timesformer, vjepa2, clip, or a file that torch.export (.pt2) or an ONNX exporter (.onnx) wrote.
+        weights: Folder of a transformers model with config.json and .safetensors, for videomae, timesformer, vjepa2 and
+            clip.
+        window: Frames that a feature vector sees.
+        stride: Frames between feature vectors.
+        frame_rate: Frames per second that all videos are brought to; each keeps its own unless given.
+        backbone_precision: What the backbone computes in; bf16 is faster where the hardware has it.
+    """
+
+    backbone: str = "motion"
+    weights: Path | None = None
+    window: int = 16
+    stride: int = 8
+    frame_rate: float | None = None
+    backbone_precision: Literal["fp32", "bf16"] = "fp32"
+
+    def check(self) -> None:
+        """Check values before anything is opened.
+
+        Raises:
+            ValueError: Naming the option, the value found and what is allowed.
+        """
+        for name, value in (("window", self.window), ("stride", self.stride)):
+            if not 1 <= value <= 4096:
+                raise ValueError(f"--{name} must lie between 1 and 4096 frames, found {value}")
+        if self.frame_rate is not None and not 0.05 <= self.frame_rate <= 1000:
+            raise ValueError(f"--frame-rate must lie between 0.05 and 1000 a second, found {self.frame_rate:g}")
