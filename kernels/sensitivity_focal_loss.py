@@ -175,9 +175,7 @@ def sensitivity_focal_loss_fwd_kernel(
                 within, counts = inside[:, None], keep[:, None]
             x = tl.load(logits_ptr + begin + at, mask=counts, other=0.0).to(COMPUTE)
             if SPARSE and SMOOTHING == 0:
-                value, slope = focal_of_class(
-                    x, label == column, ALPHA, GAMMA, tl.float64 == COMPUTE, APPROXIMATE
-                )
+                value, slope = focal_of_class(x, label == column, ALPHA, GAMMA, tl.float64 == COMPUTE, APPROXIMATE)
             else:
                 if SPARSE:
                     t = tl.where(label == column, 1.0, 0.0).to(COMPUTE)
