@@ -76,17 +76,23 @@ def submission(arguments: Arguments) -> dict[str, Any]:
     Raises:
         OSError, KeyError, TypeError, ValueError: Naming the file, entry or argument that cannot be used.
     """
-    from asl_fast.evaluation.activitynet_json import read_detections
+    from asl_fast.evaluation.activitynet_json import SegmentFile, read_detections
+    from asl_fast.evaluation.agreement import check_usable
     from asl_fast.evaluation.epic import class_ids
     from asl_fast.evaluation.fusion import combine_verbs_and_nouns
     from asl_fast.evaluation.submissions import activitynet_submission, ego4d_submission, epic_submission
 
-    found = read_detections(arguments.detections, strict=True)
+    def read(path: Path) -> SegmentFile:
+        found = read_detections(path, strict=True)
+        check_usable(found.columns, path, (), "detection", len(found.videos))
+        return found
+
+    found = read(arguments.detections)
     if arguments.challenge == "activitynet13":
         used = arguments.external_data is not None
         return activitynet_submission(found.columns, external_data_used=used, details=arguments.external_data or "")
     if arguments.challenge == "ego4d-mq":
-        retrieval = read_detections(arguments.retrieval, strict=True) if arguments.retrieval else None
+        retrieval = read(arguments.retrieval) if arguments.retrieval else None
         clips = {*found.videos, *(retrieval.videos if retrieval else ())}
         return ego4d_submission(found.columns, retrieval.columns if retrieval else None, clips=sorted(clips))
     if arguments.nouns is None or arguments.supervision is None:
@@ -98,7 +104,7 @@ def submission(arguments: Arguments) -> dict[str, Any]:
         {**columns, "labels": class_ids(columns["labels"], folder, task)}
         for task, columns in (
             ("verb", found.columns),
-            ("noun", read_detections(arguments.nouns, strict=True).columns),
+            ("noun", read(arguments.nouns).columns),
         )
     ]
     pretraining, labels, data = arguments.supervision

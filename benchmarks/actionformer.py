@@ -49,7 +49,7 @@ def load() -> types.SimpleNamespace | None:
     root = Path(folder).expanduser().resolve()
     if not (root / "libs" / "utils" / "nms.py").is_file():
         raise ActionFormerError(f"{VARIABLE}={folder} holds no libs/utils/nms.py; point it at a checkout")
-    _load_nms(root / "libs" / "utils" / "csrc" / "nms_cpu.cpp")
+    load_nms(root / "libs" / "utils" / "csrc" / "nms_cpu.cpp", BUILD)
     sys.path.insert(0, str(root))
     try:
         modules = {
@@ -91,8 +91,16 @@ def labeller(num_classes: int, center_sampling_radius: float = 1.5) -> Any:
     return stand_in
 
 
-def _load_nms(source: Path) -> None:
-    """Put ``nms_1d_cpu`` where ``import`` finds it."""
+def load_nms(source: Path, build: Path) -> None:
+    """Put ``nms_1d_cpu`` where ``import`` finds it.
+
+    Args:
+        source: Of the checkout; OpenTAD has one too, which takes other arguments.
+        build: Where it is compiled.
+
+    Raises:
+        ActionFormerError: It does not compile.
+    """
     try:
         importlib.import_module("nms_1d_cpu")
         return
@@ -100,17 +108,17 @@ def _load_nms(source: Path) -> None:
         pass
     from torch.utils import cpp_extension
 
-    BUILD.mkdir(parents=True, exist_ok=True)
+    build.mkdir(parents=True, exist_ok=True)
     # A venv's own ninja.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     try:
         # As its setup.py has it; -O3 is what setuptools adds there.
         built = cpp_extension.load(
-            "nms_1d_cpu", [str(source)], extra_cflags=["-O3", "-fopenmp"], build_directory=str(BUILD)
+            "nms_1d_cpu", [str(source)], extra_cflags=["-O3", "-fopenmp"], build_directory=str(build)
         )
     except (OSError, RuntimeError, ImportError) as error:
         raise ActionFormerError(
-            f"{source} does not compile: {str(error).strip().splitlines()[-1]}; build it as ActionFormer's INSTALL.md "
-            f"says (torch {torch.__version__})"
+            f"{source} does not compile: {str(error).strip().splitlines()[-1]}; build it as its project says (torch "
+            f"{torch.__version__})"
         ) from error
     sys.modules["nms_1d_cpu"] = built

@@ -205,6 +205,18 @@ def test_raw_recordings(tmp_path: Path) -> None:
         np.testing.assert_allclose(found.columns["scores"], expected, rtol=1e-3, atol=1e-5)
 
 
+def test_the_download_has_more_channels_than_were_learned_from(tmp_path: Path) -> None:
+    data = small_hapt(shared_file("data/hapt"), tmp_path / "data")
+    folder = RunFolder(tmp_path / "run")
+    words = ["--dataset", "hapt", "--data-root", str(data), *TINY_OPTIONS, "--data.num-channels", "3"]
+    assert train_main([*words, "--output", str(folder.path)]) == 0
+    everything = detect(folder, tmp_path / "all.json", "--features", str(data))
+    trained = read_detections(folder.detections)
+    for video in trained.videos:
+        ours, theirs = (f.columns["scores"][f.columns["video"] == video] for f in (everything, trained))
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
 def test_wrong_requests_are_one_line(
     run: RunFolder, features: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

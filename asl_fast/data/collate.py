@@ -44,6 +44,17 @@ class Batch:
             video_offsets=self.video_offsets.to(device, non_blocking=non_blocking),
         )
 
+    def without_content(self) -> Batch:
+        """Return a batch of the same shape in which everything is padding and nothing is annotated."""
+        return replace(
+            self,
+            features=torch.zeros_like(self.features),
+            mask=torch.zeros_like(self.mask),
+            segments=self.segments[:0],
+            labels=self.labels[:0],
+            video_offsets=torch.zeros_like(self.video_offsets),
+        )
+
     def pin_memory(self) -> Batch:
         """Return the batch in page-locked memory; what a DataLoader with ``pin_memory=True`` calls."""
         return replace(

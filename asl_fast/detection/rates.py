@@ -13,6 +13,8 @@ from asl_fast.files import read_named_numbers
 from asl_fast.wording import examples
 
 Rates = float | Mapping[str, float]
+_FAR = 5.0
+"""So many times as fast or as slow as any recording of training is more likely a slip than another camera."""
 _USUAL = (10.0, 12.0, 12.5, 15.0, 20.0, 24.0, 25.0, 30.0, 48.0, 50.0, 60.0, 90.0, 100.0, 120.0)
 
 
@@ -73,6 +75,23 @@ def check_rates(
             f"{examples([f'{rate:g}' for rate in found], 6)} a second; give --fps NUMBER, --fps FILE.json "
             '({"name": frames per second}) or --durations FILE.json'
         )
+
+
+def far_rate(given: Rates, dataset: Mapping[str, Any]) -> str | None:
+    """Name a given rate that is far from those of training, in words; None where there is none."""
+    trained = set((dataset.get("frame_rates") or {}).values()) or {dataset["grid"]["fps"]}
+    slowest, fastest = min(trained), max(trained)
+    for name, rate in given.items() if isinstance(given, Mapping) else [("", given)]:
+        if slowest / _FAR <= rate <= fastest * _FAR:
+            continue
+        nearest, direction = (fastest, "shorter") if rate > fastest else (slowest, "longer")
+        factor = max(rate / nearest, nearest / rate)
+        of = f" of {name}" if name else ""
+        return (
+            f"--fps{of} is {rate:g}, but recordings of training had {nearest:g} frames per second: times come out "
+            f"{factor:,.0f} times {direction} than there; is it meant?"
+        )
+    return None
 
 
 def measured_rate(steps: int, duration_sec: float, manifest: FeatureManifest) -> float:

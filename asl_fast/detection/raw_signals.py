@@ -49,7 +49,8 @@ def raw_signals(paths: Sequence[Path], dataset: Mapping[str, Any]) -> Found | No
     if single:
         wanted = path.stem.removeprefix("acc_").removeprefix("gyro_")
         signals = {name: signal for name, signal in signals.items() if name == wanted}
-    return tuple(signals), lambda name: rows_in_memory(transform(signals[name]))
+    # The data set has all its channels; a detector may have learned from the first of them alone.
+    return tuple(signals), lambda name: rows_in_memory(transform(signals[name][:, : transform.num_raw]))
 
 
 def _holds_tables(path: Path) -> bool:

@@ -23,7 +23,7 @@ from asl_fast.data.features.rows import Rows, open_rows, rows_in_memory
 from asl_fast.data.features.store import check_features
 from asl_fast.data.grid import FeatureGrid
 from asl_fast.data.transform import FeatureTransform
-from asl_fast.detection.rates import Rates, check_rates, known_rates, measured_rate
+from asl_fast.detection.rates import Rates, check_rates, far_rate, known_rates, measured_rate
 from asl_fast.detection.raw_signals import raw_signals
 from asl_fast.training.inference import Recording
 from asl_fast.wording import examples
@@ -102,7 +102,10 @@ def open_recordings(
                 )
         elif fps is not None and (not timed or manifest.is_in_seconds):
             notes.append("--fps changes nothing: this run's features are counted in seconds or spread over a recording")
+            fps = None
         prepare = _by_manifest(manifest, rates, fps, durations, notes)
+    if fps is not None and (far := far_rate(fps, dataset)) is not None:
+        notes.append(far)
     if isinstance(fps, Mapping) and (without := [name for name in names if name not in fps]):
         notes.append(f"--fps has no rate for {examples(without)}: as in training")
     return Recordings(names, lambda name: prepare(name, rows_of(name)), notes)

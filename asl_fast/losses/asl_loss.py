@@ -22,6 +22,7 @@ from asl_fast.losses.inputs import (
     without_channel,
 )
 from asl_fast.losses.likelihood import likelihood_misfit
+from asl_fast.losses.peers import Peers, find_peers
 from asl_fast.losses.recomputation import NormalizerHistory, is_recomputed
 from asl_fast.losses.sensitivity import ClassGaussians, InstanceEvaluator
 from asl_fast.ops.detection_loss import DetectionLoss, detection_loss
@@ -40,6 +41,9 @@ class ASLLoss(nn.Module):
     N is the moving average of the number of positives, kept in a buffer and updated by training forward passes with
     gradients enabled; once where activation checkpointing repeats one in the backward pass. Where instances of equal
     length share a point, the first gives d(x) and the Gaussians.
+
+    In training under several processes (``torch.distributed`` initialised, as under torchrun) their videos are one
+    batch (``pool_processes``): every process gets the losses of all, and gradients that DDP or FSDP average.
 
     Args:
         num_classes: C.
@@ -187,18 +191,21 @@ class ASLLoss(nn.Module):
             identity = pairs[0][0]
         before = self._history.recall(identity)
         moves = self.training and before is None and self._history.is_step()
-        found = self._detection_loss(given, targets, before, moves=moves)
+        # Only training is in step in all processes; a loss may well be looked at in one of them alone.
+        peers = find_peers() if self.config.pool_processes and self.training else None
+        found = self._detection_loss(given, targets, before, peers, moves=moves)
         if moves:
             self.loss_normalizer.copy_(found.normalizer)
             if not torch.compiler.is_compiling():
                 self._history.note(identity, found.normalizer)
-        fit = self._fit(given, targets, frames).to(found.total.dtype)
+        fit = self._fit(given, targets, frames, peers).to(found.total.dtype)
         total = found.total if self.config.signal == "loss" else found.total + fit
         contrastive = self.zero.to(total.dtype)
         if self.contrast is not None:
             again = self.training and not moves and is_recomputed()
+            of_segments = found.segments_finest, found.mu, found.sigma
             total, contrastive = self.contrast.add(
-                total, given, targets, found.segments_finest, found.mu, found.sigma, moves=moves, again=again
+                total, given, targets, *of_segments, moves=moves, again=again, peers=peers
             )
         return {
             "total": total,
@@ -211,7 +218,7 @@ class ASLLoss(nn.Module):
         }
 
     def _detection_loss(
-        self, given: LossInputs, targets: RaggedTargets, before: Tensor | None, *, moves: bool
+        self, given: LossInputs, targets: RaggedTargets, before: Tensor | None, peers: Peers | None, *, moves: bool
     ) -> DetectionLoss:
         """Compute every term but ``fit`` and ``contrastive``.
 
@@ -240,15 +247,18 @@ class ASLLoss(nn.Module):
             momentum=config.loss_norm_momentum if moves else 1.0,
             # The op balances the two losses where the weight is not positive.
             location_weight=0.0 if config.location_weight == "auto" else config.location_weight,
+            peers=peers,
         )
 
-    def _fit(self, given: LossInputs, targets: RaggedTargets, frames: tuple[Tensor, Tensor] | None) -> Tensor:
+    def _fit(
+        self, given: LossInputs, targets: RaggedTargets, frames: tuple[Tensor, Tensor] | None, peers: Peers | None
+    ) -> Tensor:
         """Compute the loss by which the Gaussians are fitted, (); zero where the signal is the loss itself."""
         if self.gaussians is None or not self.config.class_level or self.config.signal == "loss":
             return self.zero
         if self.evidence is None:
-            return likelihood_misfit(given, targets, self.gaussians, self.config.branches)
+            return likelihood_misfit(given, targets, self.gaussians, self.config.branches, peers)
         if frames is None:
             raise ValueError('signal="evidence" needs the input frames and their mask: pass frames=(features, mask)')
-        cross_entropy, misfit = self.evidence.losses(*frames, targets, self.gaussians)
+        cross_entropy, misfit = self.evidence.losses(*frames, targets, self.gaussians, peers)
         return cross_entropy + misfit

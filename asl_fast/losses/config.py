@@ -59,6 +59,9 @@ class LossConfig:
         sigma_min: Lower bound of the Gaussians' widths, in instance lengths.
         sigma_max: Upper bound of the widths, in instance lengths.
         mu_bound: Largest distance of a Gaussian's centre from where it started, in instance lengths.
+        pool_processes: Under several processes (torchrun), take their videos as one batch: positives are counted,
+            weights normalised and instances compared over all of them, so that N processes with b videos each learn as
+            one with N b. Otherwise each process has a loss of its own, and only gradients are averaged.
         evaluator_dim: Hidden channels of each network behind q; None is a quarter of the detector's.
         evaluator_kernel_size: Odd kernel of those networks.
     """
@@ -85,6 +88,7 @@ class LossConfig:
     sigma_min: float = 0.1
     sigma_max: float = 5.0
     mu_bound: float = 0.5
+    pool_processes: bool = field(default=True, metadata={"before": False})
     evaluator_dim: int | None = None
     evaluator_kernel_size: int = 3
 

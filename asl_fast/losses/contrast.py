@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from asl_fast.losses.config import LossConfig
 from asl_fast.losses.inputs import LossInputs
+from asl_fast.losses.peers import Peers
 from asl_fast.ops.contrastive_similarity import add_contrastive_similarity_loss, info_nce, instance_vectors
 from asl_fast.ops.ragged import RaggedTargets
 
@@ -110,6 +111,7 @@ class InstanceContrast(nn.Module):
         *,
         moves: bool,
         again: bool,
+        peers: Peers | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return ``total`` with the weighted loss, and the loss; both () in the dtype of ``total``.
 
@@ -122,10 +124,11 @@ class InstanceContrast(nn.Module):
             sigma: (C, 3) widths.
             moves: Whether the memory takes this batch in, as in a step of training.
             again: Whether this batch is computed again, by activation checkpointing.
+            peers: Processes with other videos of the same batch, whose instances are compared too.
         """
         config = self.config
         each_positive = config.contrastive_positives == "each"
-        if config.contrastive_levels == "finest" and self.memory is None and not each_positive:
+        if config.contrastive_levels == "finest" and self.memory is None and not each_positive and peers is None:
             total, loss = add_contrastive_similarity_loss(
                 total,
                 config.contrastive_weight,
@@ -139,6 +142,8 @@ class InstanceContrast(nn.Module):
             )
             return total, loss.to(total.dtype)
         vectors, labels = self._vectors(given, targets, mu, sigma)
+        if peers is not None:
+            vectors, labels = peers.gathered(vectors), peers.gathered(labels)
         others = None if self.memory is None else self.memory.read(again=again)
         loss = info_nce(vectors, labels, config.temperature, others, each_positive=each_positive).to(total.dtype)
         if self.memory is not None and moves and len(labels):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from asl_fast.losses.peers import Peers
 from asl_fast.losses.sensitivity import ClassGaussians, instance_groups, instance_labels, profile_misfit
 from asl_fast.ops.assign_points import assign_points
 from asl_fast.ops.ragged import RaggedTargets
@@ -52,7 +53,12 @@ class FrameEvidence(nn.Module):
         return logits[..., :-1], logits[..., -1]
 
     def losses(
-        self, frames: Tensor, mask: Tensor, targets: RaggedTargets, gaussians: ClassGaussians
+        self,
+        frames: Tensor,
+        mask: Tensor,
+        targets: RaggedTargets,
+        gaussians: ClassGaussians,
+        peers: Peers | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the loss that teaches the classifier and the one that teaches the Gaussians.
 
@@ -65,6 +71,7 @@ class FrameEvidence(nn.Module):
             mask: (B, T) bool, True where valid.
             targets: Ground truth in feature-grid units.
             gaussians: The ones to fit.
+            peers: Processes with other videos of the same batch.
 
         Returns:
             The classifier's cross-entropies: of the class, a mean over valid frames, plus of the half, a mean over
@@ -96,13 +103,17 @@ class FrameEvidence(nn.Module):
         true_label = torch.where(inside, label, self.num_classes)[..., None]
         true_class = torch.log_softmax(class_logits, -1).gather(-1, true_label)[..., 0]
         true_half = F.logsigmoid(torch.where(late, late_logit, -late_logit))
-        cross_entropy = -torch.where(mask, true_class, 0.0).sum() / mask.sum().clamp(min=1)
-        cross_entropy = cross_entropy - torch.where(inside, true_half, 0.0).sum() / inside.sum().clamp(min=1)
+        sums = torch.stack([torch.where(mask, true_class, 0.0).sum(), torch.where(inside, true_half, 0.0).sum()])
+        counts = torch.stack([mask.sum(), inside.sum()]).to(dtype)
+        share = torch.zeros(self.num_classes, dtype=dtype, device=label.device)
+        share = share.index_add(0, label.flatten(), inside.flatten().to(dtype))
+        if peers is not None:
+            sums, counts, share = peers.summed(sums), peers.total(counts), peers.total(share)
+        cross_entropy = -(sums / counts.clamp(min=1)).sum()
 
         profiles = torch.stack([true_class, true_half, true_half]).exp()
         where = torch.stack([inside, inside & ~late, inside & late])
         p, instances = torch.stack(gaussians(distance, label)), len(targets.labels) + 1
-        misfit = profile_misfit(p, profiles, where, group, label, instances, self.num_classes).sum()
+        misfit = profile_misfit(p, profiles, where, group, label, instances, self.num_classes, peers).sum()
         beyond = F.relu(gaussians.mu[:, 1:].abs() - 0.5).square().mean(-1)
-        share = beyond.new_zeros(self.num_classes).index_add(0, label.flatten(), inside.flatten().to(dtype))
         return cross_entropy, misfit + _BEYOND * (beyond * share).sum() / share.sum().clamp(min=1)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from asl_fast.losses.inputs import LossInputs
+from asl_fast.losses.peers import Peers
 from asl_fast.losses.sensitivity import ClassGaussians, instance_groups, instance_labels, profile_misfit
 from asl_fast.ops.assign_points import assign_points
 from asl_fast.ops.quality import class_probability, offset_iou
@@ -16,7 +17,11 @@ from asl_fast.ops.ragged import RaggedTargets
 
 
 def likelihood_misfit(
-    given: LossInputs, targets: RaggedTargets, gaussians: ClassGaussians, branches: Sequence[str]
+    given: LossInputs,
+    targets: RaggedTargets,
+    gaussians: ClassGaussians,
+    branches: Sequence[str],
+    peers: Peers | None = None,
 ) -> Tensor:
     """Return the misfit of the Gaussians to the quality of the predictions, summed over ``branches``.
 
@@ -29,6 +34,7 @@ def likelihood_misfit(
         targets: Ground truth in feature-grid units.
         gaussians: Of the C classes; they alone receive a gradient.
         branches: Which of "cls" and "loc" are fitted.
+        peers: Processes with other videos of the same batch.
 
     Returns:
         Scalar, float32, or float64 where the logits are.
@@ -54,5 +60,6 @@ def likelihood_misfit(
         else:
             target = torch.where(inside[..., None], assigned.offsets.to(dtype), 1.0)
             p, target_quality = p_start + p_end, offset_iou(offsets, target)
-        fit = fit + profile_misfit(p, target_quality, inside, instance, label, len(targets.labels) + 1, classes)
+        instances = len(targets.labels) + 1
+        fit = fit + profile_misfit(p, target_quality, inside, instance, label, instances, classes, peers)
     return fit

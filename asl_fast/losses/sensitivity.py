@@ -38,6 +38,7 @@ from torch.nn import functional as F
 from asl_fast.layers.convolution import convolve
 from asl_fast.layers.joined_levels import join_levels
 from asl_fast.losses.former_names import with_present_names
+from asl_fast.losses.peers import Peers
 from asl_fast.ops.gaussians import RawGaussians
 
 MU_INIT = (0.0, -0.5, 0.5)
@@ -79,7 +80,14 @@ def instance_labels(labels: Tensor, instance: Tensor) -> Tensor:
 
 
 def profile_misfit(
-    p: Tensor, profile: Tensor, inside: Tensor, instance: Tensor, label: Tensor, num_instances: int, num_classes: int
+    p: Tensor,
+    profile: Tensor,
+    inside: Tensor,
+    instance: Tensor,
+    label: Tensor,
+    num_instances: int,
+    num_classes: int,
+    peers: Peers | None = None,
 ) -> Tensor:
     """Return the share of the variation of a profile within instances that p does not explain.
 
@@ -101,6 +109,7 @@ def profile_misfit(
         label: (B, P) int64 in [0, num_classes), of each point's instance.
         num_instances: Number of instances, that of background included.
         num_classes: Number of classes.
+        peers: Processes with other instances that count as well; every instance is whole on one of them.
 
     Returns:
         (...) in [0, 2]; 0 where p explains the profile, 1 where it is of no use.
@@ -119,8 +128,12 @@ def profile_misfit(
 
     shape, target = deviation(p), deviation(profile.detach().to(p.dtype))
     covariance, variance = per_class(shape * target), per_class(shape**2)
+    total = (target**2).sum(-1, keepdim=True)
+    if peers is not None:
+        sums = peers.summed(torch.cat([covariance, variance, total], -1))
+        covariance, variance, total = sums[..., :num_classes], sums[..., num_classes:-1], sums[..., -1:]
+    total = total.squeeze(-1)
     explained = (covariance * covariance.abs() / (variance + _LEAST_VARIANCE)).sum(-1)
-    total = (target**2).sum(-1)
     return torch.where(total > 0, 1 - explained / total.clamp(min=_LEAST_VARIANCE), 0.0 * explained)
 
 

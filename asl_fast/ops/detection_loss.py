@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from asl_fast.ops import _checks, _dispatch, _library
+from asl_fast.ops._detection_loss_pooled import KEPT, Peers, Pieces, pooled
 from asl_fast.ops.assign_points import check_targets
 from asl_fast.ops.gaussians import RawGaussians
 from asl_fast.ops.ragged import RaggedTargets
@@ -109,7 +110,7 @@ _library.differentiable(
     "detection_loss",
     _gradients,
     keep_operands=("raw_mu", "raw_sigma"),
-    keep_outputs=("unit_logits", "unit_offsets", "unit_predicted_quality", "label", "of_points", "factors"),
+    keep_outputs=KEPT,
     constant=_constant,
 )
 
@@ -144,6 +145,7 @@ def detection_loss(
     label_smoothing: float = 0.0,
     momentum: float = 1.0,
     location_weight: float = 1.0,
+    peers: Peers | None = None,
 ) -> DetectionLoss:
     """Assign points to the ground truth and compute every loss of an anchor-free detector but the contrastive one.
 
@@ -177,6 +179,8 @@ def detection_loss(
         label_smoothing: Of the focal loss.
         momentum: Of N; 1 leaves N as it is.
         location_weight: Factor of ``loc`` in ``total``; <= 0 is cls / max(loc, 0.01), treated as constant.
+        peers: Other processes with videos of the same batch, whose points count as if they were here; all of them have
+            to call. Gradients are then meant to be averaged over the processes.
 
     Returns:
         A :class:`DetectionLoss` in float32, float64 if logits are. Gradients reach logits, offsets, predicted quality
@@ -259,5 +263,5 @@ def detection_loss(
         need_predicted_quality=needed(predicted_quality),
         need_gaussians=needed(raw_mu, raw_sigma),
     )
-    found = Outputs(*_op(*given))
+    found = Outputs(*_op(*given)) if peers is None else pooled(Pieces(_op, _gradients, peers), given)
     return DetectionLoss(*(getattr(found, name) for name in DetectionLoss._fields))

@@ -14,34 +14,12 @@ from torch import Tensor
 
 from asl_fast.reference import _outputs, assign_points, diou_loss, sensitivity_focal_loss
 from asl_fast.reference._detection_loss_rows import Rows
+from asl_fast.reference._detection_loss_totals import Factors, Sums, conclude
 from asl_fast.reference._precision import compute_dtype, unit_gradient_dtype
 from asl_fast.reference.detection_loss_gaussians import gaussian, gaussian_tables
 from asl_fast.reference.quality import class_probability, offset_iou
 
-LEAST_LOCATION_LOSS = 0.01  # lower bound in the automatic location weight
 LEAST_UNION = 1e-8  # lower bound of the union in the DIoU loss, in strides
-
-
-class Factors(NamedTuple):
-    """What the unscaled gradients of the forward pass are multiplied by in the backward pass; each a scalar.
-
-    Attributes:
-        positive_cls: Of the logits of positive points.
-        background_cls: Of the logits of background.
-        positive_loc: Of the offsets.
-        per_positive: Of the predicted quality: one over the number of positives.
-        balance: Of the localisation loss in the total.
-        mean_cls: K_cls, the focal loss of the positives averaged by h_cls where h_cls is scaled to mean 1; else 0.
-        mean_loc: K_loc, likewise of the DIoU loss.
-    """
-
-    positive_cls: Tensor
-    background_cls: Tensor
-    positive_loc: Tensor
-    per_positive: Tensor
-    balance: Tensor
-    mean_cls: Tensor
-    mean_loc: Tensor
 
 
 class OfPoints(NamedTuple):
@@ -143,6 +121,10 @@ class Operands(NamedTuple):
     need_predicted_quality: bool
     need_gaussians: bool
 
+    def by_mean(self) -> tuple[bool, bool]:
+        """Return whether h is scaled to mean 1 over the positives, for cls and for loc."""
+        return self.normalize and self.cls_sensitive, self.normalize and self.loc_sensitive
+
     def assignment(self) -> assign_points.Operands:
         """Return what the assignment of points to instances takes."""
         return assign_points.Operands(
@@ -237,7 +219,7 @@ def compose(parts: Parts, given: Operands) -> Outputs:
     h_loc = rows.keep(_sum(p_loc, q_loc) if given.loc_sensitive else torch.full_like(distance, given.loc_constant))
 
     # The loss of each row is needed by the mean over h and by the Gaussians, not by the sum.
-    cls_by_mean, loc_by_mean = given.normalize and given.cls_sensitive, given.normalize and given.loc_sensitive
+    cls_by_mean, loc_by_mean = given.by_mean()
     cls_apart, loc_apart = cls_by_mean or given.need_gaussians, loc_by_mean or given.need_gaussians
     weighs = cls_apart or given.cls_sensitive or given.cls_constant != 1
     focal = parts.sensitivity_focal_loss(
@@ -283,39 +265,40 @@ def compose(parts: Parts, given: Operands) -> Outputs:
         if given.need_predicted_quality:
             unit_quality = rows.spread((2 * difference).to(unit_quality.dtype))
 
-    at_least_one = count.clamp(min=1)
-    updated = (given.momentum * given.normalizer + (1 - given.momentum) * at_least_one).to(given.normalizer.dtype)
-    share = updated.to(dtype).reciprocal()
-    scale_cls, scale_loc, mean_cls, mean_loc = share, share, torch.zeros_like(share), torch.zeros_like(share)
     if cls_by_mean:
         # The kernel has weighted with h before its scaling.
-        of_positives = rows.keep(h_cls * rows.take(focal_of_points)).sum()
-        divisor = h_cls.sum().clamp(min=torch.finfo(dtype).tiny)
-        scale_cls, mean_cls = count / divisor * share, of_positives / divisor
-        cls = scale_cls * of_positives + share * torch.where(positive, 0, focal_of_points).sum()
+        scaled_cls = rows.keep(h_cls * rows.take(focal_of_points)).sum()
+        plain_cls = torch.where(positive, 0, focal_of_points).sum()
     else:
-        cls = share * focal.loss
-    if loc_by_mean:
-        divisor = h_loc.sum().clamp(min=torch.finfo(dtype).tiny)
-        scale_loc, mean_loc = count / divisor * share, diou.loss / divisor
-    loc = scale_loc * diou.loss
-    per_positive = at_least_one.to(dtype).reciprocal()
-    if given.location_weight > 0:
-        balance = cls.new_full((), given.location_weight)
-    else:
-        balance = cls / loc.clamp(min=LEAST_LOCATION_LOSS)
-    sensitivity = error * per_positive
+        scaled_cls, plain_cls = torch.zeros_like(focal.loss), focal.loss
+    sums = Sums(
+        positives=count,
+        weight_cls=h_cls.sum(),
+        weight_loc=h_loc.sum(),
+        scaled_cls=scaled_cls,
+        plain_cls=plain_cls,
+        loc=diou.loss,
+        error=error,
+    )
+    totals = conclude(
+        sums,
+        given.normalizer,
+        momentum=given.momentum,
+        location_weight=given.location_weight,
+        cls_by_mean=cls_by_mean,
+        loc_by_mean=loc_by_mean,
+    )
     if given.need_gaussians:
         of_points = torch.stack(OfPoints(focal_of_points, rows.spread(diou_of_rows), rows.spread(distance)))
     else:
         of_points = logits.new_zeros((len(OfPoints._fields), *given.mask.shape), dtype=dtype)
     return Outputs(
-        total=cls + balance * loc + sensitivity,
-        cls=cls,
-        loc=loc,
-        sensitivity=sensitivity,
+        total=totals.total,
+        cls=totals.cls,
+        loc=totals.loc,
+        sensitivity=totals.sensitivity,
         num_positives=count,
-        normalizer=updated,
+        normalizer=totals.normalizer,
         mu=mu,
         sigma=sigma,
         segments_finest=segments_finest,
@@ -324,17 +307,7 @@ def compose(parts: Parts, given: Operands) -> Outputs:
         unit_predicted_quality=unit_quality,
         label=rows.spread(label.to(torch.int32), -1),
         of_points=of_points,
-        factors=torch.stack(
-            Factors(
-                positive_cls=scale_cls,
-                background_cls=share,
-                positive_loc=scale_loc,
-                per_positive=per_positive,
-                balance=balance,
-                mean_cls=mean_cls,
-                mean_loc=mean_loc,
-            )
-        ),
+        factors=torch.stack(totals.factors),
     )
 
 

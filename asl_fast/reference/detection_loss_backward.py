@@ -11,7 +11,8 @@ from torch import Tensor
 
 from asl_fast.reference import _outputs
 from asl_fast.reference._detection_loss_rows import Rows
-from asl_fast.reference.detection_loss import Factors, OfPoints
+from asl_fast.reference._detection_loss_totals import Factors
+from asl_fast.reference.detection_loss import OfPoints
 from asl_fast.reference.detection_loss_gaussians import gaussian, gaussian_slopes, gaussian_tables
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from asl_fast.evaluation.activitynet_json import SegmentFile, read_detections, read_ground_truth
+from asl_fast.evaluation.agreement import check_videos
 from asl_fast.evaluation.analysis import Verdicts, verdicts
 from asl_fast.evaluation.protocols import Protocol, run_protocol
 from asl_fast.files import read_json
@@ -122,6 +123,9 @@ def read_run(path: str | Path) -> RunRecord:
         learned,
         reason,
     )
+    if record.truth is not None and record.found is not None:
+        found, known = record.found.columns["video"], [str(video) for video in record.truth.videos]
+        check_videos(found, folder.detections, known, folder.ground_truth)
     try:
         # What is computed of a configuration is checked before anything is drawn.
         _ = record.total_epochs, record.protocol

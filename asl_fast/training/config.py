@@ -120,6 +120,8 @@ class OptimizerConfig:
         betas: Momenta of AdamW.
         eps: AdamW's guard against division by zero.
         clip_norm: Largest norm of the gradient; 0 does not clip.
+        clip_apart: Clip the gradient of the loss's own parameters by itself. The fit of the Gaussians has a large one,
+            and clipped together with it the detector would take smaller steps than without any sensitivity.
         loss_lr_multiplier: Learning rate of the loss's own parameters (Gaussians, evaluators), relative to lr.
         gaussian_lr: Learning rate of the class level alone, the Gaussians and the frame classifier they are fit to. In
             action lengths per step: Adam moves a parameter by about its rate whatever the size of the gradient, and mu
@@ -133,6 +135,7 @@ class OptimizerConfig:
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     clip_norm: float = 1.0
+    clip_apart: bool = field(default=True, metadata={"before": False})
     loss_lr_multiplier: float = 1.0
     gaussian_lr: float | None = None
     min_lr: float = 1e-8
@@ -173,6 +176,10 @@ class TrainConfig:
             place; several are put side by side.
         signals: Folder of one's own raw recordings, or one of them, in place of features: tables with or without time
             stamps, .npy or .mat; a small network on the samples is learned with the detector.
+        init_from: Start from the weights of a trained detector, and with its architecture: a run folder, a checkpoint,
+            a folder that export wrote, or with af_config a checkpoint of ActionFormer's. What classifies starts anew
+            where the classes are others.
+        af_config: The YAML file of that checkpoint of ActionFormer's.
         output: Run folder; None makes the next free runs/DATASET-NNN.
         seed: Seed of weights, crops, order and drop path.
         epochs: Passes over the training split after the warm-up.
@@ -185,6 +192,8 @@ class TrainConfig:
         graph: Run the whole step as one CUDA graph per padded length: "auto" does on a GPU, and trains without where
             that fails; "on" stops there; "off" never does. Several processes train without.
         threads: CPU threads; 0 leaves torch's choice.
+        process_timeout_sec: Under several processes, how long one that does not get on is waited for; then the others
+            end, and the run can be resumed.
         log_every: Steps between two looks at the loss for the progress bar and the check for non-finite values.
         logger: Where to write what is measured beside metrics.jsonl, one or more of tensorboard, wandb, mlflow and csv:
             as tensorboard,csv. Each but csv needs its package.
@@ -203,6 +212,8 @@ class TrainConfig:
     annotations: str | None = None
     features: tuple[str, ...] = ()
     signals: str | None = None
+    init_from: str | None = None
+    af_config: str | None = None
     output: str | None = None
     seed: int = 0
     epochs: int = 30
@@ -213,6 +224,7 @@ class TrainConfig:
     compile: bool = False
     graph: Literal["auto", "on", "off"] = field(default="auto", metadata=LATER)
     threads: int = 0
+    process_timeout_sec: float = field(default=60.0, metadata=LATER)
     log_every: int = 20
     logger: str = field(default="", metadata=formerly("tensorboard", {True: "tensorboard", False: ""}))
     profile: int = field(default=0, metadata=LATER)
@@ -257,6 +269,8 @@ class TrainConfig:
             raise ValueError("--output is empty; name the folder of the run")
         if self.signals is not None and (self.features or not self.is_own_data):
             raise ValueError("--signals are of your own data: give --annotations with them, and no --features")
+        if self.af_config is not None and self.init_from is None:
+            raise ValueError("--af-config belongs to a checkpoint of ActionFormer's: name that with --init-from")
         crop_ratio = self.data.crop_ratio
         if crop_ratio is not None and crop_ratio[0] > crop_ratio[1]:
             raise ValueError(f"data.crop_ratio must be a smallest and a largest share, found {crop_ratio}")

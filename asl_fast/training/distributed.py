@@ -4,13 +4,18 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+from asl_fast.training.heartbeat import Heartbeat, PeerHangsError
 
 T = TypeVar("T")
 
@@ -23,11 +28,13 @@ class Processes:
         device: Where this process computes.
         rank: Number of this process.
         world_size: Number of processes.
+        heartbeat: Signs of life of the processes; None where there is one.
     """
 
     device: torch.device
     rank: int = 0
     world_size: int = 1
+    heartbeat: Heartbeat | None = None
 
     @property
     def is_main(self) -> bool:
@@ -38,6 +45,9 @@ class Processes:
         """Have gradients averaged over processes, for a module whose forward pass gives the losses."""
         if self.world_size == 1:
             return module
+        for parameter in module.parameters():
+            if parameter.requires_grad and 1 in parameter.shape:
+                parameter.register_hook(partial(_laid_out_like, parameter))  # type: ignore[no-untyped-call]
         ids = [self.device.index] if self.device.type == "cuda" else None
         return DistributedDataParallel(module, device_ids=ids)
 
@@ -45,6 +55,7 @@ class Processes:
         """Collect the value of every process, in the order of ranks, on every process."""
         if self.world_size == 1:
             return [value]
+        self.meet()
         values: list[Any] = [None] * self.world_size
         dist.all_gather_object(values, value)
         return values
@@ -53,10 +64,29 @@ class Processes:
         """Give every process the value that the main process has."""
         if self.world_size == 1:
             return value
+        self.meet()
         values: list[Any] = [value]
         dist.broadcast_object_list(values, src=0, device=self.device if self.device.type == "cuda" else None)
         result: T = values[0]
         return result
+
+    def meet(self) -> None:
+        """Wait for all processes, however long those that get on may take.
+
+        Raises:
+            PeerHangsError: When one does not get on.
+        """
+        if self.heartbeat is not None:
+            self.heartbeat.meet()
+
+    def beat(self) -> None:
+        """Show that this process gets on, so that the others wait for it."""
+        if self.heartbeat is not None:
+            self.heartbeat.beat()
+
+    def working(self) -> AbstractContextManager[None]:
+        """Show that this process gets on while it does one long thing."""
+        return nullcontext() if self.heartbeat is None else self.heartbeat.working()
 
     def close(self) -> None:
         """Leave the process group."""
@@ -64,11 +94,21 @@ class Processes:
             dist.destroy_process_group()
 
 
-def start_processes(device: str) -> Processes:
+def _laid_out_like(parameter: Tensor, grad: Tensor) -> Tensor:
+    """Return a gradient with the strides of its parameter.
+
+    That of a depthwise convolution has others along its dimension of size 1. They mean the same, but data parallelism
+    warns of them in every process.
+    """
+    return grad if grad.stride() == parameter.stride() else torch.empty_like(parameter).copy_(grad)
+
+
+def start_processes(device: str, *, limit_sec: float = 60.0) -> Processes:
     """Join torchrun's process group where there is one.
 
     Args:
         device: "auto", or a torch device such as "cpu", "cuda", "cuda:1"; "auto" takes a GPU where there is one.
+        limit_sec: How long a process that does not get on is waited for.
 
     Raises:
         ValueError: For a device that torch does not know or that is not there.
@@ -89,17 +129,32 @@ def start_processes(device: str) -> Processes:
         if chosen.index >= torch.cuda.device_count():
             raise ValueError(f"device {chosen} was asked for, but there are {torch.cuda.device_count()} GPUs")
         torch.cuda.set_device(chosen)
-    if world_size > 1:
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
-    return Processes(chosen, rank, world_size)
+    if world_size == 1:
+        return Processes(chosen)
+    from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defined]  # some torches have none
+
+    # All have to come first, which may take long where a machine has just been started.
+    store, rank, world_size = next(rendezvous("env://", timeout=timedelta(minutes=10)))
+    dist.init_process_group(
+        "nccl" if chosen.type == "cuda" else "gloo",
+        store=PrefixStore("collectives", store),
+        rank=rank,
+        world_size=world_size,
+        timeout=timedelta(seconds=limit_sec),
+    )
+    heartbeat = Heartbeat(PrefixStore("heartbeat", store), rank, world_size, limit_sec)
+    return Processes(chosen, rank, world_size, heartbeat)
 
 
 def lost_peer(error: RuntimeError) -> bool:
-    """Say whether an error means that another process of the group is gone."""
+    """Say whether an error means that another process of the group is gone, or hangs."""
+    if isinstance(error, PeerHangsError):
+        return True
     if not (dist.is_available() and dist.is_initialized()):
         return False
     # gloo reports what its sockets do, as a plain RuntimeError.
-    signs = ("connection closed by peer", "connection reset", "connection refused", "broken pipe", "gloo", "nccl")
+    closed = ("connection closed by peer", "connection reset", "connection refused", "broken pipe")
+    signs = (*closed, "timed out waiting", "wait timeout", "gloo", "nccl")
     return isinstance(error, dist.DistError) or any(sign in str(error).lower() for sign in signs)
 
 

@@ -19,13 +19,15 @@ from asl_fast.training.config import DataConfig
 class BatchSampler(Sampler[list[int]]):
     """Batches of indices for one process, all videos once per epoch.
 
+    The processes split every batch: N of them with b videos each take those that one process takes with N b.
+
     Args:
         lengths: Length of every video, in grid steps.
-        batch_size: Videos per batch; the last batch may be smaller.
+        batch_size: Videos per batch and process; the last batch may be smaller.
         seed: Decides the order, together with the epoch.
         bucket_by_length: Sort stretches of the shuffled order by length before cutting them into batches.
         rank: Number of this process.
-        world_size: Number of processes; each gets as many batches as the others, so a few may come twice.
+        world_size: Number of processes.
     """
 
     STRETCH = 16
@@ -53,22 +55,32 @@ class BatchSampler(Sampler[list[int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        batches = -(-len(self.lengths) // self.batch_size)
-        return -(-batches // self.world_size)
+        return -(-len(self.lengths) // (self.batch_size * self.world_size))
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def batches(self) -> list[list[int]]:
+        """Return the batches of the epoch, of all processes together."""
+        size = self.batch_size * self.world_size
         rng = np.random.default_rng([self.seed, self.epoch])
         order = rng.permutation(len(self.lengths))
         if self.bucket_by_length:
-            stretch = self.STRETCH * self.batch_size
+            stretch = self.STRETCH * size
             for start in range(0, len(order), stretch):
                 part = order[start : start + stretch]
                 order[start : start + stretch] = part[np.argsort(self.lengths[part], kind="stable")]
-        batches = [order[i : i + self.batch_size].tolist() for i in range(0, len(order), self.batch_size)]
+        batches = [order[i : i + size].tolist() for i in range(0, len(order), size)]
         if self.bucket_by_length:
             batches = [batches[i] for i in rng.permutation(len(batches))]
-        for index in range(len(self)):
-            yield batches[(index * self.world_size + self.rank) % len(batches)]
+        return batches
+
+    def has_share(self, batch: list[int]) -> bool:
+        """Say whether this process has a video of a batch of `batches`; the last one may have too few for all."""
+        return self.rank < len(batch)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in self.batches():
+            # Every process takes part in every step, and one without a share needs a video to do so with.
+            share = np.array_split(batch, self.world_size)[self.rank].tolist()
+            yield share if self.has_share(batch) else batch[:1]
 
 
 class TrainLoader:
@@ -142,9 +154,16 @@ class TrainLoader:
         return len(self.sampler)
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Iterate over the batches of one epoch; features that lie on the device stay there, others come on the CPU."""
+        """Iterate over the batches of one epoch; features that lie on the device stay there, others come on the CPU.
+
+        Where the last batch has fewer videos than there are processes, those without one get a batch without content.
+        """
         self.dataset.set_epoch(epoch)
         self.sampler.set_epoch(epoch)
+        for everywhere, batch in zip(self.sampler.batches(), self._batches(), strict=True):
+            yield batch if self.sampler.has_share(everywhere) else batch.without_content()
+
+    def _batches(self) -> Iterator[Batch]:
         if self.resident is None:
             yield from self._loader
         else:

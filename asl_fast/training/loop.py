@@ -36,6 +36,7 @@ from asl_fast.training.content import first_non_finite
 from asl_fast.training.distributed import Processes, uses_bf16
 from asl_fast.training.epoch_line import EpochLines
 from asl_fast.training.graph import choose_step
+from asl_fast.training.initial import Start
 from asl_fast.training.loader import TrainLoader
 from asl_fast.training.loggers.audience import Audience
 from asl_fast.training.loggers.known import make_loggers
@@ -48,6 +49,7 @@ from asl_fast.training.schedule import WarmupCosine, make_rates
 from asl_fast.training.scoring import Columns, frame_borders, ground_truth_columns, predict
 from asl_fast.training.state import TrainingState, TrainingStep, ragged_targets
 from asl_fast.training.step import Step, TrainStep
+from asl_fast.wording import count
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -77,6 +79,7 @@ def train(
     *,
     dataset_record: dict[str, Any],
     resume: bool = False,
+    start: Start | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> Result:
     """Train a detector, writing checkpoints and metrics into the run folder after every epoch.
@@ -88,6 +91,7 @@ def train(
         processes: The processes of this run.
         dataset_record: Saved in every checkpoint, so that detection needs no data set.
         resume: Continue from the folder's last checkpoint where there is one.
+        start: What the detector starts from, where that is not chance.
         callbacks: Who else is told how the run goes, beside the loggers of the configuration.
 
     Raises:
@@ -101,13 +105,18 @@ def train(
     state = TrainingState(config, processes.device)
     seed_everything(config.seed + 1000003 * processes.rank)
     folder.check_space(state.num_bytes())
+    videos_per_step = config.batch_size * processes.world_size
     if processes.from_main(resume and folder.last.exists()):
-        _restore(state, folder, config, processes, dataset_record)
+        with processes.working():
+            videos_per_step = _restore(state, folder, config, processes, dataset_record)
+    elif start is not None:
+        for detector in (state.detector, state.average.module):
+            detector.load_state_dict(start.weights, strict=False)
 
     loader = TrainLoader(
         bundle.train,
         config.data,
-        config.batch_size,
+        videos_per_step // processes.world_size,
         seed=config.seed,
         length_multiple=state.detector.length_multiple,
         rank=processes.rank,
@@ -146,7 +155,7 @@ def train(
             if audience is not None:
                 # Before the checkpoint: a run that is killed in between tells these again, and none is ever lost.
                 audience.log(records)
-            _save(config, state, folder, processes, dataset_record, scores)
+            _save(config, state, folder, processes, dataset_record, videos_per_step, scores)
             if processes.is_main:
                 for line in (lines.line(means, scores), *constant_heads(spread, state.epoch)):
                     print(line, flush=True)
@@ -249,7 +258,9 @@ def _evaluate(
     protocol = run_protocol(config.dataset, vars(config.evaluation))
     names = [video.id for video in videos]
     truth, borders = ground_truth_columns(videos), frame_borders(videos)
-    return predictions, evaluate_protocol(protocol, truth, predictions, videos=names, borders_sec=borders)
+    with processes.working():
+        scores = evaluate_protocol(protocol, truth, predictions, videos=names, borders_sec=borders)
+    return predictions, scores
 
 
 def _save(
@@ -258,6 +269,7 @@ def _save(
     folder: RunFolder,
     processes: Processes,
     dataset_record: dict[str, Any],
+    videos_per_step: int,
     scores: ProtocolResult | None,
 ) -> None:
     """Write the checkpoints of an epoch, the best one first.
@@ -280,11 +292,17 @@ def _save(
     rng = processes.gather(rng_state())
     if processes.is_main:
         folder.remove_results()
-        content = state.state_dict() | {"config": to_dict(config), "dataset": dataset_record, "rng": rng}
-        if improved:
-            save_checkpoint(folder.best, content)
-        save_checkpoint(folder.last, content)
-        drop_replaced(folder)
+        content = state.state_dict() | {
+            "config": to_dict(config),
+            "dataset": dataset_record,
+            "videos_per_step": videos_per_step,
+            "rng": rng,
+        }
+        with processes.working():
+            if improved:
+                save_checkpoint(folder.best, content)
+            save_checkpoint(folder.last, content)
+            drop_replaced(folder)
     # No process goes on before the files are there.
     processes.gather(None)
 
@@ -295,22 +313,29 @@ def _restore(
     config: TrainConfig,
     processes: Processes,
     dataset_record: dict[str, Any],
-) -> None:
+) -> int:
     """Continue where the last checkpoint was written.
+
+    Returns:
+        How many videos all processes together take in a step, which stays as it was.
 
     Raises:
         CheckpointError: When it cannot be read, does not fit, or was written for another configuration or other data.
-        ValueError: When another number of processes wrote it.
+        ValueError: When the videos of a step cannot be shared out among as many processes as there are now.
     """
     path = folder.last
     content = load_checkpoint(path)
+    check_keys(content, ("rng",), path)
+    content.setdefault("videos_per_step", config.batch_size * len(content["rng"]))  # older files do not say
     check_keys(content, tuple(KINDS), path)
     check_same_config(content, config, path)
     check_same_data(content["dataset"], dataset_record, path)
-    if len(content["rng"]) != processes.world_size:
+    before, now = len(content["rng"]), processes.world_size
+    videos_per_step: int = content["videos_per_step"]
+    if videos_per_step < now or videos_per_step % now:
         raise ValueError(
-            f"{path} was written by {len(content['rng'])} processes and is resumed by {processes.world_size}; "
-            "start as many as before"
+            f"{path} was written by {count(before, 'process', 'processes')} that took {videos_per_step} videos a step, "
+            f"which {now} processes cannot share out evenly; start a number that divides {videos_per_step}"
         )
     content["loss"] = with_present_names(content["loss"])
     average = content["average"]
@@ -321,13 +346,22 @@ def _restore(
     check_finite(content, state.modules, path)
     try:
         state.load_state_dict(content)
-        set_rng_state(content["rng"][processes.rank])
+        if before == now:
+            set_rng_state(content["rng"][processes.rank])
+        else:
+            seed_everything(config.seed + 1000003 * processes.rank + 7919 * state.epoch)
     except (KeyError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
         # What is left: counters of the average, options of the optimiser, states of random generators.
         raise CheckpointError(f"{path} does not fit: {error!r:.160}; train again") from None
-    for line in _resumed_differently(state, saved_config(content, path), config):
-        if processes.is_main:
-            print(f"  {line}")
+    lines = list(_resumed_differently(state, saved_config(content, path), config))
+    if before != now:
+        lines.append(
+            f"{count(now, 'process', 'processes')} in the place of {before}, which together take {videos_per_step} "
+            "videos a step as before; dropout and drop path draw other random numbers"
+        )
+    for line in lines if processes.is_main else ():
+        print(f"  {line}")
+    return videos_per_step
 
 
 def _resumed_differently(state: TrainingState, saved: TrainConfig, config: TrainConfig) -> Iterator[str]:

@@ -58,6 +58,7 @@ RANGES: dict[str, Interval] = {
     "warmup_epochs": _FROM_0,
     "batch_size": _FROM_1,
     "threads": _FROM_0,
+    "process_timeout_sec": _POSITIVE,
     "log_every": _FROM_1,
     "profile": _FROM_0,
     "data.max_length": _FROM_1,

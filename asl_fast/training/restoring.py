@@ -20,6 +20,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     "average": (dict,),
     "optimizer": (dict,),
     "rng": (list, tuple),
+    "videos_per_step": (int,),
     "epoch": (int,),
     "step": (int,),
     "best_map": (float, int, type(None)),

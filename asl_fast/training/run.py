@@ -33,6 +33,8 @@ from asl_fast.training.checkpoint import check_same_data
 from asl_fast.training.config import DataConfig, TrainConfig
 from asl_fast.training.distributed import Processes, lost_peer, start_processes
 from asl_fast.training.fingerprint import fingerprint
+from asl_fast.training.heartbeat import PeerHangsError
+from asl_fast.training.initial import starting_weights
 from asl_fast.training.loggers.names import check_installed
 from asl_fast.training.loop import Result, train
 from asl_fast.training.own_preset import open_configured
@@ -63,25 +65,30 @@ def run(request: Request, arguments: Sequence[str], *, callbacks: Sequence[Callb
         config = request.config
         if config.threads:
             torch.set_num_threads(config.threads)
-        processes = start_processes(config.device)
+        processes = start_processes(config.device, limit_sec=config.process_timeout_sec)
         request = processes.from_main(request)
         folder = request.folder
         check_installed(request.config.loggers)
-        bundle = load(request.config)
+        with processes.working():
+            bundle = load(request.config)
         config = request.config.with_dataset(feature_dim=bundle.feature_dim, num_classes=bundle.num_classes)
         config.model.validate()
-        record = processes.from_main(describe_dataset(bundle) if processes.is_main else {})
+        goes_on = processes.from_main(request.resume and folder.last.exists())
+        with processes.working():
+            start = None if goes_on else starting_weights(config, bundle.class_names)
+            record = describe_dataset(bundle) if processes.is_main else {}
+        record = processes.from_main(record)
         if request.save_preset is not None and processes.is_main:
             write_json(request.save_preset, to_dict(dataclasses.replace(request.config, output=None)), indent=2)
         if processes.is_main:
             lock = _claim(request, record)
             changes = _describe_run(folder, config, record, arguments, processes)
-            _announce(request, config, bundle, processes, changes)
+            _announce(request, config, bundle, processes, changes if goes_on else [start.line] if start else [])
         if config.compile:
             # Of this run alone, and gone with its folder.
             os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.fspath(folder.compiled.resolve()))
         result = train(
-            config, bundle, folder, processes, dataset_record=record, resume=request.resume, callbacks=callbacks
+            config, bundle, folder, processes, dataset_record=record, resume=goes_on, start=start, callbacks=callbacks
         )
         if processes.is_main:
             write_results(folder, config, bundle, result)
@@ -92,7 +99,8 @@ def run(request: Request, arguments: Sequence[str], *, callbacks: Sequence[Callb
     except RuntimeError as error:
         if not lost_peer(error):
             raise
-        message = "another process of this run ended, so this one cannot go on"
+        what = f"hangs ({error})" if isinstance(error, PeerHangsError) else "ended or hangs"
+        message = f"another process of this run {what}, so this one cannot go on"
         raise CommandError("; ".join([message, *_how_to_go_on(request.folder)]), status=1) from None
     finally:
         if lock is not None:
@@ -307,7 +315,7 @@ def _git_revision() -> str | None:
 
 
 def _announce(
-    request: Request, config: TrainConfig, bundle: DatasetBundle, processes: Processes, changes: Sequence[str]
+    request: Request, config: TrainConfig, bundle: DatasetBundle, processes: Processes, lines: Sequence[str]
 ) -> None:
     print(f"asl_fast: {config.dataset}: {'' if bundle.synthetic else 'real data: '}{bundle.description}")
     for line in request.explanation:
@@ -332,12 +340,10 @@ def _announce(
             "outside and not used; scoring takes them as they are"
         )
     if request.resume:
-        found = request.folder.last.exists()
-        print(
-            f"  resuming from {request.folder.last}" if found else "  nothing to resume from yet, starting at epoch 1"
-        )
-        for line in changes if found else ():
-            print(f"  {line}")
+        last = request.folder.last
+        print(f"  resuming from {last}" if last.exists() else "  nothing to resume from yet, starting at epoch 1")
+    for line in lines:
+        print(f"  {line}")
 
 
 def write_results(folder: RunFolder, config: TrainConfig, bundle: DatasetBundle, result: Result) -> None:

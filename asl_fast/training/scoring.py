@@ -86,6 +86,7 @@ def predict(
         world_size=processes.world_size,
     )
     for batch in batches:
+        processes.beat()
         found.update(zip(batch.video_ids, detect_batch(detector, batch, inference, autocast=autocast), strict=True))
     merged = {name: each for part in processes.gather(found) for name, each in part.items()}
     return prediction_columns((video.id, merged[video.id]) for video in dataset.videos)

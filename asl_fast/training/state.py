@@ -93,6 +93,7 @@ class TrainingState:
         average: The averaged weights of the detector, which are scored and used for detection.
         optimizer: Updates ``parameters``.
         parameters: All that is trained, of detector and loss.
+        clipped: The same in the groups whose gradients are clipped, each by its own norm: the detector first.
         epoch: Epochs finished.
         step: Optimiser steps done.
         best_map: Best average mAP of an evaluation so far, in [0, 1]; None before the first.
@@ -105,6 +106,11 @@ class TrainingState:
         self.average = WeightAverage(self.detector, config.optimizer.ema_decay)
         self.optimizer = make_optimizer(self.detector, self.loss, config.optimizer)
         self.parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        self.clipped = [self.parameters]
+        if config.optimizer.clip_apart:
+            of_loss = {id(parameter) for parameter in self.loss.parameters()}
+            both = ([p for p in self.parameters if (id(p) in of_loss) == apart] for apart in (False, True))
+            self.clipped = [members for members in both if members]
         self.epoch = 0
         self.step = 0
         self.best_map: float | None = None

@@ -23,7 +23,7 @@ class StepNumbers(NamedTuple):
     """What a step measured; it stays on the device, so that no step waits for the one before.
 
     Attributes:
-        names: The losses, and ``grad_norm``, the norm of the gradient before it was clipped.
+        names: The losses, and ``grad_norm``, the norm of the whole gradient before it was clipped.
         values: (len(names),) float32.
     """
 
@@ -46,7 +46,7 @@ class TrainStep:
         state: What is trained.
         module: The `TrainingStep` of its detector and loss, as the processes wrap it.
         rates: Learning rates, and how far the average moves, from step to step.
-        clip_norm: Largest norm of the gradient; 0 does not clip.
+        clip_norm: Largest norm of the gradient of each of ``state.clipped``; 0 does not clip.
     """
 
     def __init__(self, state: TrainingState, module: nn.Module, rates: Rates, clip_norm: float) -> None:
@@ -67,9 +67,7 @@ class TrainStep:
         with stage("backward"):
             losses["total"].backward()
         with stage("clip"):
-            # All gradients at once on a GPU; elsewhere as PyTorch chooses.
-            at_once = state.parameters[0].is_cuda or None
-            norm = nn.utils.clip_grad_norm_(state.parameters, self.clip_norm or float("inf"), foreach=at_once)
+            norm = self._clip()
         with stage("optimizer"):
             state.optimizer.step()
             state.optimizer.zero_grad(set_to_none=True)
@@ -77,6 +75,14 @@ class TrainStep:
             state.average.move(share)
         found = losses | {"grad_norm": norm}
         return StepNumbers(tuple(found), torch.stack([value.detach().float() for value in found.values()]))
+
+    def _clip(self) -> Tensor:
+        """Clip the gradients; return the norm that all of them together had, ()."""
+        # All gradients at once on a GPU; elsewhere as PyTorch chooses.
+        at_once = self.state.parameters[0].is_cuda or None
+        most = self.clip_norm or float("inf")
+        norms = [nn.utils.clip_grad_norm_(each, most, foreach=at_once) for each in self.state.clipped]
+        return norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
 
     def count(self) -> None:
         """Do what is left to the host: count the step."""

@@ -9,7 +9,8 @@
 #   PYTHON=...       a Python with asl_fast's dependencies; unless given, the clone makes its own environment
 #   OWN_DATA=DIR     a folder with annotations.json and features/, such as the gestures of SHREC'22: also trains there
 #   OWN_EPOCHS=5     for so many epochs
-#   CHROMIUM=...     the browser; unless given, chromium or google-chrome on the path
+#   ASL_FAST_CHROMIUM=...  the browser; unless given, chromium or google-chrome on the path
+#   LARGE=1000,200   videos, and detections in each, of the large page whose time to open is measured
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -27,29 +28,14 @@ cd "$clone"
 if [ -n "${PYTHON:-}" ]; then
   python=$PYTHON
   export PYTHONPATH=$clone
+  ln -sfn ../kernels asl_fast/kernels  # where an installation has them
   "$python" setup.py -q build_ext --inplace
 else
   make --no-print-directory build
   python=$clone/.venv/bin/python
-  "$python" -m pip install -q pandas pysubs2 webvtt-py pympi-ling ||
-    echo "no packages to read the formats back; the table below says which are missing"
+  "$python" -m pip install -q pandas pysubs2 webvtt-py pympi-ling label-studio-sdk playwright ||
+    echo "packages are missing; what follows says which"
 fi
-
-pictures() { # PAGE NAME: what the page looks like
-  local browser=${CHROMIUM:-$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)}
-  if [ -z "$browser" ]; then
-    echo "no browser, no pictures: open $1"
-    return
-  fi
-  local shot=("$browser" --headless --no-sandbox --disable-gpu --hide-scrollbars --virtual-time-budget=5000
-    --user-data-dir="$out/browser")
-  "${shot[@]}" --window-size=1280,860 --screenshot="$out/$2-timeline.png" "file://$1" 2> /dev/null
-  "${shot[@]}" --window-size=1280,4000 --screenshot="$out/$2-whole.png" "file://$1" 2> /dev/null
-  "${shot[@]}" --window-size=1280,860 --blink-settings=preferredColorScheme=0 --screenshot="$out/$2-dark.png" \
-    "file://$1" 2> /dev/null
-  "${shot[@]}" --print-to-pdf="$out/$2-print.pdf" "file://$1" 2> /dev/null
-  (cd "$out" && wc -c "$2".html "$2"-*.png "$2"-print.pdf)
-}
 
 show() { # NAME FEATURES: page, pictures and formats of the run in $out/NAME
   local run=$out/$1
@@ -57,7 +43,7 @@ show() { # NAME FEATURES: page, pictures and formats of the run in $out/NAME
   local started=$SECONDS
   "$python" -m asl_fast.report --run "$run" --output "$out/$1.html"
   echo "written in $((SECONDS - started)) s"
-  pictures "$out/$1.html" "$1"
+  "$python" -m examples.results.pictures "$out/$1.html" "$out"
   say "$1: detections in every format"
   "$python" -m asl_fast.detect --run "$run" --features "$2" --output "$out/$1-found/detections.json" --format "$formats"
   "$python" examples/results/read_back.py "$out/$1-found/detections.json"
@@ -79,4 +65,9 @@ if [ -n "${OWN_DATA:-}" ]; then
 else
   say "OWN_DATA is not given: only the twin was trained"
 fi
+IFS=, read -r videos detections <<< "${LARGE:-1000,200}"
+say "a large page: how long it takes to write, and from the start of loading to what is there"
+"$python" -m benchmarks.page --videos "$videos" --detections "$detections" --output "$out/large.html" ||
+  echo "not opened: what is said above is missing"
+
 say "everything is in $out"

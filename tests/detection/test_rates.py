@@ -97,6 +97,18 @@ def test_a_rate_means_nothing_where_steps_are_in_seconds(folder: Path) -> None:
     assert found.open("new").grid.step_sec == 0.5 and found.notes[0].startswith("--fps changes nothing")
 
 
+def test_a_rate_far_from_those_of_training_is_said(folder: Path) -> None:
+    found = open_recordings([folder], dataset(MIXED), fps=25000.0)
+    assert found.notes == [
+        "--fps is 25000, but recordings of training had 50 frames per second: times come out 500 times shorter than "
+        "there; is it meant?"
+    ]
+    assert found.open("new").grid.fps == 25000.0
+    found = open_recordings([folder], dataset({"a": 25.0}), fps={"new": 1.0})
+    assert found.notes[0].startswith("--fps of new is 1, but") and "25 times longer" in found.notes[0]
+    assert not open_recordings([folder], dataset(MIXED), fps=120.0).notes
+
+
 def test_files_of_rates(tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text('{"a": 25, "b": 29.97}')
     (tmp_path / "r.csv").write_text("video,fps\na,25\nb,29.97\n")

@@ -36,6 +36,7 @@ CHANGED: dict[str, Any] = {
     "sigma_min": 0.2,
     "sigma_max": 3.0,
     "mu_bound": 0.4,
+    "pool_processes": False,
     "evaluator_dim": 4,
     "evaluator_kernel_size": 5,
 }

@@ -83,7 +83,7 @@ step = TrainStep.__call__
 
 def dying(self, *args):
     if self.state.epoch == 1 and os.environ["RANK"] == "1":
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), int(os.environ["HOW"]))
     return step(self, *args)
 
 TrainStep.__call__ = dying
@@ -92,15 +92,18 @@ sys.exit(train.main(sys.argv[1:]))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
-def test_a_process_that_dies_costs_the_others_one_line(tmp_path: Path) -> None:
-    """Without torchrun, which would say so itself."""
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGSTOP"])
+def test_a_process_that_dies_or_hangs_costs_the_others_one_line(tmp_path: Path, how: str) -> None:
+    """Without torchrun, which would say so itself where one dies."""
     root = Path(__file__).resolve().parents[2]
     folder = RunFolder(tmp_path / "run")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    group["HOW"] = str(int(getattr(signal, how)))
     words = ["--dataset", "thumos14", "--synthetic-scale", "0.02", *TINY_OPTIONS, "--epochs", "3", "--device", "cpu"]
+    words += ["--process-timeout-sec", "10"]
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", DYING_PEER, *words, "--output", str(folder.path)],
@@ -111,14 +114,19 @@ def test_a_process_that_dies_costs_the_others_one_line(tmp_path: Path) -> None:
         )
         for rank in ("0", "1")
     ]
-    errors = [process.communicate(timeout=240)[1] for process in processes]
+    try:
+        error = processes[0].communicate(timeout=240)[1]
+    finally:
+        processes[1].kill()
+        processes[1].communicate(timeout=240)
     assert processes[1].returncode == -signal.SIGKILL
-    assert processes[0].returncode == 1, errors[0]
-    assert "Traceback" not in errors[0]
+    assert processes[0].returncode == 1, error
+    assert "Traceback" not in error
     said = (
-        "error: another process of this run ended, so this one cannot go on; finished epochs are kept; continue with: "
+        "error: another process of this run ended or hangs, so this one cannot go on; finished epochs are kept; "
+        "continue with: "
     )
-    assert f"{said}torchrun --nproc-per-node 2 -m asl_fast.train --resume --output {folder.path}" in errors[0]
+    assert f"{said}torchrun --nproc-per-node 2 -m asl_fast.train --resume --output {folder.path}" in error
     assert load_checkpoint(folder.last)["epoch"] == 1
 
 

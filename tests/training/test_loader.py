@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -41,17 +40,44 @@ def test_every_video_once_per_epoch(count: int, batch_size: int, seed: int, epoc
     assert batches == list(sampler)
 
 
-@given(count=st.integers(1, 40), batch_size=st.integers(1, 4), world_size=st.integers(1, 4))
-def test_processes_share_the_epoch(count: int, batch_size: int, world_size: int) -> None:
-    parts = [
-        list(BatchSampler([1] * count, batch_size, seed=0, rank=rank, world_size=world_size))
-        for rank in range(world_size)
-    ]
-    assert len({len(part) for part in parts}) == 1
-    seen = Counter(index for part in parts for batch in part for index in batch)
-    assert set(seen) == set(range(count))
-    # No more comes twice than is needed to give every process as many batches as the others.
-    assert sum(seen.values()) - count < batch_size * world_size
+@given(
+    count=st.integers(1, 40),
+    batch_size=st.integers(1, 4),
+    world_size=st.integers(1, 4),
+    bucket=st.booleans(),
+    epoch=st.integers(0, 3),
+)
+def test_processes_split_the_batches_of_one(
+    count: int, batch_size: int, world_size: int, bucket: bool, epoch: int
+) -> None:
+    def sampler(size: int, rank: int = 0, processes: int = 1) -> BatchSampler:
+        made = BatchSampler(
+            [7 * i % 11 for i in range(count)], size, seed=0, bucket_by_length=bucket, rank=rank, world_size=processes
+        )
+        made.set_epoch(epoch)
+        return made
+
+    alone = list(sampler(batch_size * world_size))
+    samplers = [sampler(batch_size, rank, world_size) for rank in range(world_size)]
+    assert {len(each) for each in samplers} == {len(alone)}
+    for everywhere, shares in zip(alone, zip(*samplers, strict=True), strict=True):
+        taken = [share if each.has_share(everywhere) else [] for each, share in zip(samplers, shares, strict=True)]
+        assert [index for share in taken for index in share] == everywhere
+        assert max(map(len, taken)) - min(map(len, taken)) <= 1
+        assert all(shares)
+
+
+def test_a_process_without_a_share_gets_a_batch_without_content() -> None:
+    def loader(rank: int) -> TrainLoader:
+        return TrainLoader(tiny_bundle(num_train=5).train, tiny_config().data, 1, seed=0, rank=rank, world_size=4)
+
+    first, last = list(loader(0).epoch(0)), list(loader(3).epoch(0))
+    assert len(first) == len(last) == 2
+    assert first[1].mask.any()
+    assert last[0].mask.any()
+    assert not last[1].mask.any()
+    assert not last[1].features.any()
+    assert last[1].labels.numel() == last[1].segments.numel() == last[1].video_offsets.sum() == 0
 
 
 def test_order_depends_on_seed_and_epoch() -> None:

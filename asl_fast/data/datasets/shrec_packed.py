@@ -20,6 +20,7 @@ from asl_fast.files import TooLarge, check_unpacked, read_csv, require_file
 
 SEQUENCES = "sequences.csv"
 _UNIT_METRES, _UNIT_SEC = 1e-4, 1e-6
+_MOST = 2**40
 
 
 class PackedRecording(NamedTuple):
@@ -87,4 +88,9 @@ def _load(path: Path, shape: tuple[int, ...]) -> NDArray[np.signedinteger[Any]]:
         raise ValueError(f"{path} cannot be read ({error}); copy it again") from error
     if len(content) != size:
         raise ValueError(f"{path} holds {len(content)} bytes of {size}; copy it again")
-    return np.frombuffer(content, dtype).reshape(shape)
+    values: NDArray[np.signedinteger[Any]] = np.frombuffer(content, dtype).reshape(shape)
+    for extreme in (values.min(), values.max()):
+        # Beyond it sums of them would not fit, and no hand moves so far.
+        if abs(int(extreme)) > _MOST:
+            raise ValueError(f"{path} holds a difference of {extreme}; copy it again")
+    return values

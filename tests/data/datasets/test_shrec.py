@@ -279,6 +279,10 @@ def test_packed_form_that_does_not_fit(tmp_path: Path) -> None:
         read_track(SHREC22, packed(tmp_path, frames="none"))
     with pytest.raises(ValueError, match="holds float64"):
         read_track(SHREC22, packed(tmp_path, positions=np.zeros((78, 4))))
+    far = np.zeros((78, 4), np.int64)
+    far[3, 2] = np.iinfo(np.int64).min
+    with pytest.raises(ValueError, match=r"positions_delta.npy.xz holds a difference of -9223372036854775808"):
+        read_track(SHREC22, packed(tmp_path, positions=far))
     packed(tmp_path)
     file = tmp_path / "positions_delta.npy.xz"
     file.write_bytes(file.read_bytes()[:40])
