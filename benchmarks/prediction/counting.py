@@ -153,15 +153,14 @@ def count_blocks(
 
     sampled = sorted({round(at * (programs - 1) / (SAMPLES - 1)) for at in range(SAMPLES)}) if programs > 1 else [0]
     # Each stands for what lies nearest to it: the first and the last for half as many as those between.
-    halves = [1.0] if len(sampled) == 1 else [1.0, *([2.0] * (len(sampled) - 2)), 1.0]
-    portions = [half / sum(halves) for half in halves]
+    halves = [1] if len(sampled) == 1 else [1, *([2] * (len(sampled) - 2)), 1]
     totals, idle = [0.0] * len(binary.code), [0.0] * len(binary.code)
     cycles, tail, assumed, problem = [0.0] * len(sampled), 0.0, set[int](), None
     try:
         blocks = [run_block(block) for block in sampled]
-        for portion, runs in zip(portions, blocks, strict=True):
+        for half, runs in zip(halves, blocks, strict=True):
             for share, run in zip(shares.values(), runs, strict=True):
-                weight = portion * share
+                weight = half * share
                 totals = [total + weight * counted for total, counted in zip(totals, run.counts, strict=True)]
                 idle = [total + weight * counted for total, counted in zip(idle, run.idle, strict=True)]
                 assumed |= run.assumed
@@ -174,15 +173,15 @@ def count_blocks(
             )
             tail = max(0.0, last - usual)
     except DoesNotEnd as error:
-        problem, totals, idle = str(error), [1.0] * len(binary.code), [0.0] * len(binary.code)
+        problem, totals, idle = str(error), [float(sum(halves))] * len(binary.code), [0.0] * len(binary.code)
     work = Work(
         programs=programs,
         threads=threads,
         dynamic_shared_bytes=dynamic_shared_bytes,
         bytes=bytes_moved,
-        counts=totals,
-        idle=idle,
-        block_cycles=sum(portion * taken for portion, taken in zip(portions, cycles, strict=True)),
+        counts=[total / sum(halves) for total in totals],
+        idle=[total / sum(halves) for total in idle],
+        block_cycles=sum(half * taken for half, taken in zip(halves, cycles, strict=True)) / sum(halves),
         longest_block_cycles=max(cycles),
         tail_cycles=tail,
     )
