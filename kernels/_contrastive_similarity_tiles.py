@@ -15,7 +15,8 @@ import triton.language as tl
 
 from . import _launch
 
-PROCESSORS = 132  # of an H100
+# Programs of 4 warps that an H100 holds at a time, two on each of its 132 processors.
+SLOTS = 264
 
 
 def programs(blocks: int, tiles: int, slots: int) -> int:
@@ -232,7 +233,7 @@ def tile_options(
     processor holds ``at_once`` programs, two in float64.
     """
     scale = 1.0 / temperature
-    slots = PROCESSORS * (2 if compute == tl.float64 else at_once)
+    slots = SLOTS if compute == tl.float64 else SLOTS // 2 * at_once
     common = {"SCALE": scale, "BOUNDED": scale <= 40, "SLOTS": slots, "COMPUTE": compute}
     if compute == tl.float64:
         return {"BLOCK_M": 16, "BLOCK_N": 32, "BLOCK_K": 32, "SPLIT": False, **common}

@@ -43,7 +43,7 @@ def tied_classes(
     """Return (points, words of 32 bits), a bit for the class of each segment up to ``limit`` that claims the point.
 
     Which segments of a block tie with a point is one word, a bit each: what follows meets no other thread, and the
-    labels of a block are all on their way at once.
+    labels of a block are all on their way at once. A label that is none has no word, or a bit that is cleared.
     """
     words = tl.zeros((BLOCK_POINTS, WORDS), tl.int32)
     word = tl.arange(0, WORDS)[None, :]
@@ -51,12 +51,14 @@ def tied_classes(
         here = tl.arange(0, BLOCK_SEGMENTS)
         length = claimed_lengths(time, low, high, reach, segments_ptr, g + here, count, RADIUS, ASSIGN)
         tied = tie[None, :] & (length <= limit[None, :]) & (length < float("inf"))
-        which = tl.sum(tl.where(tied, (1 << here)[:, None], 0), 0)[:, None]
-        for at in tl.static_range(BLOCK_SEGMENTS):
-            label = tl.load(labels_ptr + g + at, mask=g + at < count, other=-1)
-            label = tl.where(label < num_classes, label, -1).to(tl.int32)  # an unknown one is in no word
-            words = words | tl.where(word == label >> 5, ((which >> at) & 1) << (label & 31), 0)
-    return words
+        which = tl.sum(tl.where(tied, (1 << here)[:, None], 0), 0)
+        if tl.max(which, 0) != 0:
+            for at in tl.static_range(BLOCK_SEGMENTS):
+                label = tl.load(labels_ptr + g + at, mask=g + at < count, other=-1)
+                bit = tl.where(word == label >> 5, 1 << (label & 31).to(tl.int32), 0)
+                words = tl.where((which & (1 << at))[:, None] != 0, words | bit, words)
+    left = num_classes - 32 * word
+    return tl.where(left >= 32, words, tl.where(left > 0, words & ((1 << left) - 1), 0))
 
 
 @triton.jit(do_not_specialize=["num_rows", "num_points", "packs", "num_segments"])

@@ -230,5 +230,7 @@ def detection_loss_backward(given: BackwardOperands) -> BackwardOutputs:
                 BLOCK=block,
                 num_warps=8,
                 enable_fp_fusion=True,
+                # Four programs on a processor: most only multiply, and wait for memory.
+                **(_launch.register_limit(64) if compute == tl.float32 else {}),
             )
     return found

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from benchmarks import record
-from benchmarks.prediction import binaries
+from benchmarks.prediction import binaries, execution
 from benchmarks.prediction.classes import cycles, family, product
 from benchmarks.prediction.devices import DEVICES
 from benchmarks.prediction.machine import Machine, Place
@@ -45,6 +45,54 @@ LISTING = """
         /*0060*/                   NOP;                                          /* 0x0000000000007918 */
                                                                                  /* 0x000fc00000000000 */
 """
+
+
+# A loop of 3,000 rounds that is left in its middle, and whose last branch has no condition; within, one of 500 rounds.
+NESTED = """
+		Function : nested
+        /*0000*/                   MOV R0, RZ ;                                  /* 0x0000000000007919 */
+                                                                                 /* 0x000fe20000000000 */
+        /*0010*/                   MOV R1, RZ ;                                  /* 0x0000000000007919 */
+                                                                                 /* 0x000fe20000000000 */
+        /*0020*/                   IADD3 R1, R1, 0x1, RZ ;                       /* 0x0000000000007919 */
+                                                                                 /* 0x000fe20000000000 */
+        /*0030*/                   ISETP.GE.AND P1, PT, R1, 0x1f4, PT ;          /* 0x0000000000007919 */
+                                                                                 /* 0x000fe20000000000 */
+        /*0040*/              @!P1 BRA 0x20 ;                                    /* 0x0000000000007919 */
+                                                                                 /* 0x000fe20000000000 */
+        /*0050*/                   IADD3 R0, R0, 0x1, RZ ;                       /* 0x0000000000007919 */
+                                                                                 /* 0x000fe20000000000 */
+        /*0060*/                   ISETP.GE.AND P0, PT, R0, 0xbb8, PT ;          /* 0x0000000000007919 */
+                                                                                 /* 0x000fe20000000000 */
+        /*0070*/               @P0 EXIT ;                                        /* 0x0000000000007919 */
+                                                                                 /* 0x000fe20000000000 */
+        /*0080*/                   BRA 0x10 ;                                    /* 0x0000000000007919 */
+                                                                                 /* 0x000fe20000000000 */
+"""
+
+
+def test_rounds_are_skipped_of_a_loop_that_is_left_in_its_middle(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place(
+        block=(0, 0, 0), thread=0, grid=(1, 1, 1), threads=32, parameters=b"", first_parameter=0, memory=(), atomic=0
+    )
+    steps: list[int] = []
+    whole_run = execution._Warp.run
+
+    def run(warp: Any, at: int, stop: int = -1) -> int:
+        result = whole_run(warp, at, stop)
+        steps.append(warp.taken)
+        return result
+
+    monkeypatch.setattr(execution._Warp, "run", run)
+    counted = execution.execute(parse(NESTED)["nested"], place, {}, execution.Latencies())
+    assert counted.counts == [1, 3000, *([1_500_000] * 3), *([3000] * 3), 2999] and not counted.assumed
+    assert max(steps) < 100_000  # of 4.5 million
+    # With every round executed, of a loop that is short enough for it.
+    code = parse(NESTED.replace("0xbb8", "0x14"))["nested"]
+    short = execution.execute(code, place, {}, execution.Latencies())
+    monkeypatch.setattr(execution._Warp, "_round", lambda *arguments: None)
+    all_rounds = execution.execute(code, place, {}, execution.Latencies())
+    assert short.counts == all_rounds.counts and short.cycles == pytest.approx(all_rounds.cycles)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from benchmarks.prediction.machine import Place, Region, Value
 from benchmarks.prediction.model import Work
 from benchmarks.prediction.recording import NativeLaunch, TritonLaunch
 
-# Blocks of a grid that are run: the first, the last, and some between; their mean stands for the rest.
+# Blocks of a grid that are run: the first, the last, and some between, evenly; they stand for the rest.
 SAMPLES = 7
 MEMORY_CYCLES, CACHED_CYCLES = 600, 300
 _FORMATS = {"i1": "b", "i8": "b", "u8": "B", "i16": "h", "u16": "H", "i32": "i", "u32": "I", "i64": "q", "u64": "Q"}
@@ -152,14 +152,17 @@ def count_blocks(
         ]
 
     sampled = sorted({round(at * (programs - 1) / (SAMPLES - 1)) for at in range(SAMPLES)}) if programs > 1 else [0]
+    # Each stands for what lies nearest to it: the first and the last for half as many as those between.
+    halves = [1] if len(sampled) == 1 else [1, *([2] * (len(sampled) - 2)), 1]
     totals, idle = [0.0] * len(binary.code), [0.0] * len(binary.code)
-    cycles, tail, assumed, problem = [0.0], 0.0, set[int](), None
+    cycles, tail, assumed, problem = [0.0] * len(sampled), 0.0, set[int](), None
     try:
         blocks = [run_block(block) for block in sampled]
-        for runs in blocks:
+        for half, runs in zip(halves, blocks, strict=True):
             for share, run in zip(shares.values(), runs, strict=True):
-                totals = [total + share * counted for total, counted in zip(totals, run.counts, strict=True)]
-                idle = [total + share * counted for total, counted in zip(idle, run.idle, strict=True)]
+                weight = half * share
+                totals = [total + weight * counted for total, counted in zip(totals, run.counts, strict=True)]
+                idle = [total + weight * counted for total, counted in zip(idle, run.idle, strict=True)]
                 assumed |= run.assumed
         cycles = [max(run.cycles for run in runs) for runs in blocks]
         if programs > 1 and any(one.base in ("ATOM", "ATOMG") for one in binary.code):
@@ -170,15 +173,15 @@ def count_blocks(
             )
             tail = max(0.0, last - usual)
     except DoesNotEnd as error:
-        problem, totals, idle = str(error), [float(len(sampled))] * len(binary.code), [0.0] * len(binary.code)
+        problem, totals, idle = str(error), [float(sum(halves))] * len(binary.code), [0.0] * len(binary.code)
     work = Work(
         programs=programs,
         threads=threads,
         dynamic_shared_bytes=dynamic_shared_bytes,
         bytes=bytes_moved,
-        counts=[total / len(sampled) for total in totals],
-        idle=[total / len(sampled) for total in idle],
-        block_cycles=sum(cycles) / len(cycles),
+        counts=[total / sum(halves) for total in totals],
+        idle=[total / sum(halves) for total in idle],
+        block_cycles=sum(half * taken for half, taken in zip(halves, cycles, strict=True)) / sum(halves),
         longest_block_cycles=max(cycles),
         tail_cycles=tail,
     )

@@ -232,9 +232,8 @@ class _Warp:
             return
         steps = now.steps(middle, before)
         saved = _Saved(self)
-        known = self.guards[at] is not None or len(self.code[at].operands) > 1
         trying, self.machine.trying = self.machine.trying, True
-        rounds = self._most_rounds(at, target, steps, saved) if known else 0
+        rounds = self._most_rounds(at, target, steps, saved)
         self.machine.trying = trying
         saved.restore(self)
         if rounds:
@@ -252,7 +251,10 @@ class _Warp:
         """Find after how many rounds more the branch is still taken.
 
         What counts down stays above zero: the rest is executed. Below, the high word of a pair would have changed too.
+        A branch that has no condition is not reached again when the loop is left elsewhere; where that hangs on what
+        nobody knows, no round is skipped.
         """
+        conditional = self.guards[at] is not None or len(self.code[at].operands) > 1
         most = min(
             (
                 signed(value) // -signed(step)
@@ -280,6 +282,8 @@ class _Warp:
         low, high = 1, 2
         while goes_on(high):
             low, high = high, 2 * high
+            if high > MOST_ROUNDS and not conditional:
+                return 0
             if high > MOST_ROUNDS:
                 raise DoesNotEnd(f"the loop that ends at {self.code[at].address:#x} does not")
         while high - low > 1:
