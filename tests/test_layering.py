@@ -152,7 +152,7 @@ EXTERNAL: dict[str, set[str]] = {
     "exporting": {"torch", "onnxruntime", "safetensors"},
     "reporting": {"numpy", "torch", "matplotlib"},
 }
-CPP_HEADERS = re.compile(r"<(pybind11/\w+\.h|cuda\w*\.h|(imm|emm)intrin\.h|arm_neon\.h|[a-z_]+)>")
+CPP_HEADERS = re.compile(r"<(pybind11/\w+\.h|cuda\w*\.h|cpuid\.h|(imm|emm)intrin\.h|arm_neon\.h|[a-z_]+)>")
 
 
 def module_files() -> dict[str, Path]:
