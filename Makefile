@@ -141,7 +141,7 @@ docs: $(VENV)/.dev
 # auditwheel and twine, and installed and run where its interpreter is. WHEELS="--python 3.12" picks from them.
 wheels: $(VENV)/.dev
 	$(PIP_INSTALL) --no-build-isolation -e '.[wheels]'
-	$(PYTHON) -m release.wheels $(WHEELS)
+	$(PYTHON) -m csrc.wheels $(WHEELS)
 
 env: $(VENV)/.runtime
 	$(PYTHON) -m asl_fast.env

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LINE_CAP = 400
 SOURCES = sorted(
     path
-    for folder in ("asl_fast", "kernels", "csrc", "benchmarks", "tests", "examples")
+    for folder in ("asl_fast", "kernels", "csrc", "benchmarks", "tests", "examples", "docs")
     for path in (ROOT / folder).rglob("*")
     if path.suffix in {".py", ".cpp", ".cu", ".h", ".cuh", ".js", ".css"}
 ) + [ROOT / "setup.py"]

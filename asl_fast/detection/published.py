@@ -24,6 +24,7 @@ from asl_fast.models.postprocess import Detections
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.inference import NonFiniteOutputError
 from asl_fast.training.ranges import check_ranges
+from asl_fast.wording import count
 
 # What ActionFormer takes for what a YAML file leaves out (libs/core/config.py there).
 _DATASET_DEFAULTS: dict[str, Any] = {"feat_stride": 16, "num_frames": 32, "default_fps": None, "downsample_rate": 1}
@@ -161,7 +162,9 @@ def _annotated(
         names = list(annotations.class_names)
         rates = {video.id: video.fps for video in annotations.videos.values() if video.fps}
     if len(names) != number:
-        raise ValueError(f"{path} names {len(names)} classes, the model has {number}; --classes FILE gives others")
+        raise ValueError(
+            f"{path} names {count(len(names), 'class', 'classes')}, the model has {number}; --classes FILE gives others"
+        )
     return names, rates, notes
 
 

@@ -18,7 +18,7 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from release.site import benchmark_pages, commands, figures, scoring  # noqa: E402
+from docs.hooks import benchmark_pages, commands, figures, scoring  # noqa: E402
 
 FORMULA = re.compile(r'<(span|div) class="arithmatex">(.*?)</\1>', flags=re.DOTALL)
 ROLE = re.compile(r":(?:func|class|mod|data|meth|attr|obj|exc):<code>~?(?:asl_fast\.)?([^<]+)</code>")

@@ -10,9 +10,9 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from release.headers import homes
-from release.inspection import Unfit
-from release.modules import Platform
+from csrc.wheels.headers import homes
+from csrc.wheels.inspection import Unfit
+from csrc.wheels.modules import Platform
 
 CHECK = Path(__file__).with_name("soft_nms_check.py")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Builds and checks the source archive and the wheels: ``python -m release.wheels``, or ``make wheels``.
+"""Builds and checks the source archive and the wheels: ``python -m csrc.wheels``, or ``make wheels``.
 
 The Python code of all wheels is one, and is taken from the source archive as it was written; compiled modules and tags
 are added per platform. pybind11 does not know the limited API, hence one wheel per version of CPython.
@@ -17,10 +17,10 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-from release.headers import NoHeaders, headers
-from release.inspection import check_module, check_wheel, describe
-from release.modules import ARCHITECTURES, GLIBC, ROOT, NotBuilt, Platform, build_cpu, build_cuda
-from release.trial import interpreter, try_wheel
+from csrc.wheels.headers import NoHeaders, headers
+from csrc.wheels.inspection import check_module, check_wheel, describe
+from csrc.wheels.modules import ARCHITECTURES, GLIBC, ROOT, NotBuilt, Platform, build_cpu, build_cuda
+from csrc.wheels.trial import interpreter, try_wheel
 
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 WORK = ROOT / "build" / "wheels"
@@ -123,7 +123,7 @@ def git_time() -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Build what is asked for; every wheel that this machine can run is tried in a bare environment."""
-    parser = argparse.ArgumentParser(prog="python -m release.wheels", description=str(__doc__).splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m csrc.wheels", description=str(__doc__).splitlines()[0])
     parser.add_argument("--python", nargs="+", default=PYTHONS, choices=PYTHONS, help="versions of CPython")
     parser.add_argument("--machine", nargs="+", default=ARCHITECTURES, choices=ARCHITECTURES, help="architectures")
     parser.add_argument("--output", type=Path, default=ROOT / "dist", help="folder for the files (default: dist)")

@@ -18,10 +18,11 @@ if sys.platform != "linux":
     pytest.skip("wheels are built on Linux", allow_module_level=True)
 
 from asl_fast import __version__
-from release import headers, wheels
-from release.inspection import Unfit, check_module, check_wheel
-from release.modules import GLIBC, Platform
-from release.trial import interpreter, try_wheel
+from csrc.wheels import __main__ as wheels
+from csrc.wheels import headers
+from csrc.wheels.inspection import Unfit, check_module, check_wheel
+from csrc.wheels.modules import GLIBC, Platform
+from csrc.wheels.trial import interpreter, try_wheel
 
 ROOT = Path(__file__).resolve().parents[1]
 HERE = Platform(f"{sys.version_info[0]}.{sys.version_info[1]}", "x86_64")
