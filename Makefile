@@ -4,6 +4,7 @@
 # make build    compile what changed in csrc            make lint    ruff, mypy, spelling, C++ format
 # make format   write what lint checks                  make bench   every op and job against other ways, quickly
 # make fuzz     drawn files and operands, thousands of each
+# make docs     the documentation site, in build/docs   make wheels wheels for both architectures, in dist
 # make gpu      build, test, measure and sanitize on a GPU, with the Python that has a CUDA torch, offline
 # make rehearse what of that needs no GPU, in bare environments with each version of Triton
 # make sanitize, make env, make clean
@@ -42,7 +43,7 @@ export TRITON_CACHE_DIR := $(SCRATCH)/triton
 export TORCHINDUCTOR_CACHE_DIR := $(SCRATCH)/inductor
 export CUDA_CACHE_PATH := $(SCRATCH)/cuda
 
-.PHONY: demo demo-video test build lint format cpp-test bench test-gpu gpu rehearse fuzz sanitize env clean
+.PHONY: demo demo-video test build lint format cpp-test bench test-gpu gpu rehearse fuzz sanitize docs wheels env clean
 
 demo: $(VENV)/.runtime
 	$(PYTHON) -m asl_fast.train --dataset multithumos --preset smoke
@@ -130,6 +131,17 @@ sanitize: $(VENV)/.dev
 		ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 ASL_FAST_SANITIZE=1 \
 		$(PYTHON) -m pytest -q --capture=sys tests/ops tests/evaluation $(wildcard tests/kernels/test_cuda_*.py); \
 		status=$$?; $(MAKE) --no-print-directory build && exit $$status
+
+# A warning is an error. What the theme says about its own future is no warning of the site's.
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --quiet
+	@echo "open build/docs/index.html"
+
+# Wheels for CPython 3.10 to 3.14 on x86-64 and aarch64, compiled by zig, and the source archive; each is checked by
+# auditwheel and twine, and installed and run where its interpreter is. WHEELS="--python 3.12" picks from them.
+wheels: $(VENV)/.dev
+	$(PIP_INSTALL) --no-build-isolation -e '.[wheels]'
+	$(PYTHON) -m release.wheels $(WHEELS)
 
 env: $(VENV)/.runtime
 	$(PYTHON) -m asl_fast.env

@@ -7,13 +7,14 @@ Examples:
     python -m asl_fast.detect --run runs/mine-001 --videos x.mp4 --output x.srt --format srt
     python -m asl_fast.detect --run runs/mine-001 --stream camera.ts --output actions.jsonl
     python -m asl_fast.detect --run runs/hapt-001/best.pt --features acc_exp01_user01.txt --output detections.json
+    python -m asl_fast.detect --actionformer epoch_034.pth.tar thumos_i3d.yaml --features i3d/ --output found.json
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -30,6 +31,8 @@ from asl_fast.formats.known import parse_formats, places
 from asl_fast.wording import count, printable
 
 if TYPE_CHECKING:
+    import torch
+
     from asl_fast.detection.run import Found
     from asl_fast.detection.trained import TrainedDetector
 
@@ -42,11 +45,14 @@ class Arguments:
     """Which detector looks at which recordings.
 
     Attributes:
-        run: Run folder of the training, a checkpoint file, or a folder that export wrote.
         features: Feature file (.npy, .npz, .pt, .h5), a folder of them or a packed store; several are extractors to be
             put side by side, in training order. For runs on raw signals: recordings in arrays or in tables (.csv,
             .tsv), whose time stamps are brought to the rate of training, or as the data set has them (for hapt the zip,
             a folder or one acc_*.txt; for shrec22 and shrec21 a folder or one N.txt).
+        run: Run folder of the training, a checkpoint file, or a folder that export wrote.
+        actionformer: In its place, a checkpoint of ActionFormer's and the YAML file it was trained with, as published.
+        classes: Names of its classes: a text file with one a line, or the annotations it was trained with; those that
+            the YAML names, where they are there, unless given.
         videos: In place of features: video files and folders of them, whose features are extracted as those of the run
             were; kept in --video-cache.
         weights: With videos: where the backbone's weights lie now; where they lay in training unless given.
@@ -72,8 +78,10 @@ class Arguments:
         post_processing: What is done otherwise than in training.
     """
 
-    run: Path
     output: Path
+    run: Path | None = None
+    actionformer: tuple[Path, Path] | None = None
+    classes: Path | None = None
     features: tuple[Path, ...] = ()
     videos: tuple[Path, ...] = ()
     weights: Path | None = None
@@ -102,10 +110,18 @@ def _detect(chosen: Arguments) -> int:
     with if_stopped("nothing was written"):
         if chosen.batch_size < 1:
             raise ValueError(f"--batch-size must be at least 1, found {chosen.batch_size}")
+        if (chosen.run is None) == (chosen.actionformer is None):
+            raise ValueError(
+                "name one detector: --run RUN of your own training, or --actionformer CHECKPOINT YAML of ActionFormer's"
+            )
+        if chosen.classes is not None and chosen.actionformer is None:
+            raise ValueError("--classes belongs to --actionformer: a run knows the names of its classes")
         if [bool(chosen.features), bool(chosen.videos), chosen.stream is not None].count(True) != 1:
             raise ValueError("give either --features, --videos or --stream, at least one file or folder")
         if not chosen.features and (chosen.fps is not None or chosen.durations is not None or chosen.reading.given):
             raise ValueError("--videos know their rates and lengths: leave out what describes features")
+        if not chosen.features and chosen.run is None:
+            raise ValueError("--videos and --stream need a --run that was trained on features of videos")
         if chosen.stream is not None:
             return _stream(chosen, chosen.stream)
         target = places(chosen.output, parse_formats(chosen.format))
@@ -121,20 +137,20 @@ def _detect(chosen: Arguments) -> int:
 
         for path in (*target.files.values(), target.single):
             if path is not None:
-                check_output("--output", path, (chosen.run, *chosen.features, *chosen.videos, chosen.durations))
+                read = (chosen.run, *(chosen.actionformer or ()), chosen.classes, chosen.durations)
+                check_output("--output", path, (*read, *chosen.features, *chosen.videos))
         check_folder(target)
 
         from asl_fast.detection.extracted import facts_beside, open_videos, times
         from asl_fast.detection.rates import read_rates
         from asl_fast.detection.recordings import open_recordings
         from asl_fast.detection.run import detect_recordings
-        from asl_fast.detection.trained import load_trained
         from asl_fast.training.distributed import start_processes
         from asl_fast.video.cached import VideoInput, problem_lines
 
         fps = None if chosen.fps is None else read_rates(chosen.fps)
         device = start_processes(chosen.device).device
-        trained = load_trained(chosen.run, checkpoint=chosen.checkpoint, device=device)
+        trained, assumed = _load(chosen, fps, device)
         trained = trained.with_post_processing(**chosen.post_processing.changes())
         if chosen.videos:
             given = VideoInput(chosen.videos, chosen.video_cache, chosen.device, chosen.strict)
@@ -149,6 +165,8 @@ def _detect(chosen: Arguments) -> int:
         check_single(target, len(recordings))
         found = detect_recordings(trained, recordings, batch_size=chosen.batch_size, strict=chosen.strict)
     written = write_formats(target, found, trained)
+    for note in assumed:
+        print(f"warning: {printable(note)}", file=sys.stderr)
     for note in recordings.notes[:_NOTES_SHOWN]:
         print(f"warning: {printable(note)}", file=sys.stderr)
     if more := recordings.notes[_NOTES_SHOWN:]:
@@ -171,11 +189,10 @@ def _stream(chosen: Arguments, source: str) -> int:
     check_output("--output", chosen.output, (chosen.run, Path(source)))
 
     from asl_fast.detection.live import stream_actions
-    from asl_fast.detection.trained import load_trained
     from asl_fast.training.distributed import start_processes
 
     device = start_processes(chosen.device).device
-    trained = load_trained(chosen.run, checkpoint=chosen.checkpoint, device=device)
+    trained, _ = _load(chosen, None, device)
     actions = stream_actions(
         trained.with_post_processing(**chosen.post_processing.changes()),
         source,
@@ -198,6 +215,22 @@ def _stream(chosen: Arguments, source: str) -> int:
             )
     print(f"the stream has ended: {count(number, 'action')}, written to {chosen.output}")
     return 0
+
+
+def _load(
+    chosen: Arguments, fps: float | Mapping[str, float] | None, device: torch.device
+) -> tuple[TrainedDetector, list[str]]:
+    """Load the detector; also say what was assumed of it."""
+    if chosen.actionformer is not None:
+        from asl_fast.detection.published import load_published
+
+        weights, config = chosen.actionformer
+        return load_published(weights, config, classes=chosen.classes, fps=fps, device=device)
+
+    from asl_fast.detection.trained import load_trained
+
+    assert chosen.run is not None
+    return load_trained(chosen.run, checkpoint=chosen.checkpoint, device=device), []
 
 
 def _report(found: Found, trained: TrainedDetector, written: str) -> None:

@@ -41,6 +41,49 @@ class NotBuilt(Exception):
     """Why a module cannot be built, and what to do about it, in words for the user."""
 
 
+@dataclass(frozen=True)
+class Target:
+    """What the C++ of a module is compiled with, and for which Python.
+
+    Attributes:
+        cxx: Command of the compiler.
+        version: Of the compiler, for the build record.
+        python: Folder of Python's headers.
+        suffix: Of the names of that Python's extension modules.
+        shared: Options that make a link give a module.
+    """
+
+    cxx: str
+    version: str
+    python: Path
+    suffix: str
+    shared: str
+
+    @property
+    def includes(self) -> str:
+        """Options for the headers of csrc, pybind11 and Python.
+
+        Raises:
+            NotBuilt: There is no pybind11, or no header of Python.
+        """
+        try:
+            import pybind11
+        except ImportError as error:
+            raise NotBuilt("pybind11 is not installed; pip install pybind11 ninja") from error
+        if not (self.python / "Python.h").exists():
+            raise NotBuilt(f"Python.h not found in {self.python}; install Python's headers, for example python3-dev")
+        # Resolved: where another environment links to them nothing is compiled anew.
+        headers = Path(pybind11.get_include()).resolve()
+        return f"-I{ROOT / 'csrc'} -isystem {headers} -isystem {self.python}"
+
+
+def here() -> Target:
+    """Return the target of an ordinary build: the Python that runs this, on this machine."""
+    cxx = find_cxx()
+    shared = "-bundle -undefined dynamic_lookup" if sys.platform == "darwin" else "-shared -Wl,-s"
+    return Target(cxx, _version(cxx), Path(sysconfig.get_path("include")), SUFFIX, shared)
+
+
 @dataclass
 class Module:
     """One library or program.
@@ -100,38 +143,24 @@ def find_nvcc() -> str:
     raise NotBuilt("no nvcc found; install the CUDA toolkit, or set CUDA_HOME to it, and reinstall")
 
 
-def _includes() -> str:
-    try:
-        import pybind11
-    except ImportError as error:
-        raise NotBuilt("pybind11 is not installed; pip install pybind11 ninja") from error
-    python = Path(sysconfig.get_path("include"))
-    if not (python / "Python.h").exists():
-        raise NotBuilt(f"Python.h not found in {python}; install Python's headers, for example python3-dev")
-    headers = Path(pybind11.get_include()).resolve()  # where another environment links to them it compiles nothing anew
-    return f"-I{ROOT / 'csrc'} -isystem {headers} -isystem {python}"
-
-
-def cpu_module() -> Module:
-    """Describe the build of csrc/cpu and csrc/module.cpp, for any processor of this architecture."""
-    cxx = find_cxx()
-    version = _version(cxx)
+def cpu_module(target: Target | None = None) -> Module:
+    """Describe the build of csrc/cpu and csrc/module.cpp, for any processor of the target's architecture."""
+    target = target or here()
     sanitize = SANITIZE if _setting("ASL_FAST_SANITIZE") else ""
-    define = shlex.quote(f'-DASL_COMPILER="{version}"')
-    shared = "-bundle -undefined dynamic_lookup" if sys.platform == "darwin" else "-shared -Wl,-s"
+    define = shlex.quote(f'-DASL_COMPILER="{target.version}"')
     return Module(
         name="_native",
         sources=[ROOT / "csrc" / "module.cpp", *sorted((ROOT / "csrc" / "cpu").glob("*.cpp"))],
-        file=f"_native{SUFFIX}",
-        compile={".cpp": f"{cxx} {CXX_FLAGS} {sanitize} {define} {_includes()} -c $in -o $out"},
-        link=f"{cxx} {shared} {sanitize} -pthread $in -o $out",
-        report={"compiler": version},
+        file=f"_native{target.suffix}",
+        compile={".cpp": f"{target.cxx} {CXX_FLAGS} {sanitize} {define} {target.includes} -c $in -o $out"},
+        link=f"{target.cxx} {target.shared} {sanitize} -pthread $in -o $out",
+        report={"compiler": target.version},
     )
 
 
-def cuda_module() -> Module:
+def cuda_module(target: Target | None = None) -> Module:
     """Describe that of csrc/cuda, for each architecture nvcc knows of CUDA_ARCHS, and PTX for newer devices."""
-    nvcc, cxx = find_nvcc(), find_cxx()
+    nvcc, cxx, target = find_nvcc(), find_cxx(), target or here()
     if sys.platform == "darwin":
         raise NotBuilt("CUDA is not available on macOS")
     requested = [part.strip() for part in os.environ.get("ASL_FAST_CUDA_ARCHS", "").split(",") if part.strip()]
@@ -149,9 +178,9 @@ def cuda_module() -> Module:
     return Module(
         name="_native_cuda",
         sources=sorted(path for path in (ROOT / "csrc" / "cuda").iterdir() if path.suffix in (".cpp", ".cu")),
-        file=f"_native_cuda{SUFFIX}",
+        file=f"_native_cuda{target.suffix}",
         compile={
-            ".cpp": f"{cxx} {CXX_FLAGS} {define} {_includes()} -c $in -o $out",
+            ".cpp": f"{target.cxx} {CXX_FLAGS} {define} {target.includes} -c $in -o $out",
             ".cu": f"{nvcc} -MD -MF $out.d {flags} {targets} -I{ROOT / 'csrc'} -c $in -o $out",
         },
         link=f"{nvcc} -shared -ccbin {cxx} --cudart static $in -o $out",
@@ -185,7 +214,7 @@ def cuda_on_host_module() -> Module:
         raise NotBuilt("CUDA kernels run on the CPU only under Linux")
     sanitize = bool(_setting("ASL_FAST_SANITIZE"))
     compile = f"{cxx} {COMMON_FLAGS} -Wno-unknown-pragmas -O1 -fPIC -fvisibility=hidden -fno-strict-aliasing"
-    compile += f" {SANITIZE if sanitize else ''} -I{stand_in} {_includes()}"
+    compile += f" {SANITIZE if sanitize else ''} -I{stand_in} {here().includes}"
     define = "-DASL_CUDA_MODULE=_native_cuda_on_host -DASL_CUDA_ARCHS='\"host\"'"
     checks = "" if sanitize else "-fsanitize=alignment,bounds -fno-sanitize-recover=all"
     sources = [path for folder in (ROOT / "csrc" / "cuda", stand_in) for path in folder.iterdir()]
@@ -209,9 +238,18 @@ def build_cuda_on_host(module: Module) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        library = _write_ninja(module, folder)
-        _ninja(folder)
-    return library
+        return make(module, folder)
+
+
+def make(module: Module, folder: Path) -> Path:
+    """Compile what changed of a module and return its file.
+
+    Raises:
+        NotBuilt: There is no ninja, or a compiler failed.
+    """
+    made = _write_ninja(module, folder)
+    _ninja(folder)
+    return made
 
 
 def _escape(path: Path) -> str:
@@ -275,9 +313,7 @@ def _install(file: Path, target: Path) -> None:
 
 def run_cpp_tests(work: Path) -> int:
     """Build tests/cpp under ``work`` and run it; return its exit status."""
-    program = _write_ninja(cpp_tests(), work)
-    _ninja(work)
-    return subprocess.run([str(program)], check=False).returncode
+    return subprocess.run([str(make(cpp_tests(), work))], check=False).returncode
 
 
 def build(work: Path, packages: Iterable[Path], *, strict: bool = False) -> list[Path]:
@@ -297,7 +333,7 @@ def build(work: Path, packages: Iterable[Path], *, strict: bool = False) -> list
     packages = list(packages)
     report: dict[str, object] = {"python": sys.version.split()[0], "platform": sysconfig.get_platform()}
     written: list[Path] = []
-    for make, name, variable in (
+    for describe, name, variable in (
         (cpu_module, "_native", "ASL_FAST_NATIVE"),
         (cuda_module, "_native_cuda", "ASL_FAST_CUDA"),
     ):
@@ -306,10 +342,9 @@ def build(work: Path, packages: Iterable[Path], *, strict: bool = False) -> list
         try:
             if setting is False:
                 raise NotBuilt(f"{variable}=0 at build time")
-            module = make()
+            module = describe()
             found = True
-            library = _write_ninja(module, work / name)
-            _ninja(work / name)
+            library = make(module, work / name)
         except NotBuilt as reason:
             if setting or (strict and found):
                 raise SystemExit(f"asl_fast.{name}: {reason}") from reason

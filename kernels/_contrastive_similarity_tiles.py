@@ -15,8 +15,7 @@ import triton.language as tl
 
 from . import _launch
 
-# Programs of 4 warps that an H100 holds at a time, two on each of its 132 processors.
-SLOTS = 264
+PROCESSORS = 132  # of an H100
 
 
 def programs(blocks: int, tiles: int, slots: int) -> int:
@@ -217,7 +216,9 @@ def clear_gaussians(counters_ptr, grad_mu_ptr, grad_sigma_ptr, classes, COMPUTE:
             tl.store(grad_sigma_ptr + at * 3 + kind, zero.to(COMPUTE), mask=at < classes)
 
 
-def tile_options(compute: tl.dtype, channels: int, temperature: float, *, keys: int, stages: int) -> dict[str, object]:
+def tile_options(
+    compute: tl.dtype, channels: int, temperature: float, *, keys: int, stages: int, at_once: int
+) -> dict[str, object]:
     """Choose tiles, the arithmetic of their products, and how exponentials are kept from overflowing.
 
     In float32 tensor cores multiply a factor as the sum of two TF32 numbers, without the product of both remainders:
@@ -227,10 +228,12 @@ def tile_options(compute: tl.dtype, channels: int, temperature: float, *, keys: 
     A cosine over a temperature of 1/40 or more has an exponential between 1e-18 and 1e18, and so have sums and shares
     of them in float32: they need no maximum, and a share of two sums one exponential.
 
-    A tile of float32 has so many ``keys``; ``stages`` of its channels are on their way to a product at a time.
+    A tile of float32 has so many ``keys``; ``stages`` of its channels are on their way to a product at a time. A
+    processor holds ``at_once`` programs, two in float64.
     """
     scale = 1.0 / temperature
-    common = {"SCALE": scale, "BOUNDED": scale <= 40, "SLOTS": SLOTS, "COMPUTE": compute}
+    slots = PROCESSORS * (2 if compute == tl.float64 else at_once)
+    common = {"SCALE": scale, "BOUNDED": scale <= 40, "SLOTS": slots, "COMPUTE": compute}
     if compute == tl.float64:
         return {"BLOCK_M": 16, "BLOCK_N": 32, "BLOCK_K": 32, "SPLIT": False, **common}
     # Channels that are no multiple of 16 are read one by one, which leaves no registers for reading ahead.

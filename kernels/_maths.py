@@ -29,8 +29,19 @@ def quotient(a, length, APPROXIMATE: tl.constexpr):
     return a / tl.where(length <= 0, 1.0, length)
 
 
+@triton.jit
+def inverse_of_sum(e, APPROXIMATE: tl.constexpr):
+    """Return 1 / (1 + e) for e in [0, 1]; if APPROXIMATE, to one unit in the last place, in a sixth of the work."""
+    if APPROXIMATE:
+        return tl.inline_asm_elementwise(
+            "rcp.approx.ftz.f32 $0, $1;", "=f,f", [e + 1.0], dtype=tl.float32, is_pure=True, pack=1
+        )
+    else:
+        return 1.0 / (1.0 + e)
+
+
 def can_approximate(dtype: torch.dtype) -> bool:
-    """Tell whether :func:`quotient` can approximate: in float32, with NVIDIA's instruction."""
+    """Tell whether :func:`quotient` and :func:`inverse_of_sum` can approximate: float32, NVIDIA's instruction."""
     return dtype == torch.float32 and not _launch.is_hip() and not _launch.INTERPRETED
 
 

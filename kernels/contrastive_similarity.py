@@ -157,18 +157,26 @@ def add_to_log_sum(highest, total, tile, counts):
 
 
 @triton.jit
-def join_log_sums(parts_ptr, stride, parts, inside):
-    """Return maximum and sum over ``parts`` pairs of them, each ``stride`` after the former, in order."""
-    highest = tl.load(parts_ptr, mask=inside, other=-float("inf"), cache_modifier=".cg")
-    total = tl.load(parts_ptr + stride, mask=inside, other=0.0, cache_modifier=".cg")
-    for _ in range(1, parts):
-        parts_ptr += 4 * stride
-        other_highest = tl.load(parts_ptr, mask=inside, other=-float("inf"), cache_modifier=".cg")
-        other_total = tl.load(parts_ptr + stride, mask=inside, other=0.0, cache_modifier=".cg")
-        higher = tl.maximum(highest, other_highest)
-        origin = tl.where(higher == -float("inf"), 0.0, higher)
-        total = total * tl.exp(highest - origin) + other_total * tl.exp(other_highest - origin)
-        highest = higher
+def join_log_sums(parts_ptr, stride, parts, m, inside, BOUNDED: tl.constexpr, COMPUTE: tl.constexpr):
+    """Return maximum and sum over ``parts`` pairs of them, in order; each pair lies 4 * ``stride`` after the former.
+
+    Sixteen parts are on their way at once. If BOUNDED, all maxima are 0 and not read.
+    """
+    highest = tl.where(inside, 0.0 if BOUNDED else -float("inf"), 0.0).to(COMPUTE)
+    total = tl.zeros_like(highest)
+    for first in range(0, parts, 16):
+        part = first + tl.arange(0, 16)[:, None]
+        at = parts_ptr + (4 * part).to(tl.int64) * stride + m[None, :]
+        within = (part < parts) & inside[None, :]
+        sums = tl.load(at + stride, mask=within, other=0.0, cache_modifier=".cg")
+        if BOUNDED:
+            total += tl.sum(sums, 0)
+        else:
+            maxima = tl.load(at, mask=within, other=-float("inf"), cache_modifier=".cg")
+            higher = tl.maximum(highest, tl.max(maxima, 0))
+            origin = tl.where(higher == -float("inf"), 0.0, higher)
+            total = total * tl.exp(highest - origin) + tl.sum(sums * tl.exp(maxima - origin[None, :]), 0)
+            highest = higher
     return highest, total
 
 
@@ -241,8 +249,10 @@ def log_sums_kernel(
         tl.store(at + 3 * rows, sum_positive, mask=m < rows)
         tl.debug_barrier()  # the whole program has written before it counts as finished
         if tl.atomic_add(counters_ptr + block, 1) == parts - 1:
-            high_all, sum_all = join_log_sums(parts_ptr + m, rows, parts, m < rows)
-            high_positive, sum_positive = join_log_sums(parts_ptr + 2 * rows + m, rows, parts, m < rows)
+            high_all, sum_all = join_log_sums(parts_ptr, rows, parts, m, m < rows, BOUNDED, COMPUTE)
+            high_positive, sum_positive = join_log_sums(
+                parts_ptr + 2 * rows, rows, parts, m, m < rows, BOUNDED, COMPUTE
+            )
             counted = (m < rows) & (sum_positive != 0)
             log_all = tl.where(counted, high_all + tl.log(tl.where(counted, sum_all, 1.0)), float("inf"))
             log_positive = high_positive + tl.log(tl.where(counted, sum_positive, 1.0))
@@ -300,7 +310,7 @@ def contrastive_similarity_loss(given: Operands) -> Outputs:
             found.total.copy_(given.base)
         return found
     compute = _launch.triton_type(dtype)
-    options = tile_options(compute, channels, given.temperature, keys=32, stages=3)
+    options = tile_options(compute, channels, given.temperature, keys=32, stages=3, at_once=3)
     block_m, block_n = int(str(options["BLOCK_M"])), int(str(options["BLOCK_N"]))
     blocks = _launch.cdiv(2 * room, block_m)
     grid = programs(blocks, _launch.cdiv(3 * room, block_n), int(str(options["SLOTS"])))

@@ -134,7 +134,7 @@ def contrastive_similarity_loss_backward(given: BackwardOperands) -> BackwardOut
             gradient.zero_()
         return found
     compute = _launch.triton_type(dtype)
-    options = tile_options(compute, channels, given.temperature, keys=64, stages=2)
+    options = tile_options(compute, channels, given.temperature, keys=64, stages=2, at_once=2)
     slots = int(str(options["SLOTS"]))
     kept = kept_tiles(compute, channels, slots) if given.similarities.numel() else None
     if kept is None:

@@ -21,7 +21,8 @@ import triton.language as tl
 from . import _launch
 from ._detection_loss_results import finalise, write_tables
 from ._detection_loss_sensitivity import profile
-from .assign_points import claimed_length, reach_of, shortest_claim, some_may_claim, widest
+from ._maths import can_approximate
+from .assign_points import claimed_lengths, reach_of, shortest_claim
 from .diou_loss import diou, one_side
 from .launch_counter import counter
 from .sensitivity_focal_loss import focal, focal_of_class
@@ -36,27 +37,25 @@ EPS = 1e-8  # lower bound of the union in the DIoU loss
 
 @triton.jit
 def tied_classes(
-    time, low, high, reach, tie, limit, segments_ptr, labels_ptr, count, RADIUS: tl.constexpr, ASSIGN: tl.constexpr,
-    BLOCK_POINTS: tl.constexpr, BLOCK_SEGMENTS: tl.constexpr, WORDS: tl.constexpr,
+    time, low, high, reach, tie, limit, segments_ptr, labels_ptr, count, num_classes, RADIUS: tl.constexpr,
+    ASSIGN: tl.constexpr, BLOCK_POINTS: tl.constexpr, BLOCK_SEGMENTS: tl.constexpr, WORDS: tl.constexpr,
 ):  # fmt: skip
     """Return (points, words of 32 bits), a bit for the class of each segment up to ``limit`` that claims the point.
 
-    One segment after the other, as few of them can claim a point of these at all.
+    Which segments of a block tie with a point is one word, a bit each: what follows meets no other thread, and the
+    labels of a block are all on their way at once.
     """
     words = tl.zeros((BLOCK_POINTS, WORDS), tl.int32)
-    begin, stop, least, greatest = widest(tie, time, low, high)
+    word = tl.arange(0, WORDS)[None, :]
     for g in range(0, count, BLOCK_SEGMENTS):
-        index = g + tl.arange(0, BLOCK_SEGMENTS)
-        if some_may_claim(segments_ptr, index, count, begin, stop, least, greatest, ASSIGN):
-            for at in range(g, tl.minimum(g + BLOCK_SEGMENTS, count)):
-                start = tl.load(segments_ptr + at * 2).to(ASSIGN)
-                end = tl.load(segments_ptr + at * 2 + 1).to(ASSIGN)
-                if (start < stop) & (end > begin):
-                    length = claimed_length(time, low, high, reach, start, end, RADIUS)
-                    tied = tie & (length <= limit) & (length < float("inf"))
-                    label = tl.load(labels_ptr + at)
-                    own = tied[:, None] & (tl.arange(0, WORDS) == label // 32)[None, :]
-                    words = words | tl.where(own, 1 << (label % 32).to(tl.int32), 0)
+        here = tl.arange(0, BLOCK_SEGMENTS)
+        length = claimed_lengths(time, low, high, reach, segments_ptr, g + here, count, RADIUS, ASSIGN)
+        tied = tie[None, :] & (length <= limit[None, :]) & (length < float("inf"))
+        which = tl.sum(tl.where(tied, (1 << here)[:, None], 0), 0)[:, None]
+        for at in tl.static_range(BLOCK_SEGMENTS):
+            label = tl.load(labels_ptr + g + at, mask=g + at < count, other=-1)
+            label = tl.where(label < num_classes, label, -1).to(tl.int32)  # an unknown one is in no word
+            words = words | tl.where(word == label >> 5, ((which >> at) & 1) << (label & 31), 0)
     return words
 
 
@@ -117,6 +116,7 @@ def detection_loss_fwd_kernel(
     TINY: tl.constexpr,
     ASSIGN: tl.constexpr,
     COMPUTE: tl.constexpr,
+    APPROXIMATE: tl.constexpr,
     BLOCK_POINTS: tl.constexpr,
     BLOCK_CLASSES: tl.constexpr,
     WORDS: tl.constexpr,
@@ -217,30 +217,33 @@ def detection_loss_fwd_kernel(
     words = tl.zeros((BLOCK_POINTS, WORDS), tl.int32)
     if some_tie:
         words = tied_classes(
-            time, low, high, reach, tie, limit, segments_ptr, labels_ptr, count, RADIUS, ASSIGN, BLOCK_POINTS,
-            BLOCK_SEGMENTS, WORDS,
+            time, low, high, reach, tie, limit, segments_ptr, labels_ptr, count, num_classes, RADIUS, ASSIGN,
+            BLOCK_POINTS, BLOCK_SEGMENTS, WORDS,
         )  # fmt: skip
     weight = tl.where(positive, h_cls, 1.0)[:, None]
-    row_sum = tl.zeros((BLOCK_POINTS,), COMPUTE)
+    of_class = tl.where(known, label, -1)
+    sums = tl.zeros((BLOCK_POINTS, BLOCK_CLASSES), COMPUTE)
     for at in range(0, num_classes, BLOCK_CLASSES):
         column = at + tl.arange(0, BLOCK_CLASSES)
         within = inside[:, None] & (column < num_classes)[None, :]
         counts = valid[:, None] & (column < num_classes)[None, :]
         element = here[:, None] * num_classes + column[None, :]
-        x = tl.load(logits_ptr + element, mask=counts, other=0.0).to(COMPUTE)
-        hot = label[:, None] == column[None, :]
+        # What does not count is a logit so low that its loss and slope are 0.
+        x = tl.load(logits_ptr + element, mask=counts, other=-1e30).to(COMPUTE)
+        hot = of_class[:, None] == column[None, :]
         if some_tie:
             word = tl.sum(tl.where(tl.arange(0, WORDS)[None, :] == at // 32, words, 0), 1)
             hot = hot | (((word[:, None] >> (column % 32)[None, :]) & 1) != 0)
         if SPREAD == 0:
-            value, slope = focal_of_class(x, hot, ALPHA, GAMMA, tl.float64 == COMPUTE)
+            value, slope = focal_of_class(x, hot, ALPHA, GAMMA, tl.float64 == COMPUTE, APPROXIMATE)
         else:
             t = tl.where(hot, 1.0, 0.0).to(COMPUTE) * KEEP + SPREAD
-            value, slope = focal(x, t, ALPHA, GAMMA, tl.float64 == COMPUTE)
-        row_sum += tl.sum(tl.where(counts, value, 0.0), 1)
+            value, slope = focal(x, t, ALPHA, GAMMA, tl.float64 == COMPUTE, APPROXIMATE)
+            value, slope = tl.where(counts, value, 0.0), tl.where(counts, slope, 0.0)
+        sums += value
         if unit_logits_ptr is not None:
-            unit = unit_logits_ptr + first_row * num_classes + element
-            tl.store(unit, tl.where(counts, slope * weight, 0.0), mask=within)
+            tl.store(unit_logits_ptr + first_row * num_classes + element, slope * weight, mask=within)
+    row_sum = tl.sum(sums, 1)
     tl.store(label_ptr + first_row + here, label, mask=inside)
     of_points_ptr += first_row
     tl.store(of_points_ptr + here, row_sum, mask=inside)
@@ -355,6 +358,7 @@ def detection_loss(given: Operands) -> Outputs:
             TINY=torch.finfo(dtype).tiny,
             ASSIGN=assign,
             COMPUTE=compute,
+            APPROXIMATE=can_approximate(dtype),
             BLOCK_POINTS=cut.points,
             BLOCK_CLASSES=cut.classes,
             WORDS=_launch.next_power_of_2(_launch.cdiv(classes, 32)),

@@ -122,7 +122,7 @@ EXTERNAL: dict[str, set[str]] = {
     "ops": {"torch"},
     "layers": {"torch"},
     "serialization": set(),
-    "models": {"torch", "safetensors", "huggingface_hub"},
+    "models": {"torch", "safetensors", "huggingface_hub", "yaml"},
     "losses": {"torch"},
     "integrations": {"torch"},
     "data": set(),

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from asl_fast.data.collate import collate
+from asl_fast.data.collate import Batch, collate
 from asl_fast.data.dataset import Sample
 from asl_fast.data.features.manifest import FeatureManifest
 from asl_fast.data.grid import FeatureGrid
@@ -113,10 +113,13 @@ class TrainedDetector:
         (found,) = detect([levels], grids=[recording.grid], durations_sec=[recording.duration_sec], config=inference)
         return found
 
+    def _batch(self, samples: list[Sample]) -> Batch:
+        return collate(samples, pad_multiple=self.detector.length_multiple)
+
     def _detect(
         self, samples: list[Sample], on_failure: Callable[[Sample, NonFiniteOutputError], None] | None
     ) -> Iterator[tuple[Sample, Detections]]:
-        batch = collate(samples, pad_multiple=self.detector.length_multiple)
+        batch = self._batch(samples)
         autocast = uses_bf16(self.config.precision, next(self.detector.parameters()).device)
         try:
             found = detect_batch(self.detector, batch, self.config.inference, autocast=autocast)

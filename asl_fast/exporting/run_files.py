@@ -79,6 +79,7 @@ def write_description(
 ) -> None:
     """Write ``config.json`` and the model card, without the places where the data lay."""
     config = to_dict(replace(trained.config, data_root=None, annotations=None, features=(), output=None, device="auto"))
+    config |= {"init_from": None, "af_config": None}
     known = ("name", "synthetic", "class_names", "feature_dim", "grid", "frame_rates", "manifest", "transform")
     dataset = {key: trained.dataset[key] for key in known if key in trained.dataset}
     write_json(folder / CONFIG, {"config": config, "dataset": dataset, "epoch": trained.epoch}, indent=1)

@@ -79,9 +79,11 @@ def check_host(host: nn.Module, parts: Sequence[str], methods: Mapping[str, Sequ
             f"{name} would not know the parameters of the loss: call use_asl on the model before it is wrapped"
         )
     for part in (*parts, *methods):
-        if not hasattr(host, part):
+        # Methods are those of its class: a wrapper hands on what it has not itself.
+        if not hasattr(type(host) if part in methods else host, part):
             raise TypeError(
-                f"{name} is no {kind}: it has no {part!r}; call asl_fast.ASLLoss from its own training code"
+                f"{name} is no {kind}: it has no {part!r}; give the model before it is wrapped or compiled, or call "
+                "asl_fast.ASLLoss from its training code"
             )
     for method, expected in methods.items():
         found = arguments_of(getattr(type(host), method))

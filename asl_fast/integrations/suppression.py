@@ -127,4 +127,5 @@ def vote(kept: Tensor, segments: Tensor, weights: Tensor, threshold: float) -> T
     share = shared / (length[:, None] + lengths - shared) >= threshold
     weight = torch.where(share, weights, 0.0)
     total = weight.sum(1, keepdim=True)
-    return torch.where(total > 0, (weight @ segments) / total, kept)
+    # Shares first, as OpenTAD rounds: its results are written with two decimals.
+    return torch.where(total > 0, (weight / total) @ segments, kept)

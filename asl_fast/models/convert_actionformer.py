@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from asl_fast.models.config import DetectorConfig
+from asl_fast.models.config import DetectorConfig, InferenceConfig
 
 # Patterns over ActionFormer's parameter names, in the order they apply.
 _RENAMES: tuple[tuple[str, str], ...] = (
@@ -44,7 +44,7 @@ _CHANNEL_VECTOR = re.compile(r"(norm\.(weight|bias)|_norm\.(weight|bias)|_path\.
 
 # What ActionFormer takes for what a configuration leaves out (libs/core/config.py there).
 _DATASET_DEFAULTS: dict[str, Any] = {"input_dim": 2304, "num_classes": 97, "max_seq_len": 2304}
-_TRAIN_DEFAULTS: dict[str, Any] = {"dropout": 0.1, "droppath": 0.1, "cls_prior_prob": 0.01, "head_empty_cls": ()}
+_TRAIN_DEFAULTS: dict[str, Any] = {"dropout": 0.0, "droppath": 0.1, "cls_prior_prob": 0.01, "head_empty_cls": ()}
 _MODEL_DEFAULTS: dict[str, Any] = {
     "backbone_type": "convTransformer",
     "fpn_type": "identity",
@@ -66,6 +66,20 @@ _MODEL_DEFAULTS: dict[str, Any] = {
     "use_abs_pe": False,
     "use_rel_pe": False,
 }
+_TEST_DEFAULTS: dict[str, Any] = {
+    "pre_nms_thresh": 0.001,
+    "pre_nms_topk": 5000,
+    "iou_threshold": 0.1,
+    "min_score": 0.01,
+    "max_seg_num": 1000,
+    "nms_method": "soft",
+    "nms_sigma": 0.5,
+    "duration_thresh": 0.05,
+    "multiclass_nms": True,
+    "voting_thresh": 0.75,
+}
+_MODEL = "LocPointTransformer"
+_METHODS: dict[str, Literal["gaussian", "hard", "none"]] = {"soft": "gaussian", "hard": "hard", "none": "none"}
 
 
 def convert_name(name: str) -> str:
@@ -144,6 +158,7 @@ def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
     if any(isinstance(section, Mapping) for section in sections):
         data, model = (section if isinstance(section, Mapping) else {} for section in sections)
         chosen = {**model, **{key: data.get(key, _DATASET_DEFAULTS[key]) for key in _DATASET_DEFAULTS}}
+        chosen["model_name"] = config.get("model_name", _MODEL)
     else:
         chosen = dict(config)
     train = config.get("train_cfg")
@@ -151,7 +166,57 @@ def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**_MODEL_DEFAULTS, **chosen}
 
 
+def convert_inference(config: Mapping[str, Any]) -> InferenceConfig:
+    """Return ActionFormer's post-processing as our configuration.
+
+    Args:
+        config: What its YAML file holds, or keyword arguments, as of `convert_config`: its ``test_cfg`` is read.
+
+    Raises:
+        ValueError: For a method of suppression that there is none of here.
+    """
+    given = config.get("test_cfg")
+    test = {**_TEST_DEFAULTS, **(given if isinstance(given, Mapping) else {})}
+    method = test["nms_method"]
+    if method not in _METHODS:
+        raise ValueError(f"test_cfg.nms_method must be one of {', '.join(_METHODS)}, found {method!r}")
+    votes = not test["multiclass_nms"] and test["voting_thresh"] > 0
+    return InferenceConfig(
+        score_threshold=test["pre_nms_thresh"],
+        candidates_per_level=test["pre_nms_topk"],
+        min_length_grid=test["duration_thresh"],
+        nms=_METHODS[method],
+        nms_sigma=test["nms_sigma"],
+        nms_iou_threshold=test["iou_threshold"],
+        min_score=test["min_score"],
+        max_segments=test["max_seg_num"],
+        class_agnostic=not test["multiclass_nms"],
+        voting_threshold=test["voting_thresh"] if votes else None,
+    )
+
+
+def padded_length(config: DetectorConfig, num_steps: int) -> int:
+    """Return the length that ActionFormer pads a recording to in evaluation, on which its outputs depend.
+
+    What lies beyond a recording's end is zero with padding too, but for the bias of each LayerNorm, which the last
+    steps see. How much padding there is does not matter, except to absolute positions: as little as gives every level
+    one padded step is taken.
+
+    Args:
+        config: Of a model that was converted.
+        num_steps: Of the recording.
+    """
+    longest, coarsest = config.max_length_grid, int(2 ** (config.num_levels - 1))
+    multiple = max(int(2**level) * max(window // 2 * 2, 1) for level, window in enumerate(config.windows))
+    theirs = longest if num_steps <= longest else -(-num_steps // multiple) * multiple
+    if config.positions == "absolute":
+        return theirs
+    return min(theirs, (num_steps // coarsest + 2) * coarsest)
+
+
 def _convert_config(config: Mapping[str, Any]) -> DetectorConfig:
+    if config.get("model_name", _MODEL) != _MODEL:
+        raise ValueError(f"model_name must be {_MODEL}, found {config['model_name']!r}")
     if config["scale_factor"] != 2:
         raise ValueError(f"scale_factor must be 2, found {config['scale_factor']}")
     if config["embd_kernel_size"] != config["head_kernel_size"]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from asl_fast.files import atomic_write
+from asl_fast.models.actionformer_files import looks_like_actionformer
 from asl_fast.serialization import differing, flatten, from_dict
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.content import digest, first_non_finite, walk
@@ -26,6 +27,8 @@ MAY_CHANGE = frozenset(
         "data_root",
         "annotations",
         "features",
+        "init_from",
+        "af_config",
         "output",
         "device",
         "compile",
@@ -94,6 +97,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             f"{path} ({_size(path)}) is truncated or not a checkpoint of asl_fast: {reason}; "
             "use another checkpoint or train again"
         ) from None
+    if looks_like_actionformer(content):
+        raise CheckpointError(
+            f"{path} is a checkpoint of ActionFormer, not of asl_fast: detect with it by --actionformer {path} YAML, "
+            f"train on from it by --init-from {path} --af-config YAML"
+        )
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
         raise CheckpointError(f"{path} is not a checkpoint of this version of asl_fast (format {found}, not {FORMAT})")

@@ -176,6 +176,10 @@ class TrainConfig:
             place; several are put side by side.
         signals: Folder of one's own raw recordings, or one of them, in place of features: tables with or without time
             stamps, .npy or .mat; a small network on the samples is learned with the detector.
+        init_from: Start from the weights of a trained detector, and with its architecture: a run folder, a checkpoint,
+            a folder that export wrote, or with af_config a checkpoint of ActionFormer's. What classifies starts anew
+            where the classes are others.
+        af_config: The YAML file of that checkpoint of ActionFormer's.
         output: Run folder; None makes the next free runs/DATASET-NNN.
         seed: Seed of weights, crops, order and drop path.
         epochs: Passes over the training split after the warm-up.
@@ -208,6 +212,8 @@ class TrainConfig:
     annotations: str | None = None
     features: tuple[str, ...] = ()
     signals: str | None = None
+    init_from: str | None = None
+    af_config: str | None = None
     output: str | None = None
     seed: int = 0
     epochs: int = 30
@@ -263,6 +269,8 @@ class TrainConfig:
             raise ValueError("--output is empty; name the folder of the run")
         if self.signals is not None and (self.features or not self.is_own_data):
             raise ValueError("--signals are of your own data: give --annotations with them, and no --features")
+        if self.af_config is not None and self.init_from is None:
+            raise ValueError("--af-config belongs to a checkpoint of ActionFormer's: name that with --init-from")
         crop_ratio = self.data.crop_ratio
         if crop_ratio is not None and crop_ratio[0] > crop_ratio[1]:
             raise ValueError(f"data.crop_ratio must be a smallest and a largest share, found {crop_ratio}")

@@ -36,6 +36,7 @@ from asl_fast.training.content import first_non_finite
 from asl_fast.training.distributed import Processes, uses_bf16
 from asl_fast.training.epoch_line import EpochLines
 from asl_fast.training.graph import choose_step
+from asl_fast.training.initial import Start
 from asl_fast.training.loader import TrainLoader
 from asl_fast.training.loggers.audience import Audience
 from asl_fast.training.loggers.known import make_loggers
@@ -78,6 +79,7 @@ def train(
     *,
     dataset_record: dict[str, Any],
     resume: bool = False,
+    start: Start | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> Result:
     """Train a detector, writing checkpoints and metrics into the run folder after every epoch.
@@ -89,6 +91,7 @@ def train(
         processes: The processes of this run.
         dataset_record: Saved in every checkpoint, so that detection needs no data set.
         resume: Continue from the folder's last checkpoint where there is one.
+        start: What the detector starts from, where that is not chance.
         callbacks: Who else is told how the run goes, beside the loggers of the configuration.
 
     Raises:
@@ -106,6 +109,9 @@ def train(
     if processes.from_main(resume and folder.last.exists()):
         with processes.working():
             videos_per_step = _restore(state, folder, config, processes, dataset_record)
+    elif start is not None:
+        for detector in (state.detector, state.average.module):
+            detector.load_state_dict(start.weights, strict=False)
 
     loader = TrainLoader(
         bundle.train,

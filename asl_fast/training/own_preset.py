@@ -38,6 +38,8 @@ MAX_LEVELS = 8
 _STEPS_PER_BATCH = 2 * MAX_LENGTH_GRID
 _MIN_BATCHES = 50
 _PAD_MULTIPLE = 256
+OF_THE_MODEL = ("pyramid levels", "first level", "regression")
+"""Decisions that are not taken where an architecture is given."""
 
 
 def own_data_name(annotations: str, known: Container[str]) -> str:

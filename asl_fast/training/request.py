@@ -142,6 +142,13 @@ def parse(arguments: Sequence[str], *, about: str | None = None) -> Request:
         dataset = early.dataset or "multithumos"
         size = early.preset or ("full" if early.data_root is not None or needs_its_data(dataset) else "reduced")
         base = preset(dataset, size, early.variant)
+    if saved is None and early.init_from is not None and not early.help:
+        from asl_fast.training.initial import architecture
+        from asl_fast.training.own_preset import OF_THE_MODEL
+
+        found = architecture(Path(early.init_from), None if early.af_config is None else Path(early.af_config))
+        base = replace(base, model=replace(found, rare_classes=base.model.rare_classes))
+        decisions = tuple(each for each in decisions if each.what not in OF_THE_MODEL)
     options = _options(words, base, about, early)
     config = options.config
     if own is None and (options.manifest is not None or options.reading.given):
@@ -167,7 +174,18 @@ def parse(arguments: Sequence[str], *, about: str | None = None) -> Request:
 def _first_look(arguments: Sequence[str]) -> argparse.Namespace:
     """Return the options that decide which values the others have unless they are given."""
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("dataset", "data-root", "annotations", "signals", "videos", "output", "preset", "variant"):
+    for name in (
+        "dataset",
+        "data-root",
+        "annotations",
+        "signals",
+        "videos",
+        "output",
+        "preset",
+        "variant",
+        "init-from",
+        "af-config",
+    ):
         early.add_argument(f"--{name}", f"--{name.replace('-', '_')}", default=None)
     early.add_argument("--resume", action="store_true")
     early.add_argument("--overwrite", action="store_true")

@@ -34,6 +34,7 @@ from asl_fast.training.config import DataConfig, TrainConfig
 from asl_fast.training.distributed import Processes, lost_peer, start_processes
 from asl_fast.training.fingerprint import fingerprint
 from asl_fast.training.heartbeat import PeerHangsError
+from asl_fast.training.initial import starting_weights
 from asl_fast.training.loggers.names import check_installed
 from asl_fast.training.loop import Result, train
 from asl_fast.training.own_preset import open_configured
@@ -72,7 +73,9 @@ def run(request: Request, arguments: Sequence[str], *, callbacks: Sequence[Callb
             bundle = load(request.config)
         config = request.config.with_dataset(feature_dim=bundle.feature_dim, num_classes=bundle.num_classes)
         config.model.validate()
+        goes_on = processes.from_main(request.resume and folder.last.exists())
         with processes.working():
+            start = None if goes_on else starting_weights(config, bundle.class_names)
             record = describe_dataset(bundle) if processes.is_main else {}
         record = processes.from_main(record)
         if request.save_preset is not None and processes.is_main:
@@ -80,12 +83,12 @@ def run(request: Request, arguments: Sequence[str], *, callbacks: Sequence[Callb
         if processes.is_main:
             lock = _claim(request, record)
             changes = _describe_run(folder, config, record, arguments, processes)
-            _announce(request, config, bundle, processes, changes)
+            _announce(request, config, bundle, processes, changes if goes_on else [start.line] if start else [])
         if config.compile:
             # Of this run alone, and gone with its folder.
             os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.fspath(folder.compiled.resolve()))
         result = train(
-            config, bundle, folder, processes, dataset_record=record, resume=request.resume, callbacks=callbacks
+            config, bundle, folder, processes, dataset_record=record, resume=goes_on, start=start, callbacks=callbacks
         )
         if processes.is_main:
             write_results(folder, config, bundle, result)
@@ -312,7 +315,7 @@ def _git_revision() -> str | None:
 
 
 def _announce(
-    request: Request, config: TrainConfig, bundle: DatasetBundle, processes: Processes, changes: Sequence[str]
+    request: Request, config: TrainConfig, bundle: DatasetBundle, processes: Processes, lines: Sequence[str]
 ) -> None:
     print(f"asl_fast: {config.dataset}: {'' if bundle.synthetic else 'real data: '}{bundle.description}")
     for line in request.explanation:
@@ -337,12 +340,10 @@ def _announce(
             "outside and not used; scoring takes them as they are"
         )
     if request.resume:
-        found = request.folder.last.exists()
-        print(
-            f"  resuming from {request.folder.last}" if found else "  nothing to resume from yet, starting at epoch 1"
-        )
-        for line in changes if found else ():
-            print(f"  {line}")
+        last = request.folder.last
+        print(f"  resuming from {last}" if last.exists() else "  nothing to resume from yet, starting at epoch 1")
+    for line in lines:
+        print(f"  {line}")
 
 
 def write_results(folder: RunFolder, config: TrainConfig, bundle: DatasetBundle, result: Result) -> None:

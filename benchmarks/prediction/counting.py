@@ -134,7 +134,7 @@ def count_blocks(
     # The first two warps stand for themselves and the last for all others.
     shares = {0: 1, 1: 1, warps - 1: warps - 2} if warps > 2 else dict.fromkeys(range(warps), 1)
 
-    def run_block(block: int, atomic: int = 0) -> list[Run]:
+    def run_block(block: int, atomic: Value = 0, skips: bool = skips) -> list[Run]:
         shared: dict[int, Value] = {}
         place = Place(
             block=(block % shape[0], block // shape[0] % shape[1], block // (shape[0] * shape[1])),
@@ -163,9 +163,12 @@ def count_blocks(
                 assumed |= run.assumed
         cycles = [max(run.cycles for run in runs) for runs in blocks]
         if programs > 1 and any(one.base in ("ATOM", "ATOMG") for one in binary.code):
-            # A counter tells the last block that it is the last, and what it then does begins when all others are done.
-            last = max(run.cycles for run in run_block(sampled[-1], atomic=programs - 1))
-            tail = max(0.0, last - cycles[-1])
+            # Counters tell the last block that it is the last of some, and of all; what it then does begins when all
+            # others are done. Whatever hangs on a counter is done where nobody knows what the counter says.
+            last, usual = (
+                max(run.cycles for run in run_block(sampled[-1], atomic, skips=False)) for atomic in (None, 0)
+            )
+            tail = max(0.0, last - usual)
     except DoesNotEnd as error:
         problem, totals, idle = str(error), [float(len(sampled))] * len(binary.code), [0.0] * len(binary.code)
     work = Work(

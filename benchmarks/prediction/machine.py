@@ -33,7 +33,7 @@ class Place(NamedTuple):
     """Attributes: which lane this is: ``block`` and ``thread`` index, sizes of the ``grid`` and of a ``threads`` block.
 
     ``parameters`` are the bytes of the kernel's arguments, from ``first_parameter`` of constant bank 0 on; ``atomic``
-    is what an atomic operation on global memory returns.
+    is what an atomic operation on global memory returns, None for a number that nobody knows.
     """
 
     block: tuple[int, int, int]
@@ -43,7 +43,7 @@ class Place(NamedTuple):
     parameters: bytes
     first_parameter: int
     memory: tuple[Region, ...] = ()
-    atomic: int = 0
+    atomic: Value = 0
 
 
 class Machine:

@@ -92,6 +92,7 @@ def test_checkpoints_hold_the_loss_and_load_without_it_once_it_is_taken_out() ->
 
 def test_copies_and_wrapped_models_have_their_own_loss() -> None:
     model, loss = with_asl()
+    model(videos())
     average = copy.deepcopy(model)  # as its ModelEma does
     assert average.asl_loss is not loss
     first, second = model(videos())["final_loss"], nn.DataParallel(average)(videos())["final_loss"]
@@ -144,12 +145,25 @@ class OtherLoss(stand_in.PtTransformer):
         return {}
 
 
+class Compiled(nn.Module):
+    """Hands on what it has not itself, as what ``torch.compile`` returns does."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def __getattr__(self, name: str) -> Any:
+        return super().__getattr__(name) if name == "model" else getattr(super().__getattr__("model"), name)
+
+
 def test_what_is_no_actionformer_is_refused() -> None:
     model, _ = with_asl()
     with pytest.raises(ValueError, match="has its ASLLoss already"):
         actionformer.use_asl(model)
     with pytest.raises(TypeError, match=r"Linear is no ActionFormer model: it has no 'preprocessing'"):
         actionformer.use_asl(nn.Linear(2, 2))
+    with pytest.raises(TypeError, match=r"Compiled is no ActionFormer model: .* before it is wrapped or compiled"):
+        actionformer.use_asl(Compiled(make()))
     with pytest.raises(TypeError, match=r"OtherLoss\.losses takes .*out_boundaries.*a loss of its own"):
         actionformer.use_asl(OtherLoss())
     wrapped = nn.parallel.DistributedDataParallel.__new__(nn.parallel.DistributedDataParallel)

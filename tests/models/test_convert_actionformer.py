@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from asl_fast.models.convert_actionformer import convert_config, with_defaults
+from asl_fast.models.convert_actionformer import convert_config
 from asl_fast.models.detector import ActionDetector
+from tests.models.published import as_published
 from tests.shared import LARGE_SETS, golden_arrays, shared_file
 
 ALIKE = ["local9", "global", "fpn", "relpe", "abspe", "noln_nodroppath", "multi_input", "convbackbone", "abspe_long"]
@@ -33,18 +34,6 @@ def load(variant: str) -> tuple[ActionDetector, dict[str, Any], Any]:
     return ActionDetector.from_actionformer(state, meta["config"]), meta, arrays
 
 
-def as_published() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Return ActionFormer's weights, its configuration flat, and as its YAML files have it: without defaults."""
-    arrays = golden_arrays("small_forward_local9")
-    config = json.loads(str(arrays["meta"]))["config"]
-    state = {key.removeprefix("state__"): torch.from_numpy(arrays[key]) for key in arrays if key.startswith("state__")}
-    data = ("input_dim", "num_classes", "max_seq_len")
-    model = {key: value for key, value in config.items() if key not in data and not key.endswith("_cfg")}
-    left_out = {key: value for key, value in model.items() if with_defaults({}).get(key) != value}
-    nested = {"model_name": "LocPointTransformer", "dataset": {key: config[key] for key in data}, "model": left_out}
-    return state, config, nested | {"train_cfg": config["train_cfg"]}
-
-
 def test_whole_checkpoints_and_yaml_files_are_understood() -> None:
     state, config, nested = as_published()
     expected = ActionDetector.from_actionformer(state, config)
@@ -63,7 +52,7 @@ def test_defaults_are_actionformers() -> None:
     config = convert_config({"dataset": {}, "model": {}})
     assert (config.feature_dim, config.num_classes, config.max_length_grid) == (2304, 97, 2304)
     assert (config.width, config.num_levels, config.num_heads, config.head_layers) == (512, 6, 4, 3)
-    assert (config.dropout, config.drop_path, config.prior_probability) == (0.1, 0.1, 0.01)
+    assert (config.dropout, config.drop_path, config.prior_probability) == (0.0, 0.1, 0.01)
     assert set(config.windows) == {0} and config.regression_ranges[-1] == (64.0, 10000.0) and not config.fpn
 
 

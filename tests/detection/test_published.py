@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``detect --actionformer``: what ActionFormer finds, from its files as they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from asl_fast.detect import main
+from asl_fast.detection.published import PublishedDetector, load_published
+from asl_fast.detection.recordings import open_recordings
+from asl_fast.detection.run import detect_recordings
+from asl_fast.models.convert_actionformer import padded_length
+from asl_fast.models.detector import ActionDetector
+from tests.models.published import as_published, write_published
+from tests.own_recordings import CLASSES, write_recordings
+from tests.shared import golden_arrays, shared_file
+
+yaml = pytest.importorskip("yaml", reason="needs pyyaml")
+
+TIMING = {"feat_stride": 8, "num_frames": 16, "default_fps": 25.0, "file_prefix": "v_", "file_ext": ".npy"}
+
+
+def failure(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert main(list(words)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+@pytest.fixture
+def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.chdir(tmp_path)
+    write_recordings(tmp_path, number=2, dim=10)
+    write_published(tmp_path, json_file="./mine.json", **TIMING)
+    return ["--actionformer", "e.pth.tar", "c.yaml", "--features", "features", "--output", "found.json"]
+
+
+def test_outputs_near_the_end_are_actionformers_whatever_its_padding() -> None:
+    arrays = golden_arrays("small_forward_local9")
+    config = json.loads(str(arrays["meta"]))["config"]
+    state, _, _ = as_published()
+    detector = ActionDetector.from_actionformer(state, config).eval()
+    length = int(arrays["mask"][1].sum())
+    padded = padded_length(detector.config, length)
+    assert length < padded < arrays["feats"].shape[2]
+    features = torch.from_numpy(arrays["feats"][1:2, :, :padded]).transpose(1, 2)
+    with torch.no_grad():
+        out = detector(features, torch.arange(padded)[None] < length)
+    for level, mask in enumerate(out.masks):
+        number = int(mask.sum())
+        for name, found in (("cls_logits", out.logits), ("offsets", out.offsets)):
+            expected = torch.from_numpy(arrays[f"{name}_{level}"])[1, :number]
+            torch.testing.assert_close(found[level][0, :number], expected, atol=1e-4, rtol=0)
+
+
+def test_finds_what_actionformer_finds(tmp_path: Path) -> None:
+    data = golden_arrays("postprocess_mc_soft")
+    about = json.loads(str(data["config"]))
+    forward = shared_file(f"golden/actionformer_forward_{about['variant']}.pt")
+    config = json.loads(forward.with_suffix(".json").read_text())["config"]
+    state = {f"module.{name}": value for name, value in torch.load(forward, weights_only=True).items()}
+    torch.save({"epoch": 1, "state_dict_ema": state}, tmp_path / "e.pth.tar")
+    config |= {"dataset": {name: config.pop(name) for name in ("input_dim", "num_classes", "max_seq_len")}}
+    config["dataset"] |= {"feat_stride": int(data["feat_stride"]), "num_frames": int(data["feat_num_frames"])}
+    sections = {"dataset": config.pop("dataset"), "test_cfg": about["test_cfg"], "train_cfg": config.pop("train_cfg")}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump({**sections, "model": config}))
+    fps, duration_sec = float(data["fps"]), {"video": float(data["duration"])}
+    trained, _ = load_published(tmp_path / "e.pth.tar", tmp_path / "c.yaml", fps=fps)
+    np.save(tmp_path / "video.npy", data["feats"].T)
+    recordings = open_recordings([tmp_path / "video.npy"], trained.dataset, fps=fps, durations_sec=duration_sec)
+    found = detect_recordings(trained, recordings).detections["video"]
+    torch.testing.assert_close(found.scores, torch.from_numpy(data["scores"]), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found.segments, torch.from_numpy(data["segments"]), rtol=1e-4, atol=1e-4)
+
+
+def test_classes_and_rates_come_from_the_annotations_that_the_yaml_names(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "--min-score", "0"]) == 0
+    assert "warning" not in capsys.readouterr().err
+    results = json.loads(Path("found.json").read_text())["results"]
+    assert set(results) == {"clip00", "clip01"}
+    assert {each["label"] for found in results.values() for each in found} <= set(CLASSES)
+    assert all(found for found in results.values())
+
+
+def test_classes_by_a_file_or_by_numbers(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.json").rename("elsewhere.json")
+    assert main(words) == 0
+    assert "the classes have no names, as their annotations are not there: --classes FILE" in capsys.readouterr().err
+    labels = {
+        each["label"] for found in json.loads(Path("found.json").read_text())["results"].values() for each in found
+    }
+    assert labels <= {"class 0", "class 1", "class 2"}
+    Path("names.txt").write_text("leap\nrun\n\nthrow\n")
+    assert main([*words, "--classes", "names.txt"]) == 0
+    Path("names.txt").write_text("leap\n")
+    assert "names.txt names 1 classes, the model has 3" in failure(capsys, *words, "--classes", "names.txt")
+
+
+def test_the_rate_must_be_known(tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    write_published(tmp_path, **TIMING | {"default_fps": None})
+    assert "c.yaml has no dataset.default_fps, and no annotations say" in failure(capsys, *words)
+    assert main([*words, "--classes", "mine.json"]) == 0
+    by_annotations = Path("found.json").read_text()
+    assert main([*words, "--fps", "25"]) == 0
+    ours = json.loads(Path("found.json").read_text())["results"]["clip00"][0]["segment"]
+    assert json.loads(by_annotations)["results"]["clip00"][0]["segment"] == pytest.approx(ours)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        ({"downsample_rate": 2}, r"c.yaml: dataset.downsample_rate is 2"),
+        ({"num_frames": -3}, "c.yaml: dataset: feature manifest 'c': window_frame must be positive, got -3"),
+    ],
+)
+def test_settings_without_an_equivalent_are_named(
+    dataset: dict[str, Any], message: str, tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_published(tmp_path, **TIMING | dataset)
+    assert message in failure(capsys, *words)
+
+
+def test_a_wrong_post_processing_is_named(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    content = yaml.safe_load(Path("c.yaml").read_text()) | {"test_cfg": {"nms_sigma": -1.0}}
+    Path("c.yaml").write_text(yaml.safe_dump(content))
+    assert "c.yaml: test_cfg: " in (line := failure(capsys, *words)) and "nms_sigma" in line
+    content["test_cfg"] = {"ext_score_file": "scores.pkl"}
+    Path("c.yaml").write_text(yaml.safe_dump(content))
+    assert main(words) == 0
+    assert "the scores of ext_score_file are not used" in capsys.readouterr().err
+
+
+def test_one_detector_is_named(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert "name one detector: --run RUN" in failure(capsys, *words[3:])
+    assert "name one detector: --run RUN" in failure(capsys, *words, "--run", "runs/x")
+    assert "--classes belongs to --actionformer" in failure(capsys, *words[3:], "--run", "x", "--classes", "names.txt")
+
+
+def test_its_checkpoint_given_as_a_run_is_told_the_option(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    line = failure(capsys, "--run", "e.pth.tar", *words[3:])
+    assert "e.pth.tar is a checkpoint of ActionFormer" in line and "--actionformer e.pth.tar YAML" in line
+    assert len(line) < 300
+    before = Path("e.pth.tar").read_bytes()
+    assert "--output e.pth.tar" in failure(capsys, *words[:-1], "e.pth.tar")
+    assert Path("e.pth.tar").read_bytes() == before
+
+
+def test_recordings_are_looked_at_alone(tmp_path: Path, words: list[str]) -> None:
+    trained, _ = load_published(Path("e.pth.tar"), Path("c.yaml"))
+    assert isinstance(trained, PublishedDetector)
+    recordings = open_recordings([Path("features")], trained.dataset)
+    samples = [recordings.open(name).sample() for name in recordings.names]
+    together = dict((sample.video_id, found) for sample, found in trained.detect(samples, batch_size=2))
+    for sample in samples:
+        ((_, alone),) = trained.detect([sample])
+        assert torch.equal(alone.scores, together[sample.video_id].scores)
+    state, keywords, _ = as_published()
+    expected = ActionDetector.from_actionformer(state, keywords).state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in trained.detector.state_dict().items())
