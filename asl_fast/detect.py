@@ -116,7 +116,10 @@ def _detect(chosen: Arguments) -> int:
             )
         if chosen.classes is not None and chosen.actionformer is None:
             raise ValueError("--classes belongs to --actionformer: a run knows the names of its classes")
-        if [bool(chosen.features), bool(chosen.videos), chosen.stream is not None].count(True) != 1:
+        inputs = [bool(chosen.features), bool(chosen.videos), chosen.stream is not None].count(True)
+        if inputs == 0:
+            raise ValueError("--features needs at least one file or folder, or give --videos or --stream")
+        if inputs > 1:
             raise ValueError("give either --features, --videos or --stream, at least one file or folder")
         if not chosen.features and (chosen.fps is not None or chosen.durations is not None or chosen.reading.given):
             raise ValueError("--videos know their rates and lengths: leave out what describes features")
