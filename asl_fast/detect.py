@@ -79,10 +79,10 @@ class Arguments:
     """
 
     output: Path
-    features: tuple[Path, ...] = ()
     run: Path | None = None
     actionformer: tuple[Path, Path] | None = None
     classes: Path | None = None
+    features: tuple[Path, ...] = ()
     videos: tuple[Path, ...] = ()
     weights: Path | None = None
     video_cache: Path = Path("runs/features")
@@ -116,12 +116,15 @@ def _detect(chosen: Arguments) -> int:
             )
         if chosen.classes is not None and chosen.actionformer is None:
             raise ValueError("--classes belongs to --actionformer: a run knows the names of its classes")
-        if chosen.actionformer is not None and not chosen.features:
-            raise ValueError("--actionformer detects in --features: nothing says how its features are made of videos")
-        if [bool(chosen.features), bool(chosen.videos), chosen.stream is not None].count(True) != 1:
+        inputs = [bool(chosen.features), bool(chosen.videos), chosen.stream is not None].count(True)
+        if inputs == 0:
+            raise ValueError("--features needs at least one file or folder, or give --videos or --stream")
+        if inputs > 1:
             raise ValueError("give either --features, --videos or --stream, at least one file or folder")
         if not chosen.features and (chosen.fps is not None or chosen.durations is not None or chosen.reading.given):
             raise ValueError("--videos know their rates and lengths: leave out what describes features")
+        if not chosen.features and chosen.run is None:
+            raise ValueError("--videos and --stream need a --run that was trained on features of videos")
         if chosen.stream is not None:
             return _stream(chosen, chosen.stream)
         target = places(chosen.output, parse_formats(chosen.format))
@@ -182,22 +185,6 @@ def _detect(chosen: Arguments) -> int:
     return 0
 
 
-def _load(
-    chosen: Arguments, fps: float | Mapping[str, float] | None, device: torch.device
-) -> tuple[TrainedDetector, list[str]]:
-    """Load the detector; also say what was assumed of it."""
-    if chosen.actionformer is not None:
-        from asl_fast.detection.published import load_published
-
-        weights, config = chosen.actionformer
-        return load_published(weights, config, classes=chosen.classes, fps=fps, device=device)
-
-    from asl_fast.detection.trained import load_trained
-
-    assert chosen.run is not None
-    return load_trained(chosen.run, checkpoint=chosen.checkpoint, device=device), []
-
-
 def _stream(chosen: Arguments, source: str) -> int:
     """Tell the actions of a video that still arrives; those before an error are told all the same."""
     if chosen.format != "json":
@@ -205,12 +192,10 @@ def _stream(chosen: Arguments, source: str) -> int:
     check_output("--output", chosen.output, (chosen.run, Path(source)))
 
     from asl_fast.detection.live import stream_actions
-    from asl_fast.detection.trained import load_trained
     from asl_fast.training.distributed import start_processes
 
-    assert chosen.run is not None
     device = start_processes(chosen.device).device
-    trained = load_trained(chosen.run, checkpoint=chosen.checkpoint, device=device)
+    trained, _ = _load(chosen, None, device)
     actions = stream_actions(
         trained.with_post_processing(**chosen.post_processing.changes()),
         source,
@@ -233,6 +218,22 @@ def _stream(chosen: Arguments, source: str) -> int:
             )
     print(f"the stream has ended: {count(number, 'action')}, written to {chosen.output}")
     return 0
+
+
+def _load(
+    chosen: Arguments, fps: float | Mapping[str, float] | None, device: torch.device
+) -> tuple[TrainedDetector, list[str]]:
+    """Load the detector; also say what was assumed of it."""
+    if chosen.actionformer is not None:
+        from asl_fast.detection.published import load_published
+
+        weights, config = chosen.actionformer
+        return load_published(weights, config, classes=chosen.classes, fps=fps, device=device)
+
+    from asl_fast.detection.trained import load_trained
+
+    assert chosen.run is not None
+    return load_trained(chosen.run, checkpoint=chosen.checkpoint, device=device), []
 
 
 def _report(found: Found, trained: TrainedDetector, written: str) -> None:

@@ -234,7 +234,7 @@ def test_wrong_requests_are_one_line(
         capsys, *good, "--features", str(features), "--checkpoint", "bets"
     )
     assert "--features" in failure(capsys, "--run", str(run.path), *output)
-    assert "--features, --videos or --stream, at least one file" in failure(capsys, *good, "--features")
+    assert "--features needs at least one" in failure(capsys, *good, "--features")
     elsewhere = ("--run", str(run.path), "--features", str(features), "--output")
     assert "does not exist" in failure(capsys, *elsewhere, str(tmp_path / "no" / "out.json"))
     assert "is a folder" in failure(capsys, *elsewhere, str(tmp_path))

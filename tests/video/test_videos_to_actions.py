@@ -133,7 +133,7 @@ def test_videos_that_training_cannot_take(words: list[str], message: str, capsys
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "give either --features, --videos or --stream"),
+        ([], "--features needs at least one file or folder, or give --videos or --stream"),
         (["--videos", "a", "--features", "b"], "give either --features, --videos or --stream"),
         (["--videos", "a", "--fps", "25"], "--videos know their rates"),
     ],
