@@ -116,6 +116,8 @@ def _detect(chosen: Arguments) -> int:
             )
         if chosen.classes is not None and chosen.actionformer is None:
             raise ValueError("--classes belongs to --actionformer: a run knows the names of its classes")
+        if chosen.actionformer is not None and (chosen.videos or chosen.stream is not None):
+            raise ValueError("--actionformer takes --features: nothing says how those it learned from were extracted")
         inputs = [bool(chosen.features), bool(chosen.videos), chosen.stream is not None].count(True)
         if inputs == 0:
             raise ValueError("--features needs at least one file or folder, or give --videos or --stream")
