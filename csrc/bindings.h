@@ -5,10 +5,26 @@
 
 #include <pybind11/pybind11.h>
 
+#include <cstdint>
 #include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
+
+#include "common/dtype.h"
+
+/// A View is a pair in Python.
+template <>
+struct pybind11::detail::type_caster<asl::View> {
+    PYBIND11_TYPE_CASTER(asl::View, const_name("tuple[int, int]"));
+    bool load(handle source, bool convert) {
+        make_caster<std::pair<std::uintptr_t, int>> pair;
+        if (!pair.load(source, convert)) return false;
+        const auto found = cast_op<std::pair<std::uintptr_t, int>>(pair);
+        value = {found.first, found.second};
+        return true;
+    }
+};
 
 namespace asl {
 

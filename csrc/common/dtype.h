@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <utility>
 
 namespace asl {
 
@@ -11,7 +10,11 @@ enum class Dtype : int { kFloat32 = 0, kFloat64 = 1, kFloat16 = 2, kBFloat16 = 3
 
 enum class Reduction : int { kNone = 0, kSum = 1, kMean = 2 };
 
-/// Address and dtype as Python passes them; address 0: absent.
-using View = std::pair<std::uintptr_t, int>;
+/// A tensor as Python passes it; address 0: absent. A type of our own, because nvcc's C++ library and that of a wheel's
+/// compiler may each have a std::pair of another name.
+struct View {
+    std::uintptr_t address;
+    int dtype;
+};
 
 }  // namespace asl

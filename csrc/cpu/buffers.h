@@ -21,7 +21,7 @@ struct Source {
 
     Source() = default;
     Source(const void* data, Dtype dtype) : data(data), dtype(dtype) {}
-    explicit Source(View view) : Source(pointer<const void>(view.first), static_cast<Dtype>(view.second)) {}
+    explicit Source(View view) : Source(pointer<const void>(view.address), static_cast<Dtype>(view.dtype)) {}
     explicit operator bool() const { return data != nullptr; }
 };
 
@@ -31,7 +31,7 @@ struct Sink {
 
     Sink() = default;
     Sink(void* data, Dtype dtype) : data(data), dtype(dtype) {}
-    explicit Sink(View view) : Sink(pointer<void>(view.first), static_cast<Dtype>(view.second)) {}
+    explicit Sink(View view) : Sink(pointer<void>(view.address), static_cast<Dtype>(view.dtype)) {}
     explicit operator bool() const { return data != nullptr; }
 };
 

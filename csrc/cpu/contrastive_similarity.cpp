@@ -45,7 +45,7 @@ void backward(const ContrastiveBuffers& buffers, double grad, double temperature
 }
 
 bool in_double(const ContrastiveBuffers& buffers) {
-    return static_cast<Dtype>(buffers.features.second) == Dtype::kFloat64;
+    return static_cast<Dtype>(buffers.features.dtype) == Dtype::kFloat64;
 }
 
 const Binding binding([](py::module_& m) {

@@ -31,15 +31,15 @@ Instances<Real> instances_of(const ContrastiveBuffers& buffers) {
 /// run(pointer to the features, zero of the type it computes in).
 template <class Run>
 void with_features(View features, const Run& run) {
-    switch (static_cast<Dtype>(features.second)) {
+    switch (static_cast<Dtype>(features.dtype)) {
         case Dtype::kFloat64:
-            return run(contrastive_pointer<const double>(features.first), 0.0);
+            return run(contrastive_pointer<const double>(features.address), 0.0);
         case Dtype::kFloat16:
-            return run(contrastive_pointer<const __half>(features.first), 0.0f);
+            return run(contrastive_pointer<const __half>(features.address), 0.0f);
         case Dtype::kBFloat16:
-            return run(contrastive_pointer<const __nv_bfloat16>(features.first), 0.0f);
+            return run(contrastive_pointer<const __nv_bfloat16>(features.address), 0.0f);
         default:
-            return run(contrastive_pointer<const float>(features.first), 0.0f);
+            return run(contrastive_pointer<const float>(features.address), 0.0f);
     }
 }
 

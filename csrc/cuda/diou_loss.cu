@@ -50,7 +50,7 @@ template <class Real>
 void start(const Diou& call, std::int64_t blocks, View loss, std::uintptr_t parts, std::uintptr_t counter,
            cudaStream_t stream) {
     launch(&diou_loss_kernel<Real>, dim3(static_cast<unsigned>(blocks)), dim3(kThreads), 0, stream, call,
-           reinterpret_cast<Real*>(loss.first), reinterpret_cast<Real*>(parts), reinterpret_cast<unsigned*>(counter));
+           reinterpret_cast<Real*>(loss.address), reinterpret_cast<Real*>(parts), reinterpret_cast<unsigned*>(counter));
     check_launch("diou_loss");
 }
 
@@ -61,7 +61,7 @@ void diou_loss(View pred, View target, View weights, std::int64_t rows, int redu
                View grad_weights, std::uintptr_t stream) {
     const Diou call{Source(pred),    Source(target),    Source(weights),   rows, static_cast<Reduction>(reduction), eps,
                     Sink(grad_pred), Sink(grad_target), Sink(grad_weights)};
-    if (static_cast<Dtype>(loss.second) == Dtype::kFloat64)
+    if (static_cast<Dtype>(loss.dtype) == Dtype::kFloat64)
         start<double>(call, blocks, loss, parts, counter, as_stream(stream));
     else
         start<float>(call, blocks, loss, parts, counter, as_stream(stream));

@@ -18,14 +18,14 @@ struct Source {
     const void* data;
     Dtype dtype;
 
-    Source(View view) : data(reinterpret_cast<const void*>(view.first)), dtype(static_cast<Dtype>(view.second)) {}
+    Source(View view) : data(reinterpret_cast<const void*>(view.address)), dtype(static_cast<Dtype>(view.dtype)) {}
 };
 
 struct Sink {
     void* data;
     Dtype dtype;
 
-    Sink(View view) : data(reinterpret_cast<void*>(view.first)), dtype(static_cast<Dtype>(view.second)) {}
+    Sink(View view) : data(reinterpret_cast<void*>(view.address)), dtype(static_cast<Dtype>(view.dtype)) {}
 };
 
 template <class Real, class T>

@@ -116,7 +116,7 @@ __global__ void __launch_bounds__(kThreads) pairs_backward_b(Source grad, Side a
 
 template <bool kDistance, class Real>
 void forward(const Side& a, const Side& b, std::int64_t batch, bool aligned, View out, cudaStream_t stream) {
-    auto* to = reinterpret_cast<Real*>(out.first);
+    auto* to = reinterpret_cast<Real*>(out.address);
     if (aligned)
         return launch(rows_forward<kDistance, Real>, grid_of(a.count, kThreads), kThreads, 0, stream, a, b, to);
     const std::int64_t tiles = ((a.count + kRows - 1) / kRows) * ((b.count + kThreads - 1) / kThreads);
@@ -143,7 +143,7 @@ Side side_b(const SegmentPairs& pairs) { return {segments_of(pairs.b, pairs.m), 
 }  // namespace
 
 void segment_iou(const SegmentPairs& pairs, View out, std::uintptr_t stream) {
-    const bool wide = static_cast<Dtype>(out.second) == Dtype::kFloat64;
+    const bool wide = static_cast<Dtype>(out.dtype) == Dtype::kFloat64;
     const auto chosen = pairs.distance ? (wide ? forward<true, double> : forward<true, float>)
                                        : (wide ? forward<false, double> : forward<false, float>);
     chosen(side_a(pairs), side_b(pairs), pairs.batch, pairs.aligned, out, as_stream(stream));

@@ -180,7 +180,7 @@ template <bool kDistance, class Real>
 void forward(const Side& a, const Side& b, std::int64_t videos, const std::int64_t* pair_offsets,
              std::int64_t max_pairs, View values, cudaStream_t stream) {
     launch(ragged_forward<kDistance, Real>, grid_of(max_pairs, kPairs), kThreads, 0, stream, a, b, videos, pair_offsets,
-           max_pairs, reinterpret_cast<Real*>(values.first));
+           max_pairs, reinterpret_cast<Real*>(values.address));
 }
 
 template <bool kDistance, class Real>
@@ -210,7 +210,7 @@ void segment_iou_ragged(const RaggedPairs& pairs, View values, std::uintptr_t pa
     launch(add_up_pairs, 1, kThreads, 0, as_stream(stream), a, b, pairs.videos, begins);
     check_launch("segment_iou_ragged (offsets)");
     if (pairs.max_pairs == 0) return;
-    const bool wide = static_cast<Dtype>(values.second) == Dtype::kFloat64;
+    const bool wide = static_cast<Dtype>(values.dtype) == Dtype::kFloat64;
     const auto chosen = pairs.distance ? (wide ? forward<true, double> : forward<true, float>)
                                        : (wide ? forward<false, double> : forward<false, float>);
     chosen(a, b, pairs.videos, begins, pairs.max_pairs, values, as_stream(stream));

@@ -193,7 +193,7 @@ void start(const T* logits, const Focal& call, double alpha, double gamma, doubl
         gamma == 2.0 ? &sensitivity_focal_loss_kernel<T, Real, true> : &sensitivity_focal_loss_kernel<T, Real, false>;
     allow_shared(kernel, shared);
     launch(kernel, dim3(blocks), dim3(kThreads), shared, stream, logits, call, rule, static_cast<int>(rows_per_tile),
-           loss, parts, counter, reinterpret_cast<void*>(grads.first));
+           loss, parts, counter, reinterpret_cast<void*>(grads.address));
     check_launch("sensitivity_focal_loss");
 }
 
@@ -220,18 +220,18 @@ void sensitivity_focal_loss(View logits, View targets, std::uintptr_t ids, View 
                      Sink(grad_weights)};
     const auto with = [&](auto* data, auto real) {
         using Real = decltype(real);
-        start(data, call, alpha, gamma, label_smoothing, static_cast<int>(blocks), reinterpret_cast<Real*>(loss.first),
+        start(data, call, alpha, gamma, label_smoothing, static_cast<int>(blocks), reinterpret_cast<Real*>(loss.address),
               reinterpret_cast<Real*>(parts), reinterpret_cast<unsigned*>(counter), grad_logits, as_stream(stream));
     };
-    switch (static_cast<Dtype>(logits.second)) {
+    switch (static_cast<Dtype>(logits.dtype)) {
         case Dtype::kFloat64:
-            return with(reinterpret_cast<const double*>(logits.first), 0.0);
+            return with(reinterpret_cast<const double*>(logits.address), 0.0);
         case Dtype::kFloat16:
-            return with(reinterpret_cast<const __half*>(logits.first), 0.0f);
+            return with(reinterpret_cast<const __half*>(logits.address), 0.0f);
         case Dtype::kBFloat16:
-            return with(reinterpret_cast<const __nv_bfloat16*>(logits.first), 0.0f);
+            return with(reinterpret_cast<const __nv_bfloat16*>(logits.address), 0.0f);
         default:
-            return with(reinterpret_cast<const float*>(logits.first), 0.0f);
+            return with(reinterpret_cast<const float*>(logits.address), 0.0f);
     }
 }
 
