@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _export(chosen: Arguments) -> int:
     from asl_fast.detection.trained import load_trained
     from asl_fast.exporting.formats import require_packages
-    from asl_fast.exporting.run_files import check_folder, deployed_detector, write_description, write_files
+    from asl_fast.exporting.run_files import check_folder, deployed_detector, write_card, write_config, write_files
 
     formats = tuple(dict.fromkeys(chosen.to))
     if not formats:
@@ -62,11 +62,12 @@ def _export(chosen: Arguments) -> int:
     with if_stopped("files that were written whole are kept"):
         trained = load_trained(chosen.run, checkpoint=chosen.checkpoint)
         deployed = deployed_detector(trained)
+        config = write_config(trained, chosen.output)
         written = []
         for each in write_files(trained, deployed, chosen.output, formats):
             written.append(each)
             print(f"{each.path}  {each.path.stat().st_size / 2**20:.1f} MiB", flush=True)
-        write_description(trained, chosen.output, formats, _results(chosen.run))
+        write_card(config, chosen.output, formats, _results(chosen.run))
         print(f"{chosen.output / 'README.md'} says what goes in and what comes out")
         if chosen.check and any(each.run is not None for each in written):
             _check(written, deployed)

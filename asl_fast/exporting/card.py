@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from asl_fast.exporting.formats import FILES, Format
+from asl_fast.wording import printable
 
 _TORCH = """\
 ```python
@@ -75,7 +76,7 @@ def model_card(
         "tags: [temporal-action-localization, action-detection]",
         "---",
         "",
-        f"# Action detector, trained on {dataset['name']}",
+        f"# Action detector, trained on {_escaped(dataset['name'])}",
         "",
         f"ActionFormer's architecture, {model['width']} channels, {model['num_levels']} levels, trained with Action "
         f"Sensitivity Learning for {config['epochs'] + config['warmup_epochs']} epochs by asl_fast.",
@@ -127,6 +128,6 @@ def _scores(results: Mapping[str, Any] | None) -> list[str]:
 
 
 def _escaped(name: str) -> str:
-    """Show a class name as it is, whatever Markdown would make of it."""
-    plain = " ".join(name.split())
+    """Show a name as it is, whatever Markdown, or the terminal that prints the page, would make of it."""
+    plain = printable(" ".join(name.split()))
     return "".join(f"\\{char}" if char in "\\`*_{}[]<>()#+-.!|" else char for char in plain)

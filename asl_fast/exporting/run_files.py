@@ -15,8 +15,9 @@ from asl_fast.exporting.check import Deviation, deviations
 from asl_fast.exporting.deployed import DeployedDetector
 from asl_fast.exporting.formats import FILES, Format, Runner, traced, write_onnx, write_torch_export
 from asl_fast.files import atomic_write, write_json, write_text
-from asl_fast.models.pretrained import CONFIG, weights_as_bytes
+from asl_fast.models.pretrained import CONFIG, read_pretrained_config, weights_as_bytes
 from asl_fast.serialization import to_dict
+from asl_fast.wording import count
 
 CARD = "README.md"
 
@@ -51,21 +52,32 @@ def deployed_detector(trained: TrainedDetector) -> DeployedDetector:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder in which files of something else would be overwritten; an earlier export may be.
+    """Refuse a folder that holds files of something else; an earlier export may be overwritten, and hidden files stay.
 
     Raises:
-        OSError, ValueError: Naming the folder.
+        OSError, ValueError: Naming the folder and what it holds.
     """
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"--output {folder} is a file; name a folder")
     if (folder / "checkpoints").exists():
         raise ValueError(f"--output {folder} is a run folder, whose config.json would be overwritten; name another")
-    exported = any((folder / name).exists() for name in FILES.values())
-    for name in (CONFIG, CARD):
-        if not exported and (folder / name).exists():
-            raise ValueError(
-                f"--output {folder} has a {name} of something else, which would be overwritten; name another"
-            )
+    if not folder.exists() or _holds_export(folder):
+        return
+    foreign = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    if foreign:
+        raise ValueError(
+            f"--output {folder} holds {count(len(foreign), 'file')} of something else, for example {foreign[0]!r}; "
+            "name a new or empty folder"
+        )
+
+
+def _holds_export(folder: Path) -> bool:
+    """Whether ``config.json``, which an export writes first, is there and is one of ours."""
+    try:
+        content = read_pretrained_config(folder / CONFIG)
+    except (OSError, ValueError):
+        return False
+    return "dataset" in content
 
 
 def write_files(
@@ -93,16 +105,26 @@ def write_files(
         yield Written(format, path, run)
 
 
-def write_description(
-    trained: TrainedDetector, folder: Path, formats: Sequence[Format], results: dict[str, Any] | None
-) -> None:
-    """Write ``config.json`` and the model card, without the places where the data lay."""
+def write_config(trained: TrainedDetector, folder: Path) -> dict[str, Any]:
+    """Write ``config.json``, without the places where the data lay; return its content.
+
+    It is written first, so that a folder in which the rest was interrupted is known for one of ours.
+    """
     config = to_dict(replace(trained.config, data_root=None, annotations=None, features=(), output=None, device="auto"))
     config |= {"init_from": None, "af_config": None}
     known = ("name", "synthetic", "class_names", "feature_dim", "grid", "frame_rates", "manifest", "transform")
     dataset = {key: trained.dataset[key] for key in known if key in trained.dataset}
-    write_json(folder / CONFIG, {"config": config, "dataset": dataset, "epoch": trained.epoch}, indent=1)
-    write_text(folder / CARD, model_card(config, dataset, formats, results))
+    content = {"config": config, "dataset": dataset, "epoch": trained.epoch}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / CONFIG, content, indent=1)
+    return content
+
+
+def write_card(
+    content: dict[str, Any], folder: Path, formats: Sequence[Format], results: dict[str, Any] | None
+) -> None:
+    """Write the model card of what `write_config` returned, beside the files."""
+    write_text(folder / CARD, model_card(content["config"], content["dataset"], formats, results))
 
 
 def check_files(written: Sequence[Written], deployed: DeployedDetector) -> Iterator[tuple[Written, Deviation]]:

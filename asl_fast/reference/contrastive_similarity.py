@@ -349,7 +349,7 @@ def contrastive_similarity_loss_backward(given: BackwardOperands) -> BackwardOut
     flat = seen(given.features.to(dtype), given.ranges)
     given = given._replace(segments=given.segments.to(dtype))
     video = given.ranges[:, 10].long()
-    one_hot = torch.nn.functional.one_hot(given.labels, len(given.mu)).to(dtype)
+    own_class = given.labels[:, None, None] == torch.arange(len(given.mu), device=given.mu.device)[:, None]
     for b in _blocks(len(given.segments), 3 * given.mask.numel()):
         own = given.segments[b], given.labels[b], given.mu, given.sigma, given.ranges[b]
         block, own_sigma = pooling_of(*own, frames)
@@ -361,8 +361,9 @@ def contrastive_similarity_loss_backward(given: BackwardOperands) -> BackwardOut
             own_video = video[b][:, None, None, None].expand(-1, 3, 1, frames)
             slope = per_frame.gather(2, own_video)[:, :, 0] * block.share
             slope = torch.stack([slope[:, 0], slope[:, 1], slope[:, 1]], 1) * block.p * block.z
-            grad_mu += one_hot[b].T @ (slope.sum(-1) / own_sigma)
-            grad_sigma += one_hot[b].T @ ((slope * block.z).sum(-1) / own_sigma)
+            # A product with zeros would carry NaN, of a Gaussian without width, into the other classes.
+            for gradient, slopes in ((grad_mu, slope), (grad_sigma, slope * block.z)):
+                gradient += torch.where(own_class[b], (slopes.sum(-1) / own_sigma)[:, None], 0.0).sum(0)
     if given.need_features:
         grad_features.masked_fill_(~given.mask[..., None], 0.0)
     found.take(computed)

@@ -16,6 +16,7 @@ from asl_fast.detect import main as detect_main
 from asl_fast.detection.trained import load_trained
 from asl_fast.export import main
 from asl_fast.exporting import check
+from asl_fast.exporting.card import model_card
 from asl_fast.exporting.deployed import INPUTS, OUTPUTS, example_inputs
 from asl_fast.exporting.run_files import deployed_detector
 from asl_fast.models.detector import ActionDetector
@@ -107,13 +108,40 @@ def test_what_cannot_be_exported(run: Path, tmp_path: Path, capsys: pytest.Captu
 def test_files_of_something_else_are_not_overwritten(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "README.md").write_text("mine")
+    """Neither a file with a name of ours, nor one among a folder of features."""
+    for name, content in {"README.md": "mine", "model.safetensors": "", "config.json": "{}", "v00.npy": ""}.items():
+        folder = tmp_path / name.replace(".", "-")
+        folder.mkdir()
+        (folder / name).write_text(content)
+        assert main(["--run", str(run), "--to", "safetensors", "--output", str(folder)]) == 2
+        assert f"holds 1 file of something else, for example '{name}'" in capsys.readouterr().err
+        assert (folder / name).read_text() == content and len(list(folder.iterdir())) == 1
+
+
+def test_an_earlier_export_is_replaced_even_one_that_was_interrupted(run: Path, tmp_path: Path) -> None:
+    (tmp_path / ".gitattributes").write_text("hidden files stay")
     words = ["--run", str(run), "--to", "safetensors", "--output", str(tmp_path)]
-    assert main(words) == 2
-    assert "has a README.md of something else" in capsys.readouterr().err
-    assert (tmp_path / "README.md").read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
-    (tmp_path / "README.md").unlink()
     assert main(words) == main(words) == 0
+    (tmp_path / "README.md").unlink()
+    assert main(words) == 0
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [".gitattributes", "README.md", "config.json", "model.safetensors"]
+
+
+def test_names_of_anybody_show_as_they_are_on_the_card() -> None:
+    dataset = {"name": "a\x1b[31m", "class_names": ["\x1b[2Jrun", "<b>", "\u202ejump"]}
+    grid = {"stride_frame": 4, "window_frame": 4, "offset_frame": None, "fps": 25}
+    model = {"width": 8, "num_levels": 2, "feature_dim": 6, "num_classes": 3}
+    config = {
+        "model": model,
+        "inference": {"nms_sigma": 0.5, "max_segments": 9},
+        "epochs": 1,
+        "warmup_epochs": 0,
+    }
+    card = model_card(config, dataset | {"grid": grid, "transform": None, "synthetic": False}, ("onnx",), None)
+    assert card.replace("\n", "").isprintable()
+    assert "trained on a\\\\x1b\\[31m" in card
+    assert card.endswith("0. \\\\x1b\\[2Jrun\n1. \\<b\\>\n2. \\\\u202ejump\n")
 
 
 @pytest.mark.parametrize(
