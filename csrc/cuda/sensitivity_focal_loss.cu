@@ -220,8 +220,9 @@ void sensitivity_focal_loss(View logits, View targets, std::uintptr_t ids, View 
                      Sink(grad_weights)};
     const auto with = [&](auto* data, auto real) {
         using Real = decltype(real);
-        start(data, call, alpha, gamma, label_smoothing, static_cast<int>(blocks), reinterpret_cast<Real*>(loss.address),
-              reinterpret_cast<Real*>(parts), reinterpret_cast<unsigned*>(counter), grad_logits, as_stream(stream));
+        start(data, call, alpha, gamma, label_smoothing, static_cast<int>(blocks),
+              reinterpret_cast<Real*>(loss.address), reinterpret_cast<Real*>(parts),
+              reinterpret_cast<unsigned*>(counter), grad_logits, as_stream(stream));
     };
     switch (static_cast<Dtype>(logits.dtype)) {
         case Dtype::kFloat64:
