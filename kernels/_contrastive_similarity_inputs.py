@@ -249,7 +249,7 @@ def input_gradient_kernel(
             frame_gradient(
                 program - instances, vectors_ptr, mask_ptr, segments_ptr, labels_ptr, video_offsets_ptr, mu_ptr,
                 sigma_ptr, ranges_ptr, grad_features_ptr, count, frames, channels, SLOTS, COMPUTE, BLOCK_M, BLOCK_N,
-                FRAMES, 128, SLICE,
+                FRAMES, 256, SLICE,
             )  # fmt: skip
     elif grad_mu_ptr is not None:  # noqa: SIM102, the compiler's own condition
         if program < count:

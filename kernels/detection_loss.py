@@ -30,9 +30,15 @@ from .sensitivity_focal_loss import focal, focal_of_class
 if TYPE_CHECKING:
     from asl_fast.reference.detection_loss import Operands, Outputs
 
-BLOCK_SEGMENTS, BLOCK_TABLE, BLOCK_PROGRAMS = 16, 32, 256
+BLOCK_SEGMENTS, BLOCK_TABLE, BLOCK_PROGRAMS = 32, 32, 256
 SUMS = 7  # sums that each program hands on
 EPS = 1e-8  # lower bound of the union in the DIoU loss
+
+
+@triton.jit
+def either(a, b):
+    """Return the bits of both."""
+    return a | b
 
 
 @triton.jit
@@ -42,8 +48,8 @@ def tied_classes(
 ):  # fmt: skip
     """Return (points, words of 32 bits), a bit for the class of each segment up to ``limit`` that claims the point.
 
-    Which segments of a block tie with a point is one word, a bit each: what follows meets no other thread, and the
-    labels of a block are all on their way at once. A label that is none has no word, or a bit that is cleared.
+    Which segments of a block tie with a point is one word, a bit each; what ties with any point, mostly few of them, is
+    taken one after the other. A label that is none has no word, or a bit that is cleared.
     """
     words = tl.zeros((BLOCK_POINTS, WORDS), tl.int32)
     word = tl.arange(0, WORDS)[None, :]
@@ -51,14 +57,17 @@ def tied_classes(
         here = tl.arange(0, BLOCK_SEGMENTS)
         length = claimed_lengths(time, low, high, reach, segments_ptr, g + here, count, RADIUS, ASSIGN)
         tied = tie[None, :] & (length <= limit[None, :]) & (length < float("inf"))
-        which = tl.sum(tl.where(tied, (1 << here)[:, None], 0), 0)
-        if tl.max(which, 0) != 0:
-            for at in tl.static_range(BLOCK_SEGMENTS):
-                label = tl.load(labels_ptr + g + at, mask=g + at < count, other=-1)
-                bit = tl.where(word == label >> 5, 1 << (label & 31).to(tl.int32), 0)
-                words = tl.where((which & (1 << at))[:, None] != 0, words | bit, words)
-    left = num_classes - 32 * word
-    return tl.where(left >= 32, words, tl.where(left > 0, words & ((1 << left) - 1), 0))
+        which = tl.reduce(tl.where(tied, (1 << here)[:, None], 0), 0, either)
+        left = tl.reduce(which, 0, either)
+        while left != 0:
+            lowest = left & -left
+            at = ((lowest.to(tl.float32).to(tl.int32, bitcast=True) >> 23) & 255) - 127  # the bit's number, by exponent
+            label = tl.load(labels_ptr + g + at)
+            bit = tl.where(word == label >> 5, 1 << (label & 31).to(tl.int32), 0)
+            words = tl.where((which & lowest)[:, None] != 0, words | bit, words)
+            left &= left - 1
+    bits = num_classes - 32 * word
+    return tl.where(bits >= 32, words, tl.where(bits > 0, words & ((1 << bits) - 1), 0))
 
 
 @triton.jit(do_not_specialize=["num_rows", "num_points", "packs", "num_segments"])
@@ -225,13 +234,18 @@ def detection_loss_fwd_kernel(
     weight = tl.where(positive, h_cls, 1.0)[:, None]
     of_class = tl.where(known, label, -1)
     sums = tl.zeros((BLOCK_POINTS, BLOCK_CLASSES), COMPUTE)
+    column = tl.arange(0, BLOCK_CLASSES)
+    # What does not count is a logit so low that its loss and slope are 0.
+    counts = valid[:, None] & (column < num_classes)[None, :]
+    coming = tl.load(logits_ptr + here[:, None] * num_classes + column[None, :], mask=counts, other=-1e30)
     for at in range(0, num_classes, BLOCK_CLASSES):
         column = at + tl.arange(0, BLOCK_CLASSES)
         within = inside[:, None] & (column < num_classes)[None, :]
         counts = valid[:, None] & (column < num_classes)[None, :]
         element = here[:, None] * num_classes + column[None, :]
-        # What does not count is a logit so low that its loss and slope are 0.
-        x = tl.load(logits_ptr + element, mask=counts, other=-1e30).to(COMPUTE)
+        x = coming.to(COMPUTE)
+        ahead = valid[:, None] & (column < num_classes - BLOCK_CLASSES)[None, :]
+        coming = tl.load(logits_ptr + element + BLOCK_CLASSES, mask=ahead, other=-1e30)  # on its way meanwhile
         hot = of_class[:, None] == column[None, :]
         if some_tie:
             word = tl.sum(tl.where(tl.arange(0, WORDS)[None, :] == at // 32, words, 0), 1)
@@ -282,11 +296,12 @@ def tiles(classes: int, wide: bool) -> Tiles:
     """Choose the tiles for a number of classes; ``wide`` where any number is in double precision.
 
     16 points make many small programs: 568 of them from 2 x 4,536 points, which an H100's 132 processors hold all at
-    once and share out evenly. Two warps: what is computed once for a point is repeated in every warp.
+    once and share out evenly. Four warps wait less than two, though what is computed once for a point is
+    repeated in every warp.
     """
     if wide:
         return Tiles(16, 32, 8)
-    return Tiles(16, 16 if classes <= 16 else 32, 2)
+    return Tiles(16, 16 if classes <= 16 else 32, 4)
 
 
 def detection_loss(given: Operands) -> Outputs:
@@ -369,7 +384,7 @@ def detection_loss(given: Operands) -> Outputs:
             BLOCK_PROGRAMS=BLOCK_PROGRAMS,
             num_warps=cut.warps,
             enable_fp_fusion=True,
-            # Six of the programs with two warps on a processor. Without a limit the compiler spills for more of them.
-            **(_launch.register_limit(168) if cut.warps == 2 else {}),
+            # Five of the programs with four warps on a processor, which holds all of the above at once.
+            **(_launch.register_limit(96) if cut.warps == 4 else {}),
         )
     return found

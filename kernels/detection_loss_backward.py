@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from asl_fast.reference.detection_loss_backward import BackwardOperands, BackwardOutputs
 
 BLOCK = 1024
+LOGITS = 2  # so many times as many of the logits, of which a program does nothing but wait for memory
 
 
 @triton.jit
@@ -46,10 +47,13 @@ def to_raw(sum_mu, sum_sigma, grad_mu_ptr, grad_sigma_ptr, out_mu_ptr, out_sigma
 
 
 @triton.jit
-def one_column(excess, distance, mine, mu, narrow):
-    """Return the gradients in mu and sigma of ``excess`` times the profile, per point; ``narrow`` is 1 / sigma."""
+def one_column(excess, distance, mu, narrow):
+    """Return the gradients in mu and sigma of ``excess`` times the profile, per point, but for a factor of ``narrow``.
+
+    That is 1 / sigma, with which the sums are multiplied. Points of other classes have an excess of 0.
+    """
     away = (distance - mu) * narrow
-    by_mu = tl.where(mine, excess * tl.exp(-0.5 * away * away) * away * narrow, 0.0)
+    by_mu = excess * tl.exp(-0.5 * away * away) * away
     return by_mu, by_mu * away
 
 
@@ -78,25 +82,29 @@ def of_one_class(
         if tl.max(mine.to(tl.int32), 0) > 0:
             distance = tl.load(of_points_ptr + 2 * num_rows + row, mask=mine, other=0.0)
             if CLS_LEARNS:
-                excess = tl.load(of_points_ptr + row, mask=mine, other=0.0) - mean_cls
-                by_mu, by_sigma = one_column(excess, distance, mine, mu_0, narrow_0)
+                excess = tl.where(mine, tl.load(of_points_ptr + row, mask=mine, other=0.0) - mean_cls, 0.0)
+                by_mu, by_sigma = one_column(excess, distance, mu_0, narrow_0)
                 cls_mu += by_mu
                 cls_sigma += by_sigma
             if LOC_LEARNS:
                 excess = tl.load(of_points_ptr + num_rows + row, mask=mine, other=0.0) - mean_loc
-                by_mu, by_sigma = one_column(excess, distance, mine, mu_1, narrow_1)
+                excess = tl.where(mine, excess, 0.0)
+                by_mu, by_sigma = one_column(excess, distance, mu_1, narrow_1)
                 start_mu += by_mu
                 start_sigma += by_sigma
-                by_mu, by_sigma = one_column(excess, distance, mine, mu_2, narrow_2)
+                by_mu, by_sigma = one_column(excess, distance, mu_2, narrow_2)
                 end_mu += by_mu
                 end_sigma += by_sigma
     f_cls = incoming(grad_total_ptr, grad_cls_ptr, 1.0, zero) * tl.load(factors_ptr)
     f_loc = incoming(grad_total_ptr, grad_loc_ptr, tl.load(factors_ptr + 4), zero) * tl.load(factors_ptr + 2)
-    to_raw(tl.sum(cls_mu, 0) * f_cls, tl.sum(cls_sigma, 0) * f_cls, grad_mu_ptr, grad_sigma_ptr, out_mu_ptr,
+    factor = f_cls * narrow_0
+    to_raw(tl.sum(cls_mu, 0) * factor, tl.sum(cls_sigma, 0) * factor, grad_mu_ptr, grad_sigma_ptr, out_mu_ptr,
            out_sigma_ptr, own * 3, slope_mu_0, slope_sigma_0)  # fmt: skip
-    to_raw(tl.sum(start_mu, 0) * f_loc, tl.sum(start_sigma, 0) * f_loc, grad_mu_ptr, grad_sigma_ptr, out_mu_ptr,
+    factor = f_loc * narrow_1
+    to_raw(tl.sum(start_mu, 0) * factor, tl.sum(start_sigma, 0) * factor, grad_mu_ptr, grad_sigma_ptr, out_mu_ptr,
            out_sigma_ptr, own * 3 + 1, slope_mu_1, slope_sigma_1)  # fmt: skip
-    to_raw(tl.sum(end_mu, 0) * f_loc, tl.sum(end_sigma, 0) * f_loc, grad_mu_ptr, grad_sigma_ptr, out_mu_ptr,
+    factor = f_loc * narrow_2
+    to_raw(tl.sum(end_mu, 0) * factor, tl.sum(end_sigma, 0) * factor, grad_mu_ptr, grad_sigma_ptr, out_mu_ptr,
            out_sigma_ptr, own * 3 + 2, slope_mu_2, slope_sigma_2)  # fmt: skip
 
 
@@ -146,11 +154,13 @@ def detection_loss_bwd_kernel(
     LOC_LEARNS: tl.constexpr,
     COMPUTE: tl.constexpr,
     BLOCK: tl.constexpr,
+    BLOCK_LOGITS: tl.constexpr,
 ):
     """Divide programs into one per class with Gaussians, then blocks of the gradients of quality, offsets, logits.
 
     ``magic`` is 2^62 / ``num_classes``, rounded up: with it a product divides, exactly for any number of logits that
-    fits a memory.
+    fits a memory. Its upper half divides within a program by a product half as wide, as long as there are fewer
+    classes than logits in a program; where there are more, a program holds parts of two rows at most.
     """
     program = tl.program_id(0)
     zero = tl.load(factors_ptr) * 0.0
@@ -171,11 +181,13 @@ def detection_loss_bwd_kernel(
         of_offsets = incoming(grad_total_ptr, grad_loc_ptr, tl.load(factors_ptr + 4), zero) * tl.load(factors_ptr + 2)
         scaled(unit_offsets_ptr, out_offsets_ptr, program - to_quality, num_offsets, of_offsets, COMPUTE, BLOCK)
     else:
-        first = (program - to_offsets).to(tl.int64) * BLOCK
-        lane = tl.arange(0, BLOCK)
+        first = (program - to_offsets).to(tl.int64) * BLOCK_LOGITS
+        lane = tl.arange(0, BLOCK_LOGITS)
         inside = lane < num_logits - first
         first_row = tl.umulhi(first * 4, magic)  # first // num_classes
-        row = tl.umulhi((first - first_row * num_classes + lane) * 4, magic).to(tl.int32)
+        element = (first - first_row * num_classes).to(tl.int32) + lane
+        several = tl.umulhi(element * 4, (magic >> 32).to(tl.int32) + 1)  # element // num_classes, if those are few
+        row = tl.where(num_classes < BLOCK_LOGITS, several, (element >= num_classes).to(tl.int32))
         label = tl.load(label_ptr + first_row + row, mask=inside, other=-1)
         grad = incoming(grad_total_ptr, grad_cls_ptr, 1.0, zero)
         factor = tl.where(label >= 0, tl.load(factors_ptr) * grad, tl.load(factors_ptr + 1) * grad)
@@ -190,8 +202,9 @@ def detection_loss_backward(given: BackwardOperands) -> BackwardOutputs:
     block = BLOCK // 4 if dtype == torch.float64 else BLOCK  # registers
     learns = given.raw_mu is not None
     classes = given.unit_logits.shape[-1] if given.raw_mu is None else given.raw_mu.shape[0]
-    units = (given.unit_logits, given.unit_offsets, given.unit_predicted_quality)
-    programs = sum(_launch.cdiv(unit.numel(), block) for unit in units) + (classes if learns else 0)
+    small = (given.unit_offsets, given.unit_predicted_quality)
+    programs = _launch.cdiv(given.unit_logits.numel(), LOGITS * block) + (classes if learns else 0)
+    programs += sum(_launch.cdiv(unit.numel(), block) for unit in small)
     if programs:
         with _launch.on_device_of(given.factors):
             _launch.launch(
@@ -228,6 +241,7 @@ def detection_loss_backward(given: BackwardOperands) -> BackwardOutputs:
                 LOC_LEARNS=given.loc_learns,
                 COMPUTE=compute,
                 BLOCK=block,
+                BLOCK_LOGITS=LOGITS * block,
                 num_warps=8,
                 enable_fp_fusion=True,
                 # Four programs on a processor: most only multiply, and wait for memory.

@@ -98,6 +98,30 @@ def test_equals_the_reference(classes: int, dtype: torch.dtype) -> None:
     compare(grads, reference_backward.detection_loss_backward(backward_operands(wide, expected, torch.float64)))
 
 
+@pytest.mark.parametrize("classes", [1, 15, 16, 33])
+def test_gradients_of_more_and_of_fewer_logits_in_a_row_than_in_a_program(
+    classes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backward, "BLOCK", 8)
+    given = operands(scene(classes, 4), torch.float32)
+    wanted = backward_operands(given, reference.detection_loss(given), torch.float32)
+    with fenced():
+        found = backward.detection_loss_backward(wanted)
+    compare(found, reference_backward.detection_loss_backward(wanted))
+
+
+def test_ties_of_more_instances_than_a_block_has() -> None:
+    """Every instance of a video is the same, each of another class: all tie, the last one of a block, too."""
+    data = scene(40, 8, counts=(70, 33))
+    starts = data.targets.video_offsets[:-1].repeat_interleave(data.targets.video_offsets.diff())
+    same = data.targets.segments[starts]
+    labels = torch.arange(len(same)) % 40
+    given = operands(data, torch.float32, label_smoothing=0.0)._replace(segments=same, labels=labels)
+    found = forward.detection_loss(given)
+    assert int(found.num_positives) > 0
+    compare(found, reference.detection_loss(given))
+
+
 def test_arc_tangent_of_raw_parameters_of_any_size() -> None:
     raw = torch.tensor([0.0, 1e-30, 1e-4, 0.1, 0.4, 0.41, 1.0, 30.0, 1e4, 1e30]).repeat_interleave(2)
     raw[1::2] *= -1
