@@ -104,7 +104,7 @@ INTERNAL: dict[str, set[str]] = {
         "video",
     },
     "detection": {"files", "wording", "formats", "training", "models", "data", "evaluation", "video"},
-    "exporting": {"files", "wording", "serialization", "data", "models", "detection"},
+    "exporting": {"files", "serialization", "wording", "data", "models", "detection"},
     "reporting": {"files", "wording", "command_line", "training", "losses", "evaluation", "video"},
 }
 # Layer -> layers it may import below `if TYPE_CHECKING:` in addition; nothing of them is there when it runs.
