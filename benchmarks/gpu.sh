@@ -22,8 +22,8 @@ ON_A_GPU=(build environment tests benchmarks sanitizer)
 REHEARSED=(build environment import collect compile budget)
 TOTAL=540 KILL_AFTER=4
 # What is wanted most comes first: a limit of time ends the table where it stands.
-export CASES="training_losses training_step soft_nms local_attention sensitivity_focal_loss contrastive_similarity
-    diou_loss assign_points segment_iou segment_iou_ragged"
+export CASES="training_losses training_step inference soft_nms local_attention sensitivity_focal_loss
+    contrastive_similarity diou_loss assign_points segment_iou segment_iou_ragged"
 
 rehearse=0
 [ "${1:-}" = --rehearse ] && rehearse=1 && shift

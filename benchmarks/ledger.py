@@ -31,7 +31,7 @@ from benchmarks.prediction.text import assumptions, case_text, summary
 from benchmarks.registry import Case, discover
 
 # Jobs that launch kernels of the project and little else.
-WITHOUT = ("evaluation", "loader", "training_step")
+WITHOUT = ("evaluation", "loader", "training_step", "inference")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -31,7 +31,7 @@ from benchmarks.registry import Case, discover
 TARGET = "sm_90"
 SHARED_BYTES = 227 << 10  # that a block may have there
 CPU_ONLY = ("evaluation", "loader")  # jobs without a kernel
-SLOW_ON_A_CPU = ("training_step",)
+SLOW_ON_A_CPU = ("training_step", "inference")
 # Bytes a thread may spill: the compilers of Triton before 3.7 keep a few registers fewer.
 SPILLED_BYTES = 16
 

@@ -78,7 +78,7 @@ def check_wheel(wheel: Path, platform: str) -> None:
     """Ask auditwheel whether a wheel keeps what its platform tag promises.
 
     Raises:
-        Unfit: auditwheel finds another tag.
+        Unfit: The tag is another, says auditwheel.
     """
     command = [sys.executable, "-m", "auditwheel", "show", str(wheel)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

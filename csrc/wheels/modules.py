@@ -58,7 +58,7 @@ def target(platform: Platform, headers: Path, work: Path) -> Target:
     """Describe zig as the compiler for a platform.
 
     Raises:
-        NotBuilt: zig is not installed.
+        NotBuilt: There is no zig.
     """
     try:
         import ziglang
@@ -90,7 +90,7 @@ def build_cpu(platform: Platform, headers: Path, work: Path) -> tuple[Path, dict
     """Compile ``_native``; return its file and its entry in the build record.
 
     Raises:
-        NotBuilt: zig is missing, or it failed.
+        NotBuilt: There is no zig, or it failed.
     """
     return _build(native_build.cpu_module(target(platform, headers, work)), _folder(platform, work))
 

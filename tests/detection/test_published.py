@@ -100,7 +100,7 @@ def test_classes_by_a_file_or_by_numbers(words: list[str], capsys: pytest.Captur
     Path("names.txt").write_text("leap\nrun\n\nthrow\n")
     assert main([*words, "--classes", "names.txt"]) == 0
     Path("names.txt").write_text("leap\n")
-    assert "names.txt names 1 classes, the model has 3" in failure(capsys, *words, "--classes", "names.txt")
+    assert "names.txt names 1 class, the model has 3" in failure(capsys, *words, "--classes", "names.txt")
 
 
 def test_the_rate_must_be_known(tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ from torch import Tensor, nn
 from asl_fast.losses import ASLLoss
 from asl_fast.losses.former_names import with_present_names
 from tests.losses.scene import CLASSES, DIM, PLAIN, asl_loss, batch
+from tests.torchrun import torchrun
 
 WORKER = """
 import torch
@@ -65,19 +63,7 @@ dist.destroy_process_group()
 
 def test_two_processes_replicated_and_sharded(tmp_path: Path) -> None:
     pytest.importorskip("torch.distributed.fsdp", reason="needs a torch with torch.distributed")
-    script = tmp_path / "worker.py"
-    script.write_text(WORKER)
-    root = Path(__file__).resolve().parents[2]
-    launcher = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone")
-    done = subprocess.run(
-        [*launcher, str(script)],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)},
-        cwd=root,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = torchrun(WORKER, tmp_path / "worker.py", processes=2)
     assert done.stdout.count("two processes agree") == 2
 
 

@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +10,7 @@ import torch
 
 from asl_fast.losses.peers import find_peers
 from asl_fast.reference._detection_loss_totals import Sums, conclude, sums_behind
+from tests.torchrun import torchrun
 
 WORKER = """
 import itertools
@@ -119,19 +117,7 @@ dist.destroy_process_group()
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
 def test_one_batch_on_three_processes(tmp_path: Path) -> None:
-    script = tmp_path / "worker.py"
-    script.write_text(WORKER)
-    root = Path(__file__).resolve().parents[2]
-    launcher = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=3", "--standalone")
-    done = subprocess.run(
-        [*launcher, str(script)],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)},
-        cwd=root,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = torchrun(WORKER, tmp_path / "worker.py", processes=3)
     assert done.stdout.count("as one process") == 3
 
 

@@ -16,6 +16,7 @@ import torch
 from asl_fast.training.checkpoint import load_checkpoint
 from asl_fast.training.distributed import start_processes, uses_bf16
 from asl_fast.training.run_folder import RunFolder
+from tests.torchrun import torchrun
 from tests.training.tiny import TINY_OPTIONS
 
 CPU = torch.device("cpu")
@@ -50,27 +51,7 @@ processes.close()
 
 
 def test_two_processes_agree(tmp_path: Path) -> None:
-    script = tmp_path / "worker.py"
-    script.write_text(WORKER)
-    root = Path(__file__).resolve().parents[2]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            "--nproc-per-node=2",
-            "--standalone",
-            str(script),
-            str(tmp_path),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env=environment,
-        cwd=root,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = torchrun(WORKER, tmp_path / "worker.py", tmp_path, processes=2)
     assert "both processes agree on" in done.stdout
     assert RunFolder(tmp_path).metrics.read_text().count('"kind": "epoch"') == 2
 

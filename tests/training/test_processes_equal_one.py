@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ from asl_fast.training.config import TrainConfig
 from asl_fast.training.distributed import Processes, start_processes
 from asl_fast.training.loop import train
 from asl_fast.training.run_folder import RunFolder
+from tests.torchrun import torchrun
 from tests.training.tiny import CPU, tiny_bundle, tiny_config
 
 VIDEOS, PROCESSES, EPOCHS = 7, 3, 7  # the last batch of an epoch has one video for three processes
@@ -43,20 +41,8 @@ def work(folder: Path, epochs: int) -> None:
 
 
 def launch(folder: Path, epochs: int) -> str:
-    root = Path(__file__).resolve().parents[2]
     code = f"from pathlib import Path; from {__name__} import work; work(Path({str(folder)!r}), {epochs})"
-    script = folder.with_suffix(".py")
-    script.write_text(code)
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={PROCESSES}", "--standalone", str(script)],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)},
-        cwd=root,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stderr
+    return torchrun(code, folder.with_suffix(".py"), processes=PROCESSES).stderr
 
 
 def assert_same(one: RunFolder, other: RunFolder) -> None:
