@@ -104,6 +104,7 @@ INTERNAL: dict[str, set[str]] = {
         "video",
     },
     "detection": {"files", "wording", "formats", "training", "models", "data", "evaluation", "video"},
+    "corpus": {"files", "formats", "models", "data", "detection", "video", "wording"},
     "exporting": {"files", "serialization", "data", "models", "detection"},
     "reporting": {"files", "wording", "command_line", "training", "losses", "evaluation", "video"},
 }
@@ -149,6 +150,7 @@ EXTERNAL: dict[str, set[str]] = {
     "video": {"numpy", "torch", "tqdm", "av", "onnxruntime", "transformers"},
     "training": {"numpy", "torch", "tqdm", "tyro", "tensorboard", "wandb", "mlflow"},
     "detection": {"numpy", "torch"},
+    "corpus": {"torch", "pyarrow", "ray"},
     "exporting": {"torch", "onnxruntime", "safetensors"},
     "reporting": {"numpy", "torch", "matplotlib"},
 }
