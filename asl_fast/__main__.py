@@ -13,7 +13,19 @@ from asl_fast.command_line.program import program
 from asl_fast.wording import nearest
 
 # Modules of this package, in the order in which one meets them.
-COMMANDS = ("train", "evaluate", "report", "detect", "check_data", "extract", "pack", "export", "submit", "env")
+COMMANDS = (
+    "train",
+    "evaluate",
+    "report",
+    "detect",
+    "batch",
+    "check_data",
+    "extract",
+    "pack",
+    "export",
+    "submit",
+    "env",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -82,6 +82,8 @@ def _pack_or_verify(chosen: Arguments) -> int:
 def _pack(arguments: Arguments) -> int:
     from tqdm import tqdm
 
+    from asl_fast.data.features.extraction import read_video_facts
+    from asl_fast.data.features.manifest_file import MANIFEST_NAME
     from asl_fast.data.features.packing import pack_features
 
     store, videos, manifest, root = _source(arguments)
@@ -95,6 +97,7 @@ def _pack(arguments: Arguments) -> int:
             output,
             dtype=arguments.dtype,
             manifest=manifest,
+            facts=read_video_facts(arguments.features[0] / MANIFEST_NAME) if arguments.features else None,
             source=", ".join(map(str, arguments.features)) or f"{arguments.dataset}, {arguments.data_root}",
             strict=arguments.strict,
             progress=lambda video_id: bar.update(),
@@ -109,6 +112,7 @@ def _source(arguments: Arguments) -> tuple[FeatureStore, list[str], FeatureManif
     from asl_fast.data.datasets.benchmarks import told_manifest
     from asl_fast.data.datasets.catalogue import DATASETS
     from asl_fast.data.features.manifest import FeatureManifest
+    from asl_fast.data.features.manifest_file import MANIFEST_NAME, read_manifest
     from asl_fast.data.features.opening import open_features
     from asl_fast.data.load import load_dataset
 
@@ -126,7 +130,12 @@ def _source(arguments: Arguments) -> tuple[FeatureStore, list[str], FeatureManif
             ).source
             return own.store, [video.id for video in own.videos], own.layout, None
         store = open_features(arguments.features, arguments.reading.applied(FeatureManifest("", 1, None)).store_options)
-        return store, list(store.video_ids), None, None
+        beside = arguments.features[0] / MANIFEST_NAME
+        alone = len(arguments.features) == 1 and beside.is_file()
+        manifest = read_manifest(beside, store.dim) if alone else None
+        # One that was written by hand may name files otherwise than they are named here.
+        known = manifest is not None and manifest.extraction is not None
+        return store, list(store.video_ids), manifest if known else None, None
     if arguments.annotations is not None:
         raise ValueError("--annotations needs --features, the folders or .h5 files to pack")
     packable = [entry.name for entry in DATASETS.values() if entry.has_feature_files]

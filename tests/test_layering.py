@@ -105,6 +105,7 @@ INTERNAL: dict[str, set[str]] = {
     },
     "detection": {"files", "wording", "formats", "training", "models", "data", "evaluation", "video"},
     "exporting": {"files", "serialization", "wording", "data", "models", "detection"},
+    "corpus": {"files", "formats", "models", "data", "detection", "video", "wording"},
     "reporting": {"files", "wording", "command_line", "training", "losses", "evaluation", "video"},
 }
 # Layer -> layers it may import below `if TYPE_CHECKING:` in addition; nothing of them is there when it runs.
@@ -149,6 +150,7 @@ EXTERNAL: dict[str, set[str]] = {
     "video": {"numpy", "torch", "tqdm", "av", "onnxruntime", "transformers"},
     "training": {"numpy", "torch", "tqdm", "tyro", "tensorboard", "wandb", "mlflow"},
     "detection": {"numpy", "torch"},
+    "corpus": {"torch", "pyarrow", "ray"},
     "exporting": {"torch", "onnxruntime", "safetensors"},
     "reporting": {"numpy", "torch", "matplotlib"},
 }

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -118,7 +118,8 @@ def recipe_of(manifest: FeatureManifest, weights: Path | None) -> Recipe:
 
 def problem_lines(done: Extracted) -> Iterator[str]:
     """Name the videos that have no features, or not to their end, one a line."""
-    for what, problems in (("skipped", done.skipped), ("cut at its damage", done.cut)):
+    kinds: tuple[tuple[str, Mapping[str, object]], ...] = (("skipped", done.skipped), ("cut at its damage", done.cut))
+    for what, problems in kinds:
         for error in list(problems.values())[:_SHOWN]:
             yield f"{what}: {error}"
         if len(problems) > _SHOWN:

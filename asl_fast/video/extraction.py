@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +33,14 @@ class Extracted:
         folder: Where the features lie.
         facts: Of the videos that have features now, of those that were asked for.
         computed: How many of them were computed now; the others were there.
-        cut: Videos whose features end before damage, with what is wrong.
+        cut: Videos whose features end before damage, with what is wrong, whenever they were computed.
         skipped: Videos without features, with what is wrong.
     """
 
     folder: Path
     facts: dict[str, VideoFacts]
     computed: int
-    cut: dict[str, Exception]
+    cut: dict[str, str]
     skipped: dict[str, Exception]
 
 
@@ -76,8 +76,10 @@ def extract_videos(
     *,
     batch_size: int = 8,
     readers: int = 0,
+    cores: int | None = None,
     keep_damaged: bool = False,
     strict: bool = False,
+    all_may_fail: bool = False,
 ) -> Extracted:
     """Extract the features of videos into a folder; those that are there already, of the same content, stay.
 
@@ -88,11 +90,14 @@ def extract_videos(
         recipe: Window, stride and rate.
         batch_size: Windows of one or several videos that the backbone gets at a time; it changes no bit of them.
         readers: Videos that are decoded at a time; 0 is one for each core, up to 4.
+        cores: Processor cores that decoding may take; None is all that this process has.
         keep_damaged: Keep the features before the damage of a damaged video; otherwise it is skipped.
         strict: Stop at the first video that cannot be used.
+        all_may_fail: Return also where no video can be used, instead of raising what is wrong with the first.
 
     Raises:
-        ValueError, OSError: As `FeatureFolder`; naming the first video that cannot be used, if strict or if none can.
+        ValueError, OSError: As `FeatureFolder`; naming the first video that cannot be used, if strict or if none can,
+            unless all may fail.
     """
     recipe.check()
     if batch_size < 1:
@@ -101,7 +106,7 @@ def extract_videos(
         folder = FeatureFolder(output, manifest_of(backbone, recipe))
         missing = [(name, path) for name, path in videos.items() if not folder.is_done(name, path)]
         work = _Work(folder, backbone, dict(missing), keep_damaged, strict)
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores = cores or usable_cores()
         number = readers or min(MAX_READERS, cores)
         reading = Reading(backbone.prepare, recipe.window, recipe.stride, recipe.frame_rate, max(1, cores // number))
         try:
@@ -113,9 +118,16 @@ def extract_videos(
             if folder.facts() or missing:
                 folder.write_manifest()
     facts = {name: each for name, each in folder.facts().items() if name in videos}
-    if work.skipped and not facts:
+    if work.skipped and not facts and not all_may_fail:
         raise next(iter(work.skipped.values()))
-    return Extracted(output, facts, work.computed, work.cut, work.skipped)
+    # What was kept with its damage by an earlier call is told by each that uses it.
+    cut = {name: each.damage for name, each in facts.items() if each.damage is not None}
+    return Extracted(output, facts, work.computed, cut, work.skipped)
+
+
+def usable_cores() -> int:
+    """Return the processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Work:
@@ -130,7 +142,6 @@ class _Work:
         self._batch: list[Window] = []
         self._sizes = {name: path.stat().st_size if path.is_file() else 0 for name, path in files.items()}
         self.computed = 0
-        self.cut: dict[str, Exception] = {}
         self.skipped: dict[str, Exception] = {}
         # Sizes tell most about the time that is left, of what is known before a video is read.
         self.bar: tqdm[Any] = tqdm(
@@ -180,10 +191,9 @@ class _Work:
         except ValueError as error:
             self._skip(name, error)
             return
-        self._folder.add(name, features, ended.facts)
+        damage = None if ended.error is None else str(ended.error)
+        self._folder.add(name, features, replace(ended.facts, damage=damage))
         self.computed += 1
-        if ended.error is not None:
-            self.cut[name] = ended.error
 
     def _skip(self, name: str, error: Exception) -> None:
         self._folder.remove(name)

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asl_fast.data.features.array_files import read_shape
-from asl_fast.data.features.extraction import VIDEOS_KEY, VideoFacts, facts_as_json, read_video_facts
+from asl_fast.data.features.extraction import VideoFacts, read_video_facts
 from asl_fast.data.features.manifest import FeatureManifest
-from asl_fast.data.features.manifest_file import MANIFEST_NAME, read_manifest
-from asl_fast.files import atomic_write, write_json
+from asl_fast.data.features.manifest_file import MANIFEST_NAME, read_manifest, write_manifest
+from asl_fast.files import atomic_write
 from asl_fast.video.model_file import file_digest
 from asl_fast.video.windows import count_windows
 
@@ -121,9 +121,7 @@ class FeatureFolder:
 
     def write_manifest(self) -> None:
         """Write what was done so far."""
-        content = {key: value for key, value in dataclasses.asdict(self.manifest).items() if value not in (None, "")}
-        content.setdefault("fps", None)
-        write_json(self._file, content | {VIDEOS_KEY: facts_as_json(self._facts)}, indent=1)
+        write_manifest(self._file, self.manifest, self._facts)
         self._written_at = time.monotonic()
 
 

@@ -129,6 +129,8 @@ def test_features_before_damage_are_kept_when_asked_for(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     done = extract(path.parent, tmp_path / "out", keep_damaged=True)
     assert list(done.cut) == ["a"] and done.skipped == {}
+    again = extract(path.parent, tmp_path / "out")
+    assert again.computed == 0 and again.cut == done.cut and "a.mkv" in again.cut["a"]
     assert 3 < len(np.load(tmp_path / "out" / "a.npy")) < count_windows(50, 4, 2)
     with pytest.raises(VideoError, match=r"a\.mkv"):
         extract(path.parent, tmp_path / "other")

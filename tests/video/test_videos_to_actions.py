@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asl_fast import check_data, detect, extract, train
+from asl_fast import check_data, detect, extract, pack, train
+from asl_fast.data.features.extraction import read_video_facts
 from asl_fast.files import read_json, write_json
 from examples.video.compare import ends_off
 from examples.video.compare import main as compare
@@ -107,6 +108,20 @@ def test_features_made_in_another_way_are_refused(
     write_json(tmp_path / "changed" / "manifest.json", manifest)
     assert find(folder, "--features", str(tmp_path / "changed"), output=tmp_path / "x.json") == 2
     assert "weights" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("annotated", [True, False])
+def test_a_packed_store_knows_what_the_features_did(folder: Path, tmp_path: Path, annotated: bool) -> None:
+    features, packed, annotations = features_of(folder), tmp_path / "packed", folder / "no-lengths.json"
+    words = ["--annotations", str(annotations)] if annotated else []
+    assert pack.main(["--features", str(features), "--output", str(packed), *words]) == 0
+    assert read_video_facts(packed / "manifest.json") == read_video_facts(features / "manifest.json")
+    assert check_data.main(["--annotations", str(annotations), "--features", str(packed)]) == 0
+    found = []
+    for place in (features, packed):
+        assert find(folder, "--features", str(place), output=tmp_path / "found.json") == 0
+        found.append(read_json(tmp_path / "found.json")["results"])
+    assert found[0] == found[1]
 
 
 def test_check_data_takes_them(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,6 +57,7 @@ class VideoFacts:
         digest: SHA-256 of the file.
         size: Bytes of the file.
         modified_ns: When it was last changed; together with its size it shows that the digest still holds.
+        damage: What is wrong with it, where its features were kept up to there; None for a sound one.
     """
 
     fps: float
@@ -64,6 +65,7 @@ class VideoFacts:
     digest: str
     size: int
     modified_ns: int
+    damage: str | None = None
 
     @property
     def duration_sec(self) -> float:
@@ -116,9 +118,15 @@ def _facts(value: object, where: str) -> VideoFacts:
     )
     if not (fps > 0 and frames > 0):
         raise ValueError(f"{where}: fps and frames must be above 0, found {fps:g} and {frames:g}")
-    return VideoFacts(fps, int(frames), value["digest"], int(size), int(value["modified_ns"] if modified else 0))
+    damage = value.get("damage")
+    if not isinstance(damage, (str, type(None))):
+        raise ValueError(f"{where}: 'damage' must be text, found {damage!r:.80}")
+    modified_ns = int(value["modified_ns"] if modified else 0)
+    return VideoFacts(fps, int(frames), value["digest"], int(size), modified_ns, damage)
 
 
 def facts_as_json(facts: Mapping[str, VideoFacts]) -> dict[str, Any]:
     """Return what `read_video_facts` reads, by video in alphabetical order."""
-    return {name: asdict(facts[name]) for name in sorted(facts)}
+    return {
+        name: {key: value for key, value in asdict(facts[name]).items() if value is not None} for name in sorted(facts)
+    }

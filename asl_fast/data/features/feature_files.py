@@ -17,7 +17,10 @@ _DEEPEST = 8
 _REMEDIES = {
     ".pkl": "pickles can run any code and are not read: save their arrays with numpy.save",
     ".pickle": "pickles can run any code and are not read: save their arrays with numpy.save",
-    ".mp4": "features of videos are read, not videos: extract them first",
+    **dict.fromkeys(
+        (".mp4", ".mkv", ".webm", ".avi", ".mov"),
+        "features of videos are read, not videos: python -m asl_fast.extract makes them",
+    ),
     ".txt": "name them .csv if each line is one feature vector",
 }
 

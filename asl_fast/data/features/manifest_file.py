@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from asl_fast.data.features.extraction import VIDEOS_KEY, parse_extraction
+from asl_fast.data.features.extraction import VIDEOS_KEY, VideoFacts, facts_as_json, parse_extraction
 from asl_fast.data.features.manifest import FeatureManifest, combined_manifest
-from asl_fast.files import number, read_json
+from asl_fast.files import number, read_json, write_json
 from asl_fast.wording import nearest
 
 MANIFEST_NAME = "manifest.json"
@@ -42,6 +43,18 @@ def read_manifest(path: str | Path, dim: int | None = None) -> FeatureManifest:
         ValueError: Naming the file, for an unknown key, a value that is no number, or no ``stride_frame``.
     """
     return parse_manifest(read_json(path), str(path), dim)
+
+
+def write_manifest(path: Path, manifest: FeatureManifest, facts: Mapping[str, VideoFacts]) -> None:
+    """Write a manifest with the facts of the videos that the features are of.
+
+    Raises:
+        OSError: Naming the file that cannot be written.
+    """
+    content = {key: value for key, value in dataclasses.asdict(manifest).items() if value not in (None, "")}
+    content.setdefault("fps", None)
+    content.setdefault("stride_frame", None)
+    write_json(path, content | {VIDEOS_KEY: facts_as_json(facts)}, indent=1)
 
 
 def parse_manifest(content: object, path: str, dim: int | None = None) -> FeatureManifest:

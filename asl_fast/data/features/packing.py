@@ -17,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asl_fast.data.annotations.problems import Problems
+from asl_fast.data.features.extraction import VideoFacts
 from asl_fast.data.features.manifest import FeatureManifest, as_packed
+from asl_fast.data.features.manifest_file import MANIFEST_NAME, write_manifest
 from asl_fast.data.features.packed_store import DATA, DTYPES, FORMAT, INDEX, VERSION, PackedVideo
 from asl_fast.data.features.store import FeatureStore
 from asl_fast.files import remedy, write_json
@@ -59,6 +61,7 @@ def pack_features(
     *,
     dtype: str = "float32",
     manifest: FeatureManifest | None = None,
+    facts: Mapping[str, VideoFacts] | None = None,
     source: str = "",
     strict: bool = False,
     progress: Progress = lambda video_id: None,
@@ -74,6 +77,7 @@ def pack_features(
         output: The packed store.
         dtype: ``"float32"``, which keeps every bit, or ``"float16"``, half the size.
         manifest: How the features were extracted, to be kept with them.
+        facts: What extraction found out about their videos, to be kept with a manifest: rates, and what is damaged.
         source: Where they came from, in words, to be kept with them.
         strict: Stop at the first video without usable features instead of leaving it out with a counted warning.
         progress: Called with the id of each video that is in the store, also of those found there.
@@ -137,6 +141,8 @@ def pack_features(
         videos = {name: [entry.offset, entry.length, entry.crc32] for name, entry in done.items()}
         files = {path: stamp for name in done for path, *stamp in stamps[name]}
         write_json(partial / INDEX, {**header, "videos": videos, "files": files})
+        if manifest is not None and (kept := {name: each for name, each in (facts or {}).items() if name in done}):
+            write_manifest(partial / MANIFEST_NAME, as_packed(manifest), kept)
         partial.rename(output)
         (output / JOURNAL).unlink()
     return Packed(output, len(done), resumed, end * row_bytes, dict(problems.skipped), rounding)

@@ -81,7 +81,7 @@ def test_arrays_of_one_shape_may_lie_either_way(tmp_path: Path) -> None:
     ("name", "message"),
     [
         ("a.pkl", "1 .pkl file; pickles can run"),
-        ("a.mp4", "extract them first"),
+        ("a.mp4", "asl_fast.extract makes them"),
         ("a.txt", "name them .csv"),
         ("b/a.txt", "holds no .npy"),
     ],
