@@ -82,7 +82,7 @@ def test_names_stay_whatever_lies_beside(folder: Path, tmp_path: Path) -> None:
     names = ["more/empty", "more/shapes-00", *(f"shapes-{k:02d}" for k in range(4))]
     assert [video.name for video in corpus(folder)] == names
     assert [video.name for video in find_corpus([str(folder / "videos")])] == names
-    assert [video.name for video in find_corpus([str(folder / "videos" / "?ore" / "*.mp4")])] == names[:2]
+    assert [video.name for video in find_corpus([str(folder / "videos" / "m?re" / "*.mp4")])] == names[:2]
     assert [video.name for video in find_corpus([str(folder / "videos" / "shapes-01.mp4")])] == names[3:4]
     for name in ("a.mp4", "a.mkv"):
         (tmp_path / name).touch()
