@@ -12,7 +12,7 @@ import torch
 
 from asl_fast.data.bundle import DatasetBundle
 from asl_fast.detection.trained import load_trained
-from asl_fast.exporting.run_files import write_description, write_files
+from asl_fast.exporting.run_files import write_config, write_files
 from asl_fast.models.convert_actionformer import convert_config
 from asl_fast.models.detector import ActionDetector
 from asl_fast.serialization import read_config
@@ -58,7 +58,7 @@ def test_folder_checkpoint_and_export_are_the_same_weights(run: RunFolder, tmp_p
 
     deployed = DeployedDetector(trained.detector, min_length_grid=0.05)
     list(write_files(trained, deployed, tmp_path, ["safetensors"]))
-    write_description(trained, tmp_path, ["safetensors"], None)
+    write_config(trained, tmp_path)
     for path in (run.path, run.last, tmp_path):
         found = start_from(path)
         assert "with what classifies its 2 classes" in found.line
