@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from asl_fast.losses.asl_loss import ASLLoss
 from asl_fast.losses.config import LossConfig
+from asl_fast.reference._detection_loss_totals import location_balance
 
 NAME = "asl_loss"
 """The attribute under which a module keeps its loss, and so part of the names of the loss's parameters."""
@@ -123,12 +123,10 @@ def extra_terms(found: Mapping[str, Tensor], loss: ASLLoss, *, weighted: bool) -
     return terms
 
 
-def location_weight(found: Mapping[str, Tensor], config: LossConfig) -> Tensor | float:
+def location_weight(found: Mapping[str, Tensor], config: LossConfig) -> Tensor:
     """Return the factor of the localisation loss in the sum."""
-    weight = config.location_weight
-    if weight == "auto" or weight <= 0:
-        return torch.div(found["cls"].detach(), found["loc"].detach().clamp(min=0.01))
-    return weight
+    weight = 0.0 if config.location_weight == "auto" else config.location_weight
+    return location_balance(found["cls"].detach(), found["loc"].detach(), weight)
 
 
 def without_asl(state_dict: Mapping[str, Value]) -> dict[str, Value]:

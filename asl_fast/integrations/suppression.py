@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from asl_fast.ops.segment_iou import segment_iou
 from asl_fast.ops.soft_nms import soft_nms
 from asl_fast.reference.soft_nms import Method
 
@@ -120,12 +121,7 @@ def vote(kept: Tensor, segments: Tensor, weights: Tensor, threshold: float) -> T
     Returns:
         (M, 2); a segment that overlaps nothing, as it has no length, stays.
     """
-    start = torch.maximum(kept[:, None, 0], segments[None, :, 0])
-    end = torch.minimum(kept[:, None, 1], segments[None, :, 1])
-    shared = (end - start).clamp(min=0)
-    length, lengths = kept[:, 1] - kept[:, 0], segments[:, 1] - segments[:, 0]
-    share = shared / (length[:, None] + lengths - shared) >= threshold
-    weight = torch.where(share, weights, 0.0)
+    weight = torch.where(segment_iou(kept, segments) >= threshold, weights, 0.0)
     total = weight.sum(1, keepdim=True)
     # Shares first, as OpenTAD rounds: its results are written with two decimals.
     return torch.where(total > 0, (weight / total) @ segments, kept)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from asl_fast.backend import backend, forced_backend
-from asl_fast.reference._detection_loss_totals import Factors, Sums, conclude, sums_behind
+from asl_fast.reference._detection_loss_totals import Factors, Sums, sums_behind
 from asl_fast.reference.detection_loss import Operands, Outputs
 
 LEARNED = ("logits", "offsets", "predicted_quality", "raw_mu", "raw_sigma")
@@ -81,14 +81,7 @@ class _PooledLoss(torch.autograd.Function):
         )
         # In float64, so that counts stay whole and the order of the processes does not show.
         everywhere = Sums(*pieces.peers.total(torch.stack(sums).double()).to(found.loc.dtype).unbind())
-        totals = conclude(
-            everywhere,
-            given.normalizer,
-            momentum=given.momentum,
-            location_weight=given.location_weight,
-            cls_by_mean=cls_by_mean,
-            loc_by_mean=loc_by_mean,
-        )
+        totals = given.conclude(everywhere)
         size = pieces.peers.size
         factors = totals.factors._replace(
             positive_cls=totals.factors.positive_cls * size,

@@ -74,6 +74,17 @@ class Totals(NamedTuple):
         return self.cls + self.factors.balance * self.loc + self.sensitivity
 
 
+def location_balance(cls: Tensor, loc: Tensor, location_weight: float) -> Tensor:
+    """Return the factor of the localisation loss in the total, ().
+
+    Args:
+        cls: () classification loss.
+        loc: () localisation loss.
+        location_weight: The factor; <= 0 balances the two.
+    """
+    return cls / loc.clamp(min=LEAST_LOCATION_LOSS) if location_weight <= 0 else cls.new_full((), location_weight)
+
+
 def conclude(
     sums: Sums,
     normalizer: Tensor,
@@ -108,7 +119,6 @@ def conclude(
         scale_loc, mean_loc = sums.positives / divisor * share, sums.loc / divisor
     loc = scale_loc * sums.loc
     per_positive = at_least_one.to(dtype).reciprocal()
-    balance = cls / loc.clamp(min=LEAST_LOCATION_LOSS) if location_weight <= 0 else cls.new_full((), location_weight)
     return Totals(
         cls=cls,
         loc=loc,
@@ -119,7 +129,7 @@ def conclude(
             background_cls=share,
             positive_loc=scale_loc,
             per_positive=per_positive,
-            balance=balance,
+            balance=location_balance(cls, loc, location_weight),
             mean_cls=mean_cls,
             mean_loc=mean_loc,
         ),

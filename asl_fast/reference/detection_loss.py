@@ -14,7 +14,7 @@ from torch import Tensor
 
 from asl_fast.reference import _outputs, assign_points, diou_loss, sensitivity_focal_loss
 from asl_fast.reference._detection_loss_rows import Rows
-from asl_fast.reference._detection_loss_totals import Factors, Sums, conclude
+from asl_fast.reference._detection_loss_totals import Factors, Sums, Totals, conclude
 from asl_fast.reference._precision import compute_dtype, unit_gradient_dtype
 from asl_fast.reference.detection_loss_gaussians import gaussian, gaussian_tables
 from asl_fast.reference.quality import class_probability, offset_iou
@@ -124,6 +124,18 @@ class Operands(NamedTuple):
     def by_mean(self) -> tuple[bool, bool]:
         """Return whether h is scaled to mean 1 over the positives, for cls and for loc."""
         return self.normalize and self.cls_sensitive, self.normalize and self.loc_sensitive
+
+    def conclude(self, sums: Sums) -> Totals:
+        """Return the losses of points that have these sums."""
+        cls_by_mean, loc_by_mean = self.by_mean()
+        return conclude(
+            sums,
+            self.normalizer,
+            momentum=self.momentum,
+            location_weight=self.location_weight,
+            cls_by_mean=cls_by_mean,
+            loc_by_mean=loc_by_mean,
+        )
 
     def assignment(self) -> assign_points.Operands:
         """Return what the assignment of points to instances takes."""
@@ -280,14 +292,7 @@ def compose(parts: Parts, given: Operands) -> Outputs:
         loc=diou.loss,
         error=error,
     )
-    totals = conclude(
-        sums,
-        given.normalizer,
-        momentum=given.momentum,
-        location_weight=given.location_weight,
-        cls_by_mean=cls_by_mean,
-        loc_by_mean=loc_by_mean,
-    )
+    totals = given.conclude(sums)
     if given.need_gaussians:
         of_points = torch.stack(OfPoints(focal_of_points, rows.spread(diou_of_rows), rows.spread(distance)))
     else:
