@@ -28,6 +28,7 @@ from asl_fast.command_line.post_processing import PostProcessing
 from asl_fast.data.features.reading import FeatureReading
 from asl_fast.files import read_named_numbers
 from asl_fast.formats.known import parse_formats, places
+from asl_fast.video.options import CACHE
 from asl_fast.wording import count, printable
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Arguments:
     features: tuple[Path, ...] = ()
     videos: tuple[Path, ...] = ()
     weights: Path | None = None
-    video_cache: Path = Path("runs/features")
+    video_cache: Path = CACHE
     stream: str | None = None
     least_score: float = 0.3
     longest: float | None = None

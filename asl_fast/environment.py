@@ -28,7 +28,8 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _processors() -> int:
+def usable_cores() -> int:
+    """Return the processor cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -102,7 +103,7 @@ def describe() -> dict[str, Any]:
         "asl_fast": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "processors": _processors(),
+        "processors": usable_cores(),
         "versions": versions,
         "torch_cuda": torch.version.cuda,
         "native": _module("cpu"),

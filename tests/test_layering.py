@@ -90,7 +90,7 @@ INTERNAL: dict[str, set[str]] = {
     "data.load": {"data.features", "data.datasets", "data.synthetic", "data.bundle", "data.source"},
     "evaluation": {"native", "files", "wording", "data.annotations"},
     "formats": {"files", "wording"},
-    "video": {"files", "wording", "data.features"},
+    "video": {"files", "wording", "environment", "data.features"},
     "training": {
         "files",
         "wording",

@@ -24,7 +24,7 @@ from asl_fast.training.config import TrainConfig
 from asl_fast.training.presets import SIZES, preset, with_variant
 from asl_fast.training.ranges import check_ranges
 from asl_fast.training.run_folder import RunFolder, already_holds_a_run, existing_runs, next_run
-from asl_fast.video.options import Recipe
+from asl_fast.video.options import CACHE, Recipe
 from asl_fast.wording import printable
 
 
@@ -62,7 +62,7 @@ class Options:
     reading: Annotated[FeatureReading, tyro.conf.arg(name="")] = field(default_factory=FeatureReading)
     videos: tuple[Path, ...] = ()
     recipe: Annotated[Recipe, tyro.conf.arg(name="")] = field(default_factory=Recipe)
-    video_cache: Path = Path("runs/features")
+    video_cache: Path = CACHE
     help_all: bool = False
 
 

@@ -14,9 +14,8 @@ from asl_fast.video.backbone import Backbone
 from asl_fast.video.extraction import Extracted, extract_videos
 from asl_fast.video.found import find_video_files
 from asl_fast.video.known import NAMES, open_backbone
-from asl_fast.video.options import Recipe
+from asl_fast.video.options import CACHE, Recipe
 
-CACHE = Path("runs/features")
 _SHOWN = 10
 
 

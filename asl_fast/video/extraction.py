@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from tqdm import tqdm
 from asl_fast.data.features.extraction import VideoFacts
 from asl_fast.data.features.manifest import FeatureManifest
 from asl_fast.data.features.store import check_features
+from asl_fast.environment import usable_cores
 from asl_fast.video.backbone import Backbone
 from asl_fast.video.decode import VideoError
 from asl_fast.video.feature_folder import FeatureFolder, folder_lock
@@ -123,11 +123,6 @@ def extract_videos(
     # What was kept with its damage by an earlier call is told by each that uses it.
     cut = {name: each.damage for name, each in facts.items() if each.damage is not None}
     return Extracted(output, facts, work.computed, cut, work.skipped)
-
-
-def usable_cores() -> int:
-    """Return the processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Work:

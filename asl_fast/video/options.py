@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+CACHE = Path("runs/features")
+"""Where features of videos are kept unless another folder is named."""
+
 
 @dataclass(frozen=True)
 class Recipe:
