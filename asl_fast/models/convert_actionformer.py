@@ -199,8 +199,8 @@ def padded_length(config: DetectorConfig, num_steps: int) -> int:
     """Return the length that ActionFormer pads a recording to in evaluation, on which its outputs depend.
 
     What lies beyond a recording's end is zero with padding too, but for the bias of each LayerNorm, which the last
-    steps see. How much padding there is does not matter, except to absolute positions: as little is taken as gives every
-    level the padded steps that a convolution reaches.
+    steps see. How much padding there is does not matter, except to absolute positions: as little is taken as gives
+    every level the padded steps that a convolution reaches.
 
     Args:
         config: Of a model that was converted.

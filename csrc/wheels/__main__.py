@@ -37,8 +37,8 @@ def run(*command: str | Path, cwd: Path = ROOT, **variables: str) -> None:
 
 def source_archive(output: Path, work: Path) -> Path:
     """Write the source archive into ``output`` and return it."""
-    # setuptools lays the archive's content out in the folder that it runs in, which must not be the checkout: so it runs
-    # in one that has the same files, folders as links.
+    # setuptools lays the archive's content out in the folder that it runs in, which must not be the checkout: so it
+    # runs in one that has the same files, folders as links.
     checkout, fresh = _empty(work / "checkout"), _empty(work / "sdist")
     for entry in ROOT.iterdir():
         if entry.is_file():
