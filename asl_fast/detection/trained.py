@@ -109,9 +109,20 @@ class TrainedDetector:
             return iter(progress_bar(windows, total=number, name=f"detecting in {recording.video_id}", shown=True))
 
         inference = self.config.inference
-        levels = long_candidates(self.detector, recording, inference, autocast=autocast, each=shown)
+        levels = long_candidates(
+            self.detector,
+            recording,
+            inference,
+            autocast=autocast,
+            padded_steps=self._padded_steps(recording.num_steps),
+            each=shown,
+        )
         (found,) = detect([levels], grids=[recording.grid], durations_sec=[recording.duration_sec], config=inference)
         return found
+
+    def _padded_steps(self, num_steps: int) -> int | None:
+        """Return the length that a recording has to be padded to; None where that does not matter."""
+        return None
 
     def _batch(self, samples: list[Sample]) -> Batch:
         return collate(samples, pad_multiple=self.detector.length_multiple)
