@@ -29,7 +29,7 @@ ASL_HOST_DEVICE DiouRow<Real> diou_row(Real p0, Real p1, Real t0, Real t1, Real 
 
     // Moving a boundary grows either the intersection or the union; `inside` is the share of the intersection.
     const Real inside0 = p0 == t0 ? half : (p0 < t0 ? one : zero), inside1 = p1 == t1 ? half : (p1 < t1 ? one : zero);
-    const Real open = raw >= eps ? one : zero;  // the union is above its lower bound
+    const Real open = raw >= eps ? one : zero;            // the union is above its lower bound
     const bool empty = (raw == zero) & (ratio == ratio);  // a NaN is in the ratio, and not always in the maxima
     const Real turned = ratio + ratio;
     // `away` is how the centre moves with the boundary. What is 0 stays 0 where the inverse is infinite.

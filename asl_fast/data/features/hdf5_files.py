@@ -33,7 +33,7 @@ def open_hdf5(path: Path) -> Any:
 
 
 def names_in(group: Any) -> list[str]:
-    """List the entries of a file or group. Bytes that are no UTF-8 are shown as ``\\x80``: no entry has that name."""
+    r"""List the entries of a file or group. Bytes that are no UTF-8 are shown as ``\x80``: no entry has that name."""
     # h5py gives bytes for those.
     return [name if isinstance(name, str) else name.decode("utf-8", "backslashreplace") for name in group]
 
