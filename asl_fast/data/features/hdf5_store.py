@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from asl_fast.data.features.array_entries import USUAL_KEYS, Unusable
 from asl_fast.data.features.array_files import squeezed
 from asl_fast.data.features.feature_files import short_names
-from asl_fast.data.features.hdf5_files import checked_array, hdf5_array, hdf5_entry, open_hdf5
+from asl_fast.data.features.hdf5_files import checked_array, hdf5_array, hdf5_entry, names_in, open_hdf5
 from asl_fast.data.features.layout import COMPARED, is_transposed, readable_shapes, usual_width
 from asl_fast.data.features.rows import Rows, rows_in_memory
 from asl_fast.data.features.store import check_features, check_shape
@@ -169,7 +169,7 @@ class Hdf5FeatureStore:
 
 def _named_places(file: Any, key: str | None) -> dict[str, str]:
     """Where the entry of each video lies, by its name."""
-    names = list(file)
+    names = names_in(file)
     groups = {name: _members(file, name) for name in names[:COMPARED]}
     if not names or any(members is None for members in groups.values()) or _are_videos(groups, key):
         return {name: name for name in names}
@@ -180,8 +180,9 @@ def _named_places(file: Any, key: str | None) -> dict[str, str]:
 def _members(file: Any, name: str) -> list[str] | None:
     """Names in a group; None for an array, and for what cannot be read, which is a matter of its own video."""
     try:
-        return list(hdf5_entry(file, name).keys())
-    except (Unusable, AttributeError, OSError, RuntimeError, KeyError, ValueError):
+        entry = hdf5_entry(file, name)
+        return names_in(entry) if hasattr(entry, "keys") else None
+    except (Unusable, OSError, RuntimeError, KeyError, ValueError):
         return None
 
 
