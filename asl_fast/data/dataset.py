@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch.utils.data import Dataset
 
 from asl_fast.data.annotations.video import Video
 from asl_fast.data.augment import Change, SensorAugmentation
-from asl_fast.data.crop import clean_segments, random_crop
+from asl_fast.data.crop import clean_segments, crop_length, random_crop
 from asl_fast.data.features.store import FeatureStore
 from asl_fast.data.grid import FeatureGrid
 
@@ -23,7 +24,12 @@ logger = logging.getLogger(__name__)
 
 
 class FeatureLayout(Protocol):
-    """How the features of one video lie in time; see `asl_fast.data.manifest.FeatureManifest`."""
+    """How the features of one video lie in time; see `asl_fast.data.features.manifest.FeatureManifest`."""
+
+    @property
+    def resize(self) -> int | None:
+        """Steps that every video is brought to; None where all keep the number that they are stored with."""
+        ...
 
     def prepare(self, video: Video, features: NDArray[np.float32]) -> tuple[NDArray[np.float32], FeatureGrid]:
         """Features as the model gets them (resized where the layout says so) and their grid."""
@@ -145,9 +151,28 @@ class DetectionDataset(Dataset[Sample]):
         if self.num_dropped:
             logger.info("%d empty or outside segments are not used as training targets", self.num_dropped)
 
+    @cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        """Steps of every video as the model gets it, (N,); a store may have to open its files for them."""
+        resize = None if isinstance(self.layout, FeatureGrid) else self.layout.resize
+        return np.array([resize or self.store.length(video.id) for video in self.videos], np.int64)
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the crops of this epoch; call it before iterating."""
         self._epoch.fill_(epoch)
+
+    def sample_lengths(self, epoch: int) -> NDArray[np.int64]:
+        """Steps of every sample of an epoch, (N,), before an augmentation changes their speed."""
+        if not self.training:
+            return self.lengths
+        drawn = [
+            crop_length(steps, self._generator(epoch, index), max_length=self.max_length, crop_ratio=self.crop_ratio)
+            for index, steps in enumerate(self.lengths.tolist())
+        ]
+        return np.array(drawn, np.int64)
+
+    def _generator(self, epoch: int, index: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, epoch, index])
 
     def with_options(self, **options: Any) -> DetectionDataset:
         """Return the same videos and features with other crop settings (the keyword arguments of the constructor)."""
@@ -197,7 +222,7 @@ class DetectionDataset(Dataset[Sample]):
         segments, labels = grid.to_grid(clean.segments_sec), clean.labels
         start, stop, augmentation, change = 0, num_steps, None, None
         if self.training:
-            generator = np.random.default_rng([self.seed, int(self._epoch), index])
+            generator = self._generator(int(self._epoch), index)
             start, stop, segments, labels = random_crop(
                 segments,
                 labels,
