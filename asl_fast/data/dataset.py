@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from asl_fast.data.annotations.video import Video
 from asl_fast.data.augment import Change, SensorAugmentation
 from asl_fast.data.crop import clean_segments, crop_length, random_crop
+from asl_fast.data.features.rows import Rows, open_rows, rows_in_memory
 from asl_fast.data.features.store import FeatureStore
 from asl_fast.data.grid import FeatureGrid
 
@@ -29,6 +30,10 @@ class FeatureLayout(Protocol):
     @property
     def resize(self) -> int | None:
         """Steps that every video is brought to; None where all keep the number that they are stored with."""
+        ...
+
+    def grid(self, video: Video, num_steps: int) -> FeatureGrid:
+        """Give the grid of the features as the model gets them, from their number in the store."""
         ...
 
     def prepare(self, video: Video, features: NDArray[np.float32]) -> tuple[NDArray[np.float32], FeatureGrid]:
@@ -162,7 +167,7 @@ class DetectionDataset(Dataset[Sample]):
         self._epoch.fill_(epoch)
 
     def sample_lengths(self, epoch: int) -> NDArray[np.int64]:
-        """Steps of every sample of an epoch, (N,), before an augmentation changes their speed."""
+        """Count the steps of every sample of an epoch, (N,), before an augmentation changes their speed."""
         if not self.training:
             return self.lengths
         drawn = [
@@ -190,13 +195,13 @@ class DetectionDataset(Dataset[Sample]):
         return len(self.videos)
 
     def __getitem__(self, index: int) -> Sample:
-        features, grid = self.whole(index)
-        drawn = self.draw(index, len(features), grid)
+        rows, grid = self.rows(index)
+        drawn = self.draw(index, rows.num_steps, grid)
         # Copied: a tensor over the store's memory would let a training step change the store.
-        return drawn.sample(torch.tensor(features[drawn.start : drawn.stop], dtype=torch.float32))
+        return drawn.sample(torch.tensor(rows.read(drawn.start, drawn.stop), dtype=torch.float32))
 
-    def whole(self, index: int) -> tuple[NDArray[np.float32], FeatureGrid]:
-        """Load the features (T, D) of a whole video, as the model gets them, and their grid.
+    def rows(self, index: int) -> tuple[Rows, FeatureGrid]:
+        """Open the features of a video, as the model gets them, to be read in parts, and give their grid.
 
         Raises:
             IndexError: When there is no such video.
@@ -204,10 +209,13 @@ class DetectionDataset(Dataset[Sample]):
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} of {len(self)} videos")
         video = self.videos[index]
-        features = self.store.load(video.id)
+        rows = open_rows(self.store, video.id)
         if isinstance(self.layout, FeatureGrid):
-            return features, self.layout
-        return self.layout.prepare(video, features)
+            return rows, self.layout
+        if self.layout.resize is None:
+            return rows, self.layout.grid(video, rows.num_steps)
+        features, grid = self.layout.prepare(video, rows.all())
+        return rows_in_memory(features), grid
 
     def draw(self, index: int, num_steps: int, grid: FeatureGrid) -> Drawn:
         """Choose what of a video becomes the sample of this epoch: in training a random crop.

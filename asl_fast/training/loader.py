@@ -81,7 +81,7 @@ class BatchSampler(Sampler[list[int]]):
         return [batches[i].tolist() for i in rng.permutation(len(batches))]
 
     def _buckets(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Number the bucket of every video: those of one length, or of several where batches are few."""
+        """Give every video the number of its bucket: that of one length, or of several where batches are few."""
         most = max(1, len(self) // self.BATCHES_PER_BUCKET)
         while len(np.unique(lengths)) > most:
             lengths = -(-lengths // 2)

@@ -143,9 +143,7 @@ def train(
         while state.epoch < config.total_epochs:
             started = time.perf_counter()
             module.train()
-            records, spread, padding = _train_one_epoch(
-                config, state, take_step, loader, schedule, profiler, processes
-            )
+            records, spread, padding = _train_one_epoch(config, state, take_step, loader, schedule, profiler, processes)
             state.epoch += 1
             means = epoch_record(records, padding, time.perf_counter() - started)
             epoch = means | spread
