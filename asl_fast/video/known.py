@@ -64,4 +64,4 @@ def open_backbone(
         return open_model_file(Path(name), place, precision, window)
     from asl_fast.video.transformers_folder import open_transformers
 
-    return open_transformers(name, weights, place, precision)
+    return open_transformers(name, weights, place, precision, window)

@@ -31,6 +31,7 @@ class Pictures:
         mean: Of red, green and blue, 0 to 1, which is subtracted.
         sd: What they are divided by.
         mode: Interpolation, ``"bilinear"`` or ``"bicubic"``, with antialiasing.
+        squared: Scale both sides to ``shorter``, out of proportion.
 
     Raises:
         ValueError: For a size or a number that cannot be.
@@ -41,6 +42,7 @@ class Pictures:
     mean: tuple[float, ...] = IMAGENET_MEAN
     sd: tuple[float, ...] = IMAGENET_SD
     mode: str = "bilinear"
+    squared: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= max(self.crop) <= self.shorter <= _LARGEST or min(self.crop) < 1:
@@ -57,13 +59,15 @@ class Pictures:
     def words(self) -> str:
         """All of it on one line, by which preparations are compared."""
         mean, sd = (" ".join(f"{value:g}" for value in values) for values in (self.mean, self.sd))
-        return f"shorter side {self.shorter} {self.mode}, middle {self.crop[0]} x {self.crop[1]}, mean {mean}, std {sd}"
+        sides = "both sides" if self.squared else "shorter side"
+        return f"{sides} {self.shorter} {self.mode}, middle {self.crop[0]} x {self.crop[1]}, mean {mean}, std {sd}"
 
     def prepare(self, image: Image) -> Image:
         """Scale and cut a frame: (height, width, 3) of any size to (*crop, 3)."""
         height, width = image.shape[:2]
         scale = self.shorter / min(height, width)
-        size = [max(self.shorter, round(side * scale)) for side in (height, width)]
+        sides = (min(height, width),) * 2 if self.squared else (height, width)
+        size = [max(self.shorter, round(side * scale)) for side in sides]
         frame = torch.from_numpy(image).permute(2, 0, 1)[None].float()
         scaled = functional.interpolate(frame, size=size, mode=self.mode, antialias=True, align_corners=False)
         top, left = ((side - cut) // 2 for side, cut in zip(size, self.crop, strict=True))
@@ -78,7 +82,7 @@ class Pictures:
 
 
 def read_pictures(content: object, where: str, default: Pictures) -> Pictures:
-    """Read ``{"size": 256, "crop": 224, "mean": [...], "std": [...], "mode": "bicubic"}``.
+    """Read ``{"size": 256, "crop": 224, "mean": [...], "std": [...], "mode": "bicubic", "squared": false}``.
 
     Args:
         content: Values of a JSON file; what it does not say is as in ``default``, and ``crop`` as ``size``.
@@ -88,9 +92,10 @@ def read_pictures(content: object, where: str, default: Pictures) -> Pictures:
     Raises:
         ValueError: Beginning with ``where``.
     """
-    if not isinstance(content, Mapping) or (unknown := content.keys() - {"size", "crop", "mean", "std", "mode"}):
+    known = {"size", "crop", "mean", "std", "mode", "squared"}
+    if not isinstance(content, Mapping) or (unknown := content.keys() - known):
         found = repr(content)[:80] if not isinstance(content, Mapping) else f"unknown key {min(unknown)!r}"
-        raise ValueError(f"{where}: expected size, crop, mean, std and mode, found {found}")
+        raise ValueError(f"{where}: expected size, crop, mean, std, mode and squared, found {found}")
     try:
         shorter = int(number(content.get("size", default.shorter), "size"))
         crop = content.get("crop", default.crop if "size" not in content else shorter)
@@ -101,6 +106,7 @@ def read_pictures(content: object, where: str, default: Pictures) -> Pictures:
             _three(content.get("mean", default.mean), "mean"),
             _three(content.get("std", default.sd), "std"),
             str(content.get("mode", default.mode)),
+            content.get("squared", default.squared) is True,
         )
     except (ValueError, TypeError) as error:
         raise ValueError(f"{where}: {error}") from None
