@@ -147,7 +147,7 @@ EXTERNAL: dict[str, set[str]] = {
     "data.load": set(),
     "evaluation": {"numpy"},
     "formats": set(),
-    "video": {"numpy", "torch", "tqdm", "av", "onnxruntime", "transformers"},
+    "video": {"numpy", "torch", "tqdm", "av", "onnxruntime", "transformers", "torchvision", "timm", "safetensors"},
     "training": {"numpy", "torch", "tqdm", "tyro", "tensorboard", "wandb", "mlflow"},
     "detection": {"numpy", "torch"},
     "corpus": {"torch", "pyarrow", "ray"},

@@ -57,7 +57,7 @@ def open_model_file(path: Path, device: torch.device, precision: str, window: in
         pictures,
         num_frames,
         window,
-        Extraction(path.suffix.lower().lstrip("."), file_digest(path), pictures.words, precision, str(path)),
+        Extraction(path.suffix.lower().lstrip("."), _digest(path), pictures.words, precision, str(path)),
         device,
         group=1,
     )
@@ -70,6 +70,14 @@ def file_digest(path: Path) -> str:
         while part := file.read(2**22):
             total.update(part)
     return total.hexdigest()
+
+
+def _digest(path: Path) -> str:
+    """Digest a file, with the one beside it that ONNX exporters put large weights into."""
+    data = path.with_name(f"{path.name}.data")
+    if not data.is_file():
+        return file_digest(path)
+    return hashlib.sha256((file_digest(path) + file_digest(data)).encode()).hexdigest()
 
 
 def _arrangement(

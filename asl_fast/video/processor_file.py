@@ -61,13 +61,13 @@ def _sizes(content: Mapping[str, Any], path: Path, default: Pictures) -> dict[st
     size, cut = content.get("size"), content.get("crop_size")
     values: dict[str, Any] = {}
     if size is not None and content.get("do_resize") is not False:
-        both = size if isinstance(size, Mapping) else {"shortest_edge": size}
-        if both.keys() == {"height", "width"} and both["height"] == both["width"]:
-            values |= {"size": both["height"], "squared": True}
-        elif both.keys() == {"shortest_edge"}:
-            values["size"] = both["shortest_edge"]
+        sides = size if isinstance(size, Mapping) else {"shortest_edge": size}
+        if sides.keys() == {"height", "width"}:
+            values["size"] = [sides["height"], sides["width"]]
+        elif sides.keys() == {"shortest_edge"}:
+            values["size"] = sides["shortest_edge"]
         else:
-            raise ValueError(f"{path}: 'size' {size!r:.80} is not supported; one side or a square is")
+            raise ValueError(f"{path}: 'size' {size!r:.80} is not supported; a shorter side, or height and width, is")
         values["crop"] = default.crop
     if cut is not None and content.get("do_center_crop") is not False:
         values["crop"] = [cut.get("height"), cut.get("width")] if isinstance(cut, Mapping) else cut

@@ -62,7 +62,7 @@ def test_pictures_scale_the_shorter_side_and_cut_the_middle() -> None:
     assert prepared.shape == (20, 20, 3)
     assert prepared[:, 10].min() == 255 and prepared[:, :3].max() == 0 and prepared[:, 17:].max() == 0
     colours = Pictures(20, (20, 20), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)).colours(prepared, torch.device("cpu"))
-    squared = Pictures(20, (20, 20), squared=True).prepare(image)
+    squared = Pictures((20, 20), (20, 20)).prepare(image)
     assert squared[:, 8:12].min() == 255 and squared[:, :7].max() == 0 and squared[:, 13:].max() == 0
     assert colours.shape == (3, 20, 20) and colours.min() == -1 and colours.max() == 1
     assert spread(4, 16) == [2, 6, 10, 14] and spread(16, 16) == list(range(16))
@@ -128,6 +128,14 @@ def test_files_of_onnx(tmp_path: Path) -> None:
     model = make.make_model(graph, opset_imports=[make.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, tmp_path / "network.onnx")
     check_file(tmp_path / "network.onnx", network)
+    # Large weights lie beside the file; others there are another backbone.
+    onnx.save(model, tmp_path / "large.onnx", save_as_external_data=True, location="large.onnx.data", size_threshold=0)
+    check_file(tmp_path / "large.onnx", network)
+    before = open_backbone(str(tmp_path / "large.onnx"), window=4).extraction
+    data = tmp_path / "large.onnx.data"
+    data.write_bytes(data.read_bytes()[:-4] + np.float32(3).tobytes())
+    after = open_backbone(str(tmp_path / "large.onnx"), window=4).extraction
+    assert (before.difference(after) or "").startswith("weights ")
 
 
 def test_a_file_that_is_none(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def test_their_own_preparation_of_frames(tmp_path: Path) -> None:
     theirs = transformers.CLIPImageProcessorPil(size={"shortest_edge": 40}, crop_size=SIZE)
     theirs.save_pretrained(tmp_path)
     pictures = read_processor(tmp_path, PLAIN)
-    assert (pictures.shorter, pictures.crop, pictures.mode) == (40, (SIZE, SIZE), "bicubic")
+    assert (pictures.size, pictures.crop, pictures.mode) == (40, (SIZE, SIZE), "bicubic")
     rows, columns = np.mgrid[:60, :90]
     image = np.stack([rows * 4, columns * 2, (rows + columns) % 256], axis=-1).astype(np.uint8)
     mine = pictures.colours(pictures.prepare(image), torch.device("cpu")).numpy()
@@ -158,7 +158,7 @@ def test_their_own_preparation_of_frames(tmp_path: Path) -> None:
     ("content", "shown"),
     [
         ({"size": 40}, "shorter side 40 bilinear, middle 32 x 32"),
-        ({"size": {"height": 32, "width": 32}, "do_center_crop": False}, "both sides 32 bilinear, middle 32 x 32"),
+        ({"size": {"height": 32, "width": 32}, "do_center_crop": False}, "frame 32 x 32 bilinear, middle 32 x 32"),
         ({"size": {"shortest_edge": 36}, "crop_size": {"height": 32, "width": 32}, "resample": 3}, "36 bicubic"),
         ({"do_normalize": False}, "mean 0 0 0, std 1 1 1"),
         ({"image_mean": [0.5, 0.5, 0.5], "image_std": [0.25] * 3}, "mean 0.5 0.5 0.5, std 0.25 0.25 0.25"),
@@ -182,7 +182,7 @@ def test_what_preparations_are_read_as(tmp_path: Path, content: dict[str, Any], 
         ({"resample": 1}, "'resample' 1 is not supported"),
         ({"crop_size": 24}, "cut to 24 x 24 pixels, but the network beside it takes 32 x 32"),
         ({"size": 24}, "no larger than the frame"),
-        ({"size": {"height": 32, "width": 40}}, "'size' .* is not supported"),
+        ({"size": {"longest_edge": 32}}, "'size' .* is not supported"),
         ({"image_std": [0, 1, 1]}, "std above 0"),
     ],
 )
