@@ -236,6 +236,20 @@ class TrainConfig:
     inference: InferenceConfig = field(default_factory=InferenceConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
+    def without_places(self) -> TrainConfig:
+        """Return what others may have: the same without names of files, folders and devices of this machine."""
+        return replace(
+            self,
+            data_root=None,
+            annotations=None,
+            features=(),
+            signals=None,
+            init_from=None,
+            af_config=None,
+            output=None,
+            device="auto",
+        )
+
     @property
     def is_own_data(self) -> bool:
         """Whether this trains on an annotation file and features of one's own, not on a benchmark."""
