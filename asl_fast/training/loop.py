@@ -121,7 +121,8 @@ def train(
     take_step = choose_step(step, config.graph, processes)
     profiler = StepProfiler(config.profile if processes.is_main else 0, folder, processes.device)
     if processes.is_main and loader.resident is not None:
-        print(f"  the features of {len(bundle.train)} training videos lie on {processes.device}", flush=True)
+        where = "in memory" if loader.resident.device.type == "cpu" else f"on {loader.resident.device}"
+        print(f"  the features of {len(bundle.train)} training videos lie {where}", flush=True)
 
     predictions, scores = None, None
     lines = EpochLines(state.epoch, config.total_epochs)
