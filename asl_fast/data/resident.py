@@ -29,9 +29,9 @@ class ResidentFeatures:
         self.features: list[Tensor] = []
         self._grids: list[FeatureGrid] = []
         for index in range(len(dataset)):
-            features, grid = dataset.whole(index)
+            rows, grid = dataset.rows(index)
             # Copied: the store may hand out memory that must not be written, or that it uses again.
-            self.features.append(torch.tensor(features, dtype=torch.float32).to(device))
+            self.features.append(torch.tensor(rows.all(), dtype=torch.float32).to(device))
             self._grids.append(grid)
 
     def __getitem__(self, index: int) -> Sample:
@@ -43,4 +43,4 @@ class ResidentFeatures:
 
 def size_bytes(dataset: DetectionDataset) -> int:
     """Estimate the memory that the features of a split take as float32, without reading them."""
-    return 4 * dataset.store.dim * sum(dataset.store.length(video.id) for video in dataset.videos)
+    return 4 * dataset.store.dim * int(dataset.lengths.sum())

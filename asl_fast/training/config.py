@@ -31,7 +31,8 @@ class DataConfig:
         crop_ratio: Smallest and largest share kept of a training video that fits; None keeps all of it.
         truncation_threshold: Share of an action that must lie inside a crop for it to be kept.
         pad_multiple: Batches are padded to a multiple of this many grid steps; 0 pads all of them to max_length.
-        bucket_by_length: Put videos of similar length into one batch, which saves padding.
+        bucket_by_length: Fill a batch with videos whose crops are padded to the same length; which ones, and the order
+            of the batches, stays a matter of chance. Nothing changes where pad_multiple is 0.
         num_workers: Processes that read features; 0 reads in the training process.
         resident: Keep the features of the training split where training computes, so that no process reads and no batch
             is copied: "auto" does on a GPU with room for them in half of its free memory.
@@ -78,7 +79,7 @@ class DataConfig:
     crop_ratio: tuple[float, float] | None = (0.9, 1.0)
     truncation_threshold: float = 0.5
     pad_multiple: int = 256
-    bucket_by_length: bool = False
+    bucket_by_length: bool = True
     num_workers: int = 0
     resident: Literal["auto", "on", "off"] = field(default="auto", metadata=LATER)
     synthetic_scale: Annotated[Literal["smoke", "reduced", "full"] | float, AlsoCalled("--synthetic-scale")] = "full"

@@ -112,6 +112,7 @@ def long_candidates(
     config: InferenceConfig,
     *,
     autocast: bool,
+    padded_steps: int | None = None,
     each: Callable[[Iterator[Window]], Iterator[Window]] = iter,
 ) -> list[Detections]:
     """Find the candidates of one recording, level by level, window by window.
@@ -121,6 +122,7 @@ def long_candidates(
         recording: Where to detect.
         config: Thresholds.
         autocast: Run the detector in bfloat16.
+        padded_steps: As of `asl_fast.models.windows.windowed_candidates`.
         each: Passes the windows on, e.g. with a progress bar.
 
     Raises:
@@ -132,7 +134,14 @@ def long_candidates(
         _check_finite(output, [recording.video_id], features, torch.ones_like(features[..., 0], dtype=torch.bool))
 
     return windowed_candidates(
-        detector, recording.read, recording.num_steps, config, autocast=autocast, check=check, each=each
+        detector,
+        recording.read,
+        recording.num_steps,
+        config,
+        autocast=autocast,
+        padded_steps=padded_steps,
+        check=check,
+        each=each,
     )
 
 

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Sampler
 
 from asl_fast.data.collate import Batch, collate
@@ -22,58 +23,72 @@ class BatchSampler(Sampler[list[int]]):
     The processes split every batch: N of them with b videos each take those that one process takes with N b.
 
     Args:
-        lengths: Length of every video, in grid steps.
-        batch_size: Videos per batch and process; the last batch may be smaller.
+        count: Number of videos.
+        batch_size: Videos per batch and process; one batch may be smaller.
         seed: Decides the order, together with the epoch.
-        bucket_by_length: Sort stretches of the shuffled order by length before cutting them into batches.
+        lengths: Gives what the samples of an epoch are padded to, (count,) whole numbers in any unit. Batches are then
+            filled from videos that are padded alike; None fills them from all.
         rank: Number of this process.
         world_size: Number of processes.
     """
 
-    STRETCH = 16
-    """Batches whose videos are sorted together."""
+    BATCHES_PER_BUCKET = 4
+    """Batches that a bucket fills on average, at least: who meets whom in a batch stays a matter of chance."""
 
     def __init__(
         self,
-        lengths: Sequence[int],
+        count: int,
         batch_size: int,
         *,
         seed: int,
-        bucket_by_length: bool = False,
+        lengths: Callable[[int], NDArray[np.int64]] | None = None,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.lengths = np.asarray(lengths)
+        self.count = count
         self.batch_size = batch_size
         self.seed = seed
-        self.bucket_by_length = bucket_by_length
+        self.lengths = lengths
         self.rank, self.world_size = rank, world_size
         self.epoch = 0
+        self._made: tuple[int, list[list[int]]] | None = None
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order; call it before iterating."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-len(self.lengths) // (self.batch_size * self.world_size))
+        return -(-self.count // (self.batch_size * self.world_size))
 
     def batches(self) -> list[list[int]]:
         """Return the batches of the epoch, of all processes together."""
+        if self._made is None or self._made[0] != self.epoch:
+            self._made = self.epoch, self._make()
+        return self._made[1]
+
+    def _make(self) -> list[list[int]]:
         size = self.batch_size * self.world_size
         rng = np.random.default_rng([self.seed, self.epoch])
-        order = rng.permutation(len(self.lengths))
-        if self.bucket_by_length:
-            stretch = self.STRETCH * size
-            for start in range(0, len(order), stretch):
-                part = order[start : start + stretch]
-                order[start : start + stretch] = part[np.argsort(self.lengths[part], kind="stable")]
-        batches = [order[i : i + size].tolist() for i in range(0, len(order), size)]
-        if self.bucket_by_length:
-            batches = [batches[i] for i in rng.permutation(len(batches))]
-        return batches
+        order = rng.permutation(self.count)
+        ends = np.arange(1, len(self)) * size
+        buckets = None if self.lengths is None else self._buckets(self.lengths(self.epoch))
+        if buckets is None or (buckets == buckets[0]).all():
+            return [batch.tolist() for batch in np.split(order, ends)]
+        order = order[np.argsort(buckets[order], kind="stable")]
+        # The batch that is not full is any of them, or it would always hold the longest videos.
+        ends[rng.integers(len(self)) :] -= -self.count % size
+        batches = np.split(order, ends)
+        return [batches[i].tolist() for i in rng.permutation(len(batches))]
+
+    def _buckets(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Give every video the number of its bucket: that of one length, or of several where batches are few."""
+        most = max(1, len(self) // self.BATCHES_PER_BUCKET)
+        while len(np.unique(lengths)) > most:
+            lengths = -(-lengths // 2)
+        return lengths
 
     def has_share(self, batch: list[int]) -> bool:
-        """Say whether this process has a video of a batch of `batches`; the last one may have too few for all."""
+        """Say whether this process has a video of a batch of `batches`; one of them may have too few for all."""
         return self.rank < len(batch)
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -119,22 +134,18 @@ class TrainLoader:
         self.resident: ResidentFeatures | None = None
         if device is not None and makes_resident(config.resident, partial(size_bytes, dataset), device):
             self.resident = ResidentFeatures(dataset, device)
-        lengths = [0] * len(dataset)
-        if config.bucket_by_length:
-            lengths = [min(dataset.store.length(video.id), config.max_length) for video in dataset.videos]
+        multiple = -(-(config.pad_multiple or length_multiple) // length_multiple) * length_multiple
         self.sampler = BatchSampler(
-            lengths,
+            len(dataset),
             batch_size,
             seed=seed,
-            bucket_by_length=config.bucket_by_length,
+            # Where all batches have one length there is nothing to save.
+            lengths=partial(_padded, dataset, multiple) if config.bucket_by_length and config.pad_multiple else None,
             rank=rank,
             world_size=world_size,
         )
-        multiple = config.pad_multiple or length_multiple
         self._collate = partial(
-            collate,
-            pad_multiple=-(-multiple // length_multiple) * length_multiple,
-            max_length=None if config.pad_multiple else config.max_length,
+            collate, pad_multiple=multiple, max_length=None if config.pad_multiple else config.max_length
         )
         # With features on the device it is never asked.
         workers = config.num_workers if self.resident is None else 0
@@ -156,7 +167,7 @@ class TrainLoader:
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Iterate over the batches of one epoch; features that lie on the device stay there, others come on the CPU.
 
-        Where the last batch has fewer videos than there are processes, those without one get a batch without content.
+        Where a batch has fewer videos than there are processes, those without one get a batch without content.
         """
         self.dataset.set_epoch(epoch)
         self.sampler.set_epoch(epoch)
@@ -169,6 +180,11 @@ class TrainLoader:
         else:
             for indices in self.sampler:
                 yield self._collate([self.resident[index] for index in indices])
+
+
+def _padded(dataset: DetectionDataset, multiple: int, epoch: int) -> NDArray[np.int64]:
+    """Count the multiples that every sample of an epoch is padded to, (N,)."""
+    return -(-dataset.sample_lengths(epoch) // multiple)
 
 
 SHARE_OF_FREE = 0.5
@@ -210,8 +226,7 @@ def inference_batches(
         rank: Number of this process.
         world_size: Number of processes.
     """
-    lengths = [dataset.store.length(video.id) for video in dataset.videos]
-    order = sorted(range(len(dataset)), key=lambda index: lengths[index])[rank::world_size]
+    order = np.argsort(dataset.lengths, kind="stable")[rank::world_size].tolist()
     for start in range(0, len(order), batch_size):
         samples = [dataset[index] for index in order[start : start + batch_size]]
         yield collate(samples, pad_multiple=length_multiple)

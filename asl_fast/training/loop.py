@@ -143,9 +143,9 @@ def train(
         while state.epoch < config.total_epochs:
             started = time.perf_counter()
             module.train()
-            records, spread = _train_one_epoch(config, state, take_step, loader, schedule, profiler, processes)
+            records, spread, padding = _train_one_epoch(config, state, take_step, loader, schedule, profiler, processes)
             state.epoch += 1
-            means = epoch_record(records, time.perf_counter() - started)
+            means = epoch_record(records, padding, time.perf_counter() - started)
             epoch = means | spread
             records.append(epoch)
             scores = None
@@ -184,9 +184,14 @@ def _train_one_epoch(
     schedule: WarmupCosine,
     profiler: StepProfiler,
     processes: Processes,
-) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    """Pass over the training split once; return a record per step, and what `head_spread` finds in the last batch."""
+) -> tuple[list[dict[str, Any]], dict[str, float], float]:
+    """Pass over the training split once.
+
+    Returns:
+        A record per step, what `head_spread` finds in the last batch, and the share of padding in all grid steps.
+    """
     first_step = state.step
+    padded = num_steps = 0
     names: tuple[str, ...] = ()
     full_rate = state.optimizer.param_groups[0]["base_lr"]
     rates: list[float] = []
@@ -200,6 +205,7 @@ def _train_one_epoch(
     )
     for batch in bar:
         rates.append(schedule.rate(state.step, full_rate))
+        padded, num_steps = padded + batch.num_padded, num_steps + batch.mask.numel()
         names, numbers = take_step(batch.features, batch.mask, ragged_targets(batch))
         waiting.append(numbers)
         if len(waiting) == config.log_every:
@@ -211,7 +217,9 @@ def _train_one_epoch(
         for i, (rate, row) in enumerate(zip(rates, rows, strict=True))
     ]
     autocast = uses_bf16(config.precision, processes.device)
-    return records, head_spread(state.detector, batch.features, batch.mask, autocast=autocast)
+    spread = head_spread(state.detector, batch.features, batch.mask, autocast=autocast)
+    padded, num_steps = (sum(counts) for counts in zip(*processes.gather((padded, num_steps)), strict=True))
+    return records, spread, padded / num_steps
 
 
 def _fetch(waiting: list[Tensor], names: tuple[str, ...], state: TrainingState) -> list[list[float]]:
