@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+import sys
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -14,13 +16,38 @@ import torch
 
 from asl_fast import __version__, native
 
-PACKAGES = ("torch", "numpy", "tyro", "tqdm", "triton", "h5py", "tensorboard")
 REQUIRED = ("torch", "numpy", "tyro", "tqdm")
 EXTRAS = {
-    "triton": ("triton", "the Triton kernels are not available"),
-    "h5py": ("h5", "features in .h5 files cannot be read"),
-    "tensorboard": ("tensorboard", "training writes no TensorBoard log"),
+    "triton": "the Triton kernels",
+    "h5": "features in .h5 files",
+    "tensorboard": "a TensorBoard log of training",
+    "wandb": "a log of training for Weights & Biases",
+    "mlflow": "a log of training for MLflow",
+    "plot": "charts as PNG",
+    "video": "videos in place of features",
+    "ray": "detection in a corpus of videos, by python -m asl_fast.batch",
+    "transformers": "backbones VideoMAE, TimeSformer, V-JEPA 2 and CLIP",
+    "actionformer": "checkpoints of ActionFormer with their YAML files",
+    "export": "models as safetensors and ONNX files",
 }
+"""What each extra is for. Which packages it has is read from what pip wrote when it installed this one."""
+
+
+def _extra_packages() -> dict[str, list[str]]:
+    """Return the packages of each extra, by name; nothing where this package was not installed but lies on the path."""
+    found: dict[str, list[str]] = {}
+    try:
+        requirements = metadata.requires("asl-fast") or []
+    except metadata.PackageNotFoundError:
+        return found
+    for requirement in requirements:
+        package, _, condition = requirement.partition(";")
+        extra = re.search(r"""extra == ["']([\w-]+)["']""", condition)
+        platforms = re.findall(r"""sys_platform == ["'](\w+)["']""", condition)
+        named = re.match(r"[\w.-]+", package)
+        if extra and named and extra[1] in EXTRAS and sys.platform in (platforms or [sys.platform]):
+            found.setdefault(extra[1], []).append(named[0])
+    return found
 
 
 def _version(package: str) -> str | None:
@@ -107,11 +134,10 @@ def _cuda_operator_advice(gpu: bool) -> list[str]:
     return []
 
 
-def _advice(versions: dict[str, str | None], gpu: bool) -> list[str]:
+def _advice(versions: dict[str, str | None], extras: dict[str, dict[str, Any]], gpu: bool) -> list[str]:
     advice = [f"{name} is missing: pip install {name}" for name in REQUIRED if versions[name] is None]
-    for name, (extra, loss) in EXTRAS.items():
-        if versions[name] is None and (name != "triton" or platform.system() == "Linux"):
-            advice.append(f"{name} is missing, {loss}: pip install 'asl-fast[{extra}]'")
+    if absent := [extra for extra, about in extras.items() if about["missing"]]:
+        advice.append(f"extras that are not here, as far as you want them: pip install 'asl-fast[{','.join(absent)}]'")
     if native.cpu_module() is None:
         advice.append(f"no C++ operators, the CPU runs the reference: {native.why_missing('cpu')}")
     if _stale():
@@ -123,11 +149,18 @@ def describe() -> dict[str, Any]:
     """Describe versions, compiled modules, devices and what to do about anything missing; JSON-serialisable.
 
     Returns:
-        ``asl_fast``, ``python``, ``platform``, ``processors``, ``versions`` (package -> version or None),
-        ``torch_cuda`` (None for a CPU build), ``native`` and ``native_cuda`` (``available``, ``reason``, and the
-        compiler that built them), ``devices`` and ``advice`` (sentences).
+        ``asl_fast``, ``python``, ``platform``, ``processors``, ``versions`` (package -> version or None), ``extras``
+        (extra -> ``purpose``, and the packages that are ``missing``; empty where this package is not installed but lies
+        on the path), ``torch_cuda`` (None for a CPU build), ``native`` and ``native_cuda`` (``available``, ``reason``,
+        and the compiler that built them), ``devices`` and ``advice`` (sentences).
     """
-    versions = {name: _version(name) for name in PACKAGES}
+    packages = _extra_packages()
+    names = dict.fromkeys([*REQUIRED, "triton", *(name for each in packages.values() for name in each)])
+    versions = {name: _version(name) for name in names}
+    extras: dict[str, dict[str, Any]] = {
+        extra: {"purpose": EXTRAS[extra], "missing": [name for name in each if versions[name] is None]}
+        for extra, each in packages.items()
+    }
     devices = _devices()
     return {
         "asl_fast": __version__,
@@ -135,9 +168,10 @@ def describe() -> dict[str, Any]:
         "platform": platform.platform(),
         "processors": usable_cores(),
         "versions": versions,
+        "extras": extras,
         "torch_cuda": torch.version.cuda,
         "native": _module("cpu"),
         "native_cuda": _module("cuda"),
         "devices": devices,
-        "advice": _advice(versions, bool(devices)),
+        "advice": _advice(versions, extras, bool(devices)),
     }

@@ -16,7 +16,7 @@ from asl_fast.files import read_json
 from asl_fast.video.model_file import file_digest
 from asl_fast.video.network import NetworkBackbone, first_line
 from asl_fast.video.pictures import IMAGENET_MEAN, IMAGENET_SD, Pictures
-from asl_fast.video.processor_file import read_processor
+from asl_fast.video.processor_file import FILES, read_processor
 from asl_fast.wording import count
 
 _CLIP_FRAMES = 4
@@ -77,22 +77,25 @@ KINDS = {
 TimeSformer (its class token), V-JEPA 2 (mean over the tokens of its encoder), CLIP (mean over 4 frames' embeddings)."""
 
 
-def open_transformers(name: str, folder: Path, device: torch.device, precision: str, window: int) -> NetworkBackbone:
-    """Open a model that ``save_pretrained`` wrote; nothing is downloaded, and no code in the folder is run.
+def open_transformers(name: str, place: Path, device: torch.device, precision: str, window: int) -> NetworkBackbone:
+    """Open a model that ``save_pretrained`` wrote; no code that lies with it is run.
 
     Args:
         name: One of ``KINDS``.
-        folder: ``config.json`` and ``*.safetensors``, and what says how its frames are prepared, see `read_processor`,
+        place: A folder, or the id of a model on the Hugging Face hub, "owner/name", which is downloaded once: with
+            ``config.json`` and ``*.safetensors``, and what says how its frames are prepared, see `read_processor`,
             unless that is as its kind is published.
         device: Where it is computed.
         precision: ``"fp32"``, or ``"bf16"`` for matrix products in bfloat16.
         window: Frames in a window.
 
     Raises:
+        OSError: When the hub has no such model or cannot be reached.
         FileNotFoundError, ValueError: Naming the folder, for weights that are not there, not all there or of another
             kind, and for a network that takes more frames than a window has.
         ImportError: Without transformers.
     """
+    folder = _found(place)
     config = folder / "config.json"
     if not config.is_file():
         raise FileNotFoundError(f"--weights {folder}: no config.json there; name the folder of a {name} model")
@@ -137,6 +140,22 @@ def open_transformers(name: str, folder: Path, device: torch.device, precision: 
         pictures,
         min(_CLIP_FRAMES, window) if kind.frames is None else int(getattr(model.config, kind.frames)),
         window,
-        Extraction(name, digest, pictures.words, precision, str(folder)),
+        Extraction(name, digest, pictures.words, precision, str(place)),
         device,
     )
+
+
+def _found(place: Path) -> Path:
+    """Return the folder of a model, downloaded where its place is no folder but an id."""
+    if place.exists() or place.is_absolute() or len(place.parts) != 2 or place.parts[0].startswith("."):
+        return place
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError:
+        raise ImportError(
+            f"--weights {place} is no folder; to download it as the id of a model: pip install huggingface_hub"
+        ) from None
+    try:
+        return Path(snapshot_download(place.as_posix(), allow_patterns=["config.json", "*.safetensors", *FILES]))
+    except Exception as error:  # what a download can raise has no end
+        raise OSError(f"--weights {place} is no folder, and cannot be had from the hub ({first_line(error)})") from None

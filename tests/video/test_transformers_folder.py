@@ -142,6 +142,30 @@ def test_weights_that_are_not_all_there_are_refused(tmp_path: Path) -> None:
         open_backbone("clip", folder)
 
 
+def test_an_id_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    folder, asked = tiny("timesformer", tmp_path / "model"), []
+
+    def download(name: str, allow_patterns: list[str]) -> str:
+        asked.append(name)
+        if name != "owner/tiny":
+            raise RuntimeError("404: no such model\nand much more")
+        assert {"config.json", "*.safetensors", "preprocessor_config.json"} <= set(allow_patterns)
+        return str(folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    found = open_backbone("timesformer", Path("owner/tiny")).extraction
+    assert found.weights == "owner/tiny"
+    assert found.difference(open_backbone("timesformer", folder).extraction) is None
+    with pytest.raises(OSError, match=r"--weights owner/none is no folder, and cannot be .* \(404: no such model\)$"):
+        open_backbone("timesformer", Path("owner/none"))
+    for place in (tmp_path / "none", Path("none"), Path("../none")):
+        with pytest.raises(FileNotFoundError, match=r"no config\.json there"):
+            open_backbone("timesformer", place)
+    assert asked == ["owner/tiny", "owner/none"]
+
+
 def test_their_own_preparation_of_frames(tmp_path: Path) -> None:
     pytest.importorskip("PIL")
     theirs = transformers.CLIPImageProcessorPil(size={"shortest_edge": 40}, crop_size=SIZE)
