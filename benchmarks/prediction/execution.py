@@ -197,6 +197,9 @@ class _Warp:
         return target if holds else at + 1
 
     def _assume(self, at: int, target: int) -> int:
+        if target > at and (join := self._join(target)) > target:
+            # Two sides, of which one is executed: the longer, or the shorter where the least is asked for.
+            return at + 1 if (target - at > join - target) != self.skips else target
         if target > at and self.skips:
             return target
         if target > at:
@@ -214,6 +217,13 @@ class _Warp:
             return target
         del self.left[at]
         return at + 1
+
+    def _join(self, target: int) -> int:
+        """Return where the side of a condition that ends before ``target`` meets the other; -1 if it has one side."""
+        last = self.code[target - 1]
+        if last.base != "BRA" or last.guard or len(last.operands) > 1 or last.target is None:
+            return -1
+        return self.index.get(last.target, -1)
 
     def _return(self, one: Instruction) -> int:
         low = self.machine.get(one.operands[0].split(" ")[0])()
