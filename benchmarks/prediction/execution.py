@@ -90,8 +90,9 @@ class _Warp:
         self.code, self.latencies, self.rounds, self.skips = code, latencies, rounds, skips
         self.machine = Machine(place, shared)
         self.index = {instruction.address: at for at, instruction in enumerate(code)}
-        self.steps: list[Step] = [build(self.machine, instruction) for instruction in code]
-        self.forget: list[Step] = [forget(self.machine, instruction) for instruction in code]
+        # Made when they are first needed: most code is not reached, and hardly a guard is unknown.
+        self.steps: list[Step | None] = [None] * len(code)
+        self.forget: list[Step | None] = [None] * len(code)
         self.guards = [self.machine.predicate(one.guard) if one.guard else None for one in code]
         self.latency = [latencies.of(one) for one in code]
         self.tensor = [self._tensor_cycles(one) for one in code]
@@ -131,9 +132,15 @@ class _Warp:
                 at = after
                 continue
             if holds == 1:
-                self.steps[at]()
+                step = self.steps[at]
+                if step is None:
+                    step = self.steps[at] = build(self.machine, one)
+                step()
             elif holds is None:
-                self.forget[at]()
+                step = self.forget[at]
+                if step is None:
+                    step = self.forget[at] = forget(self.machine, one)
+                step()
             at += 1
         return at
 
