@@ -7,7 +7,9 @@ import os
 import platform
 import re
 import sys
+from contextlib import suppress
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -60,6 +62,34 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def free_memory_bytes() -> int | None:
+    """Return the memory that this process could still take: what the system has, or less where a container limits it.
+
+    Pages of files that were read count as free, as the system gives them up for whoever needs memory. None where the
+    system does not say (Linux does).
+    """
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    found = [int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")]
+    return min(found + _left_in_container(Path("/sys/fs/cgroup"))) if found else None
+
+
+def _left_in_container(root: Path) -> list[int]:
+    """Return what the limits of a control group leave, in bytes, as version 2 and version 1 write them; often none."""
+    left = []
+    for folder, limit, used in (
+        (root, "memory.max", "memory.current"),
+        (root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ):
+        with suppress(OSError, ValueError):  # no such limit, or the word "max"
+            most, taken = (int((folder / name).read_text(encoding="ascii")) for name in (limit, used))
+            fields = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="ascii").splitlines())
+            left.append(max(0, most - taken + int(fields.get("inactive_file", 0))))
+    return left
 
 
 def _devices() -> list[dict[str, Any]]:

@@ -245,3 +245,25 @@ def test_changed_sources_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not environment._stale()
     os.utime(csrc / "op.cpp", (2**31, 2**31))
     assert environment._stale()
+
+
+def test_free_memory_is_what_a_container_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def control_group(folder: Path, limit: str, most: object, used: str) -> None:
+        folder.mkdir(exist_ok=True)
+        (folder / limit).write_text(f"{most}\n")
+        (folder / used).write_text("700\n")
+        (folder / "memory.stat").write_text("anon 300\ninactive_file 400\n")
+
+    assert environment._left_in_container(tmp_path) == []
+    control_group(tmp_path, "memory.max", "max", "memory.current")
+    assert environment._left_in_container(tmp_path) == []
+    control_group(tmp_path, "memory.max", 1000, "memory.current")
+    # Files that were read and are not in use are given up for whoever needs memory.
+    assert environment._left_in_container(tmp_path) == [700]
+    control_group(tmp_path / "memory", "memory.limit_in_bytes", 500, "memory.usage_in_bytes")
+    assert environment._left_in_container(tmp_path) == [700, 200]
+    free = environment.free_memory_bytes()
+    assert (free is not None and free > 0) or not Path("/proc/meminfo").exists()
+    if free is not None:
+        monkeypatch.setattr(environment, "_left_in_container", lambda root: [7])
+        assert environment.free_memory_bytes() == 7

@@ -39,7 +39,7 @@ MAY_CHANGE = frozenset(
         "logger",
         "profile",
         "data.num_workers",
-        "data.resident",
+        "data.cache",
         "data.columns",
         "data.durations",
     }

@@ -9,11 +9,13 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import multiprocessing
 from torch.utils.data import DataLoader, Sampler
 
 from asl_fast.data.collate import Batch, collate
 from asl_fast.data.dataset import DetectionDataset, Sample
 from asl_fast.data.resident import ResidentFeatures, size_bytes
+from asl_fast.training.caching import where_to_keep
 from asl_fast.training.config import DataConfig
 
 
@@ -103,19 +105,19 @@ class TrainLoader:
 
     Args:
         dataset: The training split.
-        config: Padding, bucketing, workers.
+        config: Padding, bucketing, workers, where features are kept.
         batch_size: Videos per batch.
         seed: Seed of the order.
         length_multiple: The detector takes sequences whose length is a multiple of this many grid steps.
         rank: Number of this process.
         world_size: Number of processes.
-        device: Where training computes; the features lie there if ``config.resident`` says so.
+        device: Where training computes; None keeps no features.
 
     Attributes:
-        resident: The features on the device; None where batches come from the CPU.
+        resident: The features, where they are kept; None where they are read when they are needed.
 
     Raises:
-        ValueError: When the features have to lie on the device and do not fit.
+        ValueError: When the features have to be kept where they do not fit.
     """
 
     def __init__(
@@ -132,8 +134,11 @@ class TrainLoader:
     ) -> None:
         self.dataset = dataset
         self.resident: ResidentFeatures | None = None
-        if device is not None and makes_resident(config.resident, partial(size_bytes, dataset), device):
-            self.resident = ResidentFeatures(dataset, device)
+        in_memory = getattr(dataset.store, "in_memory", False)
+        place = device and where_to_keep(config.cache, partial(size_bytes, dataset), device, in_memory=in_memory)
+        if place is not None:
+            self.resident = ResidentFeatures(dataset, place)
+        self._at_hand = place is not None and place == device
         multiple = -(-(config.pad_multiple or length_multiple) // length_multiple) * length_multiple
         self.sampler = BatchSampler(
             len(dataset),
@@ -147,10 +152,11 @@ class TrainLoader:
         self._collate = partial(
             collate, pad_multiple=multiple, max_length=None if config.pad_multiple else config.max_length
         )
-        # With features on the device it is never asked.
-        workers = config.num_workers if self.resident is None else 0
+        # It is never asked where the features lie on the device. Workers share what lies in memory if they are forked.
+        forked = multiprocessing.get_start_method() == "fork"
+        workers = 0 if self._at_hand or (self.resident is not None and not forked) else config.num_workers
         self._loader: DataLoader[Sample] = DataLoader(
-            dataset,
+            self.resident or dataset,
             batch_sampler=self.sampler,
             collate_fn=self._collate,
             num_workers=workers,
@@ -175,7 +181,7 @@ class TrainLoader:
             yield batch if self.sampler.has_share(everywhere) else batch.without_content()
 
     def _batches(self) -> Iterator[Batch]:
-        if self.resident is None:
+        if self.resident is None or not self._at_hand:
             yield from self._loader
         else:
             for indices in self.sampler:
@@ -185,33 +191,6 @@ class TrainLoader:
 def _padded(dataset: DetectionDataset, multiple: int, epoch: int) -> NDArray[np.int64]:
     """Count the multiples that every sample of an epoch is padded to, (N,)."""
     return -(-dataset.sample_lengths(epoch) // multiple)
-
-
-SHARE_OF_FREE = 0.5
-"""Share of the free memory of a GPU that features may take: the rest is for weights and activations."""
-
-
-def makes_resident(option: str, size: Callable[[], int], device: torch.device) -> bool:
-    """Say whether the features of the training split are to lie on the device that trains.
-
-    Args:
-        option: "auto", "on" or "off" of the configuration. "auto" does where it spares copies to a GPU.
-        size: Gives that of the features, in bytes; a store may have to open its files for it.
-        device: Where training computes.
-
-    Raises:
-        ValueError: When they have to and do not fit.
-    """
-    if option == "off" or device.type != "cuda":
-        return option == "on"
-    (free, _), needed = torch.cuda.mem_get_info(device), size()
-    fits = needed <= SHARE_OF_FREE * free
-    if option == "on" and not fits:
-        raise ValueError(
-            f"data.resident is on, but the features take {needed / 1e9:.1f} GB, more than {SHARE_OF_FREE:.0%} of the "
-            f"{free / 1e9:.1f} GB free on {device}; set it to auto or off"
-        )
-    return fits
 
 
 def inference_batches(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,11 +16,16 @@ from hypothesis import strategies as st
 from asl_fast.data.annotations.video import Video
 from asl_fast.data.augment import SensorAugmentation
 from asl_fast.data.dataset import DetectionDataset
+from asl_fast.data.features.packed_store import DATA, PackedFeatureStore
+from asl_fast.data.features.packing import pack_features
 from asl_fast.data.features.store import InMemoryFeatureStore
 from asl_fast.data.grid import FeatureGrid
 from asl_fast.data.resident import size_bytes
 from asl_fast.data.transform import FeatureTransform
-from asl_fast.training.loader import BatchSampler, TrainLoader, inference_batches, makes_resident
+from asl_fast.training import caching
+from asl_fast.training.caching import where_to_keep
+from asl_fast.training.config import Cache
+from asl_fast.training.loader import BatchSampler, TrainLoader, inference_batches
 from tests.training.tiny import tiny_bundle, tiny_config
 
 
@@ -231,7 +237,7 @@ def test_features_on_the_device_give_the_same_batches(split: Callable[[], Detect
     cpu = torch.device("cpu")
     from_files, resident = (
         TrainLoader(split(), replace(config, **options), 2, seed=1, length_multiple=8, device=cpu)
-        for options in ({"resident": "off"}, {"resident": "on", "num_workers": 7})
+        for options in ({"cache": "off"}, {"cache": "device", "num_workers": 7})
     )
     assert from_files.resident is None and resident.resident is not None
     for epoch in range(3):
@@ -242,9 +248,29 @@ def test_features_on_the_device_give_the_same_batches(split: Callable[[], Detect
     assert resident._loader._iterator is None and resident._loader.num_workers == 0
 
 
+def test_workers_share_features_that_lie_in_memory(tmp_path: Path) -> None:
+    split = tiny_bundle(num_train=7).train
+    pack_features(split.store, [video.id for video in split.videos], tmp_path / "packed")
+    stored = DetectionDataset(split.videos, PackedFeatureStore(tmp_path / "packed"), split.layout, training=True)
+    config, gpu = replace(tiny_config().data, num_workers=1), torch.device("cuda", 0)
+    # A GPU is not touched by a loader whose features lie elsewhere.
+    from_files, kept = (
+        TrainLoader(stored, replace(config, cache=cache), 2, seed=1, device=gpu) for cache in ("off", "memory")
+    )
+    assert from_files.resident is None
+    assert kept.resident is not None and kept.resident.device.type == "cpu" and kept._loader.num_workers == 1
+    (tmp_path / "packed" / DATA).write_bytes(b"")
+    with pytest.raises(ValueError, match="cannot be read"):
+        next(from_files.epoch(0))
+    expected = TrainLoader(split, config, 2, seed=1)
+    for epoch in range(2):
+        for one, two in zip(expected.epoch(epoch), kept.epoch(epoch), strict=True):
+            assert torch.equal(one.features, two.features) and one.video_ids == two.video_ids
+
+
 def test_a_training_step_cannot_change_what_lies_on_the_device() -> None:
     split = tiny_bundle().train
-    loader = TrainLoader(split, replace(tiny_config().data, resident="on"), 2, seed=0, device=torch.device("cpu"))
+    loader = TrainLoader(split, replace(tiny_config().data, cache="device"), 2, seed=0, device=torch.device("cpu"))
     before = [batch.features.clone() for batch in loader.epoch(0)]
     for batch in loader.epoch(0):
         batch.features.zero_()
@@ -253,12 +279,34 @@ def test_a_training_step_cannot_change_what_lies_on_the_device() -> None:
 
 def test_where_features_lie(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**9, 2 * 10**9))
+    monkeypatch.setattr(caching, "free_memory_bytes", lambda: 4 * 10**9)
     cpu, gpu = torch.device("cpu"), torch.device("cuda", 0)
-    assert [makes_resident(option, lambda: 10**6, cpu) for option in ("auto", "on", "off")] == [False, True, False]
-    assert [makes_resident(option, lambda: 10**6, gpu) for option in ("auto", "on", "off")] == [True, True, False]
-    assert not makes_resident("auto", lambda: 6 * 10**8, gpu)
-    with pytest.raises(ValueError, match=r"take 0\.6 GB, more than 50% of the 1\.0 GB free on cuda:0; set it to auto"):
-        makes_resident("on", lambda: 6 * 10**8, gpu)
+
+    def found(option: Cache, megabytes: int, device: torch.device, **how: bool) -> torch.device | None:
+        return where_to_keep(option, lambda: megabytes * 10**6, device, **how)
+
+    options: tuple[Cache, ...] = ("auto", "device", "memory", "off")
+    assert [found(option, 1, cpu) for option in options] == [cpu, cpu, cpu, None]
+    assert [found(option, 1, gpu) for option in options] == [gpu, gpu, cpu, None]
+    assert [found("auto", size, gpu) for size in (500, 501, 2000, 2001)] == [gpu, cpu, cpu, None]
+    # What is in memory is not put there twice unless somebody asks for it.
+    held = [found("auto", size, device, in_memory=True) for device in (cpu, gpu) for size in (1, 501)]
+    assert held == [None, None, gpu, None]
+    assert found("memory", 1, cpu, in_memory=True) == cpu
+    with pytest.raises(
+        ValueError, match=r"is device, .* 0\.6 GB, more than 50% of the 1\.0 GB free on cuda:0; set it to"
+    ):
+        found("device", 600, gpu)
+    with pytest.raises(
+        ValueError, match=r"is memory, .* 2\.1 GB, more than 50% of the 4\.0 GB free of memory; set it to"
+    ):
+        found("memory", 2100, gpu)
+    # The processes of one machine share its half.
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert [found("auto", size, cpu) for size in (500, 501)] == [cpu, None]
+    # Where the system does not say what is free, only what was asked for is kept.
+    monkeypatch.setattr(caching, "free_memory_bytes", lambda: None)
+    assert [found(option, 1, cpu) for option in options] == [None, cpu, cpu, None]
     split = tiny_bundle().train
     assert size_bytes(split) == sum(split.store.load(video.id).nbytes for video in split.videos)
 
