@@ -238,6 +238,8 @@ def _load(
     chosen: Arguments, fps: float | Mapping[str, float] | None, device: torch.device
 ) -> tuple[TrainedDetector, list[str]]:
     """Load the detector, with what is asked for otherwise than in training; also say what was assumed of it."""
+    trained: TrainedDetector
+    assumed: list[str] = []
     if chosen.actionformer is not None:
         from asl_fast.detection.published import load_published
 
@@ -247,7 +249,7 @@ def _load(
         from asl_fast.detection.trained import load_trained
 
         assert chosen.run is not None
-        trained, assumed = load_trained(chosen.run, checkpoint=chosen.checkpoint, device=device), []
+        trained = load_trained(chosen.run, checkpoint=chosen.checkpoint, device=device)
     if chosen.precision is not None:
         trained = trained.with_precision(chosen.precision)
     return trained.with_post_processing(**chosen.post_processing.changes()), assumed

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -155,7 +155,7 @@ class TrainLoader:
             "pad_multiple": multiple,
             "max_length": None if config.pad_multiple else config.max_length,
         }
-        self._collate = partial(collate, **self.padding)
+        self._collate: Callable[[Sequence[Sample]], Batch] = partial(collate, **self.padding)
         # It is never asked where the features lie on the device. Workers share what lies in memory if they are forked.
         forked = multiprocessing.get_start_method() == "fork"
         workers = 0 if self._at_hand or (self.resident is not None and not forked) else config.num_workers
