@@ -164,8 +164,8 @@ def _detect(chosen: Arguments) -> int:
         trained, assumed = _load(chosen, fps, device)
         trained = trained.with_post_processing(**chosen.post_processing.changes())
         if chosen.videos:
-            given = VideoInput(chosen.videos, chosen.video_cache, chosen.device, chosen.strict)
-            recordings, extracted = open_videos(given, chosen.weights, trained.dataset)
+            videos = VideoInput(chosen.videos, chosen.video_cache, chosen.device, chosen.strict)
+            recordings, extracted = open_videos(videos, chosen.weights, trained.dataset)
             for line in problem_lines(extracted):
                 print(printable(line), file=sys.stderr)
         else:
