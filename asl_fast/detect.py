@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 
 _NOTES_SHOWN = 5
+_OF_STREAMS = ("least_score", "longest", "patience")
 
 
 @dataclass(frozen=True)
@@ -131,8 +132,14 @@ def _detect(chosen: Arguments) -> int:
             raise ValueError("--videos know their rates and lengths: leave out what describes features")
         if not chosen.features and chosen.run is None:
             raise ValueError("--videos and --stream need a --run that was trained on features of videos")
+        if chosen.features and chosen.weights is not None:
+            raise ValueError(
+                "--weights are of what makes features of --videos or a --stream; these are made: --features"
+            )
         if chosen.stream is not None:
             return _stream(chosen, chosen.stream)
+        if given := [name for name in _OF_STREAMS if getattr(chosen, name) != getattr(Arguments, name)]:
+            raise ValueError(f"--{given[0].replace('_', '-')} belongs to --stream")
         target = places(chosen.output, parse_formats(chosen.format))
 
         from asl_fast.detection.writing import (
@@ -161,12 +168,14 @@ def _detect(chosen: Arguments) -> int:
         device = start_processes(chosen.device).device
         trained, assumed = _load(chosen, fps, device)
         if chosen.videos:
-            given = VideoInput(chosen.videos, chosen.video_cache, chosen.device, chosen.strict)
-            recordings, extracted = open_videos(given, chosen.weights, trained.dataset)
+            videos = VideoInput(chosen.videos, chosen.video_cache, chosen.device, chosen.strict)
+            recordings, extracted = open_videos(videos, chosen.weights, trained.dataset)
             for line in problem_lines(extracted):
                 print(printable(line), file=sys.stderr)
         else:
-            known = times(facts_beside(chosen.features, trained.dataset), fps)
+            facts, unknown = facts_beside(chosen.features, trained.dataset)
+            assumed += unknown
+            known = times(facts, fps)
             if chosen.durations is not None:
                 known["durations_sec"] = read_named_numbers(chosen.durations, "seconds")
             recordings = open_recordings(chosen.features, trained.dataset, **known, reading=chosen.reading)
@@ -229,6 +238,8 @@ def _load(
     chosen: Arguments, fps: float | Mapping[str, float] | None, device: torch.device
 ) -> tuple[TrainedDetector, list[str]]:
     """Load the detector, with what is asked for otherwise than in training; also say what was assumed of it."""
+    trained: TrainedDetector
+    assumed: list[str] = []
     if chosen.actionformer is not None:
         from asl_fast.detection.published import load_published
 
@@ -238,7 +249,7 @@ def _load(
         from asl_fast.detection.trained import load_trained
 
         assert chosen.run is not None
-        trained, assumed = load_trained(chosen.run, checkpoint=chosen.checkpoint, device=device), []
+        trained = load_trained(chosen.run, checkpoint=chosen.checkpoint, device=device)
     if chosen.precision is not None:
         trained = trained.with_precision(chosen.precision)
     return trained.with_post_processing(**chosen.post_processing.changes()), assumed

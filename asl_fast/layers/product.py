@@ -19,7 +19,8 @@ FEWEST_ROWS, MOST_ROWS = 256, 1536
 def _find_onednn() -> bool:
     """Tell whether oneDNN's product is there and has kernels of its own for this processor."""
     kernels = torch.backends.cpu.get_cpu_capability().startswith("AVX")
-    return kernels and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    here = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+    return kernels and here and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 _HAS_ONEDNN = _find_onednn()
