@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What detection in fewer bits costs in mAP and gains in time: ``python -m benchmarks.precision RUN...``.
 
-Every run detects in its own test split in float32, and in bfloat16 as ``detect --precision bf16`` does where the processor
-computes in it. Times are of the processor, with one thread, both in turn.
+Every run detects in its own test split in float32, and, where the processor computes in it, in bfloat16 as ``detect
+--precision bf16`` does. Times are of the processor, with one thread, both in turn.
 """
 
 from __future__ import annotations
