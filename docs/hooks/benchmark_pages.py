@@ -13,6 +13,7 @@ PREDICTED = re.compile(r"^(predicted|ledger)\b")
 KINDS = {
     "ablation": "What each part is worth: {}",
     "cpu": "Speed on a CPU",
+    "precision": "Detection in fewer bits",
     "gpu": "Speed on a GPU",
     "cross-validation": "Choosing the preset: {}",
     "few-recordings": "ASL from few recordings: {}",
