@@ -320,7 +320,7 @@ def contrastive_similarity_loss(given: Operands) -> Outputs:
     labels, offsets = given.labels.contiguous(), given.video_offsets.contiguous()
     similarities = _launch.or_none(found.similarities)
     # By default the compiler makes room for more programs at a time and spills a few registers for that.
-    registers = _launch.register_limit(128 if compute == tl.float32 else 255)
+    registers = _launch.register_limit(80 if compute == tl.float32 else 255)
     with _launch.on_device_of(features):
         _launch.launch(
             pool_kernel, (room,),

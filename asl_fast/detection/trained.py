@@ -37,7 +37,7 @@ class TrainedDetector:
     Attributes:
         detector: The model, in evaluation mode.
         config: How it was trained.
-        dataset: What it has to know about its data set, see `asl_fast.training.run.describe_dataset`.
+        dataset: What it has to know about its data set, see `asl_fast.training.data.describe_dataset`.
         epoch: Epochs it was trained for.
         path: The checkpoint it comes from.
     """
@@ -201,7 +201,7 @@ def check_dataset(dataset: Mapping[str, Any], model: DetectorConfig, path: Path)
     """Check that a checkpoint says of its data set what detection has to know.
 
     Args:
-        dataset: What it says, see `asl_fast.training.run.describe_dataset`.
+        dataset: What it says, see `asl_fast.training.data.describe_dataset`.
         model: Of the same checkpoint.
         path: Where the checkpoint lies, for the message.
 
