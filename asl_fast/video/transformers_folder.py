@@ -35,6 +35,7 @@ class _Kind(NamedTuple):
         sd: Likewise.
         mode: Likewise, how frames are scaled.
         margin: Likewise, the shorter side after scaling as a multiple of what is cut out.
+        unused: How names of weights begin that its vector does not depend on.
     """
 
     model: str
@@ -45,6 +46,7 @@ class _Kind(NamedTuple):
     sd: tuple[float, ...] = IMAGENET_SD
     mode: str = "bilinear"
     margin: float = 1.0
+    unused: tuple[str, ...] = ()
 
 
 def _mean_token(model: Any, frames: Tensor) -> Tensor:
@@ -70,7 +72,9 @@ def _mean_frame(model: Any, frames: Tensor) -> Tensor:
 KINDS = {
     "videomae": _Kind("VideoMAEModel", "image_size", "num_frames", _mean_token),
     "timesformer": _Kind("TimesformerModel", "image_size", "num_frames", _first_token, (0.45,) * 3, (0.225,) * 3),
-    "vjepa2": _Kind("VJEPA2Model", "crop_size", "frames_per_clip", _encoder_mean, margin=256 / 224),
+    "vjepa2": _Kind(
+        "VJEPA2Model", "crop_size", "frames_per_clip", _encoder_mean, margin=256 / 224, unused=("predictor.",)
+    ),
     "clip": _Kind("CLIPVisionModelWithProjection", "image_size", None, _mean_frame, _CLIP_MEAN, _CLIP_SD, "bicubic"),
 }
 """Backbones by name, which is also the ``model_type`` of their configurations: VideoMAE (mean over its tokens),
@@ -127,7 +131,7 @@ def open_transformers(name: str, place: Path, device: torch.device, precision: s
     except Exception as error:  # of many types
         raise ValueError(f"{folder} cannot be loaded as {name} ({first_line(error)})") from None
     # What is not in the file would be drawn at random, and features would be noise that looks like features.
-    if lacking := sorted(loaded["missing_keys"]):
+    if lacking := sorted(name for name in loaded["missing_keys"] if not name.startswith(kind.unused)):
         raise ValueError(f"{folder} lacks {count(len(lacking), 'weight')} of a {name} model, the first {lacking[0]!r}")
     model = model.to(device).eval()
     size = getattr(model.config, kind.size)

@@ -143,6 +143,13 @@ def test_weights_that_are_not_all_there_are_refused(tmp_path: Path) -> None:
     save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"model lacks \d+ weights of a videomae model, the first '.*layer\.1\."):
         open_backbone("videomae", folder)
+    # Of V-JEPA 2, the predictor takes no part.
+    encoder = tiny("vjepa2", tmp_path / "encoder")
+    weights = load_file(encoder / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if not name.startswith("predictor.")}
+    assert len(kept) < len(weights)
+    save_file(kept, encoder / "model.safetensors", metadata={"format": "pt"})
+    assert open_backbone("vjepa2", encoder).dim == 24
     (folder / "model.safetensors").write_bytes(b"x" * 100)
     with pytest.raises(ValueError, match="model cannot be loaded as videomae"):
         open_backbone("videomae", folder)
@@ -176,7 +183,9 @@ def test_an_id_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_their_own_preparation_of_frames(tmp_path: Path) -> None:
     pytest.importorskip("PIL")
-    theirs = transformers.CLIPImageProcessorPil(size={"shortest_edge": 40}, crop_size=SIZE)
+    # Its newer form needs torchvision, and that of before has another name since.
+    kind = getattr(transformers, "CLIPImageProcessorPil", None) or transformers.CLIPImageProcessor
+    theirs = kind(size={"shortest_edge": 40}, crop_size=SIZE)
     theirs.save_pretrained(tmp_path)
     pictures = read_processor(tmp_path, PLAIN)
     assert (pictures.size, pictures.crop, pictures.mode) == (40, (SIZE, SIZE), "bicubic")
