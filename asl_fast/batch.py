@@ -97,7 +97,7 @@ def _batch(chosen: Arguments) -> int:
             run=str(chosen.run.absolute()),
             output=str(chosen.output.absolute()),
             checkpoint=chosen.checkpoint,
-            weights=None if chosen.weights is None else str(chosen.weights.absolute()),
+            weights=None if chosen.weights is None else _everywhere(chosen.weights),
             changes=chosen.post_processing.changes(),
             keep_damaged=chosen.keep_damaged,
             batch_size=chosen.batch_size,
@@ -115,6 +115,11 @@ def _batch(chosen: Arguments) -> int:
         seconds = _work(chosen, job, missing) if missing else 0.0
         took = time.monotonic() - began
         return _finish(parts, videos, len(missing), seconds, took)
+
+
+def _everywhere(weights: Path) -> str:
+    """Return what names weights on every machine: their path, or what is no path but an id."""
+    return str(weights.absolute() if weights.exists() else weights)
 
 
 def _require_packages() -> None:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 
 _NOTES_SHOWN = 5
+_OF_STREAMS = ("least_score", "longest", "patience")
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,14 @@ def _detect(chosen: Arguments) -> int:
             raise ValueError("--videos know their rates and lengths: leave out what describes features")
         if not chosen.features and chosen.run is None:
             raise ValueError("--videos and --stream need a --run that was trained on features of videos")
+        if chosen.features and chosen.weights is not None:
+            raise ValueError(
+                "--weights are of what makes features of --videos or a --stream; these are made: --features"
+            )
         if chosen.stream is not None:
             return _stream(chosen, chosen.stream)
+        if given := [name for name in _OF_STREAMS if getattr(chosen, name) != getattr(Arguments, name)]:
+            raise ValueError(f"--{given[0].replace('_', '-')} belongs to --stream")
         target = places(chosen.output, parse_formats(chosen.format))
 
         from asl_fast.detection.writing import (
@@ -159,12 +166,14 @@ def _detect(chosen: Arguments) -> int:
         trained, assumed = _load(chosen, fps, device)
         trained = trained.with_post_processing(**chosen.post_processing.changes())
         if chosen.videos:
-            given = VideoInput(chosen.videos, chosen.video_cache, chosen.device, chosen.strict)
-            recordings, extracted = open_videos(given, chosen.weights, trained.dataset)
+            videos = VideoInput(chosen.videos, chosen.video_cache, chosen.device, chosen.strict)
+            recordings, extracted = open_videos(videos, chosen.weights, trained.dataset)
             for line in problem_lines(extracted):
                 print(printable(line), file=sys.stderr)
         else:
-            known = times(facts_beside(chosen.features, trained.dataset), fps)
+            facts, unknown = facts_beside(chosen.features, trained.dataset)
+            assumed += unknown
+            known = times(facts, fps)
             if chosen.durations is not None:
                 known["durations_sec"] = read_named_numbers(chosen.durations, "seconds")
             recordings = open_recordings(chosen.features, trained.dataset, **known, reading=chosen.reading)

@@ -78,6 +78,10 @@ def render(report: dict[str, Any]) -> str:
     lines = [f"asl_fast {report['asl_fast']}, Python {report['python']}, {report['platform']}"]
     lines += [f"{report['processors']} processors", "", "Packages"]
     lines += [f"  {name:<15}{version or 'not installed'}" for name, version in report["versions"].items()]
+    lines += ["", "Extras" if report["extras"] else "Extras: unknown, as asl_fast is not installed here"]
+    for extra, about in report["extras"].items():
+        state = f"missing {', '.join(about['missing'])}" if about["missing"] else "here"
+        lines.append(f"  {extra:<15}{state:<30}{about['purpose']}")
     lines += [
         "",
         "Compiled modules",

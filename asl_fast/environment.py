@@ -5,20 +5,49 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+import sys
+from contextlib import suppress
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from asl_fast import __version__, native
 
-PACKAGES = ("torch", "numpy", "tyro", "tqdm", "triton", "h5py", "tensorboard")
 REQUIRED = ("torch", "numpy", "tyro", "tqdm")
 EXTRAS = {
-    "triton": ("triton", "the Triton kernels are not available"),
-    "h5py": ("h5", "features in .h5 files cannot be read"),
-    "tensorboard": ("tensorboard", "training writes no TensorBoard log"),
+    "triton": "the Triton kernels",
+    "h5": "features in .h5 files",
+    "tensorboard": "a TensorBoard log of training",
+    "wandb": "a log of training for Weights & Biases",
+    "mlflow": "a log of training for MLflow",
+    "plot": "charts as PNG",
+    "video": "videos in place of features",
+    "ray": "detection in a corpus of videos, by python -m asl_fast.batch",
+    "transformers": "backbones VideoMAE, TimeSformer, V-JEPA 2 and CLIP",
+    "actionformer": "checkpoints of ActionFormer with their YAML files",
+    "export": "models as safetensors and ONNX files",
 }
+"""What each extra is for. Which packages it has is read from what pip wrote when it installed this one."""
+
+
+def _extra_packages() -> dict[str, list[str]]:
+    """Return the packages of each extra, by name; nothing where this package was not installed but lies on the path."""
+    found: dict[str, list[str]] = {}
+    try:
+        requirements = metadata.requires("asl-fast") or []
+    except metadata.PackageNotFoundError:
+        return found
+    for requirement in requirements:
+        package, _, condition = requirement.partition(";")
+        extra = re.search(r"""extra == ["']([\w-]+)["']""", condition)
+        platforms = re.findall(r"""sys_platform == ["'](\w+)["']""", condition)
+        named = re.match(r"[\w.-]+", package)
+        if extra and named and extra[1] in EXTRAS and sys.platform in (platforms or [sys.platform]):
+            found.setdefault(extra[1], []).append(named[0])
+    return found
 
 
 def _version(package: str) -> str | None:
@@ -33,6 +62,34 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def free_memory_bytes() -> int | None:
+    """Return the memory that this process could still take: what the system has, or less where a container limits it.
+
+    Pages of files that were read count as free, as the system gives them up for whoever needs memory. None where the
+    system does not say (Linux does).
+    """
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    found = [int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")]
+    return min(found + _left_in_container(Path("/sys/fs/cgroup"))) if found else None
+
+
+def _left_in_container(root: Path) -> list[int]:
+    """Return what the limits of a control group leave, in bytes, as version 2 and version 1 write them; often none."""
+    left = []
+    for folder, limit, used in (
+        (root, "memory.max", "memory.current"),
+        (root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ):
+        with suppress(OSError, ValueError):  # no such limit, or the word "max"
+            most, taken = (int((folder / name).read_text(encoding="ascii")) for name in (limit, used))
+            fields = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="ascii").splitlines())
+            left.append(max(0, most - taken + int(fields.get("inactive_file", 0))))
+    return left
 
 
 def _devices() -> list[dict[str, Any]]:
@@ -77,11 +134,10 @@ def _cuda_operator_advice(gpu: bool) -> list[str]:
     return []
 
 
-def _advice(versions: dict[str, str | None], gpu: bool) -> list[str]:
+def _advice(versions: dict[str, str | None], extras: dict[str, dict[str, Any]], gpu: bool) -> list[str]:
     advice = [f"{name} is missing: pip install {name}" for name in REQUIRED if versions[name] is None]
-    for name, (extra, loss) in EXTRAS.items():
-        if versions[name] is None and (name != "triton" or platform.system() == "Linux"):
-            advice.append(f"{name} is missing, {loss}: pip install 'asl-fast[{extra}]'")
+    if absent := [extra for extra, about in extras.items() if about["missing"]]:
+        advice.append(f"extras that are not here, as far as you want them: pip install 'asl-fast[{','.join(absent)}]'")
     if native.cpu_module() is None:
         advice.append(f"no C++ operators, the CPU runs the reference: {native.why_missing('cpu')}")
     if _stale():
@@ -93,11 +149,18 @@ def describe() -> dict[str, Any]:
     """Describe versions, compiled modules, devices and what to do about anything missing; JSON-serialisable.
 
     Returns:
-        ``asl_fast``, ``python``, ``platform``, ``processors``, ``versions`` (package -> version or None),
-        ``torch_cuda`` (None for a CPU build), ``native`` and ``native_cuda`` (``available``, ``reason``, and the
-        compiler that built them), ``devices`` and ``advice`` (sentences).
+        ``asl_fast``, ``python``, ``platform``, ``processors``, ``versions`` (package -> version or None), ``extras``
+        (extra -> ``purpose``, and the packages that are ``missing``; empty where this package is not installed but lies
+        on the path), ``torch_cuda`` (None for a CPU build), ``native`` and ``native_cuda`` (``available``, ``reason``,
+        and the compiler that built them), ``devices`` and ``advice`` (sentences).
     """
-    versions = {name: _version(name) for name in PACKAGES}
+    packages = _extra_packages()
+    names = dict.fromkeys([*REQUIRED, "triton", *(name for each in packages.values() for name in each)])
+    versions = {name: _version(name) for name in names}
+    extras: dict[str, dict[str, Any]] = {
+        extra: {"purpose": EXTRAS[extra], "missing": [name for name in each if versions[name] is None]}
+        for extra, each in packages.items()
+    }
     devices = _devices()
     return {
         "asl_fast": __version__,
@@ -105,9 +168,10 @@ def describe() -> dict[str, Any]:
         "platform": platform.platform(),
         "processors": usable_cores(),
         "versions": versions,
+        "extras": extras,
         "torch_cuda": torch.version.cuda,
         "native": _module("cpu"),
         "native_cuda": _module("cuda"),
         "devices": devices,
-        "advice": _advice(versions, bool(devices)),
+        "advice": _advice(versions, extras, bool(devices)),
     }

@@ -46,7 +46,8 @@ def one_side(mine_0, mine_1, other_0, other_1, intersection, raw, EPS: tl.conste
     iou = intersection / union
     slope_0 = outside_0 * iou - inside_0 + 2.0 * ratio * (-0.5 - ratio * outside_0)
     slope_1 = outside_1 * iou - inside_1 + 2.0 * ratio * (0.5 - ratio * outside_1)
-    return tl.where(raw == 0, 0.0, slope_0 / union), tl.where(raw == 0, 0.0, slope_1 / union)
+    empty = (raw == 0) & (ratio == ratio)  # a NaN is in the ratio, and not always in the maxima
+    return tl.where(empty, 0.0, slope_0 / union), tl.where(empty, 0.0, slope_1 / union)
 
 
 @triton.jit(do_not_specialize=["rows"])

@@ -16,8 +16,8 @@ from asl_fast.evaluation.mean_ap import mean_average_precision
 from asl_fast.serialization import read_config
 from asl_fast.train import main
 from asl_fast.training.config import TrainConfig
+from asl_fast.training.description import git_revision
 from asl_fast.training.metrics_log import read_metrics
-from asl_fast.training.run import _git_revision
 from asl_fast.training.run_folder import RunFolder
 from tests.shared import shared_file
 from tests.training.tiny import TINY_OPTIONS, small_hapt
@@ -162,7 +162,7 @@ def test_asking_git_leaves_its_locks_alone(monkeypatch: pytest.MonkeyPatch) -> N
         seen.update(options["env"])
         return ask(command, **options)
 
-    monkeypatch.setattr("asl_fast.training.run.subprocess.run", watched)
-    revision = _git_revision()
+    monkeypatch.setattr("asl_fast.training.description.subprocess.run", watched)
+    revision = git_revision()
     assert seen["GIT_OPTIONAL_LOCKS"] == "0"
     assert revision is None or len(revision.removesuffix("-dirty")) >= 40

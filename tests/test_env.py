@@ -189,6 +189,7 @@ def test_json_and_text_say_the_same(capsys: pytest.CaptureFixture[str]) -> None:
 def test_missing_things_come_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     forget_modules(monkeypatch, tmp_path)
     monkeypatch.setattr(environment, "_version", lambda package: None if package == "h5py" else "1.0")
+    monkeypatch.setattr(environment, "_extra_packages", lambda: {"h5": ["h5py"], "plot": ["matplotlib"]})
     report = env.collect()
     assert not report["native"]["available"]
     assert any("pip install 'asl-fast[h5]'" in sentence for sentence in report["advice"])
@@ -196,6 +197,40 @@ def test_missing_things_come_with_what_to_do(tmp_path: Path, monkeypatch: pytest
     text = env.render(report)
     assert "not installed" in text
     assert "missing: asl_fast._native was never built" in text
+
+
+def test_every_extra_that_is_not_for_developers_is_explained() -> None:
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.11 reads TOML")
+    file = Path(__file__).parents[1] / "pyproject.toml"
+    extras = tomllib.loads(file.read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert set(environment.EXTRAS) == set(extras) - {"dev", "docs", "wheels"}
+
+
+def test_which_extras_are_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    requirements = [
+        "torch>=2.6",
+        'av>=14; extra == "video"',
+        "av>=14 ; extra == 'ray'",
+        'ray[data]>=2.40; extra == "ray"',
+        'triton>=3; sys_platform == "other" and extra == "triton"',
+        'pytest; extra == "dev"',
+    ]
+    monkeypatch.setattr(environment.metadata, "requires", lambda name: requirements)
+    monkeypatch.setattr(environment, "_version", lambda package: None if package == "ray" else "1.0")
+    report = env.collect()
+    assert {extra: about["missing"] for extra, about in report["extras"].items()} == {"video": [], "ray": ["ray"]}
+    assert report["versions"]["av"] == "1.0" and report["versions"]["ray"] is None
+    assert any("pip install 'asl-fast[ray]'" in sentence for sentence in report["advice"])
+    lines = env.render(report).splitlines()
+    assert any(line.split()[:2] == ["video", "here"] for line in lines)
+    assert any(line.split()[:3] == ["ray", "missing", "ray"] for line in lines)
+
+    def not_installed(name: str) -> list[str]:
+        raise environment.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(environment.metadata, "requires", not_installed)
+    report = env.collect()
+    assert report["extras"] == {} and "Extras: unknown" in env.render(report)
 
 
 def test_changed_sources_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,3 +245,25 @@ def test_changed_sources_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not environment._stale()
     os.utime(csrc / "op.cpp", (2**31, 2**31))
     assert environment._stale()
+
+
+def test_free_memory_is_what_a_container_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def control_group(folder: Path, limit: str, most: object, used: str) -> None:
+        folder.mkdir(exist_ok=True)
+        (folder / limit).write_text(f"{most}\n")
+        (folder / used).write_text("700\n")
+        (folder / "memory.stat").write_text("anon 300\ninactive_file 400\n")
+
+    assert environment._left_in_container(tmp_path) == []
+    control_group(tmp_path, "memory.max", "max", "memory.current")
+    assert environment._left_in_container(tmp_path) == []
+    control_group(tmp_path, "memory.max", 1000, "memory.current")
+    # Files that were read and are not in use are given up for whoever needs memory.
+    assert environment._left_in_container(tmp_path) == [700]
+    control_group(tmp_path / "memory", "memory.limit_in_bytes", 500, "memory.usage_in_bytes")
+    assert environment._left_in_container(tmp_path) == [700, 200]
+    free = environment.free_memory_bytes()
+    assert (free is not None and free > 0) or not Path("/proc/meminfo").exists()
+    if free is not None:
+        monkeypatch.setattr(environment, "_left_in_container", lambda root: [7])
+        assert environment.free_memory_bytes() == 7

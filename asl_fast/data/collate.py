@@ -33,6 +33,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.video_ids)
 
+    @property
+    def num_padded(self) -> int:
+        """Grid steps that are padding; a GPU is not asked while the mask is on the CPU, as `collate` makes it."""
+        return int((~self.mask).sum())
+
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
         """Return the batch with every tensor on ``device``."""
         return replace(

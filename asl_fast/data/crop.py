@@ -26,6 +26,26 @@ def clean_segments(segments_sec: NDArray[np.float64], labels: NDArray[np.int64],
     return CleanSegments(clipped[keep], labels[keep], int(changed.sum()), int((~keep).sum()))
 
 
+def crop_length(
+    num_steps: int, rng: np.random.Generator, *, max_length: int | None, crop_ratio: tuple[float, float] | None
+) -> int:
+    """Choose how many steps of a video become a sample; `random_crop` draws this first.
+
+    Args:
+        num_steps: T.
+        rng: Source of the draw, if there is one.
+        max_length: Longest crop, None for no limit.
+        crop_ratio: Smallest and largest share kept of a video that fits, None for all of it.
+    """
+    if max_length is not None and num_steps > max_length:
+        return max_length
+    if crop_ratio is None:
+        return num_steps
+    low = max(round(crop_ratio[0] * num_steps), 1)
+    high = max(low, min(round(crop_ratio[1] * num_steps), num_steps))
+    return int(rng.integers(low, high + 1))
+
+
 class Crop(NamedTuple):
     """Steps [start, stop) of the features, with the segments (G, 2) float64 in the crop's own grid units."""
 
@@ -85,13 +105,7 @@ def random_crop(
         threshold: Share of a segment that must be inside for it to be kept.
         max_trials: Places tried.
     """
-    length = num_steps
-    if max_length is not None and num_steps > max_length:
-        length = max_length
-    elif crop_ratio is not None:
-        low = max(round(crop_ratio[0] * num_steps), 1)
-        high = max(low, min(round(crop_ratio[1] * num_steps), num_steps))
-        length = int(rng.integers(low, high + 1))
+    length = crop_length(num_steps, rng, max_length=max_length, crop_ratio=crop_ratio)
     crop = cut(segments, labels, 0, num_steps, reach=reach, threshold=threshold)
     if length == num_steps:
         return crop

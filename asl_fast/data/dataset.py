@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -15,7 +16,8 @@ from torch.utils.data import Dataset
 
 from asl_fast.data.annotations.video import Video
 from asl_fast.data.augment import Change, SensorAugmentation
-from asl_fast.data.crop import clean_segments, random_crop
+from asl_fast.data.crop import clean_segments, crop_length, random_crop
+from asl_fast.data.features.rows import Rows, open_rows, rows_in_memory
 from asl_fast.data.features.store import FeatureStore
 from asl_fast.data.grid import FeatureGrid
 
@@ -23,7 +25,16 @@ logger = logging.getLogger(__name__)
 
 
 class FeatureLayout(Protocol):
-    """How the features of one video lie in time; see `asl_fast.data.manifest.FeatureManifest`."""
+    """How the features of one video lie in time; see `asl_fast.data.features.manifest.FeatureManifest`."""
+
+    @property
+    def resize(self) -> int | None:
+        """Steps that every video is brought to; None where all keep the number that they are stored with."""
+        ...
+
+    def grid(self, video: Video, num_steps: int) -> FeatureGrid:
+        """Give the grid of the features as the model gets them, from their number in the store."""
+        ...
 
     def prepare(self, video: Video, features: NDArray[np.float32]) -> tuple[NDArray[np.float32], FeatureGrid]:
         """Features as the model gets them (resized where the layout says so) and their grid."""
@@ -145,9 +156,28 @@ class DetectionDataset(Dataset[Sample]):
         if self.num_dropped:
             logger.info("%d empty or outside segments are not used as training targets", self.num_dropped)
 
+    @cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        """Steps of every video as the model gets it, (N,); a store may have to open its files for them."""
+        resize = None if isinstance(self.layout, FeatureGrid) else self.layout.resize
+        return np.array([resize or self.store.length(video.id) for video in self.videos], np.int64)
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the crops of this epoch; call it before iterating."""
         self._epoch.fill_(epoch)
+
+    def sample_lengths(self, epoch: int) -> NDArray[np.int64]:
+        """Count the steps of every sample of an epoch, (N,), before an augmentation changes their speed."""
+        if not self.training:
+            return self.lengths
+        drawn = [
+            crop_length(steps, self._generator(epoch, index), max_length=self.max_length, crop_ratio=self.crop_ratio)
+            for index, steps in enumerate(self.lengths.tolist())
+        ]
+        return np.array(drawn, np.int64)
+
+    def _generator(self, epoch: int, index: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, epoch, index])
 
     def with_options(self, **options: Any) -> DetectionDataset:
         """Return the same videos and features with other crop settings (the keyword arguments of the constructor)."""
@@ -165,13 +195,13 @@ class DetectionDataset(Dataset[Sample]):
         return len(self.videos)
 
     def __getitem__(self, index: int) -> Sample:
-        features, grid = self.whole(index)
-        drawn = self.draw(index, len(features), grid)
+        rows, grid = self.rows(index)
+        drawn = self.draw(index, rows.num_steps, grid)
         # Copied: a tensor over the store's memory would let a training step change the store.
-        return drawn.sample(torch.tensor(features[drawn.start : drawn.stop], dtype=torch.float32))
+        return drawn.sample(torch.tensor(rows.read(drawn.start, drawn.stop), dtype=torch.float32))
 
-    def whole(self, index: int) -> tuple[NDArray[np.float32], FeatureGrid]:
-        """Load the features (T, D) of a whole video, as the model gets them, and their grid.
+    def rows(self, index: int) -> tuple[Rows, FeatureGrid]:
+        """Open the features of a video, as the model gets them, to be read in parts, and give their grid.
 
         Raises:
             IndexError: When there is no such video.
@@ -179,10 +209,13 @@ class DetectionDataset(Dataset[Sample]):
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} of {len(self)} videos")
         video = self.videos[index]
-        features = self.store.load(video.id)
+        rows = open_rows(self.store, video.id)
         if isinstance(self.layout, FeatureGrid):
-            return features, self.layout
-        return self.layout.prepare(video, features)
+            return rows, self.layout
+        if self.layout.resize is None:
+            return rows, self.layout.grid(video, rows.num_steps)
+        features, grid = self.layout.prepare(video, rows.all())
+        return rows_in_memory(features), grid
 
     def draw(self, index: int, num_steps: int, grid: FeatureGrid) -> Drawn:
         """Choose what of a video becomes the sample of this epoch: in training a random crop.
@@ -197,7 +230,7 @@ class DetectionDataset(Dataset[Sample]):
         segments, labels = grid.to_grid(clean.segments_sec), clean.labels
         start, stop, augmentation, change = 0, num_steps, None, None
         if self.training:
-            generator = np.random.default_rng([self.seed, int(self._epoch), index])
+            generator = self._generator(int(self._epoch), index)
             start, stop, segments, labels = random_crop(
                 segments,
                 labels,

@@ -11,13 +11,14 @@ from typing import Any
 from asl_fast.data.features.extraction import VideoFacts, read_video_facts
 from asl_fast.data.features.manifest import FeatureManifest
 from asl_fast.data.features.manifest_file import MANIFEST_NAME, read_manifest
+from asl_fast.data.features.packed_store import PackedFeatureStore, is_packed
 from asl_fast.detection.rates import Rates
 from asl_fast.detection.recordings import Recordings, open_recordings
 from asl_fast.video.cached import VideoInput, extract_cached, recipe_of
 from asl_fast.video.extraction import Extracted
 
 
-def facts_beside(paths: Sequence[Path], dataset: Mapping[str, Any]) -> dict[str, VideoFacts]:
+def facts_beside(paths: Sequence[Path], dataset: Mapping[str, Any]) -> tuple[dict[str, VideoFacts], list[str]]:
     """Read what is known of the videos of features, and check that these were made like those of the run.
 
     Args:
@@ -25,27 +26,38 @@ def facts_beside(paths: Sequence[Path], dataset: Mapping[str, Any]) -> dict[str,
         dataset: What the run knows of its data set.
 
     Returns:
-        Facts by name; none for features without a manifest that has them.
+        Facts by name, none for features without a manifest that has them; and what could not be checked, in words.
 
     Raises:
         ValueError: Naming the manifest, and in what the extraction differs.
     """
     trained = None if dataset["manifest"] is None else FeatureManifest(**dataset["manifest"])
     found: dict[str, VideoFacts] = {}
+    notes: list[str] = []
     for path in paths:
         file = (path if path.is_dir() else path.parent) / MANIFEST_NAME
-        if not file.is_file():
+        found |= read_video_facts(file)
+        if trained is None or trained.extraction is None:
             continue
-        facts = read_video_facts(file)
-        if trained is not None and trained.extraction is not None:
-            differs = trained.difference(read_manifest(file, trained.dim))
-            if differs is not None:
-                raise ValueError(
-                    f"{file}: these features were made in another way than those of the run: {differs}; extract them "
-                    "alike"
-                )
-        found |= facts
-    return found
+        file, manifest = _manifest_of(path, file, trained.dim)
+        if manifest is None or manifest.extraction is None:
+            notes.append(
+                f"{path}: nothing says how these features were made; those of the run were made by "
+                f"{trained.extraction.backbone}, {trained.timing_words()}, and others give other actions; extract puts "
+                f"a {MANIFEST_NAME} beside them"
+            )
+        elif (differs := trained.difference(manifest)) is not None:
+            raise ValueError(
+                f"{file}: these features were made in another way than those of the run: {differs}; extract them alike"
+            )
+    return found, notes
+
+
+def _manifest_of(path: Path, beside: Path, dim: int) -> tuple[Path, FeatureManifest | None]:
+    """Read the manifest of features, and where it stands; None where they have none."""
+    if path.is_dir() and is_packed(path):
+        return path, PackedFeatureStore(path).manifest
+    return beside, read_manifest(beside, dim) if beside.is_file() else None
 
 
 def open_videos(given: VideoInput, weights: Path | None, dataset: Mapping[str, Any]) -> tuple[Recordings, Extracted]:

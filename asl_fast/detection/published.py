@@ -43,9 +43,12 @@ class PublishedDetector(TrainedDetector):
         """Detect as `TrainedDetector.detect` does, in one recording after the other whatever the batch size."""
         return super().detect(samples, batch_size=1, on_failure=on_failure)
 
+    def _padded_steps(self, num_steps: int) -> int:
+        return padded_length(self.config.model, num_steps)
+
     def _batch(self, samples: list[Sample]) -> Batch:
         (sample,) = samples
-        longest = padded_length(self.config.model, len(sample.features))
+        longest = self._padded_steps(len(sample.features))
         return collate(samples, pad_multiple=self.detector.length_multiple, max_length=longest)
 
 

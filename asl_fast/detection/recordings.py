@@ -19,8 +19,7 @@ from asl_fast.data.features.manifest import FeatureManifest
 from asl_fast.data.features.opening import JOIN, open_features, rows_of_features
 from asl_fast.data.features.packed_store import is_packed
 from asl_fast.data.features.reading import FeatureReading
-from asl_fast.data.features.rows import Rows, open_rows, rows_in_memory
-from asl_fast.data.features.store import check_features
+from asl_fast.data.features.rows import Rows, checked_rows, open_rows, rows_in_memory
 from asl_fast.data.grid import FeatureGrid
 from asl_fast.data.transform import FeatureTransform
 from asl_fast.detection.rates import Rates, check_rates, far_rate, known_rates, measured_rate
@@ -135,14 +134,7 @@ def _features(
         if transform is not None:
             # Several raw samples become one step, so that parts of the one are no parts of the other.
             rows = rows_in_memory(normalised(rows.all(), where))
-
-        def read(start: int, stop: int) -> Array:
-            array = rows.read(start, stop)
-            whole = (start, stop) == (0, rows.num_steps)
-            check_features(array, dataset["feature_dim"], where if whole else f"{where}, counted from step {start}")
-            return array
-
-        return Rows(rows.num_steps, read)
+        return checked_rows(rows, dataset["feature_dim"], where)
 
     def normalised(array: Array, where: str) -> Array:
         if transform is None or array.ndim != 2 or array.shape[1] != transform.num_raw:

@@ -14,9 +14,9 @@ from asl_fast.detection.candidates import Limits
 from asl_fast.detection.trained import TrainedDetector, load_trained
 from asl_fast.evaluation.activitynet_json import write_detections
 from asl_fast.training.checkpoint import check_same_data
+from asl_fast.training.data import describe_dataset
+from asl_fast.training.data import load as load_data
 from asl_fast.training.distributed import start_processes
-from asl_fast.training.run import describe_dataset
-from asl_fast.training.run import load as load_data
 from asl_fast.training.run_folder import RunFolder
 from asl_fast.training.scoring import prediction_columns
 

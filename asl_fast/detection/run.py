@@ -7,17 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from asl_fast.data.dataset import Sample
 from asl_fast.detection.recordings import Recordings
 from asl_fast.detection.trained import TrainedDetector
-from asl_fast.evaluation.activitynet_json import write_detections
+from asl_fast.evaluation.activitynet_json import write_detections_of_videos
 from asl_fast.models.postprocess import Detections
 from asl_fast.models.windows import is_long
 from asl_fast.training.inference import Recording
 from asl_fast.training.metrics_log import progress_bar
-from asl_fast.training.scoring import prediction_columns
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,16 @@ def write_found(path: Path, found: Found, trained: TrainedDetector) -> None:
     Raises:
         OSError: When the file cannot be written.
     """
-    columns = prediction_columns(found.detections.items())
-    columns["labels"] = np.asarray(trained.class_names)[columns["labels"]]
     source = {"checkpoint": str(trained.path), "epoch": trained.epoch, "synthetic": trained.dataset["synthetic"]}
-    write_detections(path, columns, videos=found.durations_sec, external_data=source)
+    names = trained.class_names
+    # One after the other: as text and as Python's numbers, detections take ten times what they take as tensors.
+    videos = (
+        (
+            name,
+            each.segments.double().tolist(),
+            [names[label] for label in each.labels.tolist()],
+            each.scores.double().tolist(),
+        )
+        for name, each in found.detections.items()
+    )
+    write_detections_of_videos(path, videos, external_data=source)

@@ -37,7 +37,7 @@ class TrainedDetector:
     Attributes:
         detector: The model, in evaluation mode.
         config: How it was trained.
-        dataset: What it has to know about its data set, see `asl_fast.training.run.describe_dataset`.
+        dataset: What it has to know about its data set, see `asl_fast.training.data.describe_dataset`.
         epoch: Epochs it was trained for.
         path: The checkpoint it comes from.
     """
@@ -109,9 +109,20 @@ class TrainedDetector:
             return iter(progress_bar(windows, total=number, name=f"detecting in {recording.video_id}", shown=True))
 
         inference = self.config.inference
-        levels = long_candidates(self.detector, recording, inference, autocast=autocast, each=shown)
+        levels = long_candidates(
+            self.detector,
+            recording,
+            inference,
+            autocast=autocast,
+            padded_steps=self._padded_steps(recording.num_steps),
+            each=shown,
+        )
         (found,) = detect([levels], grids=[recording.grid], durations_sec=[recording.duration_sec], config=inference)
         return found
+
+    def _padded_steps(self, num_steps: int) -> int | None:
+        """Return the length that a recording has to be padded to; None where that does not matter."""
+        return None
 
     def _batch(self, samples: list[Sample]) -> Batch:
         return collate(samples, pad_multiple=self.detector.length_multiple)
@@ -190,7 +201,7 @@ def check_dataset(dataset: Mapping[str, Any], model: DetectorConfig, path: Path)
     """Check that a checkpoint says of its data set what detection has to know.
 
     Args:
-        dataset: What it says, see `asl_fast.training.run.describe_dataset`.
+        dataset: What it says, see `asl_fast.training.data.describe_dataset`.
         model: Of the same checkpoint.
         path: Where the checkpoint lies, for the message.
 

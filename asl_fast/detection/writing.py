@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import overload
 
 from asl_fast.detection.run import Found, write_found
 from asl_fast.detection.trained import TrainedDetector
@@ -64,22 +65,36 @@ def write_formats(target: Places, found: Found, trained: TrainedDetector) -> lis
     return written + write(target, described(found, trained), origin)
 
 
-def described(found: Found, trained: TrainedDetector) -> list[Recording]:
-    """Put what was found into words: classes by name, times in seconds."""
-    return [
-        Recording(
-            name,
-            found.durations_sec[name],
-            found.fps[name],
-            tuple(
-                Action(start, end, trained.class_names[label], score)
-                for (start, end), label, score in zip(
-                    each.segments.double().tolist(), each.labels.tolist(), each.scores.double().tolist(), strict=True
-                )
-            ),
-        )
-        for name, each in found.detections.items()
-    ]
+def described(found: Found, trained: TrainedDetector) -> Sequence[Recording]:
+    """Put what was found into words: classes by name, times in seconds; each recording when it is asked for."""
+    return _Described(found, trained.class_names)
+
+
+class _Described(Sequence[Recording]):
+    """Recordings of which one at a time is in memory: in Python's numbers they take ten times as much as in tensors."""
+
+    def __init__(self, found: Found, class_names: Sequence[str]) -> None:
+        self._found = found
+        self._class_names = class_names
+        self._names = list(found.detections)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @overload
+    def __getitem__(self, index: int) -> Recording: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Recording]: ...
+    def __getitem__(self, index: int | slice) -> Recording | Sequence[Recording]:
+        if isinstance(index, slice):
+            return [self._recording(name) for name in self._names[index]]
+        return self._recording(self._names[index])
+
+    def _recording(self, name: str) -> Recording:
+        each = self._found.detections[name]
+        rows = zip(each.segments.double().tolist(), each.labels.tolist(), each.scores.double().tolist(), strict=True)
+        actions = tuple(Action(start, end, self._class_names[label], score) for (start, end), label, score in rows)
+        return Recording(name, self._found.durations_sec[name], self._found.fps[name], actions)
 
 
 def listed(files: Sequence[Path], folder: Path | None) -> str:
@@ -90,7 +105,7 @@ def listed(files: Sequence[Path], folder: Path | None) -> str:
     return " and ".join(filter(None, (", ".join(shown[:-1]), *shown[-1:]))) or "no file"
 
 
-def crowded_subtitles(target: Places, recordings: list[Recording]) -> str | None:
+def crowded_subtitles(target: Places, recordings: Sequence[Recording]) -> str | None:
     """Say how to thin subtitles out that show too much at a time; None where they can be read."""
     if not set(target.each) & set(SUBTITLES):
         return None
@@ -108,5 +123,5 @@ def _limits() -> list[float]:
     return [number / 20 for number in range(1, 20)]
 
 
-def _most_above(recordings: list[Recording], score: float) -> int:
+def _most_above(recordings: Sequence[Recording], score: float) -> int:
     return max(most_at_once(action for action in each.actions if action.score >= score) for each in recordings)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from asl_fast.data.annotations.entries import LARGEST_ID, BadEntry, Entry, Rever
 from asl_fast.data.annotations.problems import AnnotationError
 from asl_fast.evaluation.columns import Array, FloatArray, Table, read_columns
 from asl_fast.evaluation.conventions import DEFAULT
-from asl_fast.files import collector_paused, write_json
+from asl_fast.files import atomic_write, collector_paused, write_json
 from asl_fast.wording import count
 
 
@@ -153,17 +154,43 @@ def write_detections(
     """
     columns = read_columns(predictions, "predictions", DEFAULT)
     assert columns.scores is not None
-    results: dict[str, list[dict[str, Any]]] = {str(video): [] for video in videos}
     order = np.argsort(-columns.scores, kind="stable")
-    for video, segment, label, score in zip(
-        columns.video[order].tolist(),
-        columns.segments_sec[order].tolist(),
-        columns.labels[order].tolist(),
-        columns.scores[order].tolist(),
-        strict=True,
-    ):
-        results.setdefault(str(video), []).append({"segment": segment, "label": label, "score": score})
-    write_json(path, {"version": version, "results": results, "external_data": {}} | extra)
+    rows: dict[str, list[int]] = {str(video): [] for video in videos}
+    for row, video in zip(order.tolist(), columns.video[order].tolist(), strict=True):
+        rows.setdefault(str(video), []).append(row)
+    scores = columns.scores
+    found = (
+        (video, columns.segments_sec[own].tolist(), columns.labels[own].tolist(), scores[own].tolist())
+        for video, own in rows.items()
+    )
+    write_detections_of_videos(path, found, version=version, **extra)
+
+
+OfVideo = tuple[str, Sequence[Sequence[float]], Sequence[str | int], Sequence[float]]
+
+
+def write_detections_of_videos(
+    path: str | Path, found: Iterable[OfVideo], *, version: str = "asl_fast", **extra: Any
+) -> None:
+    """Write a detection file, video after video, so that only one of them is in memory as text; atomically.
+
+    Args:
+        path: File to write.
+        found: Videos, each once, with segments in seconds, labels and scores of their detections, the best first.
+        version: As of :func:`write_detections`, like ``extra``.
+        extra: See there.
+    """
+    rest = json.dumps({"external_data": {}} | extra, allow_nan=False)
+    with atomic_write(path) as file:
+        file.write(f'{{"version": {json.dumps(version)}, "results": {{'.encode())
+        for number, (video, segments, labels, scores) in enumerate(found):
+            entries = [
+                {"segment": list(segment), "label": label, "score": score}
+                for segment, label, score in zip(segments, labels, scores, strict=True)
+            ]
+            text = f"{', ' if number else ''}{json.dumps(video)}: {json.dumps(entries, allow_nan=False)}"
+            file.write(text.encode())
+        file.write(f"}}, {rest[1:]}\n".encode())
 
 
 def write_ground_truth(

@@ -35,11 +35,13 @@ class Kind:
         share: Its share of the first G, second G, ... predictions: of every class j with N_j annotations the best N_j,
             the next N_j, and so on, all classes together; 0 where no class has as many.
         map_gain: What removing all of its predictions would add to mAP; 0 for true positives.
+        normalized_map_gain: Likewise to mAP_N, which is what DETAD gives.
     """
 
     name: str
     share: tuple[float, ...]
     map_gain: float
+    normalized_map_gain: float
 
 
 @dataclass(frozen=True)
@@ -246,11 +248,16 @@ def _count_kinds(problem: Problem, kind: npt.NDArray[np.int8], score: _ClassScor
     rank = np.arange(len(kind)) - np.repeat(problem.class_offsets[:-1], sizes)
     part = rank // np.repeat(problem.annotations_per_class, sizes)
     total = np.bincount(part, minlength=multiples)[:multiples]
-    base = score.map()
+    base, normalized_base = score.map(), score.map(normalized=True)
     for index, name in enumerate(KINDS):
         number = np.bincount(part[kind == index], minlength=multiples)[:multiples]
         share = tuple((number / np.maximum(total, 1)).tolist())
-        yield Kind(name, share, score.map(predictions=kind != index) - base if index else 0.0)
+        if index == 0:
+            yield Kind(name, share, 0.0, 0.0)
+            continue
+        others = kind != index
+        gain = score.map(predictions=others) - base
+        yield Kind(name, share, gain, score.map(predictions=others, normalized=True) - normalized_base)
 
 
 def _characteristics(

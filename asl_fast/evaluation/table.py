@@ -116,10 +116,13 @@ def class_lines(measure: MeanAveragePrecision, name: str = "mAP") -> list[str]:
 def analysis_table(analysis: Analysis) -> str:
     """Kinds of predictions, then annotations by characteristic; shares and mAP in percent."""
     multiples = range(1, len(analysis.kinds[0].share) + 1)
-    kinds = [[f"top predictions at tIoU {analysis.tiou:g} (%)", *(f"{k}G" for k in multiples), "mAP gain"]]
+    kinds = [
+        [f"top predictions at tIoU {analysis.tiou:g} (%)", *(f"{k}G" for k in multiples), "mAP gain", "mAP_N gain"]
+    ]
     for kind in analysis.kinds:
-        gain = f"{100 * kind.map_gain:+.2f}" if kind.name != analysis.kinds[0].name else ""
-        kinds.append([kind.name, *(f"{100 * share:.1f}" for share in kind.share), gain])
+        gains = (kind.map_gain, kind.normalized_map_gain) if kind.name != analysis.kinds[0].name else ()
+        shown = [f"{100 * gain:+.2f}" for gain in gains] or ["", ""]
+        kinds.append([kind.name, *(f"{100 * share:.1f}" for share in kind.share), *shown])
     found = [["annotations by characteristic", "number", "mAP_N (%)", "missed (%)"]]
     for bucket in analysis.buckets:
         name = f"{bucket.characteristic} {bucket.range}"

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from asl_fast.data.features.manifest import FeatureManifest
 from asl_fast.data.transform import FeatureTransform
 from asl_fast.detection.trained import TrainedDetector
 from asl_fast.exporting.card import model_card
@@ -110,10 +111,11 @@ def write_config(trained: TrainedDetector, folder: Path) -> dict[str, Any]:
 
     It is written first, so that a folder in which the rest was interrupted is known for one of ours.
     """
-    config = to_dict(replace(trained.config, data_root=None, annotations=None, features=(), output=None, device="auto"))
-    config |= {"init_from": None, "af_config": None}
+    config = to_dict(trained.config.without_places())
     known = ("name", "synthetic", "class_names", "feature_dim", "grid", "frame_rates", "manifest", "transform")
     dataset = {key: trained.dataset[key] for key in known if key in trained.dataset}
+    if dataset["manifest"] is not None:
+        dataset["manifest"] = asdict(FeatureManifest(**dataset["manifest"]).without_places())
     content = {"config": config, "dataset": dataset, "epoch": trained.epoch}
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / CONFIG, content, indent=1)

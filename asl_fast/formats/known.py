@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -135,10 +135,12 @@ def write(target: Places, recordings: Sequence[Recording], origin: Origin) -> li
     return written
 
 
-def _each_path(target: Places, recordings: Sequence[Recording], ending: str) -> Iterable[tuple[Recording, Path]]:
+def _each_path(target: Places, recordings: Sequence[Recording], ending: str) -> Iterator[tuple[Recording, Path]]:
     if target.folder is None:
         assert target.single is not None
-        return [(recording, target.single) for recording in recordings[:1]]
+        yield from ((recording, target.single) for recording in recordings[:1])
+        return
     target.folder.mkdir(exist_ok=True)
     names = file_names(recording.name for recording in recordings)
-    return [(recording, target.folder / f"{names[recording.name]}{ending}") for recording in recordings]
+    for recording in recordings:
+        yield recording, target.folder / f"{names[recording.name]}{ending}"

@@ -199,8 +199,8 @@ def padded_length(config: DetectorConfig, num_steps: int) -> int:
     """Return the length that ActionFormer pads a recording to in evaluation, on which its outputs depend.
 
     What lies beyond a recording's end is zero with padding too, but for the bias of each LayerNorm, which the last
-    steps see. How much padding there is does not matter, except to absolute positions: as little as gives every level
-    one padded step is taken.
+    steps see. How much padding there is does not matter, except to absolute positions: as little is taken as gives
+    every level the padded steps that a convolution reaches.
 
     Args:
         config: Of a model that was converted.
@@ -211,7 +211,7 @@ def padded_length(config: DetectorConfig, num_steps: int) -> int:
     theirs = longest if num_steps <= longest else -(-num_steps // multiple) * multiple
     if config.positions == "absolute":
         return theirs
-    return min(theirs, (num_steps // coarsest + 2) * coarsest)
+    return min(theirs, (num_steps // coarsest + 1 + max(1, config.kernel_size // 2)) * coarsest)
 
 
 def _convert_config(config: Mapping[str, Any]) -> DetectorConfig:

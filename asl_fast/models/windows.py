@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from asl_fast.models.config import InferenceConfig
@@ -80,6 +81,7 @@ def windowed_candidates(
     *,
     autocast: bool = False,
     core_grid: int | None = None,
+    padded_steps: int | None = None,
     check: Callable[[DetectorOutput, Tensor], None] | None = None,
     each: Callable[[Iterator[Window]], Iterator[Window]] = iter,
 ) -> list[Detections]:
@@ -92,6 +94,8 @@ def windowed_candidates(
         config: Thresholds; ``candidates_per_level`` are kept of the whole sequence.
         autocast: Run the detector in bfloat16.
         core_grid: Steps of a window whose points are taken; None takes ``CORE_GRID``.
+        padded_steps: Length that the sequence would be padded to in one pass, on which ActionFormer's outputs depend;
+            None takes the next that the detector has levels for.
         check: Called with the output and the features (1, T, feature_dim) of each window; raises where it does not
             like them.
         each: Passes the windows on, e.g. with a progress bar.
@@ -106,7 +110,9 @@ def windowed_candidates(
     kept: list[Detections] = []
     for window in each(windows_of(detector, num_steps, core_grid=core_grid)):
         features = read(window.start, window.stop)
-        found = window_candidates(detector, features, window, num_steps, config, autocast=autocast, check=check)
+        found = window_candidates(
+            detector, features, window, num_steps, config, autocast=autocast, padded_steps=padded_steps, check=check
+        )
         kept = [_best([a, b], config) for a, b in zip(kept, found, strict=True)] if kept else found
     return kept
 
@@ -120,6 +126,7 @@ def window_candidates(
     config: InferenceConfig,
     *,
     autocast: bool = False,
+    padded_steps: int | None = None,
     check: Callable[[DetectorOutput, Tensor], None] | None = None,
 ) -> list[Detections]:
     """Find the candidates of a window's core, level by level, in grid steps of the whole sequence.
@@ -130,13 +137,16 @@ def window_candidates(
         window: Which part of the sequence they are.
         num_steps: Length of the sequence, which matters for absolute positions alone.
         config: Thresholds.
-        autocast: As of `windowed_candidates`, like ``check``.
+        autocast: As of `windowed_candidates`, like the others.
+        padded_steps: See there.
         check: See there.
     """
     device = next(detector.parameters()).device
     batch = features.to(device).unsqueeze(0)
     mask = torch.ones(batch.shape[:2], dtype=torch.bool, device=device)
-    padded = _rounded_up(num_steps, detector.length_multiple)
+    padded = _rounded_up(num_steps, detector.length_multiple) if padded_steps is None else padded_steps
+    if window.stop == num_steps:
+        batch, mask = F.pad(batch, (0, 0, 0, padded - num_steps)), F.pad(mask, (0, padded - num_steps))
     with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
         output = detector(batch, mask, Place(window.start, num_steps, padded))
     if check is not None:

@@ -39,7 +39,7 @@ MAY_CHANGE = frozenset(
         "logger",
         "profile",
         "data.num_workers",
-        "data.resident",
+        "data.cache",
         "data.columns",
         "data.durations",
     }
@@ -188,7 +188,7 @@ def check_same_data(saved: Mapping[str, Any], record: Mapping[str, Any], path: P
     """Check that a run goes on with the data it began with.
 
     Args:
-        saved: What the run says of its data set, see `asl_fast.training.run.describe_dataset`.
+        saved: What the run says of its data set, see `asl_fast.training.data.describe_dataset`.
         record: The same of the data set that is there now.
         path: Where ``saved`` lies, for the message.
 

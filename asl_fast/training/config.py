@@ -21,6 +21,8 @@ from asl_fast.serialization import LATER, formerly
 from asl_fast.training.loggers.names import parse_loggers
 from asl_fast.training.ranges import check_ranges
 
+Cache = Literal["auto", "device", "memory", "off"]
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -31,10 +33,12 @@ class DataConfig:
         crop_ratio: Smallest and largest share kept of a training video that fits; None keeps all of it.
         truncation_threshold: Share of an action that must lie inside a crop for it to be kept.
         pad_multiple: Batches are padded to a multiple of this many grid steps; 0 pads all of them to max_length.
-        bucket_by_length: Put videos of similar length into one batch, which saves padding.
+        bucket_by_length: Fill a batch with videos whose crops are padded to the same length; which ones, and the order
+            of the batches, stays a matter of chance. Nothing changes where pad_multiple is 0.
         num_workers: Processes that read features; 0 reads in the training process.
-        resident: Keep the features of the training split where training computes, so that no process reads and no batch
-            is copied: "auto" does on a GPU with room for them in half of its free memory.
+        cache: Where the features of the training split are kept: "device", where training computes, so that no process
+            reads and no batch is copied; "memory", the machine's, which the processes that read share; "off", in their
+            files. "auto" takes the first of these with room for them in half of its free memory.
         synthetic_scale: Size of the synthetic twin that is used without data_root: "smoke", "reduced", "full", or a
             share of the benchmark's videos.
         synthetic_seed: Seed of the twin; it does not follow the run's seed, so that seeds compare on the same data.
@@ -78,9 +82,9 @@ class DataConfig:
     crop_ratio: tuple[float, float] | None = (0.9, 1.0)
     truncation_threshold: float = 0.5
     pad_multiple: int = 256
-    bucket_by_length: bool = False
+    bucket_by_length: bool = True
     num_workers: int = 0
-    resident: Literal["auto", "on", "off"] = field(default="auto", metadata=LATER)
+    cache: Cache = field(default="auto", metadata=formerly("resident", {"auto": "auto", "on": "device", "off": "off"}))
     synthetic_scale: Annotated[Literal["smoke", "reduced", "full"] | float, AlsoCalled("--synthetic-scale")] = "full"
     synthetic_seed: int = 0
     samples_per_step: int | None = None
@@ -234,6 +238,20 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     inference: InferenceConfig = field(default_factory=InferenceConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def without_places(self) -> TrainConfig:
+        """Return what others may have: the same without names of files, folders and devices of this machine."""
+        return replace(
+            self,
+            data_root=None,
+            annotations=None,
+            features=(),
+            signals=None,
+            init_from=None,
+            af_config=None,
+            output=None,
+            device="auto",
+        )
 
     @property
     def is_own_data(self) -> bool:

@@ -13,7 +13,7 @@ from asl_fast.evaluation.protocols import ProtocolResult
 from asl_fast.training.scoring import summary
 
 # Numbers of an epoch that are no term of the loss.
-_OTHERS = frozenset({"lr", "grad_norm", "num_positives", "seconds"})
+_OTHERS = frozenset({"lr", "grad_norm", "num_positives", "padding", "seconds"})
 _INDENT = "    "
 
 
@@ -60,6 +60,8 @@ def epoch_line(
     """
     parts = [f"epoch {epoch['epoch'] + 1:{len(str(total_epochs))}d}/{total_epochs}", f"{epoch['seconds']:.1f} s"]
     parts.append(f"left {_clock(seconds_left)}")
+    if "padding" in epoch:  # records of older runs do not say
+        parts.append(f"padding {epoch['padding']:.0%}")
     terms = [name for name, value in epoch.items() if isinstance(value, float) and name not in _OTHERS]
     parts += [f"{name} {_short(epoch[name])}" for name in terms]
     if scores is not None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from asl_fast.data.bundle import DatasetBundle
 from asl_fast.data.dataset import DetectionDataset
+from asl_fast.data.features.rows import Rows, open_rows
 from asl_fast.wording import count, examples
 
 FEATURE_BYTES = 256_000_000
@@ -84,10 +85,17 @@ def _split(dataset: DetectionDataset, synthetic: bool) -> dict[str, Any]:
         "annotations": _digest(annotations),
         "lengths": _digest([np.asarray(lengths, np.int64).tobytes()]),
         "features": _digest(
-            zlib.crc32(np.ascontiguousarray(store.load(videos[index].id)).data).to_bytes(4, "little")
+            _checksum(open_rows(store, videos[index].id)).to_bytes(4, "little")
             for index in _chosen(lengths, store.dim, synthetic)
         ),
     }
+
+
+def _checksum(rows: Rows) -> int:
+    found = 0
+    for part in rows.parts():
+        found = zlib.crc32(np.ascontiguousarray(part).data, found)
+    return found
 
 
 def _chosen(lengths: Sequence[int], dim: int, synthetic: bool) -> list[int]:

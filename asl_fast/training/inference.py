@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,6 +12,7 @@ from torch import Tensor
 from asl_fast.data.collate import Batch
 from asl_fast.data.dataset import Sample
 from asl_fast.data.grid import FeatureGrid
+from asl_fast.environment import free_memory_bytes
 from asl_fast.models.config import DetectorConfig, InferenceConfig
 from asl_fast.models.detector import ActionDetector, DetectorOutput
 from asl_fast.models.postprocess import Detections, candidates, detect
@@ -112,6 +112,7 @@ def long_candidates(
     config: InferenceConfig,
     *,
     autocast: bool,
+    padded_steps: int | None = None,
     each: Callable[[Iterator[Window]], Iterator[Window]] = iter,
 ) -> list[Detections]:
     """Find the candidates of one recording, level by level, window by window.
@@ -121,6 +122,7 @@ def long_candidates(
         recording: Where to detect.
         config: Thresholds.
         autocast: Run the detector in bfloat16.
+        padded_steps: As of `asl_fast.models.windows.windowed_candidates`.
         each: Passes the windows on, e.g. with a progress bar.
 
     Raises:
@@ -132,7 +134,14 @@ def long_candidates(
         _check_finite(output, [recording.video_id], features, torch.ones_like(features[..., 0], dtype=torch.bool))
 
     return windowed_candidates(
-        detector, recording.read, recording.num_steps, config, autocast=autocast, check=check, each=each
+        detector,
+        recording.read,
+        recording.num_steps,
+        config,
+        autocast=autocast,
+        padded_steps=padded_steps,
+        check=check,
+        each=each,
     )
 
 
@@ -207,9 +216,4 @@ def _available_bytes(device: torch.device) -> int | None:
     """Memory that is free on a device; None where the system does not say."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    found = [int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")]
-    return found[0] if found else None
+    return free_memory_bytes()

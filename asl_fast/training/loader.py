@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import multiprocessing
 from torch.utils.data import DataLoader, Sampler
 
 from asl_fast.data.collate import Batch, collate
 from asl_fast.data.dataset import DetectionDataset, Sample
 from asl_fast.data.resident import ResidentFeatures, size_bytes
+from asl_fast.training.caching import where_to_keep
 from asl_fast.training.config import DataConfig
 
 
@@ -22,58 +25,72 @@ class BatchSampler(Sampler[list[int]]):
     The processes split every batch: N of them with b videos each take those that one process takes with N b.
 
     Args:
-        lengths: Length of every video, in grid steps.
-        batch_size: Videos per batch and process; the last batch may be smaller.
+        count: Number of videos.
+        batch_size: Videos per batch and process; one batch may be smaller.
         seed: Decides the order, together with the epoch.
-        bucket_by_length: Sort stretches of the shuffled order by length before cutting them into batches.
+        lengths: Gives what the samples of an epoch are padded to, (count,) whole numbers in any unit. Batches are then
+            filled from videos that are padded alike; None fills them from all.
         rank: Number of this process.
         world_size: Number of processes.
     """
 
-    STRETCH = 16
-    """Batches whose videos are sorted together."""
+    BATCHES_PER_BUCKET = 4
+    """Batches that a bucket fills on average, at least: who meets whom in a batch stays a matter of chance."""
 
     def __init__(
         self,
-        lengths: Sequence[int],
+        count: int,
         batch_size: int,
         *,
         seed: int,
-        bucket_by_length: bool = False,
+        lengths: Callable[[int], NDArray[np.int64]] | None = None,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.lengths = np.asarray(lengths)
+        self.count = count
         self.batch_size = batch_size
         self.seed = seed
-        self.bucket_by_length = bucket_by_length
+        self.lengths = lengths
         self.rank, self.world_size = rank, world_size
         self.epoch = 0
+        self._made: tuple[int, list[list[int]]] | None = None
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order; call it before iterating."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-len(self.lengths) // (self.batch_size * self.world_size))
+        return -(-self.count // (self.batch_size * self.world_size))
 
     def batches(self) -> list[list[int]]:
         """Return the batches of the epoch, of all processes together."""
+        if self._made is None or self._made[0] != self.epoch:
+            self._made = self.epoch, self._make()
+        return self._made[1]
+
+    def _make(self) -> list[list[int]]:
         size = self.batch_size * self.world_size
         rng = np.random.default_rng([self.seed, self.epoch])
-        order = rng.permutation(len(self.lengths))
-        if self.bucket_by_length:
-            stretch = self.STRETCH * size
-            for start in range(0, len(order), stretch):
-                part = order[start : start + stretch]
-                order[start : start + stretch] = part[np.argsort(self.lengths[part], kind="stable")]
-        batches = [order[i : i + size].tolist() for i in range(0, len(order), size)]
-        if self.bucket_by_length:
-            batches = [batches[i] for i in rng.permutation(len(batches))]
-        return batches
+        order = rng.permutation(self.count)
+        ends = np.arange(1, len(self)) * size
+        buckets = None if self.lengths is None else self._buckets(self.lengths(self.epoch))
+        if buckets is None or (buckets == buckets[0]).all():
+            return [batch.tolist() for batch in np.split(order, ends)]
+        order = order[np.argsort(buckets[order], kind="stable")]
+        # The batch that is not full is any of them, or it would always hold the longest videos.
+        ends[rng.integers(len(self)) :] -= -self.count % size
+        batches = np.split(order, ends)
+        return [batches[i].tolist() for i in rng.permutation(len(batches))]
+
+    def _buckets(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Give every video the number of its bucket: that of one length, or of several where batches are few."""
+        most = max(1, len(self) // self.BATCHES_PER_BUCKET)
+        while len(np.unique(lengths)) > most:
+            lengths = -(-lengths // 2)
+        return lengths
 
     def has_share(self, batch: list[int]) -> bool:
-        """Say whether this process has a video of a batch of `batches`; the last one may have too few for all."""
+        """Say whether this process has a video of a batch of `batches`; one of them may have too few for all."""
         return self.rank < len(batch)
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -88,19 +105,19 @@ class TrainLoader:
 
     Args:
         dataset: The training split.
-        config: Padding, bucketing, workers.
+        config: Padding, bucketing, workers, where features are kept.
         batch_size: Videos per batch.
         seed: Seed of the order.
         length_multiple: The detector takes sequences whose length is a multiple of this many grid steps.
         rank: Number of this process.
         world_size: Number of processes.
-        device: Where training computes; the features lie there if ``config.resident`` says so.
+        device: Where training computes; None keeps no features.
 
     Attributes:
-        resident: The features on the device; None where batches come from the CPU.
+        resident: The features, where they are kept; None where they are read when they are needed.
 
     Raises:
-        ValueError: When the features have to lie on the device and do not fit.
+        ValueError: When the features have to be kept where they do not fit.
     """
 
     def __init__(
@@ -117,29 +134,29 @@ class TrainLoader:
     ) -> None:
         self.dataset = dataset
         self.resident: ResidentFeatures | None = None
-        if device is not None and makes_resident(config.resident, partial(size_bytes, dataset), device):
-            self.resident = ResidentFeatures(dataset, device)
-        lengths = [0] * len(dataset)
-        if config.bucket_by_length:
-            lengths = [min(dataset.store.length(video.id), config.max_length) for video in dataset.videos]
+        in_memory = getattr(dataset.store, "in_memory", False)
+        place = device and where_to_keep(config.cache, partial(size_bytes, dataset), device, in_memory=in_memory)
+        if place is not None:
+            self.resident = ResidentFeatures(dataset, place)
+        self._at_hand = place is not None and place == device
+        multiple = -(-(config.pad_multiple or length_multiple) // length_multiple) * length_multiple
         self.sampler = BatchSampler(
-            lengths,
+            len(dataset),
             batch_size,
             seed=seed,
-            bucket_by_length=config.bucket_by_length,
+            # Where all batches have one length there is nothing to save.
+            lengths=partial(_padded, dataset, multiple) if config.bucket_by_length and config.pad_multiple else None,
             rank=rank,
             world_size=world_size,
         )
-        multiple = config.pad_multiple or length_multiple
         self._collate = partial(
-            collate,
-            pad_multiple=-(-multiple // length_multiple) * length_multiple,
-            max_length=None if config.pad_multiple else config.max_length,
+            collate, pad_multiple=multiple, max_length=None if config.pad_multiple else config.max_length
         )
-        # With features on the device it is never asked.
-        workers = config.num_workers if self.resident is None else 0
+        # It is never asked where the features lie on the device. Workers share what lies in memory if they are forked.
+        forked = multiprocessing.get_start_method() == "fork"
+        workers = 0 if self._at_hand or (self.resident is not None and not forked) else config.num_workers
         self._loader: DataLoader[Sample] = DataLoader(
-            dataset,
+            self.resident or dataset,
             batch_sampler=self.sampler,
             collate_fn=self._collate,
             num_workers=workers,
@@ -156,7 +173,7 @@ class TrainLoader:
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Iterate over the batches of one epoch; features that lie on the device stay there, others come on the CPU.
 
-        Where the last batch has fewer videos than there are processes, those without one get a batch without content.
+        Where a batch has fewer videos than there are processes, those without one get a batch without content.
         """
         self.dataset.set_epoch(epoch)
         self.sampler.set_epoch(epoch)
@@ -164,38 +181,16 @@ class TrainLoader:
             yield batch if self.sampler.has_share(everywhere) else batch.without_content()
 
     def _batches(self) -> Iterator[Batch]:
-        if self.resident is None:
+        if self.resident is None or not self._at_hand:
             yield from self._loader
         else:
             for indices in self.sampler:
                 yield self._collate([self.resident[index] for index in indices])
 
 
-SHARE_OF_FREE = 0.5
-"""Share of the free memory of a GPU that features may take: the rest is for weights and activations."""
-
-
-def makes_resident(option: str, size: Callable[[], int], device: torch.device) -> bool:
-    """Say whether the features of the training split are to lie on the device that trains.
-
-    Args:
-        option: "auto", "on" or "off" of the configuration. "auto" does where it spares copies to a GPU.
-        size: Gives that of the features, in bytes; a store may have to open its files for it.
-        device: Where training computes.
-
-    Raises:
-        ValueError: When they have to and do not fit.
-    """
-    if option == "off" or device.type != "cuda":
-        return option == "on"
-    (free, _), needed = torch.cuda.mem_get_info(device), size()
-    fits = needed <= SHARE_OF_FREE * free
-    if option == "on" and not fits:
-        raise ValueError(
-            f"data.resident is on, but the features take {needed / 1e9:.1f} GB, more than {SHARE_OF_FREE:.0%} of the "
-            f"{free / 1e9:.1f} GB free on {device}; set it to auto or off"
-        )
-    return fits
+def _padded(dataset: DetectionDataset, multiple: int, epoch: int) -> NDArray[np.int64]:
+    """Count the multiples that every sample of an epoch is padded to, (N,)."""
+    return -(-dataset.sample_lengths(epoch) // multiple)
 
 
 def inference_batches(
@@ -210,8 +205,7 @@ def inference_batches(
         rank: Number of this process.
         world_size: Number of processes.
     """
-    lengths = [dataset.store.length(video.id) for video in dataset.videos]
-    order = sorted(range(len(dataset)), key=lambda index: lengths[index])[rank::world_size]
+    order = np.argsort(dataset.lengths, kind="stable")[rank::world_size].tolist()
     for start in range(0, len(order), batch_size):
         samples = [dataset[index] for index in order[start : start + batch_size]]
         yield collate(samples, pad_multiple=length_multiple)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -14,23 +14,10 @@ from torch import Tensor
 
 from asl_fast.data.bundle import DatasetBundle
 from asl_fast.evaluation.protocols import ProtocolResult, evaluate_protocol, run_protocol
-from asl_fast.losses.former_names import with_present_names
 from asl_fast.models.content import first_non_finite
 from asl_fast.serialization import to_dict
 from asl_fast.training.callback import Callback, RunStart
-from asl_fast.training.checkpoint import (
-    CheckpointError,
-    check_finite,
-    check_same_config,
-    check_same_data,
-    load_checkpoint,
-    rng_state,
-    save_checkpoint,
-    saved_config,
-    scoring_changes,
-    seed_everything,
-    set_rng_state,
-)
+from asl_fast.training.checkpoint import rng_state, save_checkpoint, seed_everything
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.constant_heads import constant_heads, head_spread
 from asl_fast.training.distributed import Processes, uses_bf16
@@ -43,13 +30,12 @@ from asl_fast.training.loggers.known import make_loggers
 from asl_fast.training.metrics_log import MetricsLog, epoch_record, evaluation_record, progress_bar
 from asl_fast.training.profile import StepProfiler
 from asl_fast.training.replace_run import drop_replaced
-from asl_fast.training.restoring import KINDS, check_keys, check_optimizer, check_weights
+from asl_fast.training.resume import resume_run
 from asl_fast.training.run_folder import RunFolder
 from asl_fast.training.schedule import WarmupCosine, make_rates
 from asl_fast.training.scoring import Columns, frame_borders, ground_truth_columns, predict
 from asl_fast.training.state import TrainingState, TrainingStep, ragged_targets
 from asl_fast.training.step import Step, TrainStep
-from asl_fast.wording import count
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -108,7 +94,7 @@ def train(
     videos_per_step = config.batch_size * processes.world_size
     if processes.from_main(resume and folder.last.exists()):
         with processes.working():
-            videos_per_step = _restore(state, folder, config, processes, dataset_record)
+            videos_per_step = resume_run(state, folder, config, processes, dataset_record)
     elif start is not None:
         for detector in (state.detector, state.average.module):
             detector.load_state_dict(start.weights, strict=False)
@@ -135,7 +121,8 @@ def train(
     take_step = choose_step(step, config.graph, processes)
     profiler = StepProfiler(config.profile if processes.is_main else 0, folder, processes.device)
     if processes.is_main and loader.resident is not None:
-        print(f"  the features of {len(bundle.train)} training videos lie on {processes.device}", flush=True)
+        where = "in memory" if loader.resident.device.type == "cpu" else f"on {loader.resident.device}"
+        print(f"  the features of {len(bundle.train)} training videos lie {where}", flush=True)
 
     predictions, scores = None, None
     lines = EpochLines(state.epoch, config.total_epochs)
@@ -143,9 +130,9 @@ def train(
         while state.epoch < config.total_epochs:
             started = time.perf_counter()
             module.train()
-            records, spread = _train_one_epoch(config, state, take_step, loader, schedule, profiler, processes)
+            records, spread, padding = _train_one_epoch(config, state, take_step, loader, schedule, profiler, processes)
             state.epoch += 1
-            means = epoch_record(records, time.perf_counter() - started)
+            means = epoch_record(records, padding, time.perf_counter() - started)
             epoch = means | spread
             records.append(epoch)
             scores = None
@@ -184,9 +171,14 @@ def _train_one_epoch(
     schedule: WarmupCosine,
     profiler: StepProfiler,
     processes: Processes,
-) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    """Pass over the training split once; return a record per step, and what `head_spread` finds in the last batch."""
+) -> tuple[list[dict[str, Any]], dict[str, float], float]:
+    """Pass over the training split once.
+
+    Returns:
+        A record per step, what `head_spread` finds in the last batch, and the share of padding in all grid steps.
+    """
     first_step = state.step
+    padded = num_steps = 0
     names: tuple[str, ...] = ()
     full_rate = state.optimizer.param_groups[0]["base_lr"]
     rates: list[float] = []
@@ -200,6 +192,7 @@ def _train_one_epoch(
     )
     for batch in bar:
         rates.append(schedule.rate(state.step, full_rate))
+        padded, num_steps = padded + batch.num_padded, num_steps + batch.mask.numel()
         names, numbers = take_step(batch.features, batch.mask, ragged_targets(batch))
         waiting.append(numbers)
         if len(waiting) == config.log_every:
@@ -211,7 +204,9 @@ def _train_one_epoch(
         for i, (rate, row) in enumerate(zip(rates, rows, strict=True))
     ]
     autocast = uses_bf16(config.precision, processes.device)
-    return records, head_spread(state.detector, batch.features, batch.mask, autocast=autocast)
+    spread = head_spread(state.detector, batch.features, batch.mask, autocast=autocast)
+    padded, num_steps = (sum(counts) for counts in zip(*processes.gather((padded, num_steps)), strict=True))
+    return records, spread, padded / num_steps
 
 
 def _fetch(waiting: list[Tensor], names: tuple[str, ...], state: TrainingState) -> list[list[float]]:
@@ -305,74 +300,3 @@ def _save(
             drop_replaced(folder)
     # No process goes on before the files are there.
     processes.gather(None)
-
-
-def _restore(
-    state: TrainingState,
-    folder: RunFolder,
-    config: TrainConfig,
-    processes: Processes,
-    dataset_record: dict[str, Any],
-) -> int:
-    """Continue where the last checkpoint was written.
-
-    Returns:
-        How many videos all processes together take in a step, which stays as it was.
-
-    Raises:
-        CheckpointError: When it cannot be read, does not fit, or was written for another configuration or other data.
-        ValueError: When the videos of a step cannot be shared out among as many processes as there are now.
-    """
-    path = folder.last
-    content = load_checkpoint(path)
-    check_keys(content, ("rng",), path)
-    content.setdefault("videos_per_step", config.batch_size * len(content["rng"]))  # older files do not say
-    check_keys(content, tuple(KINDS), path)
-    check_same_config(content, config, path)
-    check_same_data(content["dataset"], dataset_record, path)
-    before, now = len(content["rng"]), processes.world_size
-    videos_per_step: int = content["videos_per_step"]
-    if videos_per_step < now or videos_per_step % now:
-        raise ValueError(
-            f"{path} was written by {count(before, 'process', 'processes')} that took {videos_per_step} videos a step, "
-            f"which {now} processes cannot share out evenly; start a number that divides {videos_per_step}"
-        )
-    content["loss"] = with_present_names(content["loss"])
-    average = content["average"]
-    for part, module in state.modules.items():
-        weights = average.get("module") if part == "average" else content[part]
-        check_weights(weights, module.state_dict(), part, path)
-    check_optimizer(content["optimizer"], state.optimizer, path)
-    check_finite(content, state.modules, path)
-    try:
-        state.load_state_dict(content)
-        if before == now:
-            set_rng_state(content["rng"][processes.rank])
-        else:
-            seed_everything(config.seed + 1000003 * processes.rank + 7919 * state.epoch)
-    except (KeyError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
-        # What is left: counters of the average, options of the optimiser, states of random generators.
-        raise CheckpointError(f"{path} does not fit: {error!r:.160}; train again") from None
-    lines = list(_resumed_differently(state, saved_config(content, path), config))
-    if before != now:
-        lines.append(
-            f"{count(now, 'process', 'processes')} in the place of {before}, which together take {videos_per_step} "
-            "videos a step as before; dropout and drop path draw other random numbers"
-        )
-    for line in lines if processes.is_main else ():
-        print(f"  {line}")
-    return videos_per_step
-
-
-def _resumed_differently(state: TrainingState, saved: TrainConfig, config: TrainConfig) -> Iterator[str]:
-    """Say what goes on in another way than it began, where epochs are left; forget a best score of other rules."""
-    if state.epoch >= config.total_epochs:
-        return
-    if config.total_epochs > saved.total_epochs:
-        yield (
-            f"the run is extended from {saved.total_epochs} to {config.total_epochs} epochs: from epoch "
-            f"{state.epoch + 1} on the learning rate follows the longer cosine"
-        )
-    if changes := scoring_changes(saved, config):
-        state.best_map, state.best_epoch = None, None
-        yield f"scored by other rules from here on ({'; '.join(changes)}), so the best checkpoint is chosen anew"

@@ -87,11 +87,18 @@ def progress_bar(items: Iterator[T], *, total: int, name: str, shown: bool) -> t
     return tqdm(items, total=total, desc=name, leave=False, disable=None if shown else True)
 
 
-def epoch_record(steps: Sequence[dict[str, Any]], seconds: float) -> dict[str, Any]:
-    """Average the records of an epoch's steps."""
+def epoch_record(steps: Sequence[dict[str, Any]], padding: float, seconds: float) -> dict[str, Any]:
+    """Average the records of an epoch's steps.
+
+    Args:
+        steps: The records.
+        padding: Share of the grid steps of all batches that held no data.
+        seconds: How long the epoch took.
+    """
     names = [name for name, value in steps[0].items() if isinstance(value, float)]
     means = {name: sum(step[name] for step in steps) / len(steps) for name in names}
-    return {"kind": "epoch", "epoch": steps[-1]["epoch"], "step": steps[-1]["step"], **means, "seconds": seconds}
+    where = {name: steps[-1][name] for name in ("epoch", "step")}
+    return {"kind": "epoch", **where, **means, "padding": padding, "seconds": seconds}
 
 
 def evaluation_record(epoch: dict[str, Any], scores: ProtocolResult) -> dict[str, Any]:

@@ -37,7 +37,8 @@ MAX_LEVELS = 8
 # A batch of 2 of the longest crops, as published; more videos only while an epoch still has this many batches.
 _STEPS_PER_BATCH = 2 * MAX_LENGTH_GRID
 _MIN_BATCHES = 50
-_PAD_MULTIPLE = 256
+# Batches are padded to few lengths, each of which a GPU compiles or captures anew.
+_PADDED_LENGTHS = 12
 OF_THE_MODEL = ("pyramid levels", "first level", "regression")
 """Decisions that are not taken where an architecture is given."""
 
@@ -132,7 +133,8 @@ def own_preset(
     step_sec = typical_step_sec(train, own.steps, source.layout)
     steps = np.array([source.layout.resize or own.steps[video.id] for video in train], np.float64)
     num_levels, first_level, level_reason = _levels(lengths, step_sec)
-    max_length, length_reason = _max_length(steps, lengths, 2 ** (num_levels - 1), step_sec)
+    coarsest = 2 ** (num_levels - 1)
+    max_length, length_reason = _max_length(steps, lengths, coarsest, step_sec)
     batch_size = max(1, min(16, _STEPS_PER_BATCH // max_length, max(2, len(train) // _MIN_BATCHES)))
     rare, class_reasons = _classes(source.annotations.class_names, train)
     base = thumos14() if source.transform is None else _on_signals(source, asked.data)
@@ -146,7 +148,7 @@ def own_preset(
         data=replace(
             base.data,
             max_length=max_length,
-            pad_multiple=min(_PAD_MULTIPLE, max_length),
+            pad_multiple=math.ceil(max_length / _PADDED_LENGTHS / coarsest) * coarsest,
             strict=asked.data.strict,
             columns=asked.data.columns,
             durations=asked.data.durations,

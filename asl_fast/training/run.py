@@ -6,43 +6,33 @@ from __future__ import annotations
 import dataclasses
 import os
 import shlex
-import subprocess
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from asl_fast.command_line.errors import CommandError, Stopped
 from asl_fast.command_line.program import program
-from asl_fast.data.augment import SensorAugmentation
 from asl_fast.data.bundle import DatasetBundle
-from asl_fast.data.datasets.catalogue import get_dataset
-from asl_fast.data.grid import FeatureGrid
-from asl_fast.data.load import load_dataset
-from asl_fast.data.transform import FeatureTransform
-from asl_fast.environment import describe
-from asl_fast.evaluation.activitynet_json import write_detections, write_ground_truth
 from asl_fast.evaluation.table import result_table
 from asl_fast.files import read_json, write_json
 from asl_fast.serialization import to_dict
 from asl_fast.training.callback import Callback
 from asl_fast.training.checkpoint import check_same_data
-from asl_fast.training.config import DataConfig, TrainConfig
+from asl_fast.training.config import TrainConfig
+from asl_fast.training.data import describe_dataset, load
+from asl_fast.training.description import write_description
 from asl_fast.training.distributed import Processes, lost_peer, start_processes
-from asl_fast.training.fingerprint import fingerprint
 from asl_fast.training.heartbeat import PeerHangsError
 from asl_fast.training.initial import starting_weights
 from asl_fast.training.loggers.names import check_installed
 from asl_fast.training.loop import Result, train
-from asl_fast.training.own_preset import open_configured
 from asl_fast.training.replace_run import replace_run, waiting_run
 from asl_fast.training.request import Request
+from asl_fast.training.results import write_results
 from asl_fast.training.run_folder import RunFolder, already_holds_a_run
 from asl_fast.training.run_lock import RunLock
-from asl_fast.training.scoring import Columns, frame_borders, ground_truth_columns, summary
 from asl_fast.wording import count, printable
 
 
@@ -82,7 +72,7 @@ def run(request: Request, arguments: Sequence[str], *, callbacks: Sequence[Callb
             write_json(request.save_preset, to_dict(dataclasses.replace(request.config, output=None)), indent=2)
         if processes.is_main:
             lock = _claim(request, record)
-            changes = _describe_run(folder, config, record, arguments, processes)
+            changes = write_description(folder, config, record, arguments, processes)
             _announce(request, config, bundle, processes, changes if goes_on else [start.line] if start else [])
         if config.compile:
             # Of this run alone, and gone with its folder.
@@ -122,81 +112,6 @@ def _launcher() -> list[str]:
     if number == 1:
         return program("train").split()
     return ["torchrun", "--nproc-per-node", str(number), "-m", "asl_fast.train"]
-
-
-def load(config: TrainConfig) -> DatasetBundle:
-    """Load the data set of a run.
-
-    The crops follow the run's seed, a synthetic twin its own, so that runs of several seeds compare on the same data.
-
-    Raises:
-        ValueError, OSError: Naming the option or file that cannot be used.
-    """
-    data = config.data
-    if config.is_own_data:
-        bundle = open_configured(config).source.bundle(
-            max_length=data.max_length,
-            truncation_threshold=data.truncation_threshold,
-            verify=True,
-            seed=config.seed,
-            strict=data.strict,
-            place=Path(str(config.annotations)),
-        )
-        augmentation = None if bundle.transform is None else _augmentation(bundle.transform, data)
-        crops = bundle.train.with_options(crop_ratio=data.crop_ratio, augmentation=augmentation)
-        return dataclasses.replace(bundle, train=crops)
-    entry = get_dataset(config.dataset)
-    options = entry.check_options(
-        annotations=config.annotations, features=config.features or None, manifest=data.manifest
-    )
-    if config.data_root is None:
-        if options:
-            raise ValueError(f"{', '.join(options)} of benchmark {config.dataset!r} need its --data-root")
-        options["synthetic_scale"] = data.synthetic_scale
-    else:
-        options |= {"strict": data.strict} | entry.chosen_settings(data)
-    bundle = load_dataset(config.dataset, config.data_root, seed=data.synthetic_seed, **options)
-    crops = bundle.train.with_options(
-        max_length=data.max_length,
-        crop_ratio=data.crop_ratio,
-        truncation_threshold=data.truncation_threshold,
-        augmentation=None if bundle.transform is None else _augmentation(bundle.transform, data),
-        seed=config.seed,
-    )
-    return dataclasses.replace(bundle, train=crops)
-
-
-def _augmentation(transform: FeatureTransform, data: DataConfig) -> SensorAugmentation | None:
-    """Make what changes training samples of raw signals; None where nothing is changed."""
-    # The amounts are called alike there and here.
-    names = [entry.name for entry in dataclasses.fields(SensorAugmentation) if entry.name != "transform"]
-    augmentation = SensorAugmentation(transform, **{name: getattr(data, name) for name in names})
-    return augmentation if augmentation.is_active else None
-
-
-def describe_dataset(bundle: DatasetBundle) -> dict[str, Any]:
-    """Put down what detection has to know about the data set a detector was trained on, ready for JSON."""
-    layout = bundle.test.layout
-    return {
-        "name": bundle.name,
-        "synthetic": bundle.synthetic,
-        "description": bundle.description,
-        "class_names": list(bundle.class_names),
-        "feature_dim": bundle.feature_dim,
-        "grid": dataclasses.asdict(bundle.grid),
-        "frame_rates": {} if getattr(layout, "fps", None) is not None else _frame_rates(bundle),
-        "manifest": None if isinstance(layout, FeatureGrid) else dataclasses.asdict(layout),  # type: ignore[call-overload]
-        "transform": None if bundle.transform is None else bundle.transform.state(),
-        "metadata": dict(bundle.metadata),
-        "train_videos": len(bundle.train),
-        "test_videos": len(bundle.test),
-        "fingerprint": fingerprint(bundle),
-    }
-
-
-def _frame_rates(bundle: DatasetBundle) -> dict[str, float]:
-    """Frames per second by video, where the annotations say so."""
-    return {video.id: video.fps for part in (bundle.train, bundle.test) for video in part.videos if video.fps}
 
 
 def _check_same_data(folder: RunFolder, record: dict[str, Any]) -> None:
@@ -242,78 +157,6 @@ def _claim(request: Request, record: dict[str, Any]) -> RunLock:
     return lock
 
 
-def _describe_run(
-    folder: RunFolder, config: TrainConfig, record: dict[str, Any], arguments: Sequence[str], processes: Processes
-) -> list[str]:
-    """Write what the run is into its folder; return lines on what differs from how it began."""
-    environment = describe() | {
-        "git": _git_revision(),
-        "command": [*program("train").split(), *arguments],
-        "seed": config.seed,
-        "synthetic": record["synthetic"],
-        "device": str(processes.device),
-        "processes": processes.world_size,
-        "threads": torch.get_num_threads(),
-    }
-    environment["inference_batch_size"] = config.evaluation.batch_size
-    began = _read_environment(folder)
-    write_json(folder.environment, environment, indent=2)
-    write_json(folder.dataset, record, indent=2)
-    write_json(folder.config, to_dict(config), indent=2)
-    return list(_other_bits(began, environment))
-
-
-def _read_environment(folder: RunFolder) -> dict[str, Any]:
-    """Read what a run was computed with; nothing where it begins, or where that cannot be read."""
-    try:
-        found = read_json(folder.environment)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _other_bits(began: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Say which parts of an environment differ such that numbers are rounded otherwise."""
-
-    def look_up(environment: Mapping[str, Any], path: str) -> Any:
-        value: Any = environment
-        for key in path.split("."):
-            value = value.get(key) if isinstance(value, Mapping) else None
-        return value
-
-    for name, path in (
-        ("threads", "threads"),
-        ("device", "device"),
-        ("torch", "versions.torch"),
-        ("compiled CPU operators", "native.available"),
-        ("videos per batch in inference", "inference_batch_size"),
-    ):
-        before, after = look_up(began, path), look_up(now, path)
-        if before is not None and before != after:
-            yield (
-                f"{name}: {before} before, {after} now; sums are rounded otherwise, so the result is not bit-identical "
-                "to a run left alone"
-            )
-
-
-def _git_revision() -> str | None:
-    """Name the revision of the source tree that runs, with ``-dirty`` where it was changed; None outside a checkout."""
-    here = Path(__file__).resolve().parent
-    try:
-        found = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-            # Asking must not take the lock of the index, which the owner of the checkout may need.
-            env=os.environ | {"GIT_OPTIONAL_LOCKS": "0"},
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return found.stdout.strip() or None
-
-
 def _announce(
     request: Request, config: TrainConfig, bundle: DatasetBundle, processes: Processes, lines: Sequence[str]
 ) -> None:
@@ -344,47 +187,6 @@ def _announce(
         print(f"  resuming from {last}" if last.exists() else "  nothing to resume from yet, starting at epoch 1")
     for line in lines:
         print(f"  {line}")
-
-
-def write_results(folder: RunFolder, config: TrainConfig, bundle: DatasetBundle, result: Result) -> None:
-    """Write detections, ground truth and scores into the run folder, classes by name.
-
-    Raises:
-        OSError: Naming the file that cannot be written.
-    """
-    videos = bundle.test.videos
-    names = np.asarray(bundle.class_names)
-    durations = {video.id: video.duration_sec for video in videos}
-
-    def named(columns: Columns) -> Columns:
-        return columns | {"labels": names[columns["labels"]]}
-
-    write_detections(folder.detections, named(result.predictions), videos=durations)
-    write_ground_truth(
-        folder.ground_truth,
-        named(ground_truth_columns(videos)),
-        subset=videos[0].subset,
-        durations_sec=durations,
-        borders_sec=frame_borders(videos),
-    )
-    record = result.scores.as_dict()
-    for measure in record["measures"].values():
-        if "per_class" in measure:
-            measure["per_class"] = {bundle.class_names[int(k)]: value for k, value in measure["per_class"].items()}
-    write_json(folder.evaluation, record, indent=2)
-    state = result.state
-    summed_up = {
-        "dataset": config.dataset,
-        "synthetic": bundle.synthetic,
-        "seed": config.seed,
-        "epochs": state.epoch,
-        "steps": state.step,
-        "weights": "averaged" if config.optimizer.ema_decay else "last",
-        "parameters": sum(parameter.numel() for parameter in state.detector.parameters()),
-        "best_epoch": state.best_epoch,
-        "best_average_map": state.best_map,
-    }
-    write_json(folder.summary, summed_up | summary(result.scores), indent=2)
 
 
 def _conclude(request: Request, config: TrainConfig, bundle: DatasetBundle, result: Result) -> None:

@@ -13,7 +13,7 @@ from asl_fast.data.features.manifest import FeatureManifest
 from asl_fast.video.backbone import Backbone
 from asl_fast.video.extraction import Extracted, extract_videos
 from asl_fast.video.found import find_video_files
-from asl_fast.video.known import NAMES, open_backbone
+from asl_fast.video.known import is_named, open_backbone
 from asl_fast.video.options import CACHE, Recipe
 
 _SHOWN = 10
@@ -57,7 +57,7 @@ def extract_cached(given: VideoInput, recipe: Recipe, expected: Extraction | Non
         "videos": [str(path.resolve()) for path in given.videos],
     }
     short = hashlib.sha256(repr(sorted(key.items())).encode()).hexdigest()[:12]
-    name = f"{backbone.extraction.backbone}-{recipe.window}-{recipe.stride}-{short}"
+    name = f"{backbone.extraction.backbone.replace(':', '-')}-{recipe.window}-{recipe.stride}-{short}"
     return extract_videos(videos, given.cache / name, backbone, recipe, strict=given.strict)
 
 
@@ -104,7 +104,7 @@ def recipe_of(manifest: FeatureManifest, weights: Path | None) -> Recipe:
             "them alike and give --features"
         )
     place = weights if weights is not None else None if how.weights is None else Path(how.weights)
-    known = how.backbone in NAMES
+    known = is_named(how.backbone)
     return Recipe(
         how.backbone if known else str(place),
         place if known else None,

@@ -7,6 +7,7 @@ addresses, is none. Audio is never decoded.
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ MAX_GAP_SEC = 3600.0
 """No frame stays on screen longer: beyond that the time stamps are damaged."""
 _MAX_BACK_SEC = 1.0
 _ALIGNED_SEC = 0.5
+_ATTACHED_PICTURE = 0x400
+"""AV_DISPOSITION_ATTACHED_PIC of FFmpeg."""
 _USABLE_RATES = (0.05, 1000.0)
 _CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,nut,mxf,h264,hevc,av1,obu,ivf,"
@@ -163,10 +166,9 @@ def open_video(source: Path | IO[bytes], *, threads: int = 0) -> Iterator[VideoF
     except av.FFmpegError as error:
         raise VideoError(where, _unreadable(source, error)) from None
     with container:
-        # A cover picture is a video stream of one frame, too.
-        streams = [each for each in container.streams.video if "attached_pic" not in str(each.disposition)]
+        streams = [each for each in container.streams.video if _kind(each) == "video"]
         if not streams:
-            kinds = ", ".join(sorted({each.type for each in container.streams})) or "nothing"
+            kinds = ", ".join(sorted({_kind(each) for each in container.streams})) or "nothing"
             raise VideoError(where, f"has no video stream, only {kinds}")
         stream = streams[0]
         pixels = stream.codec_context.width * stream.codec_context.height
@@ -196,10 +198,17 @@ def _rate(stream: Any, where: str) -> float:
     raise VideoError(where, "its header has no frame rate")
 
 
-def _unreadable(source: Path | IO[bytes], error: Exception) -> str:
+def _kind(stream: Any) -> str:
+    """Return what a stream holds; a cover picture is a video stream of one frame, too."""
+    return "a picture" if int(stream.disposition) & _ATTACHED_PICTURE else str(stream.type)
+
+
+def _unreadable(source: Path | IO[bytes], error: Any) -> str:
     if isinstance(source, Path) and source.stat().st_size == 0:
         return "is empty"
-    return f"is no video that can be read, or damaged at its beginning or end ({_words(error)})"
+    # What FFmpeg knows but is not among the containers that are read comes as an invalid argument.
+    why = "another kind of file" if error.errno == errno.EINVAL else _words(error)
+    return f"is no video that can be read, or damaged at its beginning or end ({why})"
 
 
 def _words(error: Exception) -> str:

@@ -10,6 +10,13 @@ from asl_fast.video.motion import MotionBackbone
 from asl_fast.wording import nearest
 
 NAMES = ("motion", "videomae", "timesformer", "vjepa2", "clip")
+LIBRARIES = ("torchvision", "timm")
+"""Of whose models any may be named, as "timm:NAME"."""
+
+
+def is_named(backbone: str) -> bool:
+    """Tell whether a backbone is named, and no file; its weights, if it has any, are given apart."""
+    return backbone in NAMES or backbone.partition(":")[0] in LIBRARIES
 
 
 def check_backbone(name: str, weights: Path | None) -> None:
@@ -24,13 +31,17 @@ def check_backbone(name: str, weights: Path | None) -> None:
             raise FileNotFoundError(f"--backbone {name} does not exist")
         if weights is not None:
             raise ValueError(f"--weights {weights}: {name} holds its own weights; leave the option out")
-    elif name not in NAMES:
-        raise ValueError(f"--backbone {name} is unknown; {nearest(name, NAMES)} A .pt2 or .onnx file is one, too")
+    elif not is_named(name):
+        raise ValueError(
+            f"--backbone {name} is unknown; {nearest(name, NAMES)} torchvision:NAME, timm:NAME, and a .pt2 or .onnx "
+            "file are ones, too"
+        )
     elif (name == "motion") != (weights is None):
+        place = f"the folder of a {name} model" if name in NAMES else "the file of its weights"
         raise ValueError(
             f"--backbone {name} has no weights; leave --weights out"
             if name == "motion"
-            else f"--backbone {name} needs --weights, the folder of a {name} model"
+            else f"--backbone {name} needs --weights, {place}"
         )
 
 
@@ -40,8 +51,8 @@ def open_backbone(
     """Open a backbone.
 
     Args:
-        name: One of ``NAMES``, or a .pt2 or .onnx file.
-        weights: Folder of the weights, for all of ``NAMES`` but "motion".
+        name: One of ``NAMES``, a model of ``LIBRARIES``, or a .pt2 or .onnx file.
+        weights: Folder of the weights, for all of ``NAMES`` but "motion"; their file for a model of a library.
         window: Frames in a window.
         device: "cpu", "cuda" or "cuda:N"; "auto" takes a GPU where there is one.
         precision: "fp32", or "bf16" for matrix products in bfloat16.
@@ -62,6 +73,10 @@ def open_backbone(
         from asl_fast.video.model_file import open_model_file
 
         return open_model_file(Path(name), place, precision, window)
+    if name not in NAMES:
+        from asl_fast.video.library_models import open_library_model
+
+        return open_library_model(name, weights, place, precision, window)
     from asl_fast.video.transformers_folder import open_transformers
 
-    return open_transformers(name, weights, place, precision)
+    return open_transformers(name, weights, place, precision, window)

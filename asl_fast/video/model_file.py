@@ -13,7 +13,7 @@ from torch import Tensor
 
 from asl_fast.data.features.extraction import Extraction
 from asl_fast.files import read_json, require_file
-from asl_fast.video.network import NetworkBackbone, vector_per_item
+from asl_fast.video.network import NetworkBackbone, first_line, vector_per_item
 from asl_fast.video.pictures import Pictures, read_pictures
 
 ENDINGS = (".pt2", ".onnx")
@@ -56,7 +56,8 @@ def open_model_file(path: Path, device: torch.device, precision: str, window: in
         lambda frames: vector_per_item(arrange(frames, run)),
         pictures,
         num_frames,
-        Extraction(path.suffix.lower().lstrip("."), file_digest(path), pictures.words, precision, str(path)),
+        window,
+        Extraction(path.suffix.lower().lstrip("."), _digest(path), pictures.words, precision, str(path)),
         device,
         group=1,
     )
@@ -69,6 +70,14 @@ def file_digest(path: Path) -> str:
         while part := file.read(2**22):
             total.update(part)
     return total.hexdigest()
+
+
+def _digest(path: Path) -> str:
+    """Digest a file, with the one beside it that ONNX exporters put large weights into."""
+    data = path.with_name(f"{path.name}.data")
+    if not data.is_file():
+        return file_digest(path)
+    return hashlib.sha256((file_digest(path) + file_digest(data)).encode()).hexdigest()
 
 
 def _arrangement(
@@ -98,7 +107,7 @@ def _load_exported(path: Path, device: torch.device) -> tuple[Callable[[Tensor],
     try:
         program = torch.export.load(path)
     except Exception as error:  # damage comes as errors of many types
-        raise ValueError(f"{path} cannot be read as a program of torch.export ({_first_line(error)})") from None
+        raise ValueError(f"{path} cannot be read as a program of torch.export ({first_line(error)})") from None
     names = set(program.graph_signature.user_inputs)
     inputs = [node.meta["val"].shape for node in program.graph.nodes if node.op == "placeholder" and node.name in names]
     if len(inputs) != 1:
@@ -123,7 +132,7 @@ def _load_onnx(path: Path, device: torch.device) -> tuple[Callable[[Tensor], Ten
     try:
         session = onnxruntime.InferenceSession(path, providers=[*wanted, "CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has types of its own
-        raise ValueError(f"{path} cannot be read as an ONNX model ({_first_line(error)})") from None
+        raise ValueError(f"{path} cannot be read as an ONNX model ({first_line(error)})") from None
     inputs = session.get_inputs()
     if len(inputs) != 1 or inputs[0].type != "tensor(float)":
         raise ValueError(f"{path} takes {[each.type for each in inputs]}; expected one float32 input, of frames")
@@ -142,7 +151,3 @@ def _only(output: Any, path: Path) -> Tensor:
     if not isinstance(output, Tensor):
         raise ValueError(f"{path} gives a {type(output).__name__}; expected a tensor of features first")
     return output
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]

@@ -28,9 +28,13 @@ class NetworkBackbone:
         network: Makes (B, dim) of (B, frames, 3, height, width).
         pictures: How frames are prepared.
         num_frames: Frames of a window that the network takes, spread evenly over it.
+        window: Frames in a window.
         extraction: What decides the numbers.
         device: Where the network lies.
         group: Windows at once; None takes one on a CPU, ``GPU_GROUP`` on a GPU.
+
+    Raises:
+        ValueError: When the network takes more frames than a window has, or does not take the frames that it should.
     """
 
     def __init__(
@@ -38,10 +42,16 @@ class NetworkBackbone:
         network: Callable[[Tensor], Tensor],
         pictures: Pictures,
         num_frames: int,
+        window: int,
         extraction: Extraction,
         device: torch.device,
         group: int | None = None,
     ) -> None:
+        if num_frames > window:
+            raise ValueError(
+                f"{extraction.weights} takes {num_frames} frames, more than a window of {window}: give --window "
+                f"{num_frames} or more"
+            )
         self._network = network
         self._pictures = pictures
         self._num_frames = num_frames
@@ -49,7 +59,14 @@ class NetworkBackbone:
         self._group = group or (GPU_GROUP if device.type == "cuda" else 1)
         self.extraction = extraction
         # Whatever it is made of, a network says by its result how wide it is; and here whether it works at all.
-        self.dim = self.features(np.zeros((1, num_frames, *pictures.crop, 3), np.uint8)).shape[1]
+        try:
+            self.dim = self.features(np.zeros((1, num_frames, *pictures.crop, 3), np.uint8)).shape[1]
+        except Exception as error:  # a network may fail in any way
+            height, width = pictures.crop
+            raise ValueError(
+                f"{extraction.weights} does not compute {num_frames} frames of {height} x {width} pixels "
+                f"({first_line(error)})"
+            ) from None
 
     def prepare(self, image: Image) -> Image:
         """Scale and cut a frame."""
@@ -78,3 +95,8 @@ class NetworkBackbone:
 def vector_per_item(output: Tensor) -> Tensor:
     """Reduce what a network gives, (B, D) or (B, tokens, D), to (B, D) by averaging over tokens."""
     return output.mean(dim=1) if output.ndim == 3 else output
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error of another library says first, of which there may be pages."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]

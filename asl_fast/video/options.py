@@ -17,9 +17,11 @@ class Recipe:
 
     Attributes:
         backbone: What makes a feature vector of a window: motion (colours and movement, needs no weights), videomae,
-            timesformer, vjepa2, clip, or a file that torch.export (.pt2) or an ONNX exporter (.onnx) wrote.
-        weights: Folder of a transformers model with config.json and .safetensors, for videomae, timesformer, vjepa2 and
-            clip.
+            timesformer, vjepa2, clip, torchvision:NAME or timm:NAME of a model there, or a file that torch.export
+            (.pt2) or an ONNX exporter (.onnx) wrote.
+        weights: For videomae, timesformer, vjepa2 and clip the folder of a transformers model, with config.json and
+            .safetensors, or its id on the Hugging Face hub; for a model of torchvision or timm the file of its weights,
+            .safetensors or of a state_dict.
         window: Frames that a feature vector sees.
         stride: Frames between feature vectors.
         frame_rate: Frames per second that all videos are brought to; each keeps its own unless given.

@@ -23,11 +23,12 @@ _LARGEST = 4096
 
 @dataclass(frozen=True)
 class Pictures:
-    """How frames are prepared: the shorter side is scaled to ``shorter``, the middle is cut out.
+    """How frames are prepared: they are scaled to ``size``, and their middle is cut out.
 
     Args:
-        shorter: Pixels of the shorter side after scaling.
-        crop: Height and width of the middle that is cut out; no larger than ``shorter``.
+        size: Pixels of the shorter side after scaling, or height and width, to which frames are brought out of
+            proportion.
+        crop: Height and width of the middle that is cut out; no larger than what is scaled.
         mean: Of red, green and blue, 0 to 1, which is subtracted.
         sd: What they are divided by.
         mode: Interpolation, ``"bilinear"`` or ``"bicubic"``, with antialiasing.
@@ -36,16 +37,17 @@ class Pictures:
         ValueError: For a size or a number that cannot be.
     """
 
-    shorter: int
+    size: int | tuple[int, int]
     crop: tuple[int, int]
     mean: tuple[float, ...] = IMAGENET_MEAN
     sd: tuple[float, ...] = IMAGENET_SD
     mode: str = "bilinear"
 
     def __post_init__(self) -> None:
-        if not 1 <= max(self.crop) <= self.shorter <= _LARGEST or min(self.crop) < 1:
+        scaled = (self.size, self.size) if isinstance(self.size, int) else self.size
+        if not all(1 <= cut <= side <= _LARGEST for cut, side in zip(self.crop, scaled, strict=True)):
             raise ValueError(
-                f"frames are scaled to {self.shorter} pixels and cut to {self.crop[0]} x {self.crop[1]}: expected a "
+                f"frames are scaled to {self._scaled} pixels and cut to {self.crop[0]} x {self.crop[1]}: expected a "
                 f"cut of 1 pixel or more, no larger than the frame, and no frame larger than {_LARGEST}"
             )
         if len(self.mean) != 3 or len(self.sd) != 3 or not min(self.sd) > 0:
@@ -54,16 +56,23 @@ class Pictures:
             raise ValueError(f"interpolation must be bilinear or bicubic, found {self.mode!r}")
 
     @property
+    def _scaled(self) -> str:
+        return str(self.size) if isinstance(self.size, int) else " x ".join(map(str, self.size))
+
+    @property
     def words(self) -> str:
         """All of it on one line, by which preparations are compared."""
         mean, sd = (" ".join(f"{value:g}" for value in values) for values in (self.mean, self.sd))
-        return f"shorter side {self.shorter} {self.mode}, middle {self.crop[0]} x {self.crop[1]}, mean {mean}, std {sd}"
+        which = "shorter side" if isinstance(self.size, int) else "frame"
+        return f"{which} {self._scaled} {self.mode}, middle {self.crop[0]} x {self.crop[1]}, mean {mean}, std {sd}"
 
     def prepare(self, image: Image) -> Image:
         """Scale and cut a frame: (height, width, 3) of any size to (*crop, 3)."""
         height, width = image.shape[:2]
-        scale = self.shorter / min(height, width)
-        size = [max(self.shorter, round(side * scale)) for side in (height, width)]
+        size = self.size
+        if isinstance(size, int):
+            shorter = min(height, width)
+            size = (max(size, round(height * size / shorter)), max(size, round(width * size / shorter)))
         frame = torch.from_numpy(image).permute(2, 0, 1)[None].float()
         scaled = functional.interpolate(frame, size=size, mode=self.mode, antialias=True, align_corners=False)
         top, left = ((side - cut) // 2 for side, cut in zip(size, self.crop, strict=True))
@@ -88,22 +97,33 @@ def read_pictures(content: object, where: str, default: Pictures) -> Pictures:
     Raises:
         ValueError: Beginning with ``where``.
     """
-    if not isinstance(content, Mapping) or (unknown := content.keys() - {"size", "crop", "mean", "std", "mode"}):
+    known = {"size", "crop", "mean", "std", "mode"}
+    if not isinstance(content, Mapping) or (unknown := content.keys() - known):
         found = repr(content)[:80] if not isinstance(content, Mapping) else f"unknown key {min(unknown)!r}"
         raise ValueError(f"{where}: expected size, crop, mean, std and mode, found {found}")
     try:
-        shorter = int(number(content.get("size", default.shorter), "size"))
-        crop = content.get("crop", default.crop if "size" not in content else shorter)
-        height, width = crop if isinstance(crop, (list, tuple)) else (crop, crop)
+        size = _size(content.get("size", default.size), "size")
+        usual_crop = default.crop if "size" not in content else _both(size)
         return Pictures(
-            shorter,
-            (int(number(height, "crop")), int(number(width, "crop"))),
+            size,
+            _both(_size(content.get("crop", usual_crop), "crop")),
             _three(content.get("mean", default.mean), "mean"),
             _three(content.get("std", default.sd), "std"),
             str(content.get("mode", default.mode)),
         )
     except (ValueError, TypeError) as error:
         raise ValueError(f"{where}: {error}") from None
+
+
+def _size(value: Any, what: str) -> int | tuple[int, int]:
+    if not isinstance(value, (list, tuple)):
+        return int(number(value, what))
+    height, width = value
+    return int(number(height, what)), int(number(width, what))
+
+
+def _both(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else size
 
 
 def _three(values: Any, what: str) -> tuple[float, ...]:

@@ -37,10 +37,15 @@ def run(*command: str | Path, cwd: Path = ROOT, **variables: str) -> None:
 
 def source_archive(output: Path, work: Path) -> Path:
     """Write the source archive into ``output`` and return it."""
-    fresh = work / "sdist"
-    shutil.rmtree(fresh, ignore_errors=True)
-    # Its list of files is made anew, not taken from an earlier build.
-    run(sys.executable, "setup.py", "-q", "egg_info", "--egg-base", _empty(work / "egg"), "sdist", "-d", fresh)
+    # setuptools lays the archive's content out in the folder that it runs in, which must not be the checkout: so it
+    # runs in one that has the same files, folders as links.
+    checkout, fresh = _empty(work / "checkout"), _empty(work / "sdist")
+    for entry in ROOT.iterdir():
+        if entry.is_file():
+            shutil.copy2(entry, checkout)
+        elif entry.name not in ("build", "dist") and entry.suffix != ".egg-info" and entry.name[0] != ".":
+            (checkout / entry.name).symlink_to(entry)
+    run(sys.executable, "setup.py", "-q", "sdist", "-d", fresh, cwd=checkout)
     (made,) = fresh.glob("*.tar.gz")
     output.mkdir(parents=True, exist_ok=True)
     return made.replace(output / made.name)

@@ -10,14 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from asl_fast.detect import main
 from asl_fast.detection.published import PublishedDetector, load_published
 from asl_fast.detection.recordings import open_recordings
 from asl_fast.detection.run import detect_recordings
+from asl_fast.models.config import DetectorConfig, InferenceConfig
 from asl_fast.models.convert_actionformer import padded_length
 from asl_fast.models.detector import ActionDetector
+from asl_fast.models.postprocess import candidates, joined
+from asl_fast.models.windows import windowed_candidates
 from tests.models.published import as_published, write_published
+from tests.models.test_windows import in_order
 from tests.own_recordings import CLASSES, write_recordings
 from tests.shared import golden_arrays, shared_file
 
@@ -56,6 +61,42 @@ def test_outputs_near_the_end_are_actionformers_whatever_its_padding() -> None:
         for name, found in (("cls_logits", out.logits), ("offsets", out.offsets)):
             expected = torch.from_numpy(arrays[f"{name}_{level}"])[1, :number]
             torch.testing.assert_close(found[level][0, :number], expected, atol=1e-4, rtol=0)
+
+
+IMPORTED = {
+    "windowed": {},
+    "wide kernels": {"kernel_size": 5},
+    "pyramid": {"fpn": True},
+    "convolutions": {"backbone": "conv"},
+    "absolute positions": {"positions": "absolute"},
+}
+
+
+@pytest.mark.parametrize("kind", IMPORTED)
+def test_long_recordings_end_as_in_one_pass_with_actionformers_padding(kind: str) -> None:
+    torch.manual_seed(0)
+    config = DetectorConfig(
+        **{"feature_dim": 6, "num_classes": 3, "width": 16, "num_levels": 3, "num_heads": 2, "mask_norms": False},
+        **{"attention_windows": (5,), "max_length_grid": 64, **IMPORTED[kind]},
+    )
+    detector = ActionDetector(config).eval()
+    with torch.no_grad():
+        for parameter in detector.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    everything = InferenceConfig(score_threshold=0.0, min_length_grid=-1.0, candidates_per_level=10**6)
+    for length in (30, 61, 64, 129, 150, 160):
+        features = torch.randn(length, 6)
+        whole = 64 if length <= 64 else -(-length // 16) * 16  # ActionFormer's: 16 is what the coarsest level asks for
+        mask = (torch.arange(whole) < length)[None]
+        with torch.no_grad():
+            output = detector(F.pad(features, (0, 0, 0, whole - length))[None], mask)
+        expected = in_order(joined(candidates(output, everything)[0]))
+        padded = padded_length(config, length)
+        assert length <= padded <= whole
+        found = windowed_candidates(
+            detector, lambda a, b, x=features: x[a:b], length, everything, core_grid=16, padded_steps=padded
+        )
+        torch.testing.assert_close(in_order(joined(found)), expected, atol=2e-4, rtol=1e-4)
 
 
 def test_finds_what_actionformer_finds(tmp_path: Path) -> None:

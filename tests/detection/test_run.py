@@ -19,9 +19,9 @@ from asl_fast.detection.trained import TrainedDetector, load_trained
 from asl_fast.evaluation.activitynet_json import read_detections
 from asl_fast.files import read_named_numbers
 from asl_fast.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from asl_fast.training.data import describe_dataset
 from asl_fast.training.inference import NonFiniteOutputError, Recording
 from asl_fast.training.loop import train
-from asl_fast.training.run import describe_dataset
 from asl_fast.training.run_folder import RunFolder
 from tests.training.tiny import CPU, DIM, tiny_bundle, tiny_config
 

@@ -73,6 +73,24 @@ def test_removing_false_positives_gains_what_mean_average_precision_says() -> No
         assert sum(kind.share[multiple] for kind in result.kinds) == pytest.approx(1)
 
 
+def test_removing_false_positives_gains_what_detad_says() -> None:
+    """Of classes with 3 and 1 annotations, the average is 2: by hand."""
+    truth = {"video": ["v"] * 4, "segments": [[0, 10], [20, 30], [40, 50], [60, 70]], "labels": ["a", "a", "a", "b"]}
+    found = {
+        "video": ["v"] * 4,
+        "segments": [[80, 90], [0, 10], [20, 30], [60, 70]],
+        "labels": ["a", "a", "a", "b"],
+        "scores": [0.9, 0.8, 0.7, 0.6],
+    }
+    result = analyse(truth, found)
+    background = result.kinds[KINDS.index("background")]
+    # Of a, at the second hit: 2 right and 1 wrong; in mAP_N 2 * 2 / 3 right of 2 * 2 / 3 + 1.
+    assert result.map == pytest.approx((2 / 3 * 2 / 3 + 1) / 2)
+    assert background.map_gain == pytest.approx((2 / 3 - 2 / 3 * 2 / 3) / 2)
+    assert result.normalized_map == pytest.approx((2 / 3 * 4 / 7 + 1) / 2)
+    assert background.normalized_map_gain == pytest.approx((2 / 3 - 2 / 3 * 4 / 7) / 2)
+
+
 def detad_shares(truth: dict[str, Any], found: dict[str, Any], tiou: float, parts: int) -> list[list[float]]:
     """Shares by kind of each part, written down from the definition in DETAD (ECCV 2018), one prediction at a time."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,17 @@ import numpy as np
 import pytest
 import torch
 
+from asl_fast.data.features.extraction import Extraction
+from asl_fast.data.features.manifest import FeatureManifest
 from asl_fast.detect import main as detect_main
 from asl_fast.detection.trained import load_trained
 from asl_fast.export import main
 from asl_fast.exporting import check
 from asl_fast.exporting.card import model_card
 from asl_fast.exporting.deployed import INPUTS, OUTPUTS, example_inputs
-from asl_fast.exporting.run_files import deployed_detector
+from asl_fast.exporting.run_files import deployed_detector, write_config
 from asl_fast.models.detector import ActionDetector
+from asl_fast.training.config import TrainConfig
 from tests.training.tiny import finished_run, tiny_bundle
 
 pytest.importorskip("safetensors", reason="needs the export extra")
@@ -45,6 +49,18 @@ def test_writes_every_format_with_its_description(exported: Path) -> None:
     assert names == ["README.md", "config.json", "model.onnx", "model.pt2", "model.safetensors"]
     config = json.loads((exported / "config.json").read_text())
     assert config["config"]["output"] is None and config["dataset"]["class_names"] == ["class 0", "class 1"]
+
+
+def test_no_place_of_this_machine_is_told(run: Path, tmp_path: Path) -> None:
+    trained, here = load_trained(run), str(tmp_path)
+    # Whatever has no value unless it is given names a place.
+    places = {each.name: each.default for each in fields(TrainConfig) if each.default in (None, ())}
+    config = replace(trained.config, **{name: (here,) if old == () else here for name, old in places.items()})
+    how = Extraction("videomae", "0" * 64, "none", weights=str(tmp_path / "weights"))
+    dataset = trained.dataset | {"manifest": asdict(FeatureManifest("made", 6, 4, extraction=how))}
+    content = write_config(replace(trained, config=config, dataset=dataset), tmp_path / "out")
+    assert here not in (tmp_path / "out" / "config.json").read_text()
+    assert content["dataset"]["manifest"]["extraction"]["weights"] == "weights"
 
 
 def test_the_card_s_code_runs(exported: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

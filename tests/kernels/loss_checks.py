@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import TypeVar
 
 import pytest
@@ -13,6 +15,8 @@ from asl_fast.backend import backend
 from asl_fast.ops import _dispatch
 from asl_fast.reference import _outputs
 from asl_fast.reference.diou_loss import Operands as DIoU
+from asl_fast.reference.diou_loss import Outputs as DIoUOutputs
+from asl_fast.reference.diou_loss import diou_loss
 from asl_fast.reference.sensitivity_focal_loss import Operands as Focal
 from tests.kernels import examples
 
@@ -148,3 +152,13 @@ def tensors_on_the_cpu_take_another_implementation(op: str) -> None:
     assert "cuda" in _dispatch.implementations(op)
     assert _dispatch.choose(op, "cpu").implementation in ("cpu", "reference")
     assert _dispatch.choose(op, "cpu", "cuda").implementation is None
+
+
+def diou_follows_the_reference_beyond_numbers(run: Callable[[DIoU], DIoUOutputs]) -> None:
+    """Compare, in float32, what overflows, what is no number, and what is next to nothing, with the reference."""
+    odd = [-1e38, 3e38, math.inf, -math.inf, math.nan, 1e-40, 0.0, 2.0]
+    pred = torch.tensor([(a, b) for a in odd for b in odd if (a, b) != (-math.inf, -math.inf)])
+    for length in (0.0, 2.0, 1e38):
+        operands = diou_operands(pred, torch.full_like(pred, length))
+        for one, other in zip(run(operands), diou_loss(operands), strict=True):
+            torch.testing.assert_close(one.cpu(), other, rtol=1e-5, atol=1e-6, equal_nan=True)

@@ -19,6 +19,7 @@ from tests.kernels import cuda_on_host
 from tests.kernels.loss_checks import (
     a_row_without_a_value_stays_alone,
     autograd_takes_the_derivatives,
+    diou_follows_the_reference_beyond_numbers,
     diou_operands,
     layouts_give_the_same_bits,
     tensors_on_the_cpu_take_another_implementation,
@@ -49,6 +50,12 @@ def test_equals_the_reference(cuda_device: torch.device, dtype: torch.dtype, red
         pred, target = (1 + 4 * torch.rand(rows, 2, generator=generator).to(dtype) for _ in range(2))
         weights = torch.rand(rows, generator=generator).to(dtype) if weighted else None
         compare(cuda_device, diou_operands(pred, target, weights, reduction=reduction))
+
+
+def test_beyond_numbers(cuda_device: torch.device) -> None:
+    diou_follows_the_reference_beyond_numbers(
+        lambda given: diou_loss(given._replace(pred=given.pred.to(cuda_device), target=given.target.to(cuda_device)))
+    )
 
 
 @given(

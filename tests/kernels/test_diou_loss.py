@@ -15,7 +15,7 @@ from asl_fast.kernels import diou_loss as kernels
 
 from asl_fast.reference.diou_loss import diou_loss as reference
 from tests.kernels.fences import fenced
-from tests.kernels.loss_checks import diou_operands, noted_launches, widened
+from tests.kernels.loss_checks import diou_follows_the_reference_beyond_numbers, diou_operands, noted_launches, widened
 
 
 def compare(pred: Tensor, target: Tensor, weights: Tensor | None, reduction: str) -> None:
@@ -64,6 +64,10 @@ def test_the_same_bits_in_every_run() -> None:
     pred, target = torch.rand(2, 3000, 2, generator=torch.Generator().manual_seed(2))
     runs = [kernels.diou_loss(diou_operands(pred, target, reduction="sum")) for _ in range(2)]
     assert all(torch.equal(one, other) for one, other in zip(*runs, strict=True))
+
+
+def test_beyond_numbers() -> None:
+    diou_follows_the_reference_beyond_numbers(kernels.diou_loss)
 
 
 lengths = st.sampled_from([0.0, 1e-6, 1.0, 3.5, 1e4]) | st.floats(0, 1000, width=32)

@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from asl_fast import diou_loss, segment_diou
+from asl_fast import diou_loss, native, segment_diou
+from asl_fast.ops import _diou_loss_native
 from asl_fast.reference import diou_loss as reference
 from tests.drawing import draws
+from tests.kernels.loss_checks import diou_follows_the_reference_beyond_numbers
 from tests.ops import checks
 from tests.shared import golden_arrays
 
@@ -101,6 +103,11 @@ def test_gradients_equal_autograd_of_the_plain_formula_also_at_ties_and_below_ep
         grads.extend(torch.autograd.grad(function(pred, target).sum(), (pred, target)))
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12 * other.abs().max().item())
+
+
+@pytest.mark.skipif(native.cpu_module() is None, reason=f"C++ module: {native.why_missing()}")
+def test_beyond_numbers() -> None:
+    diou_follows_the_reference_beyond_numbers(_diou_loss_native.cpu)
 
 
 def test_weights_multiply_rows() -> None:

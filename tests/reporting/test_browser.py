@@ -231,6 +231,10 @@ def test_on_paper_it_is_light_and_without_controls(browser: Browser, tmp_path: P
         assert not opened.page.locator(hidden).is_visible()
     assert opened.page.locator(".area svg").is_visible()
     assert opened.page.pdf(format="A4").startswith(b"%PDF")
+    made = opened.page.locator(".about details")
+    for event, shown in (("beforeprint", True), ("afterprint", False)):
+        opened.page.evaluate(f"window.dispatchEvent(new Event('{event}'))")
+        assert made.evaluate("node => node.open") is shown
     opened.context.close()
 
 

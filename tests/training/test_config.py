@@ -222,10 +222,18 @@ def test_every_number_has_a_range() -> None:
 
 def test_a_configuration_of_before_an_option_came_has_its_default() -> None:
     values = to_dict(tiny_config())
-    came = [("data", "resident"), ("data", "columns"), ("", "graph"), ("", "profile")]
+    came = [("data", "cache"), ("data", "columns"), ("", "graph"), ("", "profile")]
     for part, name in (*came, ("model", "offset_bins"), ("model", "attention_sides")):
         (values[part] if part else values).pop(name)
     assert from_dict(TrainConfig, values) == tiny_config()
+
+
+@pytest.mark.parametrize(("before", "now"), [("auto", "auto"), ("on", "device"), ("off", "off")])
+def test_features_that_were_resident_are_kept_there(before: str, now: str) -> None:
+    values = to_dict(tiny_config())
+    del values["data"]["cache"]
+    values["data"]["resident"] = before
+    assert from_dict(TrainConfig, values).data.cache == now
 
 
 def test_a_configuration_of_before_the_heads_were_changed_keeps_its_heads() -> None:

@@ -24,6 +24,11 @@ def test_every_term_and_the_time_left() -> None:
     assert len(LINE) <= 120
 
 
+def test_the_share_of_padding_where_the_record_has_it() -> None:
+    line = epoch_line({**EPOCH, "padding": 0.0849}, 35, None, 3725.4)
+    assert line == LINE.replace("1:02:05", "1:02:05  padding 8%")
+
+
 def test_terms_of_ones_own_loss_are_shown() -> None:
     line = epoch_line({**EPOCH, "boundary": 123456.0, "tiny": 1e-7, "odd": -2.5}, 1000, None, 59.6)
     assert line.startswith("epoch   12/1000  12.3 s  left 01:00  ")

@@ -255,5 +255,5 @@ def test_a_run_may_change_how_it_computes_when_it_is_resumed(tmp_path: Path) -> 
     arguments: Any = (tiny_bundle(), folder, CPU)
     config = tiny_config()
     train(config, *arguments, dataset_record={})
-    other = replace(config, graph="off", profile=2, data=replace(config.data, resident="on"))
+    other = replace(config, graph="off", profile=2, data=replace(config.data, cache="device"))
     assert train(other, *arguments, dataset_record={}, resume=True).state.epoch == 3

@@ -19,10 +19,10 @@ from asl_fast.serialization import read_config
 from asl_fast.train import main
 from asl_fast.training.checkpoint import CheckpointError, load_checkpoint
 from asl_fast.training.config import TrainConfig
+from asl_fast.training.data import describe_dataset
 from asl_fast.training.initial import CLASSIFIER, Start, architecture, fit, read_initial, starting_weights
 from asl_fast.training.loop import train
 from asl_fast.training.request import parse
-from asl_fast.training.run import describe_dataset
 from asl_fast.training.run_folder import RunFolder
 from tests.models.published import as_published, write_published
 from tests.own_recordings import write_recordings

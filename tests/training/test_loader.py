@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,12 +16,22 @@ from hypothesis import strategies as st
 from asl_fast.data.annotations.video import Video
 from asl_fast.data.augment import SensorAugmentation
 from asl_fast.data.dataset import DetectionDataset
+from asl_fast.data.features.packed_store import DATA, PackedFeatureStore
+from asl_fast.data.features.packing import pack_features
 from asl_fast.data.features.store import InMemoryFeatureStore
 from asl_fast.data.grid import FeatureGrid
 from asl_fast.data.resident import size_bytes
 from asl_fast.data.transform import FeatureTransform
-from asl_fast.training.loader import BatchSampler, TrainLoader, inference_batches, makes_resident
+from asl_fast.training import caching
+from asl_fast.training.caching import where_to_keep
+from asl_fast.training.config import Cache
+from asl_fast.training.loader import BatchSampler, TrainLoader, inference_batches
 from tests.training.tiny import tiny_bundle, tiny_config
+
+
+def lengths(different: int, count: int) -> Callable[[int], np.ndarray]:
+    """Lengths that differ from video to video and from epoch to epoch."""
+    return lambda epoch: 1 + 7 * (np.arange(count) + epoch) % different
 
 
 @given(
@@ -31,7 +42,7 @@ from tests.training.tiny import tiny_bundle, tiny_config
     bucket=st.booleans(),
 )
 def test_every_video_once_per_epoch(count: int, batch_size: int, seed: int, epoch: int, bucket: bool) -> None:
-    sampler = BatchSampler(range(count), batch_size, seed=seed, bucket_by_length=bucket)
+    sampler = BatchSampler(count, batch_size, seed=seed, lengths=lengths(7, count) if bucket else None)
     sampler.set_epoch(epoch)
     batches = list(sampler)
     assert sorted(index for batch in batches for index in batch) == list(range(count))
@@ -51,9 +62,8 @@ def test_processes_split_the_batches_of_one(
     count: int, batch_size: int, world_size: int, bucket: bool, epoch: int
 ) -> None:
     def sampler(size: int, rank: int = 0, processes: int = 1) -> BatchSampler:
-        made = BatchSampler(
-            [7 * i % 11 for i in range(count)], size, seed=0, bucket_by_length=bucket, rank=rank, world_size=processes
-        )
+        given = lengths(11, count) if bucket else None
+        made = BatchSampler(count, size, seed=0, lengths=given, rank=rank, world_size=processes)
         made.set_epoch(epoch)
         return made
 
@@ -82,7 +92,7 @@ def test_a_process_without_a_share_gets_a_batch_without_content() -> None:
 
 def test_order_depends_on_seed_and_epoch() -> None:
     def order(seed: int, epoch: int) -> list[list[int]]:
-        sampler = BatchSampler([1] * 20, 2, seed=seed)
+        sampler = BatchSampler(20, 2, seed=seed)
         sampler.set_epoch(epoch)
         return list(sampler)
 
@@ -92,17 +102,60 @@ def test_order_depends_on_seed_and_epoch() -> None:
 
 
 def test_buckets_put_like_lengths_together() -> None:
-    lengths = [10, 1000] * 32
-    mixed = list(BatchSampler(lengths, 2, seed=0))
-    bucketed = list(BatchSampler(lengths, 2, seed=0, bucket_by_length=True))
+    lengths = np.array([10, 1000] * 32)
+    mixed = list(BatchSampler(64, 2, seed=0))
+    bucketed = list(BatchSampler(64, 2, seed=0, lengths=lambda epoch: lengths))
 
     def padding(batches: list[list[int]]) -> int:
         return sum(max(lengths[i] for i in batch) - lengths[j] for batch in batches for j in batch)
 
     assert padding(mixed) > 0
-    # Sorted stretches of 16 batches; at most one pair per stretch straddles the two lengths.
-    assert padding(bucketed) <= 990 * 2
-    assert len({len(batch) for batch in bucketed}) == 1
+    assert padding(bucketed) == 0
+    assert {len(batch) for batch in bucketed} == {2}
+    # The order of the batches is left to chance as well.
+    assert len({tuple(lengths[batch]) for batch in bucketed[:8]}) == 2
+
+
+def test_any_video_of_like_length_may_come_beside_another() -> None:
+    # No two of 40 videos have one length: buckets of 8 lengths keep pairs from being the same in every epoch.
+    sampler, met = BatchSampler(40, 2, seed=0, lengths=lambda epoch: np.arange(1, 41)), np.zeros((40, 40))
+    for epoch in range(100):
+        sampler.set_epoch(epoch)
+        for one, two in sampler:
+            met[one, two] += 1
+            met[two, one] += 1
+    assert ((met > 0).sum(1) == 7).all()
+    assert met.max() < 30
+    # All of one length are shuffled as they were without buckets, to the bit.
+    alone, alike = BatchSampler(33, 2, seed=1), BatchSampler(33, 2, seed=1, lengths=lengths(1, 33))
+    assert list(alone) == list(alike)
+
+
+def test_the_batch_that_is_not_full_may_hold_videos_of_any_length() -> None:
+    sampler, given, found = BatchSampler(65, 2, seed=0, lengths=lengths(8, 65)), lengths(8, 65), set()
+    for epoch in range(60):
+        sampler.set_epoch(epoch)
+        found |= {given(epoch)[batch[0]] for batch in sampler if len(batch) == 1}
+    assert found == set(range(1, 9))
+
+
+def test_samples_have_the_lengths_that_buckets_go_by() -> None:
+    for split in (tiny_bundle(num_train=7).train.with_options(max_length=37), resized_split(), tiny_bundle().test):
+        for epoch in range(3):
+            split.set_epoch(epoch)
+            assert [len(split[index].features) for index in range(len(split))] == split.sample_lengths(epoch).tolist()
+
+
+def test_batches_of_one_length_alone_keep_the_order_without_buckets() -> None:
+    split = tiny_bundle(num_train=40).train.with_options(max_length=48, crop_ratio=(0.2, 1.0))
+    config = replace(tiny_config().data, pad_multiple=0)
+    orders = []
+    for bucket in (False, True):
+        loader = TrainLoader(split, replace(config, bucket_by_length=bucket), 2, seed=0)
+        orders.append([batch.video_ids for batch in loader.epoch(0)])
+    assert orders[0] == orders[1]
+    bucketed = TrainLoader(split, replace(config, pad_multiple=8), 2, seed=0)
+    assert [batch.video_ids for batch in bucketed.epoch(0)] != orders[0]
 
 
 @pytest.mark.parametrize(("pad_multiple", "expected"), [(16, 48), (64, 64), (0, 48), (7, 40), (12, 48)])
@@ -120,14 +173,14 @@ def test_batches_are_padded_to_few_lengths(pad_multiple: int, expected: int) -> 
 @settings(deadline=None, max_examples=3)
 @given(st.integers(0, 3))
 def test_an_epoch_is_the_same_whatever_came_before(epoch: int) -> None:
-    config = tiny_config()
+    data = replace(tiny_config().data, pad_multiple=8)
 
     def loader() -> TrainLoader:
-        return TrainLoader(tiny_bundle().train, config.data, 2, seed=3)
+        return TrainLoader(tiny_bundle(21).train.with_options(crop_ratio=(0.3, 1.0)), data, 2, seed=3)
 
     fresh, used = loader(), loader()
     for earlier in range(epoch):
-        assert sum(len(batch) for batch in used.epoch(earlier)) == 6
+        assert sum(len(batch) for batch in used.epoch(earlier)) == 21
     for one, two in zip(fresh.epoch(epoch), used.epoch(epoch), strict=True):
         assert one.video_ids == two.video_ids
         assert torch.equal(one.features, two.features)
@@ -165,6 +218,8 @@ def sensor_split() -> DetectionDataset:
 class Resized:
     """A layout that resizes every video to 30 steps."""
 
+    resize = 30
+
     def prepare(self, video: Video, features: np.ndarray) -> tuple[np.ndarray, FeatureGrid]:
         rows = np.arange(30) * len(features) // 30
         return features[rows], FeatureGrid(fps=30 / video.duration_sec, stride_frame=1.0, window_frame=1.0)
@@ -182,7 +237,7 @@ def test_features_on_the_device_give_the_same_batches(split: Callable[[], Detect
     cpu = torch.device("cpu")
     from_files, resident = (
         TrainLoader(split(), replace(config, **options), 2, seed=1, length_multiple=8, device=cpu)
-        for options in ({"resident": "off"}, {"resident": "on", "num_workers": 7})
+        for options in ({"cache": "off"}, {"cache": "device", "num_workers": 7})
     )
     assert from_files.resident is None and resident.resident is not None
     for epoch in range(3):
@@ -193,9 +248,29 @@ def test_features_on_the_device_give_the_same_batches(split: Callable[[], Detect
     assert resident._loader._iterator is None and resident._loader.num_workers == 0
 
 
+def test_workers_share_features_that_lie_in_memory(tmp_path: Path) -> None:
+    split = tiny_bundle(num_train=7).train
+    pack_features(split.store, [video.id for video in split.videos], tmp_path / "packed")
+    stored = DetectionDataset(split.videos, PackedFeatureStore(tmp_path / "packed"), split.layout, training=True)
+    config, gpu = replace(tiny_config().data, num_workers=1), torch.device("cuda", 0)
+    # A GPU is not touched by a loader whose features lie elsewhere.
+    from_files, kept = (
+        TrainLoader(stored, replace(config, cache=cache), 2, seed=1, device=gpu) for cache in ("off", "memory")
+    )
+    assert from_files.resident is None
+    assert kept.resident is not None and kept.resident.device.type == "cpu" and kept._loader.num_workers == 1
+    (tmp_path / "packed" / DATA).write_bytes(b"")
+    with pytest.raises(ValueError, match="cannot be read"):
+        next(from_files.epoch(0))
+    expected = TrainLoader(split, config, 2, seed=1)
+    for epoch in range(2):
+        for one, two in zip(expected.epoch(epoch), kept.epoch(epoch), strict=True):
+            assert torch.equal(one.features, two.features) and one.video_ids == two.video_ids
+
+
 def test_a_training_step_cannot_change_what_lies_on_the_device() -> None:
     split = tiny_bundle().train
-    loader = TrainLoader(split, replace(tiny_config().data, resident="on"), 2, seed=0, device=torch.device("cpu"))
+    loader = TrainLoader(split, replace(tiny_config().data, cache="device"), 2, seed=0, device=torch.device("cpu"))
     before = [batch.features.clone() for batch in loader.epoch(0)]
     for batch in loader.epoch(0):
         batch.features.zero_()
@@ -204,12 +279,34 @@ def test_a_training_step_cannot_change_what_lies_on_the_device() -> None:
 
 def test_where_features_lie(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**9, 2 * 10**9))
+    monkeypatch.setattr(caching, "free_memory_bytes", lambda: 4 * 10**9)
     cpu, gpu = torch.device("cpu"), torch.device("cuda", 0)
-    assert [makes_resident(option, lambda: 10**6, cpu) for option in ("auto", "on", "off")] == [False, True, False]
-    assert [makes_resident(option, lambda: 10**6, gpu) for option in ("auto", "on", "off")] == [True, True, False]
-    assert not makes_resident("auto", lambda: 6 * 10**8, gpu)
-    with pytest.raises(ValueError, match=r"take 0\.6 GB, more than 50% of the 1\.0 GB free on cuda:0; set it to auto"):
-        makes_resident("on", lambda: 6 * 10**8, gpu)
+
+    def found(option: Cache, megabytes: int, device: torch.device, **how: bool) -> torch.device | None:
+        return where_to_keep(option, lambda: megabytes * 10**6, device, **how)
+
+    options: tuple[Cache, ...] = ("auto", "device", "memory", "off")
+    assert [found(option, 1, cpu) for option in options] == [cpu, cpu, cpu, None]
+    assert [found(option, 1, gpu) for option in options] == [gpu, gpu, cpu, None]
+    assert [found("auto", size, gpu) for size in (500, 501, 2000, 2001)] == [gpu, cpu, cpu, None]
+    # What is in memory is not put there twice unless somebody asks for it.
+    held = [found("auto", size, device, in_memory=True) for device in (cpu, gpu) for size in (1, 501)]
+    assert held == [None, None, gpu, None]
+    assert found("memory", 1, cpu, in_memory=True) == cpu
+    with pytest.raises(
+        ValueError, match=r"is device, .* 0\.6 GB, more than 50% of the 1\.0 GB free on cuda:0; set it to"
+    ):
+        found("device", 600, gpu)
+    with pytest.raises(
+        ValueError, match=r"is memory, .* 2\.1 GB, more than 50% of the 4\.0 GB free of memory; set it to"
+    ):
+        found("memory", 2100, gpu)
+    # The processes of one machine share its half.
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert [found("auto", size, cpu) for size in (500, 501)] == [cpu, None]
+    # Where the system does not say what is free, only what was asked for is kept.
+    monkeypatch.setattr(caching, "free_memory_bytes", lambda: None)
+    assert [found(option, 1, cpu) for option in options] == [None, cpu, cpu, None]
     split = tiny_bundle().train
     assert size_bytes(split) == sum(split.store.load(video.id).nbytes for video in split.videos)
 

@@ -18,8 +18,8 @@ from asl_fast.data.features.manifest import FeatureManifest
 from asl_fast.data.features.store import InMemoryFeatureStore
 from asl_fast.data.source import DataSource
 from asl_fast.training.config import DataConfig, TrainConfig
+from asl_fast.training.data import load
 from asl_fast.training.own_preset import explain, own_data_name, own_preset
-from asl_fast.training.run import load
 from tests.data.helpers import video
 from tests.data.layouts import DIM, thumos_folder
 from tests.shared import shared_file

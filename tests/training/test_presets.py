@@ -10,9 +10,9 @@ import torch
 
 from asl_fast.data.collate import collate
 from asl_fast.data.datasets.catalogue import DATASETS
+from asl_fast.training.data import load
 from asl_fast.training.inference import detect_batch
 from asl_fast.training.presets import preset
-from asl_fast.training.run import load
 from asl_fast.training.state import TrainingState, TrainingStep, ragged_targets
 
 

@@ -20,9 +20,10 @@ from asl_fast.files import write_json
 from asl_fast.models.config import DetectorConfig
 from asl_fast.serialization import to_dict
 from asl_fast.training.config import DataConfig, EvaluationConfig, OptimizerConfig, TrainConfig
+from asl_fast.training.data import describe_dataset
 from asl_fast.training.distributed import Processes
 from asl_fast.training.loop import train
-from asl_fast.training.run import describe_dataset, write_results
+from asl_fast.training.results import write_results
 from asl_fast.training.run_folder import RunFolder
 
 CPU = Processes(torch.device("cpu"))

@@ -62,8 +62,10 @@ def test_pictures_scale_the_shorter_side_and_cut_the_middle() -> None:
     assert prepared.shape == (20, 20, 3)
     assert prepared[:, 10].min() == 255 and prepared[:, :3].max() == 0 and prepared[:, 17:].max() == 0
     colours = Pictures(20, (20, 20), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)).colours(prepared, torch.device("cpu"))
+    squared = Pictures((20, 20), (20, 20)).prepare(image)
+    assert squared[:, 8:12].min() == 255 and squared[:, :7].max() == 0 and squared[:, 13:].max() == 0
     assert colours.shape == (3, 20, 20) and colours.min() == -1 and colours.max() == 1
-    assert spread(4, 16) == [2, 6, 10, 14] and spread(16, 16) == list(range(16)) and spread(4, 2) == [0, 0, 1, 1]
+    assert spread(4, 16) == [2, 6, 10, 14] and spread(16, 16) == list(range(16))
 
 
 @pytest.mark.parametrize(
@@ -126,6 +128,14 @@ def test_files_of_onnx(tmp_path: Path) -> None:
     model = make.make_model(graph, opset_imports=[make.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, tmp_path / "network.onnx")
     check_file(tmp_path / "network.onnx", network)
+    # Large weights lie beside the file; others there are another backbone.
+    onnx.save(model, tmp_path / "large.onnx", save_as_external_data=True, location="large.onnx.data", size_threshold=0)
+    check_file(tmp_path / "large.onnx", network)
+    before = open_backbone(str(tmp_path / "large.onnx"), window=4).extraction
+    data = tmp_path / "large.onnx.data"
+    data.write_bytes(data.read_bytes()[:-4] + np.float32(3).tobytes())
+    after = open_backbone(str(tmp_path / "large.onnx"), window=4).extraction
+    assert (before.difference(after) or "").startswith("weights ")
 
 
 def test_a_file_that_is_none(tmp_path: Path) -> None:
@@ -158,43 +168,8 @@ def test_wrong_names(name: str, weights: str | None, message: str) -> None:
         open_backbone(name, None if weights is None else Path(weights))
 
 
-def tiny_videomae(folder: Path, *, seed: int = 0) -> Path:
-    """Save a VideoMAE with random weights, of 4 frames of 32 x 32 pixels."""
-    transformers = pytest.importorskip("transformers", exc_type=ImportError)
-    torch.manual_seed(seed)
-    config = transformers.VideoMAEConfig(
-        image_size=32,
-        patch_size=16,
-        num_frames=4,
-        tubelet_size=2,
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-    )
-    transformers.VideoMAEModel(config).save_pretrained(folder)
-    return folder
-
-
-def test_a_videomae_from_its_folder(tmp_path: Path) -> None:
-    folder = tiny_videomae(tmp_path / "model")
-    import transformers
-
-    backbone = open_backbone("videomae", folder, window=8)
-    assert backbone.dim == 16
-    prepared = np.stack([np.stack([backbone.prepare(image) for image in pictures(8)]) for _ in range(3)])
-    found = backbone.features(prepared)
-    model = transformers.VideoMAEModel.from_pretrained(folder).eval()
-    chosen = Pictures(32, (32, 32)).colours(prepared[:, spread(4, 8)], torch.device("cpu"))
-    with torch.inference_mode():
-        expected = model(pixel_values=chosen).last_hidden_state.mean(dim=1).numpy()
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-    np.testing.assert_array_equal(found, np.concatenate([backbone.features(each[None]) for each in prepared]))
-
-    other = open_backbone("videomae", tiny_videomae(tmp_path / "other", seed=1)).extraction
-    assert "weights" in (backbone.extraction.difference(other) or "")
-    half = open_backbone("videomae", folder, window=8, precision="bf16")
-    np.testing.assert_allclose(half.features(prepared), expected, atol=0.1)
-    assert "precision" in (backbone.extraction.difference(half.extraction) or "")
-    with pytest.raises(ValueError, match="of a 'videomae' model, not of 'clip'"):
-        open_backbone("clip", folder)
+def test_a_network_of_more_frames_than_a_window_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "network.pt2"
+    torch.export.save(torch.export.export(Network().eval(), (torch.zeros(1, 4, 3, 16, 16),)), path)
+    with pytest.raises(ValueError, match=r"network\.pt2 takes 4 frames, more than a window of 3: give --window 4"):
+        open_backbone(str(path), window=3)

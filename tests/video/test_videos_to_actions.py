@@ -108,6 +108,20 @@ def test_features_made_in_another_way_are_refused(
     write_json(tmp_path / "changed" / "manifest.json", manifest)
     assert find(folder, "--features", str(tmp_path / "changed"), output=tmp_path / "x.json") == 2
     assert "weights" in capsys.readouterr().err
+    assert pack.main(["--features", str(tmp_path / "changed"), "--output", str(tmp_path / "packed")]) == 0
+    (tmp_path / "packed" / "manifest.json").unlink()
+    assert find(folder, "--features", str(tmp_path / "packed"), output=tmp_path / "x.json") == 2
+    assert "weights" in capsys.readouterr().err
+
+
+def test_features_that_nothing_is_said_of_are_used_with_a_word(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(features_of(folder), tmp_path / "bare")
+    (tmp_path / "bare" / "manifest.json").unlink()
+    assert find(folder, "--features", str(tmp_path / "bare"), output=tmp_path / "x.json") == 0
+    told = capsys.readouterr().err
+    assert "nothing says how these features were made; those of the run were made by motion, stride 4, window 8" in told
 
 
 @pytest.mark.parametrize("annotated", [True, False])

@@ -11,6 +11,7 @@ import numpy as np
 from asl_fast.data.annotations.problems import Problems
 from asl_fast.data.annotations.video import Video
 from asl_fast.data.features.manifest import FeatureManifest
+from asl_fast.data.features.rows import open_rows
 from asl_fast.data.features.store import FeatureStore
 
 logger = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ def count_steps(video: Video, store: FeatureStore, layout: FeatureManifest, *, v
         FileNotFoundError: When it has none.
         ValueError, OSError: When they cannot be used; when they are not finite only with ``verify``, which reads them.
     """
-    steps = len(store.load(video.id)) if verify else store.length(video.id)
+    steps = sum(map(len, open_rows(store, video.id).parts())) if verify else store.length(video.id)
     layout.extracted_grid(video, steps)
     return steps
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from asl_fast.data.features.array_files import WHOLE, read_array, read_shape
 from asl_fast.data.features.feature_files import feature_files
 from asl_fast.data.features.layout import COMPARED, COMPARED_WHOLE, is_transposed, readable_shapes, usual_width
-from asl_fast.data.features.rows import Rows, rows_of_file
+from asl_fast.data.features.rows import Rows, checked_rows, rows_in_memory, rows_of_file
 from asl_fast.data.features.store import check_features, check_shape
 
 
@@ -117,9 +117,11 @@ class FolderFeatureStore:
         return array
 
     def rows(self, video_id: str) -> Rows:
-        """Open the features of one video, to be read in parts and not checked for their values; raises as `length`."""
-        self.length(video_id)
-        return rows_of_file(self._existing(video_id), self.key, transposed=self.transposed)
+        """Open the features of one video, to be read in parts, which raises as `load`; only ``.npy`` has parts."""
+        path = self._existing(video_id)
+        if path.suffix.lower() != ".npy":
+            return rows_in_memory(self.load(video_id))
+        return checked_rows(rows_of_file(path, transposed=self.transposed), self.dim, str(path))
 
     def length(self, video_id: str) -> int:
         """Count feature vectors, from the header where the format has one; the width is checked as well."""

@@ -32,6 +32,12 @@ def open_hdf5(path: Path) -> Any:
         raise ValueError(f"{path} is not a complete HDF5 file ({error}); copy it again") from error
 
 
+def names_in(group: Any) -> list[str]:
+    r"""List the entries of a file or group. Bytes that are no UTF-8 are shown as ``\x80``: no entry has that name."""
+    # h5py gives bytes for those.
+    return [name if isinstance(name, str) else name.decode("utf-8", "backslashreplace") for name in group]
+
+
 def hdf5_array(group: Any, key: str | None) -> Any:
     """Find the data set to read of an HDF5 file or group, chosen as `choose_key` does.
 
@@ -41,7 +47,7 @@ def hdf5_array(group: Any, key: str | None) -> Any:
         Unusable: Listing the entries when that is not clear; for a group, a link that leads nowhere, into another file
             or in a circle, an array whose values lie in other files, and one far larger than what is stored of it.
     """
-    name = key if key is not None else choose_key(group, None)
+    name = key if key is not None else choose_key(names_in(group), None)
     return checked_array(hdf5_entry(group, name), name)
 
 
@@ -69,7 +75,7 @@ def hdf5_entry(group: Any, name: str, links: int = 0) -> Any:
         except Unusable:
             raise
         except (KeyError, OSError, RuntimeError, TypeError, ValueError):
-            found = no_entry(name, node)
+            found = no_entry(name, names_in(node))
             raise Unusable(f"entry {part!r} is a link that leads nowhere" if links else found) from None
         if links >= _MOST_LINKS:
             raise Unusable(f"entry {part!r} is a link in a circle, or through more than {_MOST_LINKS} others")
@@ -85,7 +91,7 @@ def checked_array(node: Any, name: str) -> Any:
     import h5py
 
     if isinstance(node, h5py.Group):
-        inside = ", ".join(map(repr, list(node)[:8])) or "nothing"
+        inside = ", ".join(map(repr, names_in(node)[:8])) or "nothing"
         raise Unusable(
             f"entry {name!r} is a group with {inside} inside, not an array; choose with --feature-key {name}/NAME"
         )

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from asl_fast.data.features.array_entries import USUAL_KEYS, Unusable
 from asl_fast.data.features.array_files import squeezed
 from asl_fast.data.features.feature_files import short_names
-from asl_fast.data.features.hdf5_files import checked_array, hdf5_array, hdf5_entry, open_hdf5
+from asl_fast.data.features.hdf5_files import checked_array, hdf5_array, hdf5_entry, names_in, open_hdf5
 from asl_fast.data.features.layout import COMPARED, is_transposed, readable_shapes, usual_width
-from asl_fast.data.features.rows import Rows, rows_in_memory
+from asl_fast.data.features.rows import Rows, checked_rows, rows_in_memory
 from asl_fast.data.features.store import check_features, check_shape
 from asl_fast.files import TooLarge
 
@@ -114,14 +114,17 @@ class Hdf5FeatureStore:
         return array
 
     def rows(self, video_id: str) -> Rows:
-        """Open the features of one video, to be read in parts and not checked for their values; raises as `length`."""
-        name, num_steps = self._name(video_id), self.length(video_id)
+        """Open the features of one video, to be read in parts, which raises as `load`."""
+        name = self._name(video_id)
         with open_hdf5(self.path) as file:
-            plain = len(self._entry(file, name).shape) == 2
-        if not plain:
-            return rows_in_memory(self._read(name, ()))
-        axis = (slice(None),) if self.transposed else ()
-        return Rows(num_steps, lambda start, stop: self._read(name, (*axis, slice(start, stop))))
+            shape = tuple(self._entry(file, name).shape)
+        if len(shape) != 2:
+            return rows_in_memory(self.load(video_id))
+        where = f"{self.path}, entry {name!r}"
+        axis, shape = ((slice(None),), shape[::-1]) if self.transposed else ((), shape)
+        check_shape(shape, self.dim, where)
+        rows = Rows(shape[0], lambda start, stop: self._read(name, (*axis, slice(start, stop))))
+        return checked_rows(rows, self.dim, where)
 
     def _read(self, name: str, part: tuple[slice, ...]) -> NDArray[np.float32]:
         with open_hdf5(self.path) as file:
@@ -169,7 +172,7 @@ class Hdf5FeatureStore:
 
 def _named_places(file: Any, key: str | None) -> dict[str, str]:
     """Where the entry of each video lies, by its name."""
-    names = list(file)
+    names = names_in(file)
     groups = {name: _members(file, name) for name in names[:COMPARED]}
     if not names or any(members is None for members in groups.values()) or _are_videos(groups, key):
         return {name: name for name in names}
@@ -180,8 +183,9 @@ def _named_places(file: Any, key: str | None) -> dict[str, str]:
 def _members(file: Any, name: str) -> list[str] | None:
     """Names in a group; None for an array, and for what cannot be read, which is a matter of its own video."""
     try:
-        return list(hdf5_entry(file, name).keys())
-    except (Unusable, AttributeError, OSError, RuntimeError, KeyError, ValueError):
+        entry = hdf5_entry(file, name)
+        return names_in(entry) if hasattr(entry, "keys") else None
+    except (Unusable, OSError, RuntimeError, KeyError, ValueError):
         return None
 
 

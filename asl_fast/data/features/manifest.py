@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,12 @@ class FeatureManifest:
         if self.extraction is None or other.extraction is None:
             return None
         return self.extraction.difference(other.extraction)
+
+    def without_places(self) -> FeatureManifest:
+        """Return the same without the folders in which the backbone's weights lay: of those the last name is kept."""
+        if self.extraction is None or self.extraction.weights is None:
+            return self
+        return replace(self, extraction=replace(self.extraction, weights=Path(self.extraction.weights).name))
 
     def timing_words(self, usual_fps: float | None = None) -> str:
         """``stride 4, window 16, fps 30``, for messages; ``usual_fps`` stands in for rates that differ by video."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asl_fast.data.features.array_entries import Unusable, choose_key
-from asl_fast.data.features.hdf5_files import hdf5_array, open_hdf5
+from asl_fast.data.features.hdf5_files import hdf5_array, names_in, open_hdf5
 from asl_fast.files import check_unpacked
 
 MATLAB = ".mat"
@@ -47,7 +47,7 @@ def read_matlab(path: Path, key: str | None) -> NDArray[Any]:
         is_hdf5 = start.startswith(_HDF5_MAGIC) or (file.seek(512) and file.read(8) == _HDF5_MAGIC)
     if is_hdf5:
         with open_hdf5(path) as opened:
-            names = [name for name in opened if not name.startswith("#")]
+            names = [name for name in names_in(opened) if not name.startswith("#")]
             array = hdf5_array(opened, key or choose_key(names, None))
             # MATLAB stores the first index fastest, HDF5 the last.
             values: NDArray[Any] = np.asarray(array[()]).T

@@ -119,11 +119,11 @@ class PackedFeatureStore:
         return np.asarray(rows, np.float32)
 
     def rows(self, video_id: str) -> Rows:
-        """Open the features of one video, to be read in parts; raises as `load`."""
+        """Open the features of one video, to be read in parts, of which float32 are views of the file; as `load`."""
         entry = self._entry(video_id)
         if video_id not in self._verified:
             self._check_sum(video_id)
-        return Rows(entry.length, lambda start, stop: np.array(self._rows(video_id)[start:stop], np.float32))
+        return Rows(entry.length, lambda start, stop: np.asarray(self._rows(video_id)[start:stop], np.float32))
 
     def verify(self, video_id: str) -> None:
         """Compare a video's checksum, whether or not that was done before; raises as `load`."""

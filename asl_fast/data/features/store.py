@@ -50,12 +50,17 @@ class NamedFeatureStore(FeatureStore, Protocol):
 class InMemoryFeatureStore:
     """Features held in a dictionary.
 
+    Attributes:
+        in_memory: True: nothing is read, so that nobody need keep what is loaded.
+
     Args:
         features: Video id -> (T, D); anything but float32 is converted. D is the same for all.
 
     Raises:
         ValueError: Naming the video, when it is not 2-d, is empty, has another width or a value that is not finite.
     """
+
+    in_memory = True
 
     def __init__(self, features: Mapping[str, NDArray[Any]]) -> None:
         if not features:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from asl_fast.data.annotations.video import Video
 from asl_fast.data.features.check import count_steps
+from asl_fast.data.features.rows import open_rows
 from asl_fast.data.features.timing_check import TimingCheck, check_timing
 from asl_fast.data.report.annotations import annotation_findings
 from asl_fast.data.report.features import constant_findings, feature_findings, length_findings
@@ -114,10 +115,15 @@ def survey_features(source: DataSource, *, verify: bool) -> FeatureSurvey:
             if not verify:
                 survey.steps[video.id] = count_steps(video, source.store, source.layout, verify=False)
                 continue
-            array = source.store.load(video.id)
-            source.layout.extracted_grid(video, len(array))
-            survey.steps[video.id] = len(array)
-            if len(array) > 1 and bool((array == array[0]).all()):
+            rows = open_rows(source.store, video.id)
+            first, constant = None, rows.num_steps > 1
+            # All parts are read, whatever the first ones hold: that is what verifies them.
+            for part in rows.parts():
+                first = part[0] if first is None else first
+                constant = constant and bool((part == first).all())
+            source.layout.extracted_grid(video, rows.num_steps)
+            survey.steps[video.id] = rows.num_steps
+            if constant:
                 survey.constant.append(video.id)
         except FileNotFoundError as error:
             survey.missing[video.id] = str(error)

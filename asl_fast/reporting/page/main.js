@@ -55,10 +55,15 @@ function start() {
   requestAnimationFrame(() => setTimeout(next));
 }
 
-// Figures are drawn anew at the width of the paper, so that their text is as large as the rest.
+const opened = [];
+
+// Figures are drawn anew at the width of the paper, so that their text is as large as the rest, and how a run was made
+// is laid open, which nobody can click there.
 function onPaper(paper) {
   document.documentElement.classList.toggle("paper", paper);
   for (const place of document.querySelectorAll(".plot")) place.draw();
+  if (paper) opened.push(...document.querySelectorAll(".about details:not([open])"));
+  for (const each of paper ? opened : opened.splice(0)) each.open = paper;
 }
 
 window.addEventListener("beforeprint", () => onPaper(true));

@@ -72,6 +72,7 @@ WHOLE = {
     ".pt": bytes_of(lambda stream: torch.save({"feats": torch.from_numpy(VALUES)}, stream)),
     ".pth": bytes_of(write_old_tensor),
     ".h5": bytes_of(write_hdf5),
+    ".MAT": bytes_of(write_hdf5),  # as MATLAB writes since version 7.3
 }
 
 

@@ -152,6 +152,16 @@ def test_an_odd_entry_costs_its_own_video(tmp_path: Path, case: str) -> None:
         assert "all.h5, entry 'a': " in str(caught.value)
 
 
+def test_a_name_that_is_no_text_is_the_name_of_no_entry(tmp_path: Path) -> None:
+    hdf5(tmp_path / "all.h5", lambda file: file.update({b"\x80": GOOD, "good": GOOD}))
+    store = Hdf5FeatureStore(tmp_path / "all.h5")
+    assert store.video_ids == ("\\x80", "good") and store.length("good") == 7
+    with pytest.raises(ValueError, match=r"all.h5, entry '\\\\x80': no entry '\\\\x80', found"):
+        store.load("\\x80")
+    with pytest.raises(ValueError, match="which of its entries"):
+        read_array(tmp_path / "all.h5")
+
+
 def test_links_within_a_file_are_followed(tmp_path: Path) -> None:
     def write(file: h5py.File) -> None:
         file["store/x"] = GOOD
