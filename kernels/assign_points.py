@@ -70,13 +70,8 @@ def some_may_claim(start, end, first, last, least, greatest):
 
 
 @triton.jit
-def claimed_lengths(time, low, high, reach, start, end, RADIUS: tl.constexpr):
-    """Return the length of each segment where it claims a point, infinity elsewhere: (segments, points).
-
-    Segments come first: their minimum for a point is then taken within few threads.
-    """
-    start, end = start[:, None], end[:, None]
-    time, low, high, reach = time[None, :], low[None, :], high[None, :], reach[None, :]
+def claimed_length(time, low, high, reach, start, end, RADIUS: tl.constexpr):
+    """Return the length of the segment where it claims the point, infinity elsewhere; the arguments broadcast."""
     if RADIUS is None:
         inside = (time > start) & (end > time)
     else:
@@ -84,6 +79,19 @@ def claimed_lengths(time, low, high, reach, start, end, RADIUS: tl.constexpr):
         inside = (time > tl.maximum(centre - reach, start)) & (tl.minimum(centre + reach, end) > time)
     far = tl.maximum(time - start, end - time)
     return tl.where(inside & (far >= low) & (far <= high), end - start, float("inf"))
+
+
+@triton.jit
+def claimed_lengths(
+    time, low, high, reach, segments_ptr, index, count, RADIUS: tl.constexpr, COMPUTE: tl.constexpr
+):  # fmt: skip
+    """Return :func:`claimed_length` of some segments and points (segments, points).
+
+    Segments come first: their minimum for a point is then taken within few threads. They are loaded here, whoever has
+    loaded them before: each thread has some of its own, and not each lane one.
+    """
+    start, end = load_segments(segments_ptr, index[:, None], count, COMPUTE)
+    return claimed_length(time[None, :], low[None, :], high[None, :], reach[None, :], start, end, RADIUS)
 
 
 @triton.jit
@@ -108,7 +116,7 @@ def shortest_claim(
         # On their way meanwhile.
         coming_start, coming_end = load_segments(segments_ptr, g + BLOCK_SEGMENTS + here, count, COMPUTE)
         if some_may_claim(start, end, begin, stop, least, greatest):
-            length = claimed_lengths(time, low, high, reach, start, end, RADIUS)
+            length = claimed_lengths(time, low, high, reach, segments_ptr, g + here, count, RADIUS, COMPUTE)
             best, at = tl.min(length, 0, return_indices=True)  # the first of equal ones
             others = tl.arange(0, BLOCK_SEGMENTS)[:, None] != at[None, :]
             rest = tl.min(tl.where(others, length, float("inf")), 0)
@@ -192,7 +200,7 @@ def assign_points_kernel(
         index = g + tl.arange(0, BLOCK_SEGMENTS)
         start, end = load_segments(segments_ptr, index, count, COMPUTE)
         if some_may_claim(start, end, begin, stop, least, greatest):
-            length = claimed_lengths(time, low, high, reach, start, end, RADIUS)
+            length = claimed_lengths(time, low, high, reach, segments_ptr, index, count, RADIUS, COMPUTE)
             tied = (length <= limit[None, :]) & (length < float("inf"))
             label = tl.load(labels_ptr + index, mask=index < count, other=-1)
             of_a_class = ((label >= 0) & (label < num_classes))[:, None]
