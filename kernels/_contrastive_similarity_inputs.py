@@ -20,7 +20,7 @@ from ._contrastive_similarity_frames import (
     sensitive_hull,
     whole_hull,
 )
-from ._contrastive_similarity_tiles import add_product, count_of, keys_of, parts_of, parts_of_factor
+from ._contrastive_similarity_tiles import add_weighted, count_of, keys_of, parts_of
 
 
 @triton.jit
@@ -108,13 +108,6 @@ def frame_gradient(
     valid = tl.load(mask_ptr + at, mask=t < frames, other=0) != 0
     place = out_ptr + at[:, None] * channels + d[None, :]
     tl.store(place, tl.where(valid[:, None], gradient, 0.0), mask=(t < frames)[:, None] & (d < channels)[None, :])
-
-
-@triton.jit
-def add_weighted(gradient, weights, vectors, SPLIT: tl.constexpr):
-    """Return the gradient of frames, and what vectors add to it by what the frames weigh in them."""
-    high, low = parts_of_factor(weights, SPLIT)
-    return add_product(gradient, high, low, vectors, SPLIT)
 
 
 @triton.jit

@@ -15,6 +15,8 @@ Axis = Literal["x", "y", "z"]
 Centre = Literal["none", "recording", "joint"]
 KINDS: tuple[Kind, ...] = ("triaxial", "skeleton", "scalar")
 AXES: tuple[Axis, ...] = ("x", "y", "z")
+Places = tuple[NDArray[np.float64] | None, ...]
+_PART_SAMPLES = 65536
 CENTRES: tuple[Centre, ...] = ("none", "recording", "joint")
 
 
@@ -176,26 +178,45 @@ class Preparation:
             start += size
         return tuple(parts)
 
-    def __call__(self, signal: NDArray[Any]) -> NDArray[np.float64]:
-        """Prepare a whole recording, (N, num_raw) to (N, num_channels); all values must be finite."""
+    @property
+    def reach(self) -> int:
+        """Samples at either side of one that decide what is made of it, beside its `places`."""
+        return int(any(part.is_velocity for part in self.parts))
+
+    def places(self, signal: NDArray[Any]) -> Places:
+        """Find where the root of each group stands in a recording (N, num_raw), (3,); None where it does not matter."""
+        places, start = [], 0
+        for group in self.channels:
+            root = slice(start, start + 3)
+            moves = group.kind == "skeleton" and self.centre != "none"
+            places.append(geometric_median(_columns(signal, root)) if moves else None)
+            start += group.size
+        return tuple(places)
+
+    def __call__(self, signal: NDArray[Any], places: Places | None = None) -> NDArray[np.float64]:
+        """Prepare a recording, (N, num_raw) to (N, num_channels); all values must be finite.
+
+        Args:
+            signal: The recording, or neighbouring samples of it; what is made of the outermost ``reach`` of these is
+                right only where they are the recording's.
+            places: Of the recording; None finds them in ``signal``.
+        """
+        places = self.places(signal) if places is None else places
         prepared = np.empty((len(signal), self.num_channels))
         positions: dict[int, NDArray[np.float64]] = {}
         start = 0
-        for number, group in enumerate(self.channels):
+        for number, (group, place) in enumerate(zip(self.channels, places, strict=True)):
             values = np.asarray(signal[:, start : start + group.size], np.float64)
-            positions[number] = self._centred(values) if group.kind == "skeleton" else values
+            positions[number] = values if place is None else self._centred(values, place)
             start += group.size
         for part in self.parts:
             values = positions[part.group]
             prepared[:, part.channels] = _velocity(values) if part.is_velocity else values
         return prepared
 
-    def _centred(self, positions: NDArray[np.float64]) -> NDArray[np.float64]:
-        if self.centre == "none":
-            return positions
+    def _centred(self, positions: NDArray[np.float64], place: NDArray[np.float64]) -> NDArray[np.float64]:
         joints = positions.reshape(len(positions), -1, 3)
         root = joints[:, :1]
-        place = geometric_median(root[:, 0])
         moved = joints - (root if self.centre == "joint" else place)
         moved[:, :1] = root - place
         return moved.reshape(positions.shape)
@@ -212,6 +233,15 @@ class Preparation:
     def from_state(cls, state: Mapping[str, Any]) -> Preparation:
         """Invert `state`."""
         return cls(parse_channels(state["channels"], "channels"), state["centre"], bool(state["velocities"]))
+
+
+def _columns(signal: NDArray[Any], columns: slice) -> NDArray[np.float64]:
+    """Return columns of a recording (N, num_raw) in float64, of which no more is in memory than they and a part."""
+    # Apart from each other, as in the recording: sums over neighbouring rows are rounded otherwise.
+    found = np.empty((len(signal), 2, columns.stop - columns.start))[:, 0]
+    for start in range(0, len(signal), _PART_SAMPLES):
+        found[start : start + _PART_SAMPLES] = signal[start : start + _PART_SAMPLES, columns]
+    return found
 
 
 def _velocity(values: NDArray[np.float64]) -> NDArray[np.float64]:

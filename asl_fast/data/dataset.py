@@ -167,17 +167,26 @@ class DetectionDataset(Dataset[Sample]):
         self._epoch.fill_(epoch)
 
     def sample_lengths(self, epoch: int) -> NDArray[np.int64]:
-        """Count the steps of every sample of an epoch, (N,), before an augmentation changes their speed."""
+        """Count the steps of every sample of an epoch, (N,), without reading features."""
         if not self.training:
             return self.lengths
-        drawn = [
-            crop_length(steps, self._generator(epoch, index), max_length=self.max_length, crop_ratio=self.crop_ratio)
-            for index, steps in enumerate(self.lengths.tolist())
-        ]
-        return np.array(drawn, np.int64)
+        return np.array([self._sample_length(index, num, epoch) for index, num in enumerate(self.lengths.tolist())])
+
+    def _sample_length(self, index: int, num_steps: int, epoch: int) -> int:
+        if self.augmentation is not None:
+            drawn = self._draw(index, num_steps, self._grid(index, num_steps), epoch)
+            changed = None if drawn.change is None else drawn.change.length
+            return drawn.stop - drawn.start if changed is None else changed
+        # The first of all draws, which spares the search for a place.
+        generator = self._generator(epoch, index)
+        return crop_length(num_steps, generator, max_length=self.max_length, crop_ratio=self.crop_ratio)
 
     def _generator(self, epoch: int, index: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, epoch, index])
+
+    def _grid(self, index: int, num_steps: int) -> FeatureGrid:
+        layout = self.layout
+        return layout if isinstance(layout, FeatureGrid) else layout.grid(self.videos[index], num_steps)
 
     def with_options(self, **options: Any) -> DetectionDataset:
         """Return the same videos and features with other crop settings (the keyword arguments of the constructor)."""
@@ -210,10 +219,8 @@ class DetectionDataset(Dataset[Sample]):
             raise IndexError(f"index {index} of {len(self)} videos")
         video = self.videos[index]
         rows = open_rows(self.store, video.id)
-        if isinstance(self.layout, FeatureGrid):
-            return rows, self.layout
-        if self.layout.resize is None:
-            return rows, self.layout.grid(video, rows.num_steps)
+        if isinstance(self.layout, FeatureGrid) or self.layout.resize is None:
+            return rows, self._grid(index, rows.num_steps)
         features, grid = self.layout.prepare(video, rows.all())
         return rows_in_memory(features), grid
 
@@ -225,12 +232,14 @@ class DetectionDataset(Dataset[Sample]):
             num_steps: T of its features.
             grid: Of its features.
         """
-        index %= len(self)
+        return self._draw(index % len(self), num_steps, grid, int(self._epoch))
+
+    def _draw(self, index: int, num_steps: int, grid: FeatureGrid, epoch: int) -> Drawn:
         clean = self._clean[index]
         segments, labels = grid.to_grid(clean.segments_sec), clean.labels
         start, stop, augmentation, change = 0, num_steps, None, None
         if self.training:
-            generator = self._generator(int(self._epoch), index)
+            generator = self._generator(epoch, index)
             start, stop, segments, labels = random_crop(
                 segments,
                 labels,

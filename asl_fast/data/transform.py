@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asl_fast.data.channels import Preparation
+from asl_fast.data.channels import Places, Preparation
+
+_PART_BYTES = 1 << 28
+"""Prepared samples in float64 that are in memory together, of a recording that has more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,10 +62,12 @@ class FeatureTransform:
         preparation: Preparation | None = None,
         clip_sd: float = 0.0,
     ) -> FeatureTransform:
-        """Mean and standard deviation over every sample of the given raw signals, once prepared, in float64."""
+        """Take mean and standard deviation over every sample of the raw signals, once prepared, in float64.
+
+        Of a signal that is mapped from its file no more than a part is in memory.
+        """
         count, total, square = 0, np.float64(0), np.float64(0)
-        for signal in signals:
-            values = np.asarray(signal, np.float64) if preparation is None else preparation(signal)
+        for values in (part for signal in signals for part in _prepared_parts(signal, preparation)):
             count, total, square = count + len(values), total + values.sum(0), square + np.square(values).sum(0)
         if count == 0:
             raise ValueError("FeatureTransform.fit: no samples; the training split is empty")
@@ -92,11 +97,31 @@ class FeatureTransform:
         Raises:
             ValueError: For an empty signal, another number of channels, or a value that is not finite.
         """
+        return self.steps(signal, 0, -(-len(signal) // self.samples_per_step))
+
+    def places(self, signal: NDArray[Any]) -> Places:
+        """Find what has to be known of a whole recording to prepare a part of it; see `Preparation.places`."""
+        return () if self.preparation is None else self.preparation.places(signal)
+
+    def steps(self, signal: NDArray[Any], start: int, stop: int, places: Places | None = None) -> NDArray[np.float32]:
+        """Make the features of steps ``[start, stop)`` of a recording; no other part of it is read but for its places.
+
+        Args:
+            signal: The whole recording, (N, num_raw).
+            start: First step.
+            stop: Step after the last.
+            places: Of the recording; None finds them.
+
+        Raises:
+            ValueError: As when called.
+        """
         if signal.ndim != 2 or signal.shape[1] != self.num_raw or len(signal) == 0:
             raise ValueError(f"a raw signal must be (N, {self.num_raw}) with N > 0, got {signal.shape}")
-        if not np.isfinite(signal).all():
-            raise ValueError(f"sample {int(np.argmin(np.isfinite(signal).all(1)))} of the raw signal is not finite")
-        prepared = signal if self.preparation is None else self.preparation(signal)
+        first, last = start * self.samples_per_step, min(stop * self.samples_per_step, len(signal))
+        if not np.isfinite(signal[first:last]).all():
+            sample = first + int(np.argmin(np.isfinite(signal[first:last]).all(1)))
+            raise ValueError(f"sample {sample} of the raw signal is not finite")
+        prepared = _prepared(signal, first, last, self.preparation, places)
         normal = ((prepared - self.mean) / self.std).astype(np.float32)
         if self.clip_sd:
             normal = normal.clip(-self.clip_sd, self.clip_sd)
@@ -126,3 +151,23 @@ class FeatureTransform:
             None if prepared is None else Preparation.from_state(prepared),
             float(state.get("clip_sd", 0.0)),
         )
+
+
+def _prepared(
+    signal: NDArray[Any], first: int, last: int, preparation: Preparation | None, places: Places | None
+) -> NDArray[Any]:
+    """Prepare samples ``[first, last)`` of a recording."""
+    if preparation is None:
+        return signal[first:last]
+    places = preparation.places(signal) if places is None else places
+    before, after = min(preparation.reach, first), min(preparation.reach, len(signal) - last)
+    return preparation(signal[first - before : last + after], places)[before : before + last - first]
+
+
+def _prepared_parts(signal: NDArray[Any], preparation: Preparation | None) -> Iterator[NDArray[np.float64]]:
+    """Prepare a recording part by part, most often in one."""
+    places = None if preparation is None else preparation.places(signal)
+    width = signal.shape[1] if preparation is None else max(preparation.num_raw, preparation.num_channels)
+    size = max(1, _PART_BYTES // (8 * width))
+    for first in range(0, len(signal), size):
+        yield np.asarray(_prepared(signal, first, min(first + size, len(signal)), preparation, places), np.float64)

@@ -16,10 +16,9 @@ from asl_fast.detection.trained import TrainedDetector
 from asl_fast.models.config import InferenceConfig
 from asl_fast.models.content import digest
 from asl_fast.models.postprocess import Detections, detect, is_candidate
+from asl_fast.training import split_candidates
 from asl_fast.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from asl_fast.training.distributed import uses_bf16
-from asl_fast.training.inference import find_candidates
-from asl_fast.training.loader import inference_batches
 from asl_fast.training.metrics_log import progress_bar
 
 
@@ -91,15 +90,12 @@ def find(trained: TrainedDetector, bundle: DatasetBundle, limits: Limits) -> Can
     config = trained.config
     inference = replace(config.inference, **asdict(limits), min_length_grid=-1.0)
     autocast = uses_bf16(config.precision, next(trained.detector.parameters()).device)
-    batches = inference_batches(
-        bundle.test, config.evaluation.batch_size, length_multiple=trained.detector.length_multiple
-    )
+    batches = split_candidates.plan(trained.detector, bundle.test, config.evaluation.batch_size)
     found: dict[str, list[Detections]] = {}
     grids: dict[str, FeatureGrid] = {}
-    total = -(-len(bundle.test) // config.evaluation.batch_size)
-    for batch in progress_bar(batches, total=total, name="finding candidates", shown=True):
-        levels = find_candidates(trained.detector, batch, inference, autocast=autocast)
-        for name, grid, of_video in zip(batch.video_ids, batch.grids, levels, strict=True):
+    for videos_of_batch in progress_bar(iter(batches), total=len(batches), name="finding candidates", shown=True):
+        each = split_candidates.find(trained.detector, bundle.test, videos_of_batch, inference, autocast=autocast)
+        for name, grid, of_video in zip(each.video_ids, each.grids, each.levels, strict=True):
             grids[name] = grid
             found[name] = [Detections(*(x.cpu() for x in (d.segments, d.scores, d.labels))) for d in of_video]
     videos = bundle.test.videos

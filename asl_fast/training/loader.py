@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches for training and inference; the order of the training videos is a function of seed and epoch alone."""
+"""Batches for training; the order of the training videos is a function of seed and epoch alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -114,6 +115,7 @@ class TrainLoader:
         device: Where training computes; None keeps no features.
 
     Attributes:
+        padding: What `collate` is told about the length of batches.
         resident: The features, where they are kept; None where they are read when they are needed.
 
     Raises:
@@ -149,9 +151,11 @@ class TrainLoader:
             rank=rank,
             world_size=world_size,
         )
-        self._collate = partial(
-            collate, pad_multiple=multiple, max_length=None if config.pad_multiple else config.max_length
-        )
+        self.padding: dict[str, Any] = {
+            "pad_multiple": multiple,
+            "max_length": None if config.pad_multiple else config.max_length,
+        }
+        self._collate: Callable[[Sequence[Sample]], Batch] = partial(collate, **self.padding)
         # It is never asked where the features lie on the device. Workers share what lies in memory if they are forked.
         forked = multiprocessing.get_start_method() == "fork"
         workers = 0 if self._at_hand or (self.resident is not None and not forked) else config.num_workers
@@ -191,21 +195,3 @@ class TrainLoader:
 def _padded(dataset: DetectionDataset, multiple: int, epoch: int) -> NDArray[np.int64]:
     """Count the multiples that every sample of an epoch is padded to, (N,)."""
     return -(-dataset.sample_lengths(epoch) // multiple)
-
-
-def inference_batches(
-    dataset: DetectionDataset, batch_size: int, *, length_multiple: int, rank: int = 0, world_size: int = 1
-) -> Iterator[Batch]:
-    """Iterate over all videos at full length, those of similar length together; every process gets its share.
-
-    Args:
-        dataset: The split.
-        batch_size: Videos per batch.
-        length_multiple: The detector takes sequences whose length is a multiple of this many grid steps.
-        rank: Number of this process.
-        world_size: Number of processes.
-    """
-    order = np.argsort(dataset.lengths, kind="stable")[rank::world_size].tolist()
-    for start in range(0, len(order), batch_size):
-        samples = [dataset[index] for index in order[start : start + batch_size]]
-        yield collate(samples, pad_multiple=length_multiple)

@@ -16,10 +16,9 @@ from asl_fast.evaluation.protocols import ProtocolResult
 from asl_fast.evaluation.spotting import Spotting
 from asl_fast.models.config import InferenceConfig
 from asl_fast.models.detector import ActionDetector
-from asl_fast.models.postprocess import Detections
+from asl_fast.models.postprocess import Detections, detect
+from asl_fast.training import split_candidates
 from asl_fast.training.distributed import Processes
-from asl_fast.training.inference import detect_batch
-from asl_fast.training.loader import inference_batches
 
 Columns = dict[str, NDArray[Any]]
 
@@ -78,16 +77,11 @@ def predict(
     """
     detector.eval()
     found: dict[str, Detections] = {}
-    batches = inference_batches(
-        dataset,
-        batch_size,
-        length_multiple=detector.length_multiple,
-        rank=processes.rank,
-        world_size=processes.world_size,
-    )
-    for batch in batches:
-        processes.beat()
-        found.update(zip(batch.video_ids, detect_batch(detector, batch, inference, autocast=autocast), strict=True))
+    shares = {"rank": processes.rank, "world_size": processes.world_size}
+    for videos in split_candidates.plan(detector, dataset, batch_size, **shares):
+        each = split_candidates.find(detector, dataset, videos, inference, autocast=autocast, beat=processes.beat)
+        made = detect(each.levels, grids=each.grids, durations_sec=each.durations_sec, config=inference)
+        found.update(zip(each.video_ids, made, strict=True))
     merged = {name: each for part in processes.gather(found) for name, each in part.items()}
     return prediction_columns((video.id, merged[video.id]) for video in dataset.videos)
 

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asl_fast.files import require_file
+from asl_fast.video.torchcodec_frames import CONTAINERS, Decoded, TorchcodecError, decoded, require_torchcodec
 
+DecoderName = Literal["pyav", "torchcodec"]
 Image = NDArray[np.uint8]
 """(height, width, 3) red, green, blue."""
 
@@ -53,6 +56,10 @@ class VideoError(ValueError):
         self.time_sec = time_sec
 
 
+class _Corrupt(Exception):
+    """A decoder says that a frame is damaged."""
+
+
 class Frame(NamedTuple):
     """One frame as it is to be seen, its rotation done.
 
@@ -80,6 +87,7 @@ class VideoFile:
     fps: float
     _container: Any
     _stream: Any
+    _torchcodec: Callable[[], Iterator[Decoded]] | None = None
 
     def frames(self) -> Iterator[Frame]:
         """Decode the frames in the order in which they are seen.
@@ -94,12 +102,8 @@ class VideoFile:
         import av
 
         origin, last_sec, end_sec, count = None, 0.0, 0.0, 0
-        base, usual_sec = float(self._stream.time_base or 0) or 1 / self.fps, 1 / self.fps
         try:
-            for frame in self._container.decode(self._stream):
-                if frame.is_corrupt:
-                    raise VideoError(self.where, "damaged", end_sec)
-                own_sec = count * usual_sec if frame.pts is None else float(frame.pts * base)
+            for own_sec, duration_sec, image in self._decoded():
                 origin = self._origin(own_sec) if origin is None else origin
                 start_sec = max(own_sec - origin, 0.0)
                 if start_sec > last_sec + MAX_GAP_SEC or start_sec < last_sec - _MAX_BACK_SEC:
@@ -107,11 +111,13 @@ class VideoFile:
                         self.where, f"time stamps jump from {last_sec:.2f} s to {start_sec:.2f} s", end_sec
                     )
                 last_sec = max(start_sec, last_sec)
-                end_sec = last_sec + (frame.duration * base if frame.duration else usual_sec)
-                yield Frame(last_sec, end_sec, _seen(frame))
+                end_sec = last_sec + (duration_sec or 1 / self.fps)
+                yield Frame(last_sec, end_sec, image)
                 count += 1
+        except _Corrupt:
+            raise VideoError(self.where, "damaged", end_sec) from None
         # A decoder that has seen no header of its codec has no format to name, which PyAV reports by IndexError.
-        except (av.FFmpegError, IndexError) as error:
+        except (av.FFmpegError, IndexError, TorchcodecError) as error:
             what = "holds no frame that can be decoded" if count == 0 else f"damaged ({_words(error)})"
             raise VideoError(self.where, what, end_sec) from None
         if count == 0:
@@ -119,6 +125,18 @@ class VideoFile:
         promised = self.promised_sec
         if promised is not None and end_sec < promised - max(0.5, 0.02 * promised):
             raise VideoError(self.where, f"truncated: its header promises {promised:.2f} s, its frames end", end_sec)
+
+    def _decoded(self) -> Iterator[Decoded]:
+        """Decode the frames with the times that the file has."""
+        if self._torchcodec is not None:
+            yield from self._torchcodec()
+            return
+        base = float(self._stream.time_base or 0) or 1 / self.fps
+        for number, frame in enumerate(self._container.decode(self._stream)):
+            if frame.is_corrupt:
+                raise _Corrupt
+            own_sec = number / self.fps if frame.pts is None else float(frame.pts * base)
+            yield Decoded(own_sec, float(frame.duration * base) if frame.duration else 0.0, _seen(frame))
 
     def _origin(self, first_sec: float) -> float:
         """Return the time that second 0 is."""
@@ -141,21 +159,25 @@ class VideoFile:
 
 
 @contextmanager
-def open_video(source: Path | IO[bytes], *, threads: int = 0) -> Iterator[VideoFile]:
+def open_video(source: Path | IO[bytes], *, threads: int = 0, decoder: DecoderName = "pyav") -> Iterator[VideoFile]:
     """Open a video file, or a stream of bytes that is read once, from its beginning on.
 
     Args:
         source: The file, or an opened pipe.
         threads: Of the decoder; 0 leaves it to the decoder.
+        decoder: "pyav", or "torchcodec", which decodes files in containers with an index; PyAV opens and checks these
+            all the same, and decodes all others.
 
     Raises:
         FileNotFoundError: When there is no such file.
         ValueError: When it is no regular file.
         VideoError: When it is no video, has no video stream or no frame rate, or its frames are too large.
-        ImportError: Without PyAV.
+        ImportError: Without PyAV, or without the decoder that is asked for.
     """
     if isinstance(source, Path):
         require_file(source)
+    if decoder == "torchcodec":
+        require_torchcodec()
     av = _pyav()
     where = str(source) if isinstance(source, Path) else "the stream"
     try:
@@ -179,7 +201,11 @@ def open_video(source: Path | IO[bytes], *, threads: int = 0) -> Iterator[VideoF
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = threads
-        yield VideoFile(where, _rate(stream, where), container, stream)
+        by_torchcodec = None
+        indexed = not CONTAINERS.isdisjoint(container.format.name.split(","))
+        if decoder == "torchcodec" and isinstance(source, Path) and indexed:
+            by_torchcodec = partial(decoded, source, stream.index, threads)
+        yield VideoFile(where, _rate(stream, where), container, stream, by_torchcodec)
 
 
 def _pyav() -> Any:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """All targets in one table; what was predicted of the same sources before is kept under build/ledger.
 
-A prediction depends on files alone: compilers, kernels, launchers, cases, the ledger itself. Their digest is in the name
-of what is kept, so a second call answers at once, and a change of any of them predicts anew.
+A prediction depends on files alone: compilers, kernels, launchers, cases, the ledger itself. Their digest is in the
+name of what is kept, so a second call answers at once, and a change of any of them predicts anew.
 """
 
 from __future__ import annotations

@@ -277,9 +277,11 @@ def _workers(ancestor: int) -> list[int]:
 
 
 def test_the_table_of_stages_says_what_bounds_it() -> None:
-    lines = table({"decoding": 4.0, "backbone": 1.0, "detector": 1.0, "all, as a worker": 5.0}, 40.0, cores=1)
-    assert lines[1].split() == ["decoding", "4.000", "10.0"]
+    took = {"decoding": 4.0, "backbone": 1.0, "detector": 1.0, "all, as a worker": 5.0}
+    lines = table(took, 40.0, 1, {name: 0.5 for name in took})
+    assert lines[1].split() == ["decoding", "4.000", "0.500", "10.0"]
     assert lines[-2] == "decoding bounds it: a worker with 1 cores reaches 80% of the speed of decoding alone"
     assert "decoding takes 2.0 times as long as the rest" in lines[-1]
-    lines = table({"decoding": 1.0, "backbone": 4.0, "detector": 1.0, "all, as a worker": 4.0}, 40.0, cores=2)
+    took = {"decoding": 1.0, "backbone": 4.0, "detector": 1.0, "all, as a worker": 4.0}
+    lines = table(took, 40.0, 2, took)
     assert lines[-1] == "backbone bounds it: a worker with 2 cores reaches 100% of the speed of backbone alone"

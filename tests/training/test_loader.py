@@ -18,15 +18,23 @@ from asl_fast.data.augment import SensorAugmentation
 from asl_fast.data.dataset import DetectionDataset
 from asl_fast.data.features.packed_store import DATA, PackedFeatureStore
 from asl_fast.data.features.packing import pack_features
+from asl_fast.data.features.rows import Rows
 from asl_fast.data.features.store import InMemoryFeatureStore
 from asl_fast.data.grid import FeatureGrid
 from asl_fast.data.resident import size_bytes
 from asl_fast.data.transform import FeatureTransform
+from asl_fast.models import windows
+from asl_fast.models.config import InferenceConfig
+from asl_fast.models.detector import ActionDetector
 from asl_fast.training import caching
 from asl_fast.training.caching import where_to_keep
 from asl_fast.training.config import Cache
-from asl_fast.training.loader import BatchSampler, TrainLoader, inference_batches
-from tests.training.tiny import tiny_bundle, tiny_config
+from asl_fast.training.loader import BatchSampler, TrainLoader
+from asl_fast.training.scoring import predict
+from asl_fast.training.split_candidates import plan
+from tests.training.tiny import CPU, DIM, tiny_bundle, tiny_config
+
+LONG = {"long": np.random.default_rng(1).standard_normal((600, DIM)).astype(np.float32)}
 
 
 def lengths(different: int, count: int) -> Callable[[int], np.ndarray]:
@@ -34,6 +42,7 @@ def lengths(different: int, count: int) -> Callable[[int], np.ndarray]:
     return lambda epoch: 1 + 7 * (np.arange(count) + epoch) % different
 
 
+@settings(deadline=None)
 @given(
     count=st.integers(1, 50),
     batch_size=st.integers(1, 7),
@@ -51,6 +60,7 @@ def test_every_video_once_per_epoch(count: int, batch_size: int, seed: int, epoc
     assert batches == list(sampler)
 
 
+@settings(deadline=None)
 @given(
     count=st.integers(1, 40),
     batch_size=st.integers(1, 4),
@@ -140,7 +150,8 @@ def test_the_batch_that_is_not_full_may_hold_videos_of_any_length() -> None:
 
 
 def test_samples_have_the_lengths_that_buckets_go_by() -> None:
-    for split in (tiny_bundle(num_train=7).train.with_options(max_length=37), resized_split(), tiny_bundle().test):
+    cropped = tiny_bundle(num_train=7).train.with_options(max_length=37)
+    for split in (cropped, resized_split(), sensor_split(), tiny_bundle().test):
         for epoch in range(3):
             split.set_epoch(epoch)
             assert [len(split[index].features) for index in range(len(split))] == split.sample_lengths(epoch).tolist()
@@ -314,10 +325,41 @@ def test_where_features_lie(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("world_size", [1, 2])
 def test_inference_sees_every_video_once(world_size: int) -> None:
     bundle = tiny_bundle(num_test=5)
-    seen = [
-        video
+    detector = ActionDetector(tiny_config().model).eval()
+    batches = [
+        batch
         for rank in range(world_size)
-        for batch in inference_batches(bundle.test, 2, length_multiple=4, rank=rank, world_size=world_size)
-        for video in batch.video_ids
+        for batch in plan(detector, bundle.test, 2, rank=rank, world_size=world_size)
     ]
-    assert sorted(seen) == sorted(video.id for video in bundle.test.videos)
+    assert sorted(index for batch in batches for index in batch) == list(range(5))
+    assert max(map(len, batches)) == 2
+
+
+def test_a_long_video_is_scored_window_by_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    test = tiny_bundle(num_test=5).test
+    store = InMemoryFeatureStore({video.id: test.store.load(video.id) for video in test.videos[:-1]} | LONG)
+    videos = [*test.videos[:-1], replace(test.videos[-1], id="long", duration_sec=600.0)]
+    split, seen = DetectionDataset(videos, store, test.layout), list[int]()
+    torch.manual_seed(0)
+    detector = ActionDetector(tiny_config().model)
+
+    def found() -> dict[str, np.ndarray]:
+        inference = InferenceConfig(score_threshold=0.0)
+        return predict(detector, split, inference, batch_size=2, autocast=False, processes=CPU)
+
+    at_once = found()
+    assert [len(batch) for batch in plan(detector, split, 2)] == [2, 2, 1]
+    monkeypatch.setattr(windows, "CORE_GRID", 64)
+    assert plan(detector, split, 2)[-1] == [4]
+    opened = DetectionDataset.rows
+
+    def watched(self: DetectionDataset, index: int) -> tuple[Rows, FeatureGrid]:
+        rows, grid = opened(self, index)
+        return Rows(rows.num_steps, lambda a, b: seen.append(b - a) or rows.read(a, b)), grid  # type: ignore[func-returns-value]
+
+    monkeypatch.setattr(DetectionDataset, "rows", watched)
+    in_windows = found()
+    assert max(seen) < 150
+    np.testing.assert_array_equal(in_windows["video"], at_once["video"])
+    for name in ("segments", "scores"):
+        np.testing.assert_allclose(np.sort(in_windows[name], 0), np.sort(at_once[name], 0), rtol=1e-4, atol=1e-5)

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +22,9 @@ from asl_fast.data.custom.data import AnnotationTable, OwnData, own_name, read_o
 from asl_fast.data.custom.decision import Decision
 from asl_fast.data.custom.split import SplitRule, split
 from asl_fast.data.features.manifest import FeatureManifest
-from asl_fast.data.features.store import InMemoryFeatureStore
+from asl_fast.data.features.store import InMemoryFeatureStore, NamedFeatureStore
 from asl_fast.data.signals.files import SignalFile, read_signal, signal_files
+from asl_fast.data.signals.mapped_store import MappedSignalStore
 from asl_fast.data.source import DataSource
 from asl_fast.data.transform import FeatureTransform
 from asl_fast.files import number, read_json
@@ -85,7 +87,8 @@ def open_own_signals(
     """
     name, reading, path = name or own_name(annotations), reading or SignalReading(), Path(signals)
     problems = Problems(name, strict=strict)
-    found = _in_one_order(_read_files(signal_files(path), problems), path)
+    files = signal_files(path)
+    found = _in_one_order(_read_files(files, problems), path)
     stated = _stated(path)
     rate, rate_reason = _rate(found, reading.rate_hz, stated.get("rate_hz"), path)
     arrays = _even(found, rate, path, problems)
@@ -107,11 +110,21 @@ def open_own_signals(
     samples, step_reason = _samples_per_step(training, rate, reading.samples_per_step)
     preparation = Preparation(groups, reading.centre, reading.velocities)
     transform = FeatureTransform.fit((arrays[video.id] for video in training), samples, preparation, reading.clip_sd)
-    store = InMemoryFeatureStore({video.id: transform(arrays[video.id]) for video in present})
+    store = _store({video.id: arrays[video.id] for video in present}, files, transform)
     layout = FeatureManifest(f"{name}, raw samples", transform.feature_dim, samples, samples, rate)
     decisions = (class_reason, split_reason, rate_reason, group_reason, step_reason)
     source = DataSource(name, read, learning, scored, store, layout, Path(annotations), (path,), transform)
     return OwnData(source, named, {video.id: store.length(video.id) for video in present}, decisions)
+
+
+def _store(
+    arrays: Mapping[str, NDArray[Any]], files: Mapping[str, Path], transform: FeatureTransform
+) -> NamedFeatureStore:
+    """Keep the features of recordings in memory, unless all of these are mapped from their files."""
+    if all(isinstance(array, np.memmap) for array in arrays.values()):
+        own = {key: files[key] for key in arrays}
+        return MappedSignalStore(own, {key: len(array) for key, array in arrays.items()}, transform)
+    return InMemoryFeatureStore({key: transform(array) for key, array in arrays.items()})
 
 
 def _read_files(paths: Mapping[str, Path], problems: Problems) -> dict[str, SignalFile]:
@@ -119,7 +132,7 @@ def _read_files(paths: Mapping[str, Path], problems: Problems) -> dict[str, Sign
     first: Exception | None = None
     for key, path in paths.items():
         try:
-            found[key] = read_signal(path)
+            found[key] = read_signal(path, mapped=True)
         except (ValueError, OSError) as error:
             problems.skip(key, "unreadable recording", error)
             first = first or error
@@ -182,9 +195,7 @@ def _rate(found: Mapping[str, SignalFile], asked: float | None, stated: object, 
     return rate, Decision("rate", f"{rate:g} samples a second", why)
 
 
-def _even(
-    found: Mapping[str, SignalFile], rate_hz: float, path: Path, problems: Problems
-) -> dict[str, NDArray[np.float64]]:
+def _even(found: Mapping[str, SignalFile], rate_hz: float, path: Path, problems: Problems) -> dict[str, NDArray[Any]]:
     arrays = {}
     for key, file in found.items():
         try:
@@ -196,7 +207,7 @@ def _even(
     return arrays
 
 
-def _one_width(arrays: dict[str, NDArray[np.float64]], path: Path, problems: Problems) -> int:
+def _one_width(arrays: dict[str, NDArray[Any]], path: Path, problems: Problems) -> int:
     """Return the channels that most recordings have; the others are left out."""
     widths = [int(array.shape[1]) for array in arrays.values()]
     usual = max(set(widths), key=widths.count)

@@ -4,18 +4,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asl_fast.data.features.array_files import EXTENSIONS, read_array
+from asl_fast.data.features.array_files import EXTENSIONS, read_array, read_shape
 from asl_fast.data.features.feature_files import feature_files
 from asl_fast.data.features.text_arrays import TEXTS, read_text_table
 from asl_fast.data.signals.resampling import resample
 
 _TIMES = ("time", "t", "timestamp", "timestamps", "seconds", "time_stamp")
 _UNITS = {"": 1.0, "_s": 1.0, "_sec": 1.0, "_seconds": 1.0, "_ms": 1e-3, "_us": 1e-6, "_ns": 1e-9}
+_CHECKED_SAMPLES = 1 << 16
 _TIME_NAMES = {time + unit: factor for time in _TIMES for unit, factor in _UNITS.items()}
 
 
@@ -23,7 +24,7 @@ class SignalFile(NamedTuple):
     """A recording as it lies in its file.
 
     Attributes:
-        values: (N, C).
+        values: (N, C); float32 where they are mapped from the file.
         times_sec: (N,) time stamps; None where the file has none.
         names: Of the channels; None where the file has none.
     """
@@ -49,12 +50,17 @@ class SignalFile(NamedTuple):
         return self.values if self.times_sec is None else resample(self.times_sec, self.values, rate_hz).values
 
 
-def read_signal(path: Path) -> SignalFile:
+def read_signal(path: Path, *, mapped: bool = False) -> SignalFile:
     """Read one recording, a line or row per sample.
 
     In a table (``.csv``, ``.tsv``) with a header the column named time, timestamp, t or seconds holds time stamps in
     seconds, or with ``_ms``, ``_us`` or ``_ns`` at the end of its name in these units. All other columns, and arrays
     (``.npy``, ``.mat``, ``.npz``, ``.h5``, ``.pt``) as a whole, are channels.
+
+    Args:
+        path: The file.
+        mapped: Leave the float32 values of a ``.npy`` of (samples, channels) where they are: they are read when they
+            are asked for, and may be more than the memory holds.
 
     Raises:
         FileNotFoundError: When there is no such file.
@@ -71,16 +77,29 @@ def read_signal(path: Path) -> SignalFile:
             times = (values[:, found[0]] - values[0, found[0]]) * factor
             kept = [index for index in range(len(names)) if index != found[0]]
             names, values = tuple(names[index] for index in kept), values[:, kept]
+    elif mapped and (array := _mapped(path)) is not None:
+        values = array
     else:
         array = read_array(path)
         values = np.asarray(array, np.float64)[:, None] if array.ndim == 1 else np.asarray(array, np.float64)
     if values.ndim != 2 or 0 in values.shape:
         raise ValueError(f"{path}: a recording must be (samples, channels), found {values.shape}")
     for what, numbers in (("value", values), ("time stamp", times)):
-        if numbers is not None and not np.isfinite(numbers).all():
-            sample = int(np.argwhere(~np.isfinite(numbers))[0][0])
-            raise ValueError(f"{path}: {what} of sample {sample} is not finite; fill gaps before training")
+        for start in range(0, 0 if numbers is None else len(numbers), _CHECKED_SAMPLES):
+            finite = np.isfinite(numbers[start : start + _CHECKED_SAMPLES])  # type: ignore[index]  # there is a range
+            if not finite.all():
+                sample = start + int(np.argwhere(~finite)[0][0])
+                raise ValueError(f"{path}: {what} of sample {sample} is not finite; fill gaps before training")
     return SignalFile(values, times, names)
+
+
+def _mapped(path: Path) -> NDArray[Any] | None:
+    """Map an array of float32 from its file; None for one that has to be converted."""
+    if path.suffix.lower() != ".npy":
+        return None
+    shape = read_shape(path)
+    values: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return values if values.shape == shape and values.ndim == 2 and values.dtype == np.float32 else None
 
 
 def signal_files(path: Path) -> dict[str, Path]:
