@@ -167,6 +167,18 @@ def test_what_cannot_be_read(own: Path, capsys: pytest.CaptureFixture[str]) -> N
         open_own_signals("a.json", "signals")
 
 
+def test_columns_are_known_by_their_names(own: Path, caplog: pytest.LogCaptureFixture) -> None:
+    before = open_own_signals("a.json", "signals").source.store.load("r0")
+    lines = [line.split(",") for line in Path("signals/r0.csv").read_text().splitlines()]
+    Path("signals/r0.csv").write_text("\n".join(",".join([row[0], row[7], *row[2:7], row[1]]) for row in lines))
+    np.testing.assert_array_equal(open_own_signals("a.json", "signals").source.store.load("r0"), before)
+    assert "columns of r0 are in another order than of most: taken by their names" in caplog.text
+    lines[0][1] = "speed"
+    Path("signals/r0.csv").write_text("\n".join(",".join(row) for row in lines))
+    np.testing.assert_array_equal(open_own_signals("a.json", "signals").source.store.load("r0"), before)
+    assert "columns have other names: speed, ay, az and 4 more in r0, ax, ay, az and 4 more in most" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("samples", "strides"),
     [(1, (1, 1)), (2, (1, 2)), (3, (1, 3)), (4, (2, 2)), (6, (2, 3)), (12, (3, 4)), (7, (1, 7)), (96, (2, 3, 4, 4))],

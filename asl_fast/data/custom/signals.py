@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,9 @@ from asl_fast.data.signals.mapped_store import MappedSignalStore
 from asl_fast.data.source import DataSource
 from asl_fast.data.transform import FeatureTransform
 from asl_fast.files import number, read_json
-from asl_fast.wording import count, examples
+from asl_fast.wording import count, examples, say_once
+
+logger = logging.getLogger(__name__)
 
 SIGNALS_NAME = "signals.json"
 """Beside the recordings of a folder: ``{"rate_hz": 50, "channels": [{"kind": "triaxial", "size": 6}]}``."""
@@ -85,7 +88,7 @@ def open_own_signals(
     name, reading, path = name or own_name(annotations), reading or SignalReading(), Path(signals)
     problems = Problems(name, strict=strict)
     files = signal_files(path)
-    found = _read_files(files, problems)
+    found = _in_one_order(_read_files(files, problems), path)
     stated = _stated(path)
     rate, rate_reason = _rate(found, reading.rate_hz, stated.get("rate_hz"), path)
     arrays = _even(found, rate, path, problems)
@@ -136,6 +139,24 @@ def _read_files(paths: Mapping[str, Path], problems: Problems) -> dict[str, Sign
     if not found and first is not None:
         raise ValueError(f"none of {count(len(paths), 'recording')} can be read, the first: {first}")
     return found
+
+
+def _in_one_order(found: Mapping[str, SignalFile], path: Path) -> dict[str, SignalFile]:
+    """Bring columns that have the same names into the order that most recordings have; say of others what they are."""
+    named = [each.names for each in found.values() if each.names is not None]
+    usual = max(named, key=named.count, default=())  # the first of equally many
+    ordered = {}
+    for key, each in found.items():
+        if each.names is not None and each.names != usual and len(each.names) == len(usual):
+            if len(set(usual)) == len(usual) and set(each.names) == set(usual):
+                order = [each.names.index(name) for name in usual]
+                each = each._replace(values=each.values[:, order], names=usual)
+                say_once(logger, str(path), f"columns of {key} are in another order than of most: taken by their names")
+            else:
+                names = f"{examples(each.names)} in {key}, {examples(usual)} in most"
+                say_once(logger, str(path), f"columns have other names: {names}; taken by their places")
+        ordered[key] = each
+    return ordered
 
 
 def _stated(path: Path) -> dict[str, object]:
