@@ -138,7 +138,8 @@ docs: $(VENV)/.dev
 	@echo "open build/docs/index.html"
 
 # Wheels for CPython 3.10 to 3.14 on x86-64 and aarch64, compiled by zig, and the source archive; each is checked by
-# auditwheel and twine, and installed and run where its interpreter is. WHEELS="--python 3.12" picks from them.
+# auditwheel and twine, and installed and run by an interpreter that is here or that Debian has, for aarch64 on an
+# emulated processor. WHEELS="--python 3.12" picks from them.
 wheels: $(VENV)/.dev
 	$(PIP_INSTALL) --no-build-isolation -e '.[wheels]'
 	$(PYTHON) -m csrc.wheels $(WHEELS)

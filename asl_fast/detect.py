@@ -71,6 +71,8 @@ class Arguments:
         batch_size: Recordings per batch.
         checkpoint: Which checkpoint of the run folder: of the last epoch, or of the one that scored best.
         device: "auto", "cpu", "cuda" or "cuda:N"; "auto" takes a GPU where there is one.
+        precision: "fp32" computes in float32, "bf16" in bfloat16, which is faster where the hardware does that, and
+            "auto" in bfloat16 there and in float32 elsewhere; as in training unless given.
         fps: Frames per second of the recordings: one number, or a JSON {"name": number} or CSV file of them. Unless
             given, as in training, where each recording is known or all had one rate.
         strict: Stop at a recording that cannot be used instead of leaving it out.
@@ -96,6 +98,7 @@ class Arguments:
     batch_size: int = 4
     checkpoint: Literal["last", "best"] = "last"
     device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16"] | None = None
     fps: str | None = None
     strict: bool = False
     durations: Path | None = None
@@ -164,7 +167,6 @@ def _detect(chosen: Arguments) -> int:
         fps = None if chosen.fps is None else read_rates(chosen.fps)
         device = start_processes(chosen.device).device
         trained, assumed = _load(chosen, fps, device)
-        trained = trained.with_post_processing(**chosen.post_processing.changes())
         if chosen.videos:
             videos = VideoInput(chosen.videos, chosen.video_cache, chosen.device, chosen.strict)
             recordings, extracted = open_videos(videos, chosen.weights, trained.dataset)
@@ -209,7 +211,7 @@ def _stream(chosen: Arguments, source: str) -> int:
     device = start_processes(chosen.device).device
     trained, _ = _load(chosen, None, device)
     actions = stream_actions(
-        trained.with_post_processing(**chosen.post_processing.changes()),
+        trained,
         source,
         weights=chosen.weights,
         device=chosen.device,
@@ -235,17 +237,22 @@ def _stream(chosen: Arguments, source: str) -> int:
 def _load(
     chosen: Arguments, fps: float | Mapping[str, float] | None, device: torch.device
 ) -> tuple[TrainedDetector, list[str]]:
-    """Load the detector; also say what was assumed of it."""
+    """Load the detector, with what is asked for otherwise than in training; also say what was assumed of it."""
+    trained: TrainedDetector
+    assumed: list[str] = []
     if chosen.actionformer is not None:
         from asl_fast.detection.published import load_published
 
         weights, config = chosen.actionformer
-        return load_published(weights, config, classes=chosen.classes, fps=fps, device=device)
+        trained, assumed = load_published(weights, config, classes=chosen.classes, fps=fps, device=device)
+    else:
+        from asl_fast.detection.trained import load_trained
 
-    from asl_fast.detection.trained import load_trained
-
-    assert chosen.run is not None
-    return load_trained(chosen.run, checkpoint=chosen.checkpoint, device=device), []
+        assert chosen.run is not None
+        trained = load_trained(chosen.run, checkpoint=chosen.checkpoint, device=device)
+    if chosen.precision is not None:
+        trained = trained.with_precision(chosen.precision)
+    return trained.with_post_processing(**chosen.post_processing.changes()), assumed
 
 
 def _report(found: Found, trained: TrainedDetector, written: str) -> None:

@@ -34,7 +34,8 @@ class Arguments:
         to: "torch-export" (model.pt2, for PyTorch alone), "onnx" (model.onnx), "safetensors" (the weights, for
             ActionDetector.from_pretrained and detect --run).
         checkpoint: Which checkpoint of the run folder: of the last epoch, or of the one that scored best.
-        check: Run each file at several lengths and batch sizes beside the detector.
+        check: Run each file beside the detector, at five lengths up to 65,536 steps, or as many as fit into some GB,
+            and at two batch sizes.
     """
 
     run: Path

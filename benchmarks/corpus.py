@@ -24,28 +24,38 @@ from asl_fast.corpus.worker import Job, Worker
 from asl_fast.detection.extracted import times
 from asl_fast.detection.recordings import open_recordings
 from asl_fast.detection.run import detect_recordings
-from asl_fast.video.extraction import extract_videos, usable_cores
+from asl_fast.environment import describe, usable_cores
+from asl_fast.files import write_json
+from asl_fast.video.extraction import extract_videos
 from asl_fast.video.readers import Reading, Window
+from benchmarks.record import commit
 
 T = TypeVar("T")
 STAGES = ("decoding", "backbone", "detector")
 
 
+def now() -> tuple[float, float]:
+    """Return the time, and the processor's time of all threads of this process."""
+    return time.perf_counter(), time.process_time()
+
+
 class Stopwatch:
-    """Seconds by name."""
+    """Seconds by name, and of these the processor's, which no other program on the machine lengthens."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.processor: dict[str, float] = {}
 
-    def add(self, name: str, began: float) -> None:
-        """Add the time since ``began``."""
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+    def add(self, name: str, began: tuple[float, float]) -> None:
+        """Add the time since ``began``, which `now` gave."""
+        for held, before, after in zip((self.seconds, self.processor), began, now(), strict=True):
+            held[name] = held.get(name, 0.0) + after - before
 
     def each(self, name: str, items: Iterable[T]) -> Iterator[T]:
         """Pass items on, and add the time that it takes to get each."""
         waiting = iter(items)
         while True:
-            began = time.perf_counter()
+            began = now()
             try:
                 item = next(waiting)
             except StopIteration:
@@ -55,11 +65,11 @@ class Stopwatch:
             yield item
 
 
-def measure(worker: Worker, videos: list[CorpusVideo]) -> tuple[dict[str, float], float]:
+def measure(worker: Worker, videos: list[CorpusVideo]) -> tuple[Stopwatch, float]:
     """Measure the stages and the whole.
 
     Returns:
-        Seconds that each took, and the seconds of video.
+        What each took, and the seconds of video.
 
     Raises:
         SystemExit: When a video cannot be used, whose time would count for nothing.
@@ -73,7 +83,7 @@ def measure(worker: Worker, videos: list[CorpusVideo]) -> tuple[dict[str, float]
             if isinstance(item, Window):
                 batch.append(item.frames)
             if batch and (len(batch) == worker.job.batch_size or not isinstance(item, Window)):
-                began = time.perf_counter()
+                began = now()
                 backbone.features(np.stack(batch))
                 watch.add(STAGES[1], began)
                 batch = []
@@ -81,20 +91,22 @@ def measure(worker: Worker, videos: list[CorpusVideo]) -> tuple[dict[str, float]
         files = {f"video{number:06d}": Path(video.path) for number, video in enumerate(videos)}
         done = extract_videos(files, Path(place, "features"), backbone, recipe, strict=True)
         opened = open_recordings((done.folder,), worker.trained.dataset, **times(done.facts))
-        began = time.perf_counter()
+        began = now()
         detect_recordings(worker.trained, opened, batch_size=1, strict=True)
         watch.add(STAGES[2], began)
         video_sec = sum(each.duration_sec for each in done.facts.values())
-    began = time.perf_counter()
+    began = now()
     worker.outcomes(videos)
     watch.add("all, as a worker", began)
-    return watch.seconds, video_sec
+    return watch, video_sec
 
 
-def table(seconds: dict[str, float], video_sec: float, cores: int) -> list[str]:
+def table(seconds: dict[str, float], video_sec: float, cores: int, processor: dict[str, float]) -> list[str]:
     """Write the table, and say what bounds the whole."""
-    lines = [f"{'stage':<20}{'seconds':>10}{'times as fast as it plays':>28}"]
-    lines += [f"{name:<20}{took:>10.3f}{video_sec / took:>28.1f}" for name, took in seconds.items()]
+    lines = [f"{'stage':<20}{'seconds':>10}{'processor':>12}{'times as fast as it plays':>28}"]
+    lines += [
+        f"{name:<20}{took:>10.3f}{processor[name]:>12.3f}{video_sec / took:>28.1f}" for name, took in seconds.items()
+    ]
     slowest = max(STAGES, key=lambda name: seconds[name])
     whole = seconds[slowest] / seconds["all, as a worker"]
     lines.append(
@@ -116,10 +128,28 @@ def main() -> None:
     parser.add_argument("--weights")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--cores", type=int, default=usable_cores())
+    parser.add_argument("--json", type=Path, help="write what was measured, and on what")
     given = parser.parse_args()
     torch.set_num_threads(given.cores)
     worker = Worker(Job(given.run, "none.parquet", weights=given.weights), given.device, given.cores)
-    print("\n".join(table(*measure(worker, find_corpus(given.input)), given.cores)))
+    videos = find_corpus(given.input)
+    watch, video_sec = measure(worker, videos)
+    print("\n".join(table(watch.seconds, video_sec, given.cores, watch.processor)))
+    if given.json is not None:
+        measured = {
+            "date": time.strftime("%Y-%m-%d"),
+            "commit": commit(),
+            "cores": given.cores,
+            "videos": len(videos),
+            "video_sec": video_sec,
+            "backbone": worker.backbone.extraction.backbone,
+            "window_frame": worker.recipe.window,
+            "stride_frame": worker.recipe.stride,
+            "seconds": watch.seconds,
+            "processor_sec": watch.processor,
+            "environment": describe(),
+        }
+        write_json(given.json, measured, indent=1)
 
 
 if __name__ == "__main__":

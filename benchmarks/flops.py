@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -38,3 +39,11 @@ def _backward(
     grad: Any, q: Any, k: Any, v: Any, mask: Any, bias: Any, out: Any, lse: Any, window: int, **_: Any
 ) -> int:
     return _of_attention(q, window, 5)
+
+
+def _of_product(x: tuple[int, ...], weight: tuple[int, int], *_: Any, **__: Any) -> int:
+    return int(2 * math.prod(x) * weight[0])
+
+
+if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    register_flop_formula(torch.ops.mkldnn._linear_pointwise)(_of_product)

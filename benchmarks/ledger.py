@@ -3,6 +3,7 @@
 
 Every launch of a case is noted, compiled for the target, and counted from its machine code: registers, spills, shared
 memory, blocks per multiprocessor, waves, bytes, instructions, and a time that is predicted from them, never measured.
+``--targets`` sets what each of the targets asks for beside what is predicted: met, open or missed.
 ``--measured FILE`` sets what ``benchmarks/run.py --device cuda --json FILE`` measured beside it.
 """
 
@@ -12,6 +13,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 if __package__ in (None, ""):  # started as a file: the checkout, not its folder benchmarks, holds the modules
@@ -28,6 +30,7 @@ from benchmarks.prediction.devices import DEVICES
 from benchmarks.prediction.recording import declared
 from benchmarks.prediction.rows import Row, case_rows
 from benchmarks.prediction.text import assumptions, case_text, summary
+from benchmarks.prediction.verdicts import kept, table, with_targets
 from benchmarks.registry import Case, discover
 
 # Jobs that launch kernels of the project and little else.
@@ -53,6 +56,8 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     order = tuple(name for name in request.implementation.split(",") if name)
     chosen = {name: _selected(declared(found[name]), request) for name in request.op or found}
+    if request.targets:
+        chosen = with_targets(chosen)
     if not any(chosen.values()):
         print("benchmarks/ledger.py: no case is left; --list shows their names", file=sys.stderr)
         return 2
@@ -66,8 +71,9 @@ def main(arguments: Sequence[str]) -> int:
         print(assumptions(DEVICES[target]))
         for op, cases in chosen.items():
             for case in cases:
+                predict = partial(case_rows, op, case, DEVICES[target], order)
                 try:
-                    row = case_rows(op, case, DEVICES[target], order)
+                    row = kept(op, case.name, target, predict) if request.targets and not order else predict()
                 except Exception as error:  # compilers raise anything, and the table goes on
                     failed.append(f"{op}: {case.name} ({target}): {type(error).__name__}: {error}")
                     print(f"\nNOT PREDICTED {failed[-1]}", flush=True)
@@ -78,6 +84,8 @@ def main(arguments: Sequence[str]) -> int:
                 rows.append(row)
                 print(case_text(row, loops=not request.short), flush=True)
     print(summary(rows))
+    if request.targets:
+        print(table(rows))
     print("".join(f"\nNOT PREDICTED {line}" for line in failed), end="")
     if request.json:
         write_json(request.json, {"predicted": True, "commit": record.commit(), "rows": rows, "failed": failed})
@@ -93,6 +101,9 @@ def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
         "--implementation", default="", metavar="NAME", help="triton or cuda before what the dispatch table prefers"
     )
     parser.add_argument("--short", action="store_true", help="leave the loops out")
+    parser.add_argument(
+        "--targets", action="store_true", help="only cases with a target, and a table; unchanged sources answer at once"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything to FILE")
     parser.add_argument("--measured", type=Path, metavar="FILE", help="of benchmarks/run.py --device cuda --json FILE")
     parser.add_argument("--list", action="store_true", help="print the names of the cases and stop")

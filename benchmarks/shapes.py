@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The real shapes of the six benchmarks, from their presets and published statistics."""
+"""The real shapes of the six benchmarks, from their presets and published statistics, and of two sets of signals."""
 
 from __future__ import annotations
 
@@ -108,3 +108,21 @@ def small_shape(name: str = "multithumos", variant: str | None = None) -> Shape:
 def shapes(variant: str | None = None) -> list[Shape]:
     """Return all benchmarks."""
     return [shape(name, variant) for name in NAMES]
+
+
+def signal_shapes() -> list[Shape]:
+    """Return UCI HAPT and SHREC'22, small models on raw signals; the medians are those of their training recordings.
+
+    In float32, as the rate of arithmetic that they are compared with; where a processor computes in bfloat16 their
+    presets take that.
+    """
+    return [
+        _signals("hapt", feature_dim=36, classes=12, steps=3328, instances=20, length_grid=106.0),
+        _signals("shrec22", feature_dim=156, classes=16, steps=640, instances=4, length_grid=39.0),
+    ]
+
+
+def _signals(name: str, *, feature_dim: int, classes: int, steps: int, instances: int, length_grid: float) -> Shape:
+    config = preset(name).with_dataset(feature_dim=feature_dim, num_classes=classes)
+    config = replace(config, precision="fp32", data=replace(config.data, max_length=steps))
+    return Shape(name, config, instances, length_grid)

@@ -20,44 +20,20 @@ from ._contrastive_similarity_frames import (
     sensitive_hull,
     whole_hull,
 )
-from ._contrastive_similarity_tiles import count_of, keys_of, parts_of
+from ._contrastive_similarity_tiles import add_weighted, count_of, keys_of, parts_of
 
 
 @triton.jit
-def sum_of_parts(
-    vectors_ptr,
-    g,
-    d,
-    count,
-    channels,
-    SLOTS: tl.constexpr,
-    COMPUTE: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-    BACKGROUND: tl.constexpr,
-):
-    """Return channels ``d`` of the gradients of f_cls, f_loc and f_bg of an instance.
+def parts_of_vectors(count, SLOTS: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr):
+    """Return in how many parts the gradient of a vector is."""
+    return parts_of(tl.cdiv(3 * count, BLOCK_M), tl.cdiv(3 * count, BLOCK_N), SLOTS)
 
-    Each is the sum of what the programs of its block of vectors have found. The loads of all three are on their way
-    together. A block of background alone has fewer keys, and so may have fewer parts.
-    """
-    total = 3 * count
-    parts = parts_of(tl.cdiv(total, BLOCK_M), tl.cdiv(total, BLOCK_N), SLOTS)
+
+@triton.jit
+def parts_of_background(g, count, parts, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr):
+    """Return how many of the parts f_bg has: a block of background alone has fewer keys."""
     first_row = (2 * count + g) // BLOCK_M * BLOCK_M
-    parts_bg = tl.minimum(parts, tl.cdiv(keys_of(first_row, count), BLOCK_N))
-    f_cls = tl.zeros((BLOCK_D,), COMPUTE)
-    f_loc = tl.zeros((BLOCK_D,), COMPUTE)
-    f_bg = tl.zeros((BLOCK_D,), COMPUTE)
-    stride = count.to(tl.int64) * channels
-    place = vectors_ptr + g.to(tl.int64) * channels + d
-    for part in range(0, parts):
-        f_cls += tl.load(place, mask=d < channels, other=0.0)
-        f_loc += tl.load(place + stride, mask=d < channels, other=0.0)
-        if BACKGROUND:
-            f_bg += tl.load(place + 2 * stride, mask=(d < channels) & (part < parts_bg), other=0.0)
-        place += 3 * stride
-    return f_cls, f_loc, f_bg
+    return tl.minimum(parts, tl.cdiv(keys_of(first_row, count), BLOCK_N))
 
 
 @triton.jit
@@ -77,42 +53,57 @@ def frame_gradient(
     channels,
     SLOTS: tl.constexpr,
     COMPUTE: tl.constexpr,
+    SPLIT: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_T: tl.constexpr,
     BLOCK_G: tl.constexpr,
+    AT_ONCE: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """Compute BLOCK_D channels of the gradient of BLOCK_T frames of a video, from its instances in order."""
+    """Compute BLOCK_D channels of the gradient of BLOCK_T frames of a video, from its instances in order.
+
+    Of BLOCK_G instances those that look at any of the frames, mostly a few, are taken AT_ONCE: what frames weigh in
+    them, times their vectors' gradients, is a product of two small matrices.
+    """
     slices, blocks = tl.cdiv(channels, BLOCK_D), tl.cdiv(frames, BLOCK_T)
     d = (tile % slices) * BLOCK_D + tl.arange(0, BLOCK_D)
     video = (tile // slices // blocks).to(tl.int64)
     first_frame = (tile // slices % blocks) * BLOCK_T
     t = first_frame + tl.arange(0, BLOCK_T)
     gradient = tl.zeros((BLOCK_T, BLOCK_D), COMPUTE)
+    parts, stride = parts_of_vectors(count, SLOTS, BLOCK_M, BLOCK_N), count.to(tl.int64) * channels
     begin = tl.load(video_offsets_ptr + video).to(tl.int32)
     end = tl.load(video_offsets_ptr + video + 1).to(tl.int32)
     for first in range(begin, end, BLOCK_G):
         drawn = first + tl.arange(0, BLOCK_G)
         hull_first, hull_last = whole_hull(load_row(ranges_ptr + tl.minimum(drawn, end - 1) * 12))
         looks = (drawn < end) & (hull_first < first_frame + BLOCK_T) & (hull_last >= first_frame)
-        # The next instance that looks at the frames, one after the other; most blocks have a few.
-        g = tl.min(tl.where(looks, drawn, end), 0)
-        while g < end:
-            row = load_row(ranges_ptr + g * 12)
-            label = tl.load(labels_ptr + g)
-            start = tl.load(segments_ptr + 2 * g).to(COMPUTE)
-            finish = tl.load(segments_ptr + 2 * g + 1).to(COMPUTE)
+        number = tl.sum(looks.to(tl.int32), 0)
+        place = tl.where(looks, tl.cumsum(looks.to(tl.int32), 0) - 1, -1)
+        for done in range(0, number, AT_ONCE):
+            here = done + tl.arange(0, AT_ONCE)
+            g = begin + tl.sum(tl.where(place[:, None] == here[None, :], (drawn - begin)[:, None], 0), 0)
+            row = load_row(ranges_ptr + g[None, :] * 12)
+            label = tl.load(labels_ptr + g[None, :])
+            start = tl.load(segments_ptr + 2 * g[None, :]).to(COMPUTE)
+            finish = tl.load(segments_ptr + 2 * g[None, :] + 1).to(COMPUTE)
             mu = load_gaussians(mu_ptr, label, COMPUTE)
             inverse_sigma = inverses(load_gaussians(sigma_ptr, label, COMPUTE))
-            w_cls, w_loc, w_bg = frame_weights(start, finish, mu, inverse_sigma, row, t, COMPUTE)
-            f_cls, f_loc, f_bg = sum_of_parts(
-                vectors_ptr, g, d, count, channels, SLOTS, COMPUTE, BLOCK_M, BLOCK_N, BLOCK_D, True
-            )
-            gradient += w_cls[:, None] * f_cls[None, :]
-            gradient += w_loc[:, None] * f_loc[None, :]
-            gradient += w_bg[:, None] * f_bg[None, :]
-            g = tl.min(tl.where(looks & (drawn > g), drawn, end), 0)
+            w_cls, w_loc, w_bg = frame_weights(start, finish, mu, inverse_sigma, row, t[:, None], COMPUTE)
+            inside = (here < number)[:, None] & (d < channels)[None, :]
+            parts_bg = parts_of_background(g, count, parts, BLOCK_M, BLOCK_N)
+            vectors = vectors_ptr + g.to(tl.int64)[:, None] * channels + d[None, :]
+            f_cls = tl.zeros((AT_ONCE, BLOCK_D), COMPUTE)
+            f_loc, f_bg = f_cls, f_cls
+            for part in range(0, parts):
+                f_cls += tl.load(vectors, mask=inside, other=0.0)
+                f_loc += tl.load(vectors + stride, mask=inside, other=0.0)
+                f_bg += tl.load(vectors + 2 * stride, mask=inside & (part < parts_bg)[:, None], other=0.0)
+                vectors += 3 * stride
+            gradient = add_weighted(gradient, w_cls, f_cls, SPLIT)
+            gradient = add_weighted(gradient, w_loc, f_loc, SPLIT)
+            gradient = add_weighted(gradient, w_bg, f_bg, SPLIT)
     at = video * frames + t
     valid = tl.load(mask_ptr + at, mask=t < frames, other=0) != 0
     place = out_ptr + at[:, None] * channels + d[None, :]
@@ -148,9 +139,14 @@ def instance_gradient(
     mu = load_gaussians(mu_ptr, label, COMPUTE)
     inverse_sigma = inverses(load_gaussians(sigma_ptr, label, COMPUTE))
     d = tl.arange(0, BLOCK_D)
-    f_cls, f_loc, _unread = sum_of_parts(
-        vectors_ptr, g, d, count, channels, SLOTS, COMPUTE, BLOCK_M, BLOCK_N, BLOCK_D, False
-    )
+    f_cls = tl.zeros((BLOCK_D,), COMPUTE)
+    f_loc = tl.zeros((BLOCK_D,), COMPUTE)
+    stride = count.to(tl.int64) * channels
+    vectors = vectors_ptr + g.to(tl.int64) * channels + d
+    for _part in range(0, parts_of_vectors(count, SLOTS, BLOCK_M, BLOCK_N)):
+        f_cls += tl.load(vectors, mask=d < channels, other=0.0)
+        f_loc += tl.load(vectors + stride, mask=d < channels, other=0.0)
+        vectors += 3 * stride
     first_frame, last_frame = sensitive_hull(row)
     mu_cls = tl.zeros((BLOCK_T,), COMPUTE)
     mu_start, mu_end, sigma_cls, sigma_start, sigma_end = mu_cls, mu_cls, mu_cls, mu_cls, mu_cls
@@ -199,17 +195,16 @@ def class_gradient(
         number += (tl.load(labels_ptr + g, mask=g < count, other=-1) == label).to(tl.int32)
     tl.debug_barrier()  # the whole program has written before it counts as finished
     if tl.atomic_add(counters_ptr + label, 1) == tl.sum(number, 0) - 1:
-        for kind in tl.static_range(3):
-            grad_mu = tl.zeros((BLOCK_G,), COMPUTE)
-            grad_sigma = tl.zeros((BLOCK_G,), COMPUTE)
-            for first in range(0, count, BLOCK_G):
-                g = first + tl.arange(0, BLOCK_G)
-                own = tl.load(labels_ptr + g, mask=g < count, other=-1) == label
-                at = each_ptr + g.to(tl.int64) * 6 + kind
-                grad_mu += tl.load(at, mask=own, other=0.0, cache_modifier=".cg")
-                grad_sigma += tl.load(at + 3, mask=own, other=0.0, cache_modifier=".cg")
-            tl.store(grad_mu_ptr + label * 3 + kind, tl.sum(grad_mu, 0))
-            tl.store(grad_sigma_ptr + label * 3 + kind, tl.sum(grad_sigma, 0))
+        which = tl.arange(0, 8)  # three means, three deviations and, to a power of two, nothing
+        grads = tl.zeros((BLOCK_G, 8), COMPUTE)
+        for first in range(0, count, BLOCK_G):
+            g = first + tl.arange(0, BLOCK_G)
+            own = tl.load(labels_ptr + g, mask=g < count, other=-1) == label
+            at = each_ptr + g.to(tl.int64)[:, None] * 6 + which[None, :]
+            grads += tl.load(at, mask=own[:, None] & (which < 6)[None, :], other=0.0, cache_modifier=".cg")
+        total = tl.sum(grads, 0)
+        tl.store(grad_mu_ptr + label * 3 + which, total, mask=which < 3)
+        tl.store(grad_sigma_ptr + label * 3 + which - 3, total, mask=(which >= 3) & (which < 6))
 
 
 @triton.jit(do_not_specialize=["instances", "batch", "frames"])
@@ -238,6 +233,7 @@ def input_gradient_kernel(
     BLOCK_N: tl.constexpr,
     BLOCK_T: tl.constexpr,
     BLOCK_D: tl.constexpr,
+    SPLIT: tl.constexpr,
     FRAMES: tl.constexpr,
     SLICE: tl.constexpr,
 ):
@@ -248,8 +244,8 @@ def input_gradient_kernel(
         if grad_features_ptr is not None:
             frame_gradient(
                 program - instances, vectors_ptr, mask_ptr, segments_ptr, labels_ptr, video_offsets_ptr, mu_ptr,
-                sigma_ptr, ranges_ptr, grad_features_ptr, count, frames, channels, SLOTS, COMPUTE, BLOCK_M, BLOCK_N,
-                FRAMES, 256, SLICE,
+                sigma_ptr, ranges_ptr, grad_features_ptr, count, frames, channels, SLOTS, COMPUTE, SPLIT, BLOCK_M,
+                BLOCK_N, FRAMES, 256, 16, SLICE,
             )  # fmt: skip
     elif grad_mu_ptr is not None:  # noqa: SIM102, the compiler's own condition
         if program < count:
@@ -259,5 +255,5 @@ def input_gradient_kernel(
             )  # fmt: skip
             class_gradient(
                 tl.load(labels_ptr + program), labels_ptr, counters_ptr, each_ptr, grad_mu_ptr, grad_sigma_ptr, count,
-                COMPUTE, 1024,
+                COMPUTE, 512,
             )  # fmt: skip

@@ -128,6 +128,13 @@ def parts_of_factor(a, SPLIT: tl.constexpr):
 
 
 @triton.jit
+def add_weighted(sums, weights, vectors, SPLIT: tl.constexpr):
+    """Return ``sums + weights @ vectors``, both split here."""
+    high, low = parts_of_factor(weights, SPLIT)
+    return add_product(sums, high, low, vectors, SPLIT)
+
+
+@triton.jit
 def similarity_tile(
     vectors_ptr,
     m,

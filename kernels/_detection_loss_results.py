@@ -69,10 +69,16 @@ def write_tables(
     for at in range(first, num_classes, step):
         row = at + tl.arange(0, BLOCK)
         inside = row < num_classes
-        for column in tl.static_range(3):
-            mu, sigma, _, _ = gaussian_at(raw_mu_ptr, raw_sigma_ptr, row, inside, column, FORM, COMPUTE)
-            tl.store(mu_ptr + row * 3 + column, mu, mask=inside)
-            tl.store(sigma_ptr + row * 3 + column, sigma, mask=inside)
+        # All are read before any is written, so that they are on their way together.
+        mu_0, sigma_0, _, _ = gaussian_at(raw_mu_ptr, raw_sigma_ptr, row, inside, 0, FORM, COMPUTE)
+        mu_1, sigma_1, _, _ = gaussian_at(raw_mu_ptr, raw_sigma_ptr, row, inside, 1, FORM, COMPUTE)
+        mu_2, sigma_2, _, _ = gaussian_at(raw_mu_ptr, raw_sigma_ptr, row, inside, 2, FORM, COMPUTE)
+        tl.store(mu_ptr + row * 3, mu_0, mask=inside)
+        tl.store(mu_ptr + row * 3 + 1, mu_1, mask=inside)
+        tl.store(mu_ptr + row * 3 + 2, mu_2, mask=inside)
+        tl.store(sigma_ptr + row * 3, sigma_0, mask=inside)
+        tl.store(sigma_ptr + row * 3 + 1, sigma_1, mask=inside)
+        tl.store(sigma_ptr + row * 3 + 2, sigma_2, mask=inside)
     frame = tl.load(points_ptr + 3).to(ASSIGN)
     for at in range(first, num_segments * 2, step):
         entry = at + tl.arange(0, BLOCK)

@@ -58,21 +58,25 @@ def load_segments(segments_ptr, index, count, COMPUTE: tl.constexpr):
 
 
 @triton.jit
-def some_may_claim(segments_ptr, index, count, first, last, least, greatest, COMPUTE: tl.constexpr):
-    """Tell whether any of these segments can claim a point of those that :func:`widest` describes.
+def some_may_claim(start, end, first, last, least, greatest):
+    """Tell whether any of some segments can claim a point of those that :func:`widest` describes.
 
     A claim lies strictly inside of its segment, and the larger distance to the boundaries is at least half of its
     length and at most its length; both come from one subtraction each, whose rounding is far below the margin.
     """
-    start, end = load_segments(segments_ptr, index, count, COMPUTE)
     length = end - start
     possible = (start < last) & (end > first) & (0.5 * length <= greatest * 1.00001 + 1e-30)
     return tl.max((possible & (length * 1.00001 + 1e-30 >= least)).to(tl.int32), 0) > 0
 
 
 @triton.jit
-def claimed_length(time, low, high, reach, start, end, RADIUS: tl.constexpr):
-    """Return the length of the segment where it claims the point, infinity elsewhere; the arguments broadcast."""
+def claimed_lengths(time, low, high, reach, start, end, RADIUS: tl.constexpr):
+    """Return the length of each segment where it claims a point, infinity elsewhere: (segments, points).
+
+    Segments come first: their minimum for a point is then taken within few threads.
+    """
+    start, end = start[:, None], end[:, None]
+    time, low, high, reach = time[None, :], low[None, :], high[None, :], reach[None, :]
     if RADIUS is None:
         inside = (time > start) & (end > time)
     else:
@@ -80,19 +84,6 @@ def claimed_length(time, low, high, reach, start, end, RADIUS: tl.constexpr):
         inside = (time > tl.maximum(centre - reach, start)) & (tl.minimum(centre + reach, end) > time)
     far = tl.maximum(time - start, end - time)
     return tl.where(inside & (far >= low) & (far <= high), end - start, float("inf"))
-
-
-@triton.jit
-def claimed_lengths(
-    time, low, high, reach, segments_ptr, index, count, RADIUS: tl.constexpr, COMPUTE: tl.constexpr
-):  # fmt: skip
-    """Return :func:`claimed_length` of some segments and points (segments, points).
-
-    Segments come first: their minimum for a point is then taken within one thread.
-    """
-    # Loaded again, where it is needed: in this layout a thread holds every segment.
-    start, end = load_segments(segments_ptr, index[:, None], count, COMPUTE)
-    return claimed_length(time[None, :], low[None, :], high[None, :], reach[None, :], start, end, RADIUS)
 
 
 @triton.jit
@@ -110,10 +101,14 @@ def shortest_claim(
     chosen = tl.full((BLOCK_POINTS,), -1, tl.int32)
     usable = usable & (low <= high) & (time == time)
     begin, stop, least, greatest = widest(usable, time, low, high)
+    here = tl.arange(0, BLOCK_SEGMENTS)
+    coming_start, coming_end = load_segments(segments_ptr, here, count, COMPUTE)
     for g in range(0, count, BLOCK_SEGMENTS):
-        index = g + tl.arange(0, BLOCK_SEGMENTS)
-        if some_may_claim(segments_ptr, index, count, begin, stop, least, greatest, COMPUTE):
-            length = claimed_lengths(time, low, high, reach, segments_ptr, index, count, RADIUS, COMPUTE)
+        start, end = coming_start, coming_end
+        # On their way meanwhile.
+        coming_start, coming_end = load_segments(segments_ptr, g + BLOCK_SEGMENTS + here, count, COMPUTE)
+        if some_may_claim(start, end, begin, stop, least, greatest):
+            length = claimed_lengths(time, low, high, reach, start, end, RADIUS)
             best, at = tl.min(length, 0, return_indices=True)  # the first of equal ones
             others = tl.arange(0, BLOCK_SEGMENTS)[:, None] != at[None, :]
             rest = tl.min(tl.where(others, length, float("inf")), 0)
@@ -195,8 +190,9 @@ def assign_points_kernel(
     one = tl.full((BLOCK_SEGMENTS, BLOCK_POINTS), 1.0, COMPUTE)
     for g in range(0, tl.where(tl.max(tie.to(tl.int32), 0) > 0, count, 0), BLOCK_SEGMENTS):
         index = g + tl.arange(0, BLOCK_SEGMENTS)
-        if some_may_claim(segments_ptr, index, count, begin, stop, least, greatest, COMPUTE):
-            length = claimed_lengths(time, low, high, reach, segments_ptr, index, count, RADIUS, COMPUTE)
+        start, end = load_segments(segments_ptr, index, count, COMPUTE)
+        if some_may_claim(start, end, begin, stop, least, greatest):
+            length = claimed_lengths(time, low, high, reach, start, end, RADIUS)
             tied = (length <= limit[None, :]) & (length < float("inf"))
             label = tl.load(labels_ptr + index, mask=index < count, other=-1)
             of_a_class = ((label >= 0) & (label < num_classes))[:, None]

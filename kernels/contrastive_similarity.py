@@ -31,10 +31,10 @@ from ._contrastive_similarity_tiles import (
     KEY_ALL,
     KEY_BOTH,
     KEY_CLASS,
+    add_weighted,
     class_of,
     columns_of,
     count_of,
-    frame_tile,
     keep_tile,
     kept_row,
     parts_of,
@@ -73,6 +73,7 @@ def pool_kernel(
     TINY: tl.constexpr,
     BOUNDED: tl.constexpr,
     COMPUTE: tl.constexpr,
+    SPLIT: tl.constexpr,
     BLOCK_T: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
@@ -95,30 +96,34 @@ def pool_kernel(
     store_row(ranges_ptr + g * 12, row)
     hull_first, hull_last = whole_hull(row)
     d = tl.arange(0, BLOCK_D)
-    f_cls = tl.zeros((BLOCK_D,), COMPUTE)
-    f_loc = tl.zeros((BLOCK_D,), COMPUTE)
-    f_bg = tl.zeros((BLOCK_D,), COMPUTE)
+    # Rows of one matrix, 16 for a product of matrices: f_cls, f_loc, f_bg and nothing.
+    kind = tl.arange(0, 16)
+    pooled = tl.zeros((16, BLOCK_D), COMPUTE)
     for first in range(hull_first, hull_last + 1, BLOCK_T):
         t = first + tl.arange(0, BLOCK_T)
         w_cls, w_loc, w_bg = frame_weights(start, end, mu, inverse_sigma, row, t, COMPUTE)
+        of_bg = tl.where((kind == 2)[:, None], w_bg[None, :], 0.0)
+        weights = tl.where((kind == 0)[:, None], w_cls[None, :], tl.where((kind == 1)[:, None], w_loc[None, :], of_bg))
         at = video.to(tl.int64) * frames + t
         within = (t <= hull_last) & (tl.load(mask_ptr + at, mask=t <= hull_last, other=0) != 0)
         rows = features_ptr + at[:, None] * channels + d[None, :]
         x = tl.load(rows, mask=within[:, None] & (d < channels)[None, :], other=0.0).to(COMPUTE)
-        f_cls += tl.sum(w_cls[:, None] * x, 0)
-        f_loc += tl.sum(w_loc[:, None] * x, 0)
-        f_bg += tl.sum(w_bg[:, None] * x, 0)
-    for kind in tl.static_range(3):
-        vector = f_cls if kind == 0 else (f_loc if kind == 1 else f_bg)
-        squared = tl.sum(vector * vector, 0)
-        inverse = tl.where(squared > TINY, 1.0 / tl.sqrt(tl.where(squared > TINY, squared, 1.0)), 0.0)
-        inverse = tl.where(squared == squared, inverse, squared)
-        place = kind * room + g
-        tl.store(vectors_ptr + place.to(tl.int64) * channels + d, vector * inverse, mask=d < channels)
-        tl.store(stats_ptr + place, inverse)
-        # What the next launch leaves as it is: the background and padding.
-        tl.store(stats_ptr + 3 * room + place, float("inf"))
-        tl.store(stats_ptr + 6 * room + place, float("inf"))
+        if tl.float64 == COMPUTE:  # which the compiler does not multiply in this form
+            for row_of in tl.static_range(3):
+                weight = w_cls if row_of == 0 else (w_loc if row_of == 1 else w_bg)
+                pooled += tl.where((kind == row_of)[:, None], tl.sum(weight[:, None] * x, 0)[None, :], 0.0)
+        else:
+            pooled = add_weighted(pooled, weights, x, SPLIT)
+    squared = tl.sum(pooled * pooled, 1)
+    inverse = tl.where(squared > TINY, 1.0 / tl.sqrt(tl.where(squared > TINY, squared, 1.0)), 0.0)
+    inverse = tl.where(squared == squared, inverse, squared)
+    place = kind * room + g
+    vectors = vectors_ptr + place.to(tl.int64)[:, None] * channels + d[None, :]
+    tl.store(vectors, pooled * inverse[:, None], mask=(kind < 3)[:, None] & (d < channels)[None, :])
+    tl.store(stats_ptr + place, inverse, mask=kind < 3)
+    # What the next launch leaves as it is: the background and padding.
+    tl.store(stats_ptr + 3 * room + place, float("inf"), mask=kind < 3)
+    tl.store(stats_ptr + 6 * room + place, float("inf"), mask=kind < 3)
 
 
 @triton.jit
@@ -328,7 +333,9 @@ def contrastive_similarity_loss(given: Operands) -> Outputs:
             offsets, given.mu.contiguous(), given.sigma.contiguous(),
             found.vectors, found.stats, found.ranges, counters, similarities, room, batch, frames, channels, blocks + 1,
             DELTA=float(given.delta), TINY=torch.finfo(dtype).tiny, COMPUTE=compute, BOUNDED=options["BOUNDED"],
-            num_warps=8, enable_fp_fusion=False, **registers, **frame_tile(compute, channels),
+            SPLIT=options["SPLIT"], BLOCK_T=4 if compute == tl.float64 else 16,
+            BLOCK_D=max(64, _launch.next_power_of_2(channels)), num_warps=8,
+            num_stages=1, enable_fp_fusion=False, **registers,
         )  # fmt: skip
         _launch.launch(
             log_sums_kernel, (grid,),

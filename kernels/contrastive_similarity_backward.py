@@ -176,7 +176,8 @@ def contrastive_similarity_loss_backward(given: BackwardOperands) -> BackwardOut
                 scratch, features.contiguous(), given.mask.contiguous().view(torch.uint8), given.segments.contiguous(),
                 labels, offsets, given.mu.contiguous(), given.sigma.contiguous(), ranges, counters, scratch[numbers:],
                 _launch.or_none(found.grad_features), grad_mu, grad_sigma, of_gaussians, batch, frames, channels,
-                SLOTS=slots, COMPUTE=compute, BLOCK_M=block_m, BLOCK_N=block_n,
-                num_warps=8, enable_fp_fusion=True, **registers, **frame_block, **frame_tile(compute, channels),
+                SLOTS=slots, COMPUTE=compute, SPLIT=options["SPLIT"], BLOCK_M=block_m, BLOCK_N=block_n,
+                num_warps=8, num_stages=1, enable_fp_fusion=True, **registers, **frame_block,
+                **frame_tile(compute, channels),
             )  # fmt: skip
     return found

@@ -22,7 +22,7 @@ from . import _launch
 from ._detection_loss_results import finalise, write_tables
 from ._detection_loss_sensitivity import profile
 from ._maths import can_approximate
-from .assign_points import claimed_lengths, reach_of, shortest_claim
+from .assign_points import claimed_lengths, load_segments, reach_of, shortest_claim
 from .diou_loss import diou, one_side
 from .launch_counter import counter
 from .sensitivity_focal_loss import focal, focal_of_class
@@ -30,7 +30,7 @@ from .sensitivity_focal_loss import focal, focal_of_class
 if TYPE_CHECKING:
     from asl_fast.reference.detection_loss import Operands, Outputs
 
-BLOCK_SEGMENTS, BLOCK_TABLE, BLOCK_PROGRAMS = 32, 32, 256
+BLOCK_SEGMENTS, BLOCK_TABLE, BLOCK_PROGRAMS = 64, 32, 1024  # as many segments as a word has bits
 SUMS = 7  # sums that each program hands on
 EPS = 1e-8  # lower bound of the union in the DIoU loss
 
@@ -48,16 +48,21 @@ def tied_classes(
 ):  # fmt: skip
     """Return (points, words of 32 bits), a bit for the class of each segment up to ``limit`` that claims the point.
 
-    Which segments of a block tie with a point is one word, a bit each; what ties with any point, mostly few of them, is
+    Which segments of a block tie with a point is one word of 64 bits; what ties with any point, mostly few of them, is
     taken one after the other. A label that is none has no word, or a bit that is cleared.
     """
     words = tl.zeros((BLOCK_POINTS, WORDS), tl.int32)
     word = tl.arange(0, WORDS)[None, :]
+    here = tl.arange(0, BLOCK_SEGMENTS)
+    bit_of = tl.full((BLOCK_SEGMENTS, 1), 1, tl.int64) << here[:, None]
+    coming_start, coming_end = load_segments(segments_ptr, here, count, ASSIGN)
     for g in range(0, count, BLOCK_SEGMENTS):
-        here = tl.arange(0, BLOCK_SEGMENTS)
-        length = claimed_lengths(time, low, high, reach, segments_ptr, g + here, count, RADIUS, ASSIGN)
+        start, end = coming_start, coming_end
+        # On their way meanwhile.
+        coming_start, coming_end = load_segments(segments_ptr, g + BLOCK_SEGMENTS + here, count, ASSIGN)
+        length = claimed_lengths(time, low, high, reach, start, end, RADIUS)
         tied = tie[None, :] & (length <= limit[None, :]) & (length < float("inf"))
-        which = tl.reduce(tl.where(tied, (1 << here)[:, None], 0), 0, either)
+        which = tl.reduce(tl.where(tied, bit_of, 0), 0, either)
         left = tl.reduce(which, 0, either)
         while left != 0:
             lowest = left & -left

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import torch
 
+from asl_fast.layers.convolution import convolve
 from benchmarks.flops import count_flops
 from benchmarks.measuring import Options, measure_case
 from benchmarks.registry import Case
@@ -24,6 +25,17 @@ def test_products_convolutions_and_attention() -> None:
     assert count_flops(lambda: torch.ops.asl_fast.local_attention(q, q, q, mask, None, 5)) == forward
     backward = torch.ops.asl_fast.local_attention_backward
     assert count_flops(lambda: backward(q, q, q, q, mask, None, *found, 5)) == forward * 5 // 2
+
+
+def test_convolutions_as_a_cpu_computes_them() -> None:
+    x = torch.randn(2, 900, 8, requires_grad=True)
+    for taps in (1, 3):
+        weight = torch.randn(16, 8, taps, requires_grad=True)
+        forward, backward = 2 * 2 * 900 * 8 * 16 * taps, 2 * 2 * 2 * 900 * 8 * 16 * taps
+        assert count_flops(lambda weight=weight: convolve(x.detach(), weight.detach(), None)) == forward
+        found = count_flops(lambda weight=weight: convolve(x, weight, None).sum().backward())
+        # Of the outer taps an input lies beyond the end for one row.
+        assert forward + backward - 2 * 2 * 8 * 16 * (taps - 1) <= found <= forward + backward
 
 
 def test_the_time_is_shown_against_the_floor() -> None:

@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from asl_fast import RaggedTargets
 from benchmarks import record
-from benchmarks.prediction import binaries, execution
+from benchmarks.prediction import binaries, execution, verdicts
 from benchmarks.prediction.classes import cycles, family, product
 from benchmarks.prediction.devices import DEVICES
 from benchmarks.prediction.machine import Machine, Place
+from benchmarks.prediction.model import makespan
 from benchmarks.prediction.occupancy import occupancy
+from benchmarks.prediction.rounds import rounds_of_blocks
 from benchmarks.prediction.sass import innermost, loops, parse
 from benchmarks.prediction.semantics import build
 from benchmarks.prediction.stand_in import comparable, plain_name
@@ -267,3 +271,45 @@ def test_kernels_of_both_compilers_have_one_name() -> None:
     device = "_ZN3asl4cuda45_GLOBAL__N__a6e57e8b_12_diou_loss_cu_fe2decf816diou_loss_kernelIfEEvNS1_4DiouEPT_S5_Pj"
     assert comparable(host) == comparable(device) and plain_name(comparable(host)) == "diou_loss_kernel"
     assert comparable("_ZN3asl4cuda10nms_selectEv") == "_ZN3asl4cuda10nms_selectEv"
+
+
+def test_blocks_start_in_their_order_and_the_last_to_end_decides() -> None:
+    assert makespan([(3, 10.0)], 4) == 10.0 and makespan([(8, 10.0)], 4) == 20.0
+    # One long block beside many short ones: first, it is over with them; last, it begins when they end.
+    assert makespan([(1, 40.0), (12, 10.0)], 4) == 40.0
+    assert makespan([(12, 10.0), (1, 40.0)], 4) == 70.0
+    assert makespan([(1 << 20, 1.0)], 1 << 10) == (1 << 10) + 1  # too many to look at each
+
+
+def test_the_ground_truth_says_how_many_rounds_a_block_takes() -> None:
+    # Two videos of 40 frames: an instance on 10 to 20 with background from 8 to 22, one on 0 to 39; one on 30.2 to 31.
+    segments = torch.tensor([[10.0, 20.0], [0.0, 39.0], [30.2, 31.0]])
+    truth = RaggedTargets(segments, torch.tensor([0, 1, 0]), torch.tensor([0, 2, 3]))
+    pool = {"frames": 40, "batch": 2, "room": 4, "BLOCK_T": 8}
+    # 15 frames, 40, and only the 31st; and one instance is padding.
+    assert rounds_of_blocks("pool_kernel", pool, truth) == [2, 5, 1, 0]
+    gather = {**pool, "instances": 4, "grad_features_ptr": object(), "channels": 20, "SLICE": 16, "FRAMES": 32}
+    # 11 frames, 40, 1; then each block of frames for each of two slices: the second video has nothing behind the 32nd.
+    assert rounds_of_blocks("input_gradient_kernel", gather, truth) == [2, 5, 1, 0, 1, 1, 1, 1, 1, 1, 0, 0]
+    assert rounds_of_blocks("input_gradient_kernel", {**gather, "grad_features_ptr": None}, truth) == [2, 5, 1, 0]
+    assert rounds_of_blocks("pool_kernel", pool, None) is None and rounds_of_blocks("other", pool, truth) is None
+
+
+def test_predictions_of_the_same_sources_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verdicts, "KEPT", tmp_path / "kept")
+    asked: list[str] = []
+
+    def predict() -> dict[str, Any]:
+        asked.append("again")
+        launch = {"kernel": "wide", "spilled_bytes": 8}
+        return {"device": "A100", "op": "op", "case": "x", "launches": [launch], "total_sec": 4e-6, "targets": []}
+
+    rows = [verdicts.kept("op", case, "sm_80", predict) for case in ("x", "x", "y")]
+    assert len(asked) == 2 and rows[0] == rows[1]
+    monkeypatch.setattr(verdicts, "digest", lambda: "other sources")
+    assert verdicts.kept("op", "x", "sm_80", predict) == rows[0] and len(asked) == 3
+    lines = verdicts.table(rows[:1]).splitlines()
+    assert lines[-2].endswith("1 launches, 4.0 us with them; no target on this device")
+    assert lines[-1].endswith("wide SPILLS 8 bytes")
+    here, without = Case("large: 1,000,000 rows", tuple, len), Case("small", tuple, len)
+    assert verdicts.with_targets({"diou_loss": [here, without], "assign_points": [here]}) == {"diou_loss": [here]}

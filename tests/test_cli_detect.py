@@ -289,3 +289,24 @@ def test_a_trained_detector_in_python(run: RunFolder, bundle: DatasetBundle) -> 
     found = list(trained.detect((bundle.test[i] for i in range(len(bundle.test))), batch_size=2))
     assert [sample.video_id for sample, _ in found] == [video.id for video in bundle.test.videos]
     assert all((detections.scores.diff() <= 0).all() for _, detections in found)
+
+
+def test_precision_can_be_chosen(
+    run: RunFolder,
+    features: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = ("--features", str(features), "--precision")
+    exact = detect(run, tmp_path / "exact.json", *words, "fp32")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
+    rounded = detect(run, tmp_path / "rounded.json", *words, "bf16")
+    assert set(rounded.videos) == set(exact.videos)
+    assert not np.array_equal(rounded.columns["scores"][:20], exact.columns["scores"][:20])
+    np.testing.assert_allclose(rounded.columns["scores"][:20], exact.columns["scores"][:20], rtol=0.05)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict, raising=False)
+    output = ("--output", str(tmp_path / "out.json"))
+    assert "does not compute in bfloat16" in failure(capsys, "--run", str(run.path), *output, *words, "bf16")
+    assert "invalid choice 'int8'" in failure(capsys, "--run", str(run.path), *output, *words, "int8")
+    assert not (tmp_path / "out.json").exists()

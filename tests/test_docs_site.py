@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from docs.hooks.benchmark_pages import parted
+
 pytest.importorskip("mkdocs", reason="needs the docs extra")
 pytest.importorskip("mkdocstrings", reason="needs the docs extra")
 pytest.importorskip("latex2mathml", reason="needs the docs extra")
@@ -57,6 +59,8 @@ def test_formulas_figures_and_docstrings_are_drawn(site: Path) -> None:
     operators = (site / "reference" / "operators.html").read_text()
     assert 'id="asl_fast.ops.soft_nms.soft_nms"' in operators
     assert ":func:" not in operators and ":class:" not in operators
+    # A description that begins with > would be taken for a quotation.
+    assert [page.name for page in (site / "reference").glob("*.html") if "<blockquote>" in page.read_text()] == []
 
 
 def test_every_committed_result_has_its_page(site: Path) -> None:
@@ -67,6 +71,18 @@ def test_every_committed_result_has_its_page(site: Path) -> None:
         predicted = folder.name.startswith(("predicted", "ledger"))
         assert ("Predicted, not measured" in page) == predicted
         assert f"benchmarks/results/{folder.name}" in page
+
+
+def test_long_tables_are_parted_by_operator() -> None:
+    row = "| {}: case {} | 1 ms | 2x eager, 3x reference |"
+    rows = [row.format(name, number) for name in ("soft_nms", "diou_loss") for number in range(20)]
+    table = ["words", "", "| case | median | against |", "| --- | ---: | --- |", *rows, "", "after"]
+    made = parted("\n".join(table)).splitlines()
+    assert [line for line in made if line.startswith("## ")] == ["## soft_nms", "## diou_loss"]
+    assert made.count("| case | median | against |") == 2 and made[0] == "words" and made[-1] == "after"
+    assert made.count("| case 7 | 1 ms | 2x eager<br>3x reference |") == 2
+    short = "\n".join([*table[:20], "after"])
+    assert parted(short) == short
 
 
 def test_scoring_names_every_protocol_and_convention(site: Path) -> None:

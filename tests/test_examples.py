@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The example that goes from a fresh clone to results: its script is well formed, and its parts work."""
+"""The examples that go from a fresh clone to something to look at: scripts are well formed, and their parts work."""
 
 from __future__ import annotations
 
@@ -59,7 +59,10 @@ def test_the_twins_features_are_written(tmp_path: Path) -> None:
     assert arrays and all(array.ndim == 2 and array.dtype == np.float32 for array in arrays)
 
 
-def test_the_script_is_well_formed() -> None:
+def test_the_scripts_are_well_formed() -> None:
     if shutil.which("bash") is None:
         pytest.skip("needs bash")
-    subprocess.run(["bash", "-n", str(FOLDER / "show.sh")], check=True)
+    scripts = sorted(FOLDER.parent.rglob("*.sh"))
+    assert {"results", "deploy", "site"} <= {script.parent.name for script in scripts}
+    for script in scripts:
+        subprocess.run(["bash", "-n", str(script)], check=True)

@@ -154,6 +154,7 @@ EXTERNAL: dict[str, set[str]] = {
         "av",
         "onnxruntime",
         "transformers",
+        "torchcodec",
         "torchvision",
         "timm",
         "safetensors",

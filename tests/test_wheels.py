@@ -19,10 +19,10 @@ if sys.platform != "linux":
 
 from asl_fast import __version__
 from csrc.wheels import __main__ as wheels
-from csrc.wheels import headers
+from csrc.wheels import debian, headers
 from csrc.wheels.inspection import Unfit, check_module, check_wheel
 from csrc.wheels.modules import GLIBC, Platform
-from csrc.wheels.trial import interpreter, try_wheel
+from csrc.wheels.trial import Unpacked, interpreter, tried, try_unpacked, try_wheel
 
 ROOT = Path(__file__).resolve().parents[1]
 HERE = Platform(f"{sys.version_info[0]}.{sys.version_info[1]}", "x86_64")
@@ -106,6 +106,32 @@ def test_headers_and_interpreter_of_this_python_are_found(tmp_path: Path, monkey
 
 
 def test_headers_that_are_nowhere_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(headers, "DEBIAN", {})
+    monkeypatch.setattr(headers, "RELEASES", {})
     with pytest.raises(headers.NoHeaders, match=r"install Python 3\.99 with its headers, or name .* PYTHON_HEADERS"):
         headers.headers("3.99", tmp_path)
+
+
+def test_an_interpreter_that_is_nowhere_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wheels for it are inspected alone."""
+    said = tried(tmp_path / "none.whl", Platform("3.99", "x86_64"), tmp_path)
+    assert said == "inspected, not run: no release of Debian has Python 3.99"
+    monkeypatch.setattr(debian, "KEYS", tmp_path / "none")
+    said = tried(tmp_path / "none.whl", Platform("3.11", "aarch64"), tmp_path)
+    assert said == "inspected, not run: this system has no apt-get with Debian's keys"
+    with pytest.raises(headers.NoHeaders, match=r"no headers of Python 3\.11 found; .* Debian's keys"):
+        headers.from_debian("3.11", tmp_path)
+
+
+def test_a_wheel_runs_with_an_interpreter_that_was_only_unpacked(wheel: Path, tmp_path: Path) -> None:
+    """Here this Python stands for one that its own loader starts."""
+    base = Path(sysconfig.get_config_var("BINDIR") or "", f"python{HERE.python}")
+    found = Unpacked((str(base),), Path(sys.base_prefix), "unpacked")
+    said = try_unpacked(wheel, HERE, found, tmp_path / "beside")
+    assert re.fullmatch(rf"soft_nms of _native{re.escape(HERE.suffix)} right, .*Python 3\.\d+\.\d+ \(unpacked\)", said)
+    assert not (tmp_path / "beside").exists()
+
+
+def test_the_archive_is_made_outside_the_checkout(archive: Path) -> None:
+    assert not list(ROOT.glob("asl_fast-*"))
+    with tarfile.open(archive) as packed:
+        assert all(member.isfile() or member.isdir() for member in packed)

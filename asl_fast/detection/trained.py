@@ -22,7 +22,7 @@ from asl_fast.models.pretrained import CONFIG, WEIGHTS, read_pretrained_config
 from asl_fast.models.windows import Window, windows_of
 from asl_fast.training.checkpoint import CheckpointError, check_finite, load_checkpoint, saved_config
 from asl_fast.training.config import TrainConfig
-from asl_fast.training.distributed import uses_bf16
+from asl_fast.training.distributed import computes_in_bf16, uses_bf16
 from asl_fast.training.inference import NonFiniteOutputError, Recording, detect_batch, long_candidates
 from asl_fast.training.metrics_log import progress_bar
 from asl_fast.training.ranges import check_ranges
@@ -67,6 +67,24 @@ class TrainedDetector:
         config = replace(self.config, inference=replace(self.config.inference, **changes))
         check_ranges(config)
         return replace(self, config=config)
+
+    def with_precision(self, precision: Literal["auto", "fp32", "bf16"]) -> TrainedDetector:
+        """Return the same detector that computes in other numbers; the weights stay float32.
+
+        Args:
+            precision: As of `asl_fast.training.distributed.uses_bf16`.
+
+        Raises:
+            ValueError: For bfloat16 where it would be emulated.
+        """
+        device = next(self.detector.parameters()).device
+        if precision == "bf16" and not computes_in_bf16(device):
+            raise ValueError(
+                f"--precision bf16: {'this GPU' if device.type == 'cuda' else 'this processor'} does not compute in "
+                "bfloat16 (or this release of PyTorch cannot tell), and emulated it is several times slower than "
+                "float32; auto takes bfloat16 wherever it is faster"
+            )
+        return replace(self, config=replace(self.config, precision=precision))
 
     def detect(
         self,

@@ -12,7 +12,7 @@ from asl_fast.models.detector import ActionDetector
 INPUTS = ("features", "lengths", "first_sec", "step_sec")
 OUTPUTS = ("segments_sec", "scores")
 MAX_BATCH, MAX_LENGTH = 4096, 2**24
-_LONG_CHUNK = 32  # attention is cheap in chunks of this length, if it divides what is attended to
+LONG_CHUNK = 32  # attention is cheap in chunks of this length, if it divides what is attended to
 
 
 class DeployedDetector(nn.Module):
@@ -88,7 +88,7 @@ class DeployedDetector(nn.Module):
         (Imported ActionFormer models depend on their padding near the end of a recording, here as there.)
         """
         samples = self.samples_per_step
-        block = samples * max(self.detector.length_multiple, _LONG_CHUNK)
+        block = samples * max(self.detector.length_multiple, LONG_CHUNK)
         places = torch.arange((features.shape[1] + 2 * block - 1) // block * block, device=features.device)
         # The last step of a recording is filled up by its last sample.
         last = (lengths - 1).clamp(min=0).unsqueeze(1)

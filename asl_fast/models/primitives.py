@@ -18,7 +18,7 @@ def apply_mask(x: Tensor, mask: Tensor) -> Tensor:
 
 
 class Pointwise(nn.Linear):
-    """A linear layer over channels, which on a CPU runs as a convolution of width 1: up to twice as fast there."""
+    """A linear layer over channels, which is a convolution of width 1: up to twice as fast on a CPU."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, T, in) to (B, T, out)."""

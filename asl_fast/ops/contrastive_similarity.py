@@ -98,7 +98,7 @@ def contrastive_similarity_loss(
         mu: (C, 3) centres [cls, start, end], in instance lengths from the instance's centre.
         sigma: (C, 3) widths, positive, in instance lengths.
         delta: Half width of the ranges, in instance lengths, >= 0.
-        temperature: > 0.
+        temperature: Above 0.
 
     Returns:
         Scalar, exactly 0 (with a graph) without instances. Differentiable once in features, mu and sigma; the choice of

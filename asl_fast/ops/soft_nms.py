@@ -95,7 +95,7 @@ def soft_nms(
             "linear": s * (1 - IoU); "hard": suppressed, which is plain NMS.
         sigma: Of "gaussian", > 0; larger suppresses less.
         iou_threshold: Of "linear" and "hard", in (0, 1].
-        min_score: >= 0; candidates whose score is or falls below it are dropped.
+        min_score: At least 0; candidates whose score is or falls below it are dropped.
         max_segments: Kept per video; None or <= 0: no limit. (A limit per class of the same size, as ActionFormer has
             before its limit per video, changes nothing.)
         voting_threshold: In (0, 1], None or 0: off. Moves each kept segment to the mean of all input segments of its

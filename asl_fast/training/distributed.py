@@ -161,15 +161,15 @@ def lost_peer(error: RuntimeError) -> bool:
 def uses_bf16(precision: str, device: torch.device) -> bool:
     """Say whether ``precision`` means that the detector runs in bfloat16 on ``device``.
 
-    "auto" means it where the hardware computes in bfloat16; elsewhere that is emulated, several times slower than
-    float32.
-
     Args:
-        precision: "auto", "fp32" or "bf16".
+        precision: "auto", which is bfloat16 where `computes_in_bf16`; "fp32" or "bf16".
         device: Where the detector runs.
     """
-    if precision != "auto":
-        return precision == "bf16"
+    return computes_in_bf16(device) if precision == "auto" else precision == "bf16"
+
+
+def computes_in_bf16(device: torch.device) -> bool:
+    """Say whether the hardware computes in bfloat16; elsewhere that is emulated, several times slower than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # Older releases of torch cannot be asked.

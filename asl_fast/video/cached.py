@@ -111,7 +111,7 @@ def recipe_of(manifest: FeatureManifest, weights: Path | None) -> Recipe:
         int(manifest.window_frame or manifest.stride_frame),
         int(manifest.stride_frame),
         manifest.fps,
-        "bf16" if how.precision == "bf16" else "fp32",
+        backbone_precision="bf16" if how.precision == "bf16" else "fp32",
     )
 
 

@@ -7,18 +7,22 @@ addresses, is none. Audio is never decoded.
 
 from __future__ import annotations
 
+import errno
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asl_fast.files import require_file
+from asl_fast.video.torchcodec_frames import CONTAINERS, Decoded, TorchcodecError, decoded, require_torchcodec
 
+DecoderName = Literal["pyav", "torchcodec"]
 Image = NDArray[np.uint8]
 """(height, width, 3) red, green, blue."""
 
@@ -28,6 +32,8 @@ MAX_GAP_SEC = 3600.0
 """No frame stays on screen longer: beyond that the time stamps are damaged."""
 _MAX_BACK_SEC = 1.0
 _ALIGNED_SEC = 0.5
+_ATTACHED_PICTURE = 0x400
+"""AV_DISPOSITION_ATTACHED_PIC of FFmpeg."""
 _USABLE_RATES = (0.05, 1000.0)
 _CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,nut,mxf,h264,hevc,av1,obu,ivf,"
@@ -48,6 +54,10 @@ class VideoError(ValueError):
         reached = "" if time_sec is None else f" after {time_sec:.2f} s"
         super().__init__(f"{where}: {what}{reached}")
         self.time_sec = time_sec
+
+
+class _Corrupt(Exception):
+    """A decoder says that a frame is damaged."""
 
 
 class Frame(NamedTuple):
@@ -77,6 +87,7 @@ class VideoFile:
     fps: float
     _container: Any
     _stream: Any
+    _torchcodec: Callable[[], Iterator[Decoded]] | None = None
 
     def frames(self) -> Iterator[Frame]:
         """Decode the frames in the order in which they are seen.
@@ -91,12 +102,8 @@ class VideoFile:
         import av
 
         origin, last_sec, end_sec, count = None, 0.0, 0.0, 0
-        base, usual_sec = float(self._stream.time_base or 0) or 1 / self.fps, 1 / self.fps
         try:
-            for frame in self._container.decode(self._stream):
-                if frame.is_corrupt:
-                    raise VideoError(self.where, "damaged", end_sec)
-                own_sec = count * usual_sec if frame.pts is None else float(frame.pts * base)
+            for own_sec, duration_sec, image in self._decoded():
                 origin = self._origin(own_sec) if origin is None else origin
                 start_sec = max(own_sec - origin, 0.0)
                 if start_sec > last_sec + MAX_GAP_SEC or start_sec < last_sec - _MAX_BACK_SEC:
@@ -104,11 +111,13 @@ class VideoFile:
                         self.where, f"time stamps jump from {last_sec:.2f} s to {start_sec:.2f} s", end_sec
                     )
                 last_sec = max(start_sec, last_sec)
-                end_sec = last_sec + (frame.duration * base if frame.duration else usual_sec)
-                yield Frame(last_sec, end_sec, _seen(frame))
+                end_sec = last_sec + (duration_sec or 1 / self.fps)
+                yield Frame(last_sec, end_sec, image)
                 count += 1
+        except _Corrupt:
+            raise VideoError(self.where, "damaged", end_sec) from None
         # A decoder that has seen no header of its codec has no format to name, which PyAV reports by IndexError.
-        except (av.FFmpegError, IndexError) as error:
+        except (av.FFmpegError, IndexError, TorchcodecError) as error:
             what = "holds no frame that can be decoded" if count == 0 else f"damaged ({_words(error)})"
             raise VideoError(self.where, what, end_sec) from None
         if count == 0:
@@ -116,6 +125,18 @@ class VideoFile:
         promised = self.promised_sec
         if promised is not None and end_sec < promised - max(0.5, 0.02 * promised):
             raise VideoError(self.where, f"truncated: its header promises {promised:.2f} s, its frames end", end_sec)
+
+    def _decoded(self) -> Iterator[Decoded]:
+        """Decode the frames with the times that the file has."""
+        if self._torchcodec is not None:
+            yield from self._torchcodec()
+            return
+        base = float(self._stream.time_base or 0) or 1 / self.fps
+        for number, frame in enumerate(self._container.decode(self._stream)):
+            if frame.is_corrupt:
+                raise _Corrupt
+            own_sec = number / self.fps if frame.pts is None else float(frame.pts * base)
+            yield Decoded(own_sec, float(frame.duration * base) if frame.duration else 0.0, _seen(frame))
 
     def _origin(self, first_sec: float) -> float:
         """Return the time that second 0 is."""
@@ -138,21 +159,25 @@ class VideoFile:
 
 
 @contextmanager
-def open_video(source: Path | IO[bytes], *, threads: int = 0) -> Iterator[VideoFile]:
+def open_video(source: Path | IO[bytes], *, threads: int = 0, decoder: DecoderName = "pyav") -> Iterator[VideoFile]:
     """Open a video file, or a stream of bytes that is read once, from its beginning on.
 
     Args:
         source: The file, or an opened pipe.
         threads: Of the decoder; 0 leaves it to the decoder.
+        decoder: "pyav", or "torchcodec", which decodes files in containers with an index; PyAV opens and checks these
+            all the same, and decodes all others.
 
     Raises:
         FileNotFoundError: When there is no such file.
         ValueError: When it is no regular file.
         VideoError: When it is no video, has no video stream or no frame rate, or its frames are too large.
-        ImportError: Without PyAV.
+        ImportError: Without PyAV, or without the decoder that is asked for.
     """
     if isinstance(source, Path):
         require_file(source)
+    if decoder == "torchcodec":
+        require_torchcodec()
     av = _pyav()
     where = str(source) if isinstance(source, Path) else "the stream"
     try:
@@ -163,10 +188,9 @@ def open_video(source: Path | IO[bytes], *, threads: int = 0) -> Iterator[VideoF
     except av.FFmpegError as error:
         raise VideoError(where, _unreadable(source, error)) from None
     with container:
-        # A cover picture is a video stream of one frame, too.
-        streams = [each for each in container.streams.video if "attached_pic" not in str(each.disposition)]
+        streams = [each for each in container.streams.video if _kind(each) == "video"]
         if not streams:
-            kinds = ", ".join(sorted({each.type for each in container.streams})) or "nothing"
+            kinds = ", ".join(sorted({_kind(each) for each in container.streams})) or "nothing"
             raise VideoError(where, f"has no video stream, only {kinds}")
         stream = streams[0]
         pixels = stream.codec_context.width * stream.codec_context.height
@@ -177,7 +201,11 @@ def open_video(source: Path | IO[bytes], *, threads: int = 0) -> Iterator[VideoF
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = threads
-        yield VideoFile(where, _rate(stream, where), container, stream)
+        by_torchcodec = None
+        indexed = not CONTAINERS.isdisjoint(container.format.name.split(","))
+        if decoder == "torchcodec" and isinstance(source, Path) and indexed:
+            by_torchcodec = partial(decoded, source, stream.index, threads)
+        yield VideoFile(where, _rate(stream, where), container, stream, by_torchcodec)
 
 
 def _pyav() -> Any:
@@ -196,10 +224,17 @@ def _rate(stream: Any, where: str) -> float:
     raise VideoError(where, "its header has no frame rate")
 
 
-def _unreadable(source: Path | IO[bytes], error: Exception) -> str:
+def _kind(stream: Any) -> str:
+    """Return what a stream holds; a cover picture is a video stream of one frame, too."""
+    return "a picture" if int(stream.disposition) & _ATTACHED_PICTURE else str(stream.type)
+
+
+def _unreadable(source: Path | IO[bytes], error: Any) -> str:
     if isinstance(source, Path) and source.stat().st_size == 0:
         return "is empty"
-    return f"is no video that can be read, or damaged at its beginning or end ({_words(error)})"
+    # What FFmpeg knows but is not among the containers that are read comes as an invalid argument.
+    why = "another kind of file" if error.errno == errno.EINVAL else _words(error)
+    return f"is no video that can be read, or damaged at its beginning or end ({why})"
 
 
 def _words(error: Exception) -> str:

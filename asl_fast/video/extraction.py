@@ -108,7 +108,8 @@ def extract_videos(
         work = _Work(folder, backbone, dict(missing), keep_damaged, strict)
         cores = cores or usable_cores()
         number = readers or min(MAX_READERS, cores)
-        reading = Reading(backbone.prepare, recipe.window, recipe.stride, recipe.frame_rate, max(1, cores // number))
+        threads = max(1, cores // number)
+        reading = Reading(backbone.prepare, recipe.window, recipe.stride, recipe.frame_rate, threads, recipe.decoder)
         try:
             with work.bar:
                 for item in read_all(reading, missing, number) if missing else ():

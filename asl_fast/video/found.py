@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 # Formats that browsers play come first: of several files of one video, the report takes the first.
-SUFFIXES = (".mp4", ".webm", ".m4v", ".ogv", ".mov", ".mkv", ".avi", ".mpg", ".mpeg", ".mts", ".ts", ".wmv")
+SUFFIXES = (
+    *(".mp4", ".webm", ".m4v", ".ogv", ".mov", ".mkv", ".avi", ".mpg", ".mpeg"),
+    *(".mts", ".m2ts", ".ts", ".wmv", ".3gp", ".flv", ".mxf"),
+)
 
 
 def find_video_files(paths: Sequence[Path]) -> dict[str, Path]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from asl_fast.video.torchcodec_frames import require_torchcodec
+
 CACHE = Path("runs/features")
 """Where features of videos are kept unless another folder is named."""
 
@@ -25,6 +27,8 @@ class Recipe:
         window: Frames that a feature vector sees.
         stride: Frames between feature vectors.
         frame_rate: Frames per second that all videos are brought to; each keeps its own unless given.
+        decoder: What decodes video files: pyav, or torchcodec where it is installed, for MP4, MOV, MKV, WebM and AVI;
+            both give the same frames.
         backbone_precision: What the backbone computes in; bf16 is faster where the hardware has it.
     """
 
@@ -33,6 +37,7 @@ class Recipe:
     window: int = 16
     stride: int = 8
     frame_rate: float | None = None
+    decoder: Literal["pyav", "torchcodec"] = "pyav"
     backbone_precision: Literal["fp32", "bf16"] = "fp32"
 
     def check(self) -> None:
@@ -40,7 +45,10 @@ class Recipe:
 
         Raises:
             ValueError: Naming the option, the value found and what is allowed.
+            ImportError: Without the decoder that is asked for.
         """
+        if self.decoder == "torchcodec":
+            require_torchcodec()
         for name, value in (("window", self.window), ("stride", self.stride)):
             if not 1 <= value <= 4096:
                 raise ValueError(f"--{name} must lie between 1 and 4096 frames, found {value}")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asl_fast.data.features.extraction import VideoFacts
-from asl_fast.video.decode import Image, VideoError, open_video
+from asl_fast.video.decode import DecoderName, Image, VideoError, open_video
 from asl_fast.video.even import evenly
 from asl_fast.video.model_file import file_digest
 from asl_fast.video.windows import windows
@@ -58,6 +58,7 @@ class Reading:
         stride: Frames between windows.
         fps: Rate that videos are brought to; None leaves each its own.
         threads: Of each decoder.
+        decoder: As of `open_video`.
     """
 
     prepare: Callable[[Image], NDArray[Any]]
@@ -65,6 +66,7 @@ class Reading:
     stride: int
     fps: float | None
     threads: int = 1
+    decoder: DecoderName = "pyav"
 
     def read(self, name: str, path: Path) -> Iterator[Window | Ended]:
         """Read one video: its windows, then how it ended."""
@@ -72,7 +74,7 @@ class Reading:
         try:
             status, digest = path.stat(), ""
             number = 0
-            with open_video(path, threads=self.threads) as video:
+            with open_video(path, threads=self.threads, decoder=self.decoder) as video:
                 # After the file has shown itself to be one that can be read.
                 digest = file_digest(path)
                 fps = self.fps or video.fps

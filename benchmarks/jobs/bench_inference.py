@@ -16,7 +16,7 @@ from asl_fast.models.postprocess import candidates, detect
 from asl_fast.training.config import TrainConfig
 from benchmarks.actionformer import model as actionformer_model
 from benchmarks.registry import Case, Scale, close
-from benchmarks.shapes import Shape, shapes, small_shape
+from benchmarks.shapes import Shape, shapes, signal_shapes, small_shape
 
 SECONDS_PER_STEP = 0.2
 
@@ -30,7 +30,11 @@ class Found(NamedTuple):
 
 def cases(device: str) -> list[Case]:
     """Declare every benchmark at its own size, against the reference of every op in the same detector."""
-    found: list[tuple[Shape, Scale]] = [(small_shape(), "small"), *((each, "large") for each in shapes())]
+    found: list[tuple[Shape, Scale]] = [
+        (small_shape(), "small"),
+        *((each, "real") for each in signal_shapes()),
+        *((each, "large") for each in shapes()),
+    ]
     return [_case(device, each, scale) for each, scale in found]
 
 

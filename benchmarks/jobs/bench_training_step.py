@@ -20,7 +20,7 @@ from asl_fast.training.state import TrainingState, TrainingStep
 from asl_fast.training.step import Step, TrainStep
 from benchmarks.actionformer import model as actionformer_model
 from benchmarks.registry import Case, Scale, close
-from benchmarks.shapes import Shape, shapes, small_shape
+from benchmarks.shapes import Shape, shapes, signal_shapes, small_shape
 
 RATE = 1e-6
 """As in the first steps of a warm-up: weights stay where they are but for rounding."""
@@ -29,7 +29,11 @@ MOST_STEPS = 100_000
 
 def cases(device: str) -> list[Case]:
     """Declare every benchmark at its own size, against the reference of every op in the same detector."""
-    found: list[tuple[Shape, Scale]] = [(small_shape(), "small"), *((each, "large") for each in shapes())]
+    found: list[tuple[Shape, Scale]] = [
+        (small_shape(), "small"),
+        *((each, "real") for each in signal_shapes()),
+        *((each, "large") for each in shapes()),
+    ]
     return [_case(device, each, scale) for each, scale in found]
 
 

@@ -90,8 +90,9 @@ class _Warp:
         self.code, self.latencies, self.rounds, self.skips = code, latencies, rounds, skips
         self.machine = Machine(place, shared)
         self.index = {instruction.address: at for at, instruction in enumerate(code)}
-        self.steps: list[Step] = [build(self.machine, instruction) for instruction in code]
-        self.forget: list[Step] = [forget(self.machine, instruction) for instruction in code]
+        # Made when they are first needed: most code is not reached, and hardly a guard is unknown.
+        self.steps: list[Step | None] = [None] * len(code)
+        self.forget: list[Step | None] = [None] * len(code)
         self.guards = [self.machine.predicate(one.guard) if one.guard else None for one in code]
         self.latency = [latencies.of(one) for one in code]
         self.tensor = [self._tensor_cycles(one) for one in code]
@@ -131,9 +132,15 @@ class _Warp:
                 at = after
                 continue
             if holds == 1:
-                self.steps[at]()
+                step = self.steps[at]
+                if step is None:
+                    step = self.steps[at] = build(self.machine, one)
+                step()
             elif holds is None:
-                self.forget[at]()
+                step = self.forget[at]
+                if step is None:
+                    step = self.forget[at] = forget(self.machine, one)
+                step()
             at += 1
         return at
 
@@ -197,6 +204,9 @@ class _Warp:
         return target if holds else at + 1
 
     def _assume(self, at: int, target: int) -> int:
+        if target > at and (join := self._join(target)) > target:
+            # Two sides, of which one is executed: the longer, or the shorter where the least is asked for.
+            return at + 1 if (target - at > join - target) != self.skips else target
         if target > at and self.skips:
             return target
         if target > at:
@@ -214,6 +224,13 @@ class _Warp:
             return target
         del self.left[at]
         return at + 1
+
+    def _join(self, target: int) -> int:
+        """Return where the side of a condition that ends before ``target`` meets the other; -1 if it has one side."""
+        last = self.code[target - 1]
+        if last.base != "BRA" or last.guard or len(last.operands) > 1 or last.target is None:
+            return -1
+        return self.index.get(last.target, -1)
 
     def _return(self, one: Instruction) -> int:
         low = self.machine.get(one.operands[0].split(" ")[0])()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -25,8 +26,8 @@ class Work:
         bytes: Read and written once.
         counts: How often each instruction of the code is issued by all warps of a block together, on average.
         idle: How often of these its guard was false, so that it took an issue slot and nothing else.
-        block_cycles: Of one block that has a multiprocessor to itself, waiting for memory included, on average.
-        longest_block_cycles: Of the longest block.
+        cycles: Of a block that has a multiprocessor to itself, waiting for memory included: how many blocks, one after
+            the other in the grid, take how long each.
         tail_cycles: What the last block does when all others are done.
     """
 
@@ -36,8 +37,7 @@ class Work:
     bytes: int
     counts: Sequence[float]
     idle: Sequence[float]
-    block_cycles: float
-    longest_block_cycles: float
+    cycles: Sequence[tuple[int, float]]
     tail_cycles: float = 0.0
 
 
@@ -74,6 +74,24 @@ class Prediction:
         return self.times[self.bound] + self.tail_sec
 
 
+# More blocks than these are not looked at one by one.
+MANY_BLOCKS = 1 << 18
+
+
+def makespan(cycles: Sequence[tuple[int, float]], at_once: int) -> float:
+    """Return when the last block ends, if ``at_once`` run at a time and each that ends makes room for the next.
+
+    GPUs start blocks in the order of their index, so long blocks that come first cost less than long ones at the end.
+    """
+    if sum(number for number, _ in cycles) > MANY_BLOCKS:
+        return sum(number * each for number, each in cycles) / at_once + max(each for _, each in cycles)
+    ends = [0.0] * at_once
+    for number, each in cycles:
+        for _ in range(number):
+            heapq.heapreplace(ends, ends[0] + each)
+    return max(ends)
+
+
 def predict(device: Device, binary: Binary, work: Work) -> Prediction:
     """Predict one launch; see the attributes of what it takes and gives."""
     held = occupancy(
@@ -101,8 +119,7 @@ def predict(device: Device, binary: Binary, work: Work) -> Prediction:
         "bytes": work.bytes / device.copy_bytes,
         "issue": busiest * issued / partitions / device.clock,
         **{unit: busiest * taken / partitions / device.clock for unit, taken in units.items()},
-        "latency": ((math.ceil(work.programs / at_once) - 1) * work.block_cycles + work.longest_block_cycles)
-        / device.clock,
+        "latency": makespan(work.cycles, at_once) / device.clock,
     }
     if tensor:
         peak = {rate: device.dense_flops[rate] / device.multiprocessors for rate in tensor}

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from asl_fast import native
+from asl_fast import RaggedTargets, native
 from asl_fast.backend import backend
 from asl_fast.ops import _dispatch
 from benchmarks.prediction import stand_in
@@ -51,10 +51,17 @@ class TorchLaunch(NamedTuple):
 
 
 class TritonLaunch(NamedTuple):
-    """One launch of ours; attributes: the ``launch``, and what of its ``memory`` holds values and not only room."""
+    """One launch of ours.
+
+    Attributes:
+        launch: What the launcher asked for.
+        memory: What of the tensors holds values and not only room.
+        truth: The ground truth of the case, in grid steps, if it has any.
+    """
 
     launch: Launch
     memory: tuple[Region, ...]
+    truth: RaggedTargets | None = None
 
     @property
     def name(self) -> str:
@@ -134,9 +141,9 @@ def _here(value: Any) -> Any:
 class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes every operator of PyTorch that would start a kernel, and which memory holds no values yet."""
 
-    def __init__(self, note: Callable[[Noted], None]) -> None:
+    def __init__(self, note: Callable[[Noted], None], truth: RaggedTargets | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.note = note
+        self.note, self.truth = note, truth
         self.places: dict[int, str] = {}
         self.seen: dict[int, Any] = {}
         self.unwritten: dict[int, Any] = {}  # storages by address, held so that no other tensor gets it
@@ -186,7 +193,8 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def ours(self, launch: Launch) -> None:
         """Note a launch of the project."""
         tensors = [value for value in launch.named.values() if isinstance(value, Tensor) and self.written(value)]
-        self.note(TritonLaunch(launch, tuple(Region(x.data_ptr(), moved(x)) for x in tensors if x.is_contiguous())))
+        memory = tuple(Region(x.data_ptr(), moved(x)) for x in tensors if x.is_contiguous())
+        self.note(TritonLaunch(launch, memory, self.truth))
 
     def native(self, launch: CudaLaunch, files: str) -> None:
         """Note a launch of csrc/cuda: its tensors are those whose addresses are among its arguments."""
@@ -273,8 +281,10 @@ def preferred(op: str, order: Sequence[str] = ()) -> str:
 
 
 @contextmanager
-def _elsewhere(order: Sequence[str], target: str, call: str, note: Callable[[Noted], None]) -> Iterator[None]:
-    operators = _Operators(note)
+def _elsewhere(
+    order: Sequence[str], target: str, call: str, note: Callable[[Noted], None], truth: RaggedTargets | None
+) -> Iterator[None]:
+    operators = _Operators(note, truth)
     resolved = _dispatch._resolved
     _dispatch._resolved = _Implementations(order, operators)
     try:
@@ -298,7 +308,8 @@ def record(case: Case, target: str = "sm_90", order: Sequence[str] = ()) -> list
         inputs = case.make_inputs()
     if case.prepare is not None:
         case.prepare(*inputs)
-    with _elsewhere(order, target, case.name, found.append):
+    truth = next((value for value in inputs if isinstance(value, RaggedTargets)), None)
+    with _elsewhere(order, target, case.name, found.append, truth):
         case.run(*inputs)
     return found
 

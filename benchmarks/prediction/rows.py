@@ -52,7 +52,7 @@ def case_rows(op: str, case: Case, device: Device, order: Sequence[str]) -> Row:
     }
 
 
-def _row(noted: Noted, device: Device, rounds: Mapping[str, float]) -> Row:
+def _row(noted: Noted, device: Device, rounds: Mapping[str, int]) -> Row:
     if isinstance(noted, TorchLaunch):
         moved = noted.bytes * passes(noted.name)
         return {

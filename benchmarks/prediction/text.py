@@ -25,8 +25,8 @@ def assumptions(device: Device) -> str:
         "a lane per element of the largest tensor.\n"
         "MB: all tensors of a launch once; floor of a launch: those bytes. A few blocks are executed to count;\n"
         "*: some branch depends on unknown data: least leaves out what it guards, us does it every time; a loop takes "
-        "the rounds stated, else 1. A target is judged by us, the most; open: only least is within it. "
-        "PyTorch's own operators count as one launch that is bound by its bytes."
+        "the rounds of the case's ground truth, or those stated, else 1. A target is judged by us, the most; open: "
+        "only least is within it. PyTorch's own operators count as one launch that is bound by its bytes."
     )
 
 

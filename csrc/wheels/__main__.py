@@ -20,7 +20,7 @@ from pathlib import Path
 from csrc.wheels.headers import NoHeaders, headers
 from csrc.wheels.inspection import check_module, check_wheel, describe
 from csrc.wheels.modules import ARCHITECTURES, GLIBC, ROOT, NotBuilt, Platform, build_cpu, build_cuda
-from csrc.wheels.trial import interpreter, try_wheel
+from csrc.wheels.trial import tried
 
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 WORK = ROOT / "build" / "wheels"
@@ -127,7 +127,7 @@ def git_time() -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Build what is asked for; every wheel that this machine can run is tried in a bare environment."""
+    """Build what is asked for; every wheel that an interpreter is to be had for is run beside nothing else."""
     parser = argparse.ArgumentParser(prog="python -m csrc.wheels", description=str(__doc__).splitlines()[0])
     parser.add_argument("--python", nargs="+", default=PYTHONS, choices=PYTHONS, help="versions of CPython")
     parser.add_argument("--machine", nargs="+", default=ARCHITECTURES, choices=ARCHITECTURES, help="architectures")
@@ -145,9 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
                 platform = Platform(python, machine)
                 made.append(build_wheel(platform, content, output))
                 check_wheel(made[-1], platform.manylinux)
-                program = interpreter(platform)
-                tried = try_wheel(made[-1], program, WORK / "trial") if program else "not tried here"
-                print(f"{describe(made[-1])}; {tried}", flush=True)
+                print(f"{describe(made[-1])}; {tried(made[-1], platform, WORK)}", flush=True)
     except (NotBuilt, NoHeaders) as reason:
         raise SystemExit(str(reason)) from reason
     run(sys.executable, "-m", "twine", "check", "--strict", *made)

@@ -11,13 +11,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-# The release of Debian whose standard Python has this version.
-DEBIAN = {"3.11": "bookworm", "3.13": "trixie", "3.14": "forky"}
-KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+from csrc.wheels.debian import RELEASES, NoPackage, unpacked
 
 
 class NoHeaders(Exception):
@@ -29,7 +26,7 @@ def headers(version: str, work: Path) -> Path:
 
     Args:
         version: Such as "3.12".
-        work: Folder for the copies; what lies there already is taken as it is.
+        work: Folder for the copies; what lies there already is taken as it is, also among Debian's packages beside it.
 
     Raises:
         NoHeaders: Neither an interpreter nor a package was found.
@@ -37,7 +34,7 @@ def headers(version: str, work: Path) -> Path:
     target = work / f"python{version}"
     if (target / "Python.h").exists():
         return target
-    found = next(installed(version), None) or from_debian(version, work / f"debian-{version}")
+    found = next(installed(version), None) or from_debian(version, work.parent / "debian")
     fresh = work / f".python{version}"
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.copytree(found, fresh)
@@ -84,38 +81,13 @@ def _version(macros: Path) -> str:
 
 
 def from_debian(version: str, work: Path) -> Path:
-    """Download ``libpythonX.Y-dev`` with an apt that has its own lists, and unpack it under ``work``."""
+    """Take the headers out of Debian's ``libpythonX.Y-dev``, unpacked under ``work``."""
     asked = f"install Python {version} with its headers, or name their folder in PYTHON_HEADERS"
-    release = DEBIAN.get(version)
-    if release is None or not KEYS.exists() or shutil.which("apt-get") is None:
+    release = RELEASES.get(version)
+    if release is None:
         raise NoHeaders(f"no headers of Python {version} found; {asked}")
-    for needed in ("lists/partial", "archives/partial", "etc"):
-        (work / needed).mkdir(parents=True, exist_ok=True)
-    uris = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(SITE)", "Origin: Debian", "Component: main"],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.split()
-    mirrors = [uri for uri in uris if uri.rstrip("/").endswith("/debian")]
-    if not mirrors:
-        raise NoHeaders(f"no headers of Python {version} found, and apt knows no mirror of Debian; {asked}")
-    (work / "etc/sources.list").write_text(f"deb [signed-by={KEYS}] {mirrors[0]} {release} main\n")
-    (work / "apt.conf").write_text(
-        f'Dir::State::lists "{work}/lists";\nDir::Cache::archives "{work}/archives";\n'
-        f'Dir::Etc::sourcelist "{work}/etc/sources.list";\nDir::Etc::sourceparts "/dev/null";\n'
-        'Dir::Cache::pkgcache "";\nDir::Cache::srcpkgcache "";\nAPT::Architectures {"amd64";};\n'
-        'APT::Sandbox::User "";\n'
-    )
-    for command in (["update"], ["download", f"libpython{version}-dev:amd64"]):
-        done = subprocess.run(
-            ["apt-get", "-c", str(work / "apt.conf"), "-q", *command], cwd=work, capture_output=True, text=True
-        )
-        if done.returncode:
-            raise NoHeaders(f"apt-get {' '.join(command)} ({release}) failed; {asked}:\n{done.stderr.strip()}")
-    for package in work.glob(f"libpython{version}-dev*.deb"):
-        subprocess.run(["dpkg-deb", "-x", str(package), str(work / "root")], check=True)
-    folder = work / "root/usr/include" / f"python{version}"
-    if not (folder / "Python.h").exists():
-        raise NoHeaders(f"Debian's libpython{version}-dev ({release}) has no Python.h; {asked}")
-    return folder
+    try:
+        root = unpacked([f"libpython{version}-dev"], release, "x86_64", work / f"headers{version}")
+    except NoPackage as reason:
+        raise NoHeaders(f"no headers of Python {version} found; {asked} ({reason})") from reason
+    return root / "usr/include" / f"python{version}"

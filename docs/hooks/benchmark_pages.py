@@ -15,10 +15,13 @@ KINDS = {
     "cpu": "Speed on a CPU",
     "gpu": "Speed on a GPU",
     "cross-validation": "Choosing the preset: {}",
+    "few-recordings": "ASL from few recordings: {}",
+    "collapse": "Do runs collapse?",
     "form": "Choosing the form of the loss",
     "predicted": "Predicted for a GPU",
     "ledger": "Predicted for a GPU",
 }
+LONG = 30  # rows of a table from which on its cases are parted
 NAMES = {"shrec22": "SHREC'22", "shrec21": "SHREC'21", "hapt": "UCI HAPT", "multithumos": "MultiTHUMOS's twin"}
 
 
@@ -30,12 +33,12 @@ def folders() -> list[Path]:
 
 def title(folder: Path) -> str:
     """Say what a folder holds, in words."""
-    kind, _, rest = folder.name[:-11].partition("-")
     for known, words in KINDS.items():
         if folder.name.startswith(known):
-            kind, rest = known, folder.name[len(known) + 1 : -11]
+            rest = folder.name[len(known) + 1 : -11]
             return words.format(NAMES.get(rest, rest))
-    return f"{kind} {rest}".strip()
+    heading = re.match(r"# (.+)", (folder / "table.md").read_text())
+    return heading[1] if heading else folder.name[:-11].replace("-", " ").capitalize()
 
 
 def is_predicted(folder: Path) -> bool:
@@ -79,7 +82,25 @@ def page(folder: Path) -> str:
     if command:
         about += ["", f"```bash\n{command}\n```"]
     pictures = [f"![{picture.stem}]({folder.name}-{picture.name})" for picture in sorted(folder.glob("*.svg"))]
-    return "\n".join([*about, "", table.strip(), "", *pictures, ""])
+    return "\n".join([*about, "", parted(table.strip()), "", *pictures, ""])
+
+
+def parted(text: str) -> str:
+    """Give each operator of a long table of cases a section of its own, and each comparison a line."""
+    lines = text.splitlines()
+    start = next((row for row, line in enumerate(lines) if line.startswith("| case |")), len(lines))
+    end = next((row for row in range(start, len(lines)) if not lines[row].startswith("|")), len(lines))
+    head, rows = lines[start : start + 2], lines[start + 2 : end]
+    if len(rows) < LONG:
+        return text
+    sections: dict[str, list[str]] = {}
+    for row in rows:
+        name, _, rest = row.removeprefix("| ").partition(": ")
+        *cells, against = rest.split(" | ")
+        cells.append(against.replace(", ", "<br>"))
+        sections.setdefault(name, []).append("| " + " | ".join(cells))
+    made = [line for name, found in sections.items() for line in (f"## {name}", "", *head, *found, "")]
+    return "\n".join([*lines[:start], *made, *lines[end:]])
 
 
 def command_of(folder: Path) -> str:

@@ -102,7 +102,7 @@ def sensitivity(figure: Figure, ink: Ink) -> None:
         axes.set_xticklabels(["start", "middle", "end"])
         axes.set_title(title, fontsize=10, color=ink.muted)
         _bare(axes, left=True)
-    figure.axes[1].legend(frameon=False, loc="upper right", fontsize=9, bbox_to_anchor=(1.02, 1.06))
+    figure.legend(*figure.axes[1].get_legend_handles_labels(), frameon=False, loc="outside right upper", fontsize=9)
 
 
 def points(figure: Figure, ink: Ink) -> None:

@@ -220,6 +220,43 @@ def test_nothing_is_lost_or_twice_when_a_worker_is_killed(
     assert output.read_bytes() == before
 
 
+@needs_ray
+@pytest.mark.slow
+def test_nothing_is_lost_or_twice_when_a_machine_of_a_cluster_is_gone(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ray.cluster_utils import Cluster
+
+    for name, value in (("worker_niceness", "0"), ("USAGE_STATS_ENABLED", "0")):
+        monkeypatch.setenv(f"RAY_{name}", value)
+    machine = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+    cluster = Cluster(initialize_head=True, head_node_args={**machine, "include_dashboard": False})
+    second = cluster.add_node(**machine)
+    output = tmp_path / "out.parquet"
+    begun: list[int] = []
+
+    def lose_half_way() -> None:
+        parts = Parts(output).folder
+        while not (done := list(parts.rglob("*.parquet"))):
+            time.sleep(0.01)
+        begun.append(len(done))
+        cluster.remove_node(second, allow_graceful=False)
+
+    thread = threading.Thread(target=lose_half_way, daemon=True)
+    thread.start()
+    try:
+        # With 1 machine left there is room for 1 worker, which does what the other had been given.
+        assert batch.main([*words(folder, output), "--address", cluster.address]) == 1
+        thread.join(timeout=10)
+    finally:
+        cluster.shutdown()
+    assert len(begun) == 1 and begun[0] < len(corpus(folder))
+    check_whole(folder, rows_of(output))
+    capsys.readouterr()
+    assert batch.main([*words(folder, output), "--address", cluster.address]) == 1
+    assert "6 of them done before" in capsys.readouterr().out
+
+
 def _workers(ancestor: int) -> list[int]:
     """Return the processes below one that are workers of a data set."""
     parents, names = {}, {}
@@ -240,9 +277,11 @@ def _workers(ancestor: int) -> list[int]:
 
 
 def test_the_table_of_stages_says_what_bounds_it() -> None:
-    lines = table({"decoding": 4.0, "backbone": 1.0, "detector": 1.0, "all, as a worker": 5.0}, 40.0, cores=1)
-    assert lines[1].split() == ["decoding", "4.000", "10.0"]
+    took = {"decoding": 4.0, "backbone": 1.0, "detector": 1.0, "all, as a worker": 5.0}
+    lines = table(took, 40.0, 1, {name: 0.5 for name in took})
+    assert lines[1].split() == ["decoding", "4.000", "0.500", "10.0"]
     assert lines[-2] == "decoding bounds it: a worker with 1 cores reaches 80% of the speed of decoding alone"
     assert "decoding takes 2.0 times as long as the rest" in lines[-1]
-    lines = table({"decoding": 1.0, "backbone": 4.0, "detector": 1.0, "all, as a worker": 4.0}, 40.0, cores=2)
+    took = {"decoding": 1.0, "backbone": 4.0, "detector": 1.0, "all, as a worker": 4.0}
+    lines = table(took, 40.0, 2, took)
     assert lines[-1] == "backbone bounds it: a worker with 2 cores reaches 100% of the speed of backbone alone"

@@ -157,3 +157,33 @@ def test_a_checkpoint_that_does_not_fit_says_where(
     with pytest.raises(CheckpointError, match=message) as caught:
         load_trained(path)
     assert str(path) in str(caught.value)
+
+
+def _on(monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool]) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+
+
+def test_bfloat16_where_the_processor_computes_in_it(
+    trained: TrainedDetector, recordings: Recordings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _on(monkeypatch, {"avx512_bf16": True})
+    exact = detect_recordings(trained, recordings).detections
+    for precision in ("bf16", "auto"):
+        found = detect_recordings(trained.with_precision(precision), recordings).detections
+        assert found.keys() == exact.keys()
+        for name, each in found.items():
+            assert not torch.equal(each.scores[:5], exact[name].scores[:5])
+            torch.testing.assert_close(each.scores[:5], exact[name].scores[:5], rtol=0.05, atol=0.01)
+    again = detect_recordings(trained.with_precision("bf16").with_precision("fp32"), recordings).detections
+    assert all(torch.equal(again[name].scores, each.scores) for name, each in exact.items())
+
+
+def test_bfloat16_is_refused_where_it_would_be_emulated(
+    trained: TrainedDetector, recordings: Recordings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _on(monkeypatch, {"avx512_bf16": False, "avx2": True})
+    with pytest.raises(ValueError, match="--precision bf16: this processor does not compute in bfloat16"):
+        trained.with_precision("bf16")
+    exact = detect_recordings(trained, recordings).detections
+    auto = detect_recordings(trained.with_precision("auto"), recordings).detections
+    assert all(torch.equal(auto[name].scores, each.scores) for name, each in exact.items())

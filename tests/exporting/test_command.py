@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import re
 from dataclasses import asdict, fields, replace
@@ -22,8 +24,10 @@ from asl_fast.exporting import check
 from asl_fast.exporting.card import model_card
 from asl_fast.exporting.deployed import INPUTS, OUTPUTS, example_inputs
 from asl_fast.exporting.run_files import deployed_detector, write_config
+from asl_fast.models.config import DetectorConfig
 from asl_fast.models.detector import ActionDetector
 from asl_fast.training.config import TrainConfig
+from examples.deploy import alone
 from tests.training.tiny import finished_run, tiny_bundle
 
 pytest.importorskip("safetensors", reason="needs the export extra")
@@ -38,9 +42,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def exported(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def said() -> io.StringIO:
+    """Take what the command prints when it makes `exported`."""
+    return io.StringIO()
+
+
+@pytest.fixture(scope="module")
+def exported(run: Path, said: io.StringIO, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made") / "exported"
-    assert main(["--run", str(run), "--output", str(folder)]) == 0
+    with contextlib.redirect_stdout(said):
+        assert main(["--run", str(run), "--output", str(folder)]) == 0
     return folder
 
 
@@ -82,6 +93,30 @@ def test_the_card_s_code_runs(exported: Path, run: Path, monkeypatch: pytest.Mon
             torch.testing.assert_close(torch.as_tensor(names[name]), expected, rtol=1e-5, atol=1e-5)
         kept += len(names["kept"].scores) if "kept" in names else 0
     assert kept > 0
+
+
+def test_files_are_checked_from_short_to_65536_steps(exported: Path, said: io.StringIO) -> None:
+    rows = [line.split() for line in said.getvalue().splitlines() if re.match(r"model\.(pt2|onnx) ", line)]
+    shapes = [(int(batch), int(length)) for _, batch, length, *_ in rows]
+    assert shapes == 2 * [(batch, length) for length in (64, 193, 1000, 2304, 65536) for batch in (1, 3)]
+    assert all(float(worst) <= 1e-4 for row in rows for worst in row[3:])
+
+
+def test_what_does_not_fit_into_memory_is_checked_at_less() -> None:
+    small = DetectorConfig(feature_dim=6, num_classes=3, width=16, num_heads=2, attention_windows=(5,))
+    large = replace(small, feature_dim=2048, width=512)
+    assert [check.fitting(config, 65536, 3) for config in (small, large)] == [65536, 16384]
+    assert 2304 < check.fitting(replace(large, attention_windows=(0,)), 65536, 3) < 16384
+
+
+def test_the_example_runs_the_files_alone(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "new.npy", np.random.default_rng(0).standard_normal((60, 6)).astype(np.float32))
+    found = str(tmp_path / "found.json")
+    words = ["--run", str(exported), "--features", str(tmp_path / "new.npy"), "--output", found]
+    assert detect_main(words) == 0
+    for name in ("model.onnx", "model.pt2"):
+        assert alone.main([str(exported / name), str(tmp_path / "new.npy"), found]) == 0
+        assert f"{name}: " in capsys.readouterr().out
 
 
 def test_weights_come_back_the_same(exported: Path, run: Path) -> None:

@@ -38,6 +38,7 @@ def write_clip(
     fps: int | Fraction = 25,
     times_ms: Sequence[int] | None = None,
     codec: str = "mpeg4",
+    pixels: str = "yuv420p",
     audio: bool = False,
     options: dict[str, str] | None = None,
 ) -> Path:
@@ -49,6 +50,7 @@ def write_clip(
         fps: Frames per second.
         times_ms: When each frame appears; None is at an even rate.
         codec: Of the video stream.
+        pixels: How it stores them.
         audio: Put a second of silence beside it.
         options: Of the codec.
     """
@@ -59,7 +61,7 @@ def write_clip(
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream(codec, rate=Fraction(fps))
         stream.height, stream.width = images[0].shape[:2]
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = pixels
         stream.options = options or {}
         stream.codec_context.time_base = base
         if audio:
@@ -73,12 +75,21 @@ def write_clip(
     return path
 
 
-def write_sound(path: Path) -> Path:
-    """Write a file with a second of silence and no picture."""
+def write_sound(path: Path, cover: bool = False) -> Path:
+    """Write a file with a second of silence and no picture, or with one on its cover."""
     import av
 
     with av.open(str(path), "w") as container:
+        if not cover:
+            _add_silence(container)
+            return path
+        stream: Any = container.add_stream("mjpeg", rate=1)
+        stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuvj420p"
+        stream.disposition = av.stream.Disposition.attached_pic
         _add_silence(container)
+        frame = av.VideoFrame.from_ndarray(number_image(5), format="rgb24")
+        frame.pts = 0
+        container.mux([*stream.encode(frame), *stream.encode()])
     return path
 
 

@@ -36,6 +36,24 @@ def test_frames_and_their_times_in_every_container(tmp_path: Path, name: str, co
     assert even_numbers(path) == list(range(20))
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "pixels", "options"),
+    [
+        ("ten bits.mkv", "libx264", "yuv420p10le", {}),
+        ("vidéo 影片.mov", "prores_ks", "yuv422p10le", {}),
+        ("a.gif", "gif", "rgb8", {}),
+        ("a.mpg", "mpeg2video", "yuv420p", {"flags": "+ildct+ilme"}),
+        ("a.avi", "ffv1", "gray", {}),
+        ("a.webm", "libvpx-vp9", "yuva420p", {}),
+    ],
+)
+def test_what_cameras_and_programs_write(
+    tmp_path: Path, name: str, codec: str, pixels: str, options: dict[str, str]
+) -> None:
+    path = write_clip(tmp_path / name, 12, codec=codec, pixels=pixels, options=options)
+    assert even_numbers(path) == list(range(12))
+
+
 @pytest.mark.parametrize("fps", [Fraction(24000, 1001), Fraction(30000, 1001), Fraction(1), Fraction(120)])
 def test_the_rate_is_that_of_the_header(tmp_path: Path, fps: Fraction) -> None:
     path = write_clip(tmp_path / "a.mp4", 10, fps=fps)
@@ -161,6 +179,12 @@ def test_a_playlist_that_names_other_files_is_not_followed(tmp_path: Path) -> No
 def test_a_file_without_a_video_stream(tmp_path: Path) -> None:
     path = write_sound(tmp_path / "sound.mp4")
     with pytest.raises(VideoError, match="no video stream, only audio"), open_video(path):
+        pass
+    path = write_sound(tmp_path / "album.mp4", cover=True)
+    with pytest.raises(VideoError, match="no video stream, only a picture, audio"), open_video(path):
+        pass
+    path = write_sound(tmp_path / "song.wav")
+    with pytest.raises(VideoError, match=r"song\.wav: is no video .* \(another kind"), open_video(path):
         pass
 
 

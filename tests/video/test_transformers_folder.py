@@ -14,7 +14,9 @@ from torch import Tensor
 
 from asl_fast import extract
 from asl_fast.files import read_json
+from asl_fast.video.cached import expected_backbone
 from asl_fast.video.known import open_backbone
+from asl_fast.video.options import Recipe
 from asl_fast.video.pictures import IMAGENET_MEAN, IMAGENET_SD, Pictures, spread
 from asl_fast.video.processor_file import read_processor
 from tests.video.clips import write_clip
@@ -97,7 +99,13 @@ def test_other_weights_and_another_preparation_are_told_apart(tmp_path: Path) ->
     first = open_backbone("timesformer", tiny("timesformer", tmp_path / "a")).extraction
     other = open_backbone("timesformer", tiny("timesformer", tmp_path / "b", seed=1)).extraction
     assert (first.difference(other) or "").startswith("weights ")
+    recipe = Recipe("timesformer", tmp_path / "b")
+    assert expected_backbone(recipe, "cpu", other).extraction == other
+    with pytest.raises(ValueError, match=r"made in another way than these would be: weights .*; --weights names"):
+        expected_backbone(recipe, "cpu", first)
     (tmp_path / "a" / "preprocessor_config.json").write_text('{"image_mean": [0, 0, 0]}')
+    with pytest.raises(ValueError, match="in another way than these would be: preprocessing"):
+        expected_backbone(Recipe("timesformer", tmp_path / "a"), "cpu", first)
     assert "preprocessing" in (first.difference(open_backbone("timesformer", tmp_path / "a").extraction) or "")
 
 
