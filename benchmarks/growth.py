@@ -24,7 +24,7 @@ if __package__ in (None, ""):  # started as a file: the checkout, not its folder
 import numpy as np
 import torch
 
-from asl_fast.files import atomic_write, write_json
+from asl_fast.files import atomic_write, read_json, write_json
 from benchmarks import record
 from benchmarks.growth_plot import draw_growth
 from benchmarks.jobs.bench_evaluation import evaluate, make_tables
@@ -98,7 +98,12 @@ CURVES = (
         "the contrastive loss compares every instance with every other",
     ),
     Curve("step / videos of a batch", (1, 2, 4, 8, 16, 32), lambda size: _step(batch=size)),
-    Curve("evaluation / predictions", (10**4, 10**5, 10**6, 10**7), _evaluation),
+    Curve(
+        "evaluation / predictions",
+        (10**4, 10**5, 10**6, 10**7),
+        _evaluation,
+        "predictions are sorted by their score, which takes n log n",
+    ),
 )
 
 
@@ -163,10 +168,33 @@ def table(report: dict[str, Any]) -> str:
     return "\n".join([*lines, *(["", "Worse than linear:", "", *reasons] if reasons else [])]) + "\n"
 
 
+def _written(report: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Write a report, its table and its plot; return it with the curves that were there before and were not measured.
+
+    Curves stand in the usual order.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "results.json"
+    before = {each["curve"]: each for each in read_json(path)["curves"]} if path.exists() else {}
+    measured = before | {each["curve"]: each for each in report["curves"]}
+    report = report | {"curves": [measured[curve.name] for curve in CURVES if curve.name in measured]}
+    write_json(path, report, indent=1)
+    with atomic_write(folder / "table.md") as file:
+        file.write(table(report).encode())
+    if not draw_growth(report, folder / "growth.svg"):
+        print("no plot: it needs matplotlib", file=sys.stderr)
+    return report
+
+
 def main(arguments: Sequence[str]) -> int:
     """Measure, print and write; return the exit status."""
     parser = argparse.ArgumentParser(prog="python benchmarks/growth.py", description=__doc__.partition("\n")[0])
-    parser.add_argument("--output", type=Path, metavar="DIR", help="write results.json, table.md and growth.svg")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="write results.json, table.md and growth.svg; other curves there stay",
+    )
     parser.add_argument("--curve", metavar="TEXT", default="", help="only curves whose name contains TEXT")
     parser.add_argument("--most", type=float, default=float("inf"), metavar="N", help="leave larger sizes out")
     parser.add_argument("--seconds", type=float, default=1.0, metavar="S", help="of each size, beyond the first call")
@@ -186,16 +214,13 @@ def main(arguments: Sequence[str]) -> int:
         "command": ["python", "benchmarks/growth.py", *arguments],
         "commit": record.commit(),
         "device": record.device_name("cpu"),
-        "curves": [measure_curve(curve, most=request.most, seconds=request.seconds, say=say) for curve in chosen],
+        "curves": [],
     }
+    for curve in chosen:
+        report["curves"].append(measure_curve(curve, most=request.most, seconds=request.seconds, say=say))
+        if request.output is not None:  # after each, so that a run that is stopped keeps what it has
+            report = _written(report, request.output)
     print(table(report), end="")
-    if request.output is not None:
-        request.output.mkdir(parents=True, exist_ok=True)
-        write_json(request.output / "results.json", report, indent=1)
-        with atomic_write(request.output / "table.md") as file:
-            file.write(table(report).encode())
-        if not draw_growth(report, request.output / "growth.svg"):
-            say("no plot: it needs matplotlib")
     return 0
 
 

@@ -53,12 +53,18 @@ def main(arguments: Sequence[str]) -> int:
         )
         counts = trace.by_category()
         name = f"{each.name}, {request.variant or 'preset'}, {request.precision}"
-        records[name] = {"eager": dict(counts), "replayed": REPLAYED, "obstacles": trace.obstacles}
+        records[name] = {
+            "eager": dict(counts),
+            "replayed": REPLAYED,
+            "obstacles": trace.obstacles,
+            "least_sec": trace.least_sec,
+        }
         print(f"{name}: {each.batch} x {each.config.data.max_length} x {each.config.model.feature_dim}, predicted")
         for category, count in counts.most_common():
             print(f"  {count:6d}  {category}")
         print(f"  {sum(counts.values()):6d}  in all, operator by operator")
         print(f"  {sum(REPLAYED.values()):6d}  replayed: {', '.join(f'{n} {what}' for what, n in REPLAYED.items())}")
+        print(f"  {1e3 * trace.least_sec:6.2f}  ms at least on an H100, by the bytes and products of every operator")
         for obstacle in trace.obstacles:
             print(f"  cannot be captured: {obstacle}")
         if request.stages:

@@ -39,6 +39,11 @@ def test_a_report_is_written_and_drawn(tmp_path: Path, monkeypatch: pytest.Monke
     assert main(["--output", str(tmp_path / "out"), "--seconds", "0.01"]) == 0
     report = json.loads((tmp_path / "out" / "results.json").read_text())
     assert [each["curve"] for each in report["curves"]] == ["adding, numbers", "pairs"]
+    # A curve that is measured by itself takes its place among the others.
+    assert main(["--output", str(tmp_path / "out"), "--seconds", "0", "--curve", "pairs"]) == 0
+    again = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert again["curves"][0] == report["curves"][0] and again["curves"][1]["curve"] == "pairs"
+    report = again
     assert (tmp_path / "out" / "table.md").read_text() == table(report)
     assert "Worse than linear:\n\n- pairs: all pairs.\n" in table(report)
     assert "adding" in (tmp_path / "out" / "growth.svg").read_text()

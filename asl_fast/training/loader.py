@@ -157,10 +157,12 @@ class TrainLoader:
         }
         self._collate: Callable[[Sequence[Sample]], Batch] = partial(collate, **self.padding)
         # It is never asked where the features lie on the device. Workers share what lies in memory if they are forked.
-        forked = multiprocessing.get_start_method() == "fork"
+        forked = (
+            multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
+        ) == "fork"
         workers = 0 if self._at_hand or (self.resident is not None and not forked) else config.num_workers
         self._loader: DataLoader[Sample] = DataLoader(
-            self.resident or dataset,
+            dataset if self.resident is None else self.resident,
             batch_sampler=self.sampler,
             collate_fn=self._collate,
             num_workers=workers,

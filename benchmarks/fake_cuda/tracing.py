@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import profiler
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from asl_fast.losses import RaggedTargets
 from asl_fast.models.detector import ActionDetector
@@ -29,6 +30,7 @@ from asl_fast.training.stages import recorded, stage_of
 from asl_fast.training.state import TrainingState, TrainingStep
 from asl_fast.training.step import TrainStep
 from benchmarks.fake_cuda.launching import launched_by
+from benchmarks.prediction.devices import DEVICES
 
 STEPS = 10
 
@@ -42,10 +44,13 @@ class Trace:
             them.
         obstacles: What a CUDA graph cannot hold, in words: reads by the host, shapes from data, copies between host
             and device.
+        least_sec: Seconds that an H100 takes at least, predicted: of every operator the longer of its bytes and its
+            products, by the rates of `benchmarks.prediction.devices`; launches are free, as in a graph.
     """
 
     launches: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     obstacles: list[str] = field(default_factory=list)
+    least_sec: float = 0.0
 
     def by_category(self) -> Counter[str]:
         """Add up the launches by category."""
@@ -113,8 +118,13 @@ class Tracer(TorchDispatchMode):
         found = None if name in WITHOUT_FAKE else func(*args, **kwargs)
         results = [x for x in _pytree.tree_leaves(found) if isinstance(x, Tensor)]
         self._check(func, given, results)
-        for category, kernel, count in launched_by(func, args, given, results):
+        launched = list(launched_by(func, args, given, results))
+        for category, kernel, count in launched:
             self.trace.launches[self.stages[-1], category, kernel] += count
+        if launched:
+            count_products = flop_registry.get(func._overloadpacket)
+            products = 0 if count_products is None else count_products(*args, **kwargs, out_val=found)
+            self.trace.least_sec += _least_sec((*given, *results), products)
         return found
 
     def _check(self, func: Any, given: list[Tensor], results: list[Tensor]) -> None:
@@ -143,9 +153,20 @@ class Tracer(TorchDispatchMode):
         original, _launch.launch = _launch.launch, note
         try:
             with self:
-                return _dispatch.as_returned(launcher(_library.OPERANDS[op](*args)))
+                found = _dispatch.as_returned(launcher(_library.OPERANDS[op](*args)))
         finally:
             _launch.launch = original
+        self.trace.least_sec += _least_sec([x for x in _pytree.tree_leaves((args, found)) if isinstance(x, Tensor)], 0)
+        return found
+
+
+def _least_sec(tensors: Iterable[Tensor], products: int) -> float:
+    """Predict the least time of an operator on an H100 from its operands and results, and operations in products."""
+    device, tensors = DEVICES["sm_90"], list(tensors)
+    # What is expanded lies in memory once.
+    moved = sum(min(x.numel() * x.element_size(), x.untyped_storage().nbytes()) for x in tensors)
+    kind = "half" if any(x.dtype in (torch.bfloat16, torch.float16) for x in tensors) else "tf32"
+    return max(moved / device.copy_bytes, products / device.dense_flops[kind])
 
 
 FROM_DATA = {"aten::nonzero", "aten::masked_select", "aten::_unique2", "aten::unique_dim", "aten::bincount",

@@ -66,7 +66,8 @@ def _case(device: str, each: Shape, videos: int, form: str, state: str, workers:
 
     def make_inputs() -> tuple[Any, ...]:
         loader = _loader(each, videos, form, workers)
-        batch = next(loader.epoch(0)).to(device)
+        # All of an epoch, so that workers have started and the checksums of a packed store are compared.
+        batch = list(loader.epoch(0))[-1].to(device)
         return loader, Trainer(each, device) if beside_steps else None, batch
 
     def prepare(loader: TrainLoader, *_: object) -> None:
