@@ -12,6 +12,7 @@ RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
 PREDICTED = re.compile(r"^(predicted|ledger)\b")
 KINDS = {
     "ablation": "What each part is worth: {}",
+    "corpus": "Detection in a corpus of videos: what bounds it",
     "cpu": "Speed on a CPU",
     "precision": "Detection in fewer bits",
     "gpu": "Speed on a GPU",
