@@ -147,14 +147,15 @@ def _in_one_order(found: Mapping[str, SignalFile], path: Path) -> dict[str, Sign
     usual = max(named, key=named.count, default=())  # the first of equally many
     ordered = {}
     for key, each in found.items():
-        if each.names is not None and each.names != usual and len(each.names) == len(usual):
-            if len(set(usual)) == len(usual) and set(each.names) == set(usual):
-                order = [each.names.index(name) for name in usual]
+        names = each.names
+        if names is not None and names != usual and len(names) == len(usual):
+            if len(set(usual)) == len(usual) and set(names) == set(usual):
+                order = [names.index(name) for name in usual]
                 each = each._replace(values=each.values[:, order], names=usual)
                 say_once(logger, str(path), f"columns of {key} are in another order than of most: taken by their names")
             else:
-                names = f"{examples(each.names)} in {key}, {examples(usual)} in most"
-                say_once(logger, str(path), f"columns have other names: {names}; taken by their places")
+                other = f"{examples(names)} in {key}, {examples(usual)} in most"
+                say_once(logger, str(path), f"columns have other names: {other}; taken by their places")
         ordered[key] = each
     return ordered
 
