@@ -198,8 +198,8 @@ def assign_points_kernel(
     one = tl.full((BLOCK_SEGMENTS, BLOCK_POINTS), 1.0, COMPUTE)
     for g in range(0, tl.where(tl.max(tie.to(tl.int32), 0) > 0, count, 0), BLOCK_SEGMENTS):
         index = g + tl.arange(0, BLOCK_SEGMENTS)
-        start, end = load_segments(segments_ptr, index, count, COMPUTE)
-        if some_may_claim(start, end, begin, stop, least, greatest):
+        starts, ends = load_segments(segments_ptr, index, count, COMPUTE)
+        if some_may_claim(starts, ends, begin, stop, least, greatest):
             length = claimed_lengths(time, low, high, reach, segments_ptr, index, count, RADIUS, COMPUTE)
             tied = (length <= limit[None, :]) & (length < float("inf"))
             label = tl.load(labels_ptr + index, mask=index < count, other=-1)

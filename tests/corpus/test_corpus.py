@@ -159,7 +159,9 @@ def test_requests_that_cannot_be_carried_out(
     output = tmp_path / "out.parquet"
 
     def refused(*changes: str) -> str:
-        assert batch.main([*words(folder, output), *changes]) == 2
+        given = words(folder, output)
+        options = dict(zip(given[::2], given[1::2], strict=True)) | dict(zip(changes[::2], changes[1::2], strict=True))
+        assert batch.main([word for option in options.items() for word in option]) == 2
         error = capsys.readouterr().err
         assert error.count("\n") == 1 and not output.exists()
         return error

@@ -91,7 +91,7 @@ def test_what_is_wrong_with_a_part_names_file_and_step(tmp_path: Path) -> None:
     array[PART_STEPS + 7, 1] = np.nan
     np.save(tmp_path / "a.npy", array)
     store = FolderFeatureStore(tmp_path)
-    wanted = rf"a\.npy, counted from step {PART_STEPS}: value nan at step 7, channel 1"
+    wanted = rf"a\.npy: value nan at step {PART_STEPS + 7}, channel 1"
     layout = FeatureManifest("short", 3, 1, 1, fps=1)
     with pytest.raises(ValueError, match=wanted):
         count_steps(VIDEO, store, layout, verify=True)

@@ -89,8 +89,8 @@ def test_the_evaluation_scores_the_table_as_the_json(
 
 
 def test_subtitles_alone_go_into_a_folder_or_one_file(run: RunFolder, features: Path, tmp_path: Path) -> None:
-    words = ["--run", str(run.path), "--features", str(features), "--format", "srt"]
-    assert main([*words, "--output", str(tmp_path / "subtitles")]) == 0
+    words = ["--run", str(run.path), "--format", "srt"]
+    assert main([*words, "--features", str(features), "--output", str(tmp_path / "subtitles")]) == 0
     assert sorted(path.name for path in (tmp_path / "subtitles").iterdir()) == [
         *("video6.srt", "video7.srt", "video8.srt")
     ]

@@ -128,7 +128,7 @@ def test_a_value_that_cannot_be_used_is_found_in_its_window_and_costs_its_record
     np.save(folder / "bad.npy", array)
     assert detect(run, tmp_path, "--features", str(folder)).videos == ("good",)
     err = capsys.readouterr().err
-    assert "1 of 2 recordings" in err and "bad.npy, counted from step" in err and "value nan" in err
+    assert "1 of 2 recordings" in err and "bad.npy: value nan at step 501, channel 2" in err
 
 
 def test_full_attention_says_what_it_would_need(

@@ -172,7 +172,8 @@ def test_one_rate_for_all(videos: Path, tmp_path: Path) -> None:
 def test_bad_options(
     videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
-    assert main(["--videos", str(videos), "--output", str(tmp_path / "out"), *words]) == 2
+    given = {"--videos": str(videos), "--output": str(tmp_path / "out")} | {words[0]: words[1]}
+    assert main([word for option in given.items() for word in option]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 

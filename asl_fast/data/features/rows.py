@@ -61,8 +61,7 @@ def checked_rows(rows: Rows, dim: int, where: str) -> Rows:
 
     def read(start: int, stop: int) -> Array:
         array = rows.read(start, stop)
-        whole = (start, stop) == (0, rows.num_steps)
-        check_features(array, dim, where if whole else f"{where}, counted from step {start}")
+        check_features(array, dim, where, first_step=start)
         return array
 
     return Rows(rows.num_steps, read)

@@ -119,15 +119,17 @@ def _too_many(shape: tuple[int, ...]) -> str:
     return "; average over the dimensions that are neither (views, height, width)" if len(shape) > 2 else ""
 
 
-def check_features(array: NDArray[Any], dim: int | None, where: str) -> None:
+def check_features(array: NDArray[Any], dim: int | None, where: str, *, first_step: int = 0) -> None:
     """Raise ValueError, beginning with ``where``, unless the array is (T > 0, dim) and its values are usable.
 
-    They are when they are finite and not beyond ``LARGEST_VALUE``.
+    They are when they are finite and not beyond ``LARGEST_VALUE``. ``first_step`` is the step of the recording that the
+    array begins with.
     """
     check_shape(array.shape, dim, where)
     # A NaN is neither above nor below.
     if not (array.min() >= -LARGEST_VALUE and array.max() <= LARGEST_VALUE):
         step, channel = (int(i) for i in np.argwhere(~(np.abs(array) <= LARGEST_VALUE))[0])
         raise ValueError(
-            f"{where}: value {array[step, channel]} at step {step}, channel {channel}; extract these features again"
+            f"{where}: value {array[step, channel]} at step {first_step + step}, channel {channel}; extract these features "
+            "again"
         )
