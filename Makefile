@@ -115,7 +115,7 @@ bench: $(VENV)/.dev build
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q --benchmark-enable --benchmark-only --benchmark-columns=min,median,rounds \
 		tests/test_benchmarks_cases.py
 
-# What the tests draw, drawn often: 30 kinds of files and a thousand of each, then operands for every operator.
+# What the tests draw, drawn often: 32 kinds of files and a thousand of each, then operands for every operator.
 FILES ?= 1000
 OPERANDS ?= 10000
 fuzz: $(VENV)/.dev build

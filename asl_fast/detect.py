@@ -133,13 +133,11 @@ def _detect(chosen: Arguments) -> int:
         if not chosen.features and chosen.run is None:
             raise ValueError("--videos and --stream need a --run that was trained on features of videos")
         if chosen.features and chosen.weights is not None:
-            raise ValueError(
-                "--weights are of what makes features of --videos or a --stream; these are made: --features"
-            )
+            raise ValueError("--weights belongs to --videos and --stream: features that are there are made")
         if chosen.stream is not None:
             return _stream(chosen, chosen.stream)
-        if given := [name for name in _OF_STREAMS if getattr(chosen, name) != getattr(Arguments, name)]:
-            raise ValueError(f"--{given[0].replace('_', '-')} belongs to --stream")
+        if foreign := [name for name in _OF_STREAMS if getattr(chosen, name) != getattr(Arguments, name)]:
+            raise ValueError(f"--{foreign[0].replace('_', '-')} belongs to --stream")
         target = places(chosen.output, parse_formats(chosen.format))
 
         from asl_fast.detection.writing import (

@@ -120,6 +120,8 @@ def evaluate(arguments: Arguments) -> str:
     for option, path in (("--json", arguments.json), ("--csv", arguments.csv)):
         if path is not None:
             check_output(option, path, (arguments.ground_truth, arguments.predictions, arguments.nouns))
+    if arguments.json is not None and arguments.csv is not None and arguments.json.resolve() == arguments.csv.resolve():
+        raise ValueError(f"--json and --csv name one file, {arguments.csv}; give each its own")
     protocol, ground_truth_path, predictions_path = _request(arguments)
     if arguments.tiou is not None:
         protocol = replace(protocol, measures=(Measure("mAP", parse_thresholds(arguments.tiou)),))

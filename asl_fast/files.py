@@ -22,6 +22,7 @@ from typing import IO, Any
 MAX_UNPACKED = "ASL_FAST_MAX_UNPACKED_MB"
 """Environment variable: see `check_unpacked`."""
 _MOST_RATIO = 20
+_MOST_LINKS = 40
 
 
 class TooLarge(ValueError):
@@ -32,7 +33,8 @@ class TooLarge(ValueError):
 def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
     """Open a binary file that takes the place of ``path`` once it is complete and on disk.
 
-    A crash, a full disk or Ctrl-C leaves what ``path`` held before.
+    A crash, a full disk or Ctrl-C leaves what ``path`` held before. Of a symbolic link the target is written; the link
+    stays.
 
     Raises:
         OSError: Of the kind that the system gave, naming ``path``, when it cannot be written; for a folder and a
@@ -41,8 +43,9 @@ def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
     path = Path(path)
     if not path.name:
         raise IsADirectoryError(f"cannot write {path}: it is a folder; name a file in it")
-    if path.exists() and not path.is_file() and not path.is_dir():
+    if is_stream(path):
         raise OSError(f"cannot write {path}: it is a device or pipe, not a file")
+    path = path.resolve() if path.is_symlink() else path
     # The process id keeps two programs that write the same file from writing into one another's half.
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -58,6 +61,20 @@ def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def is_stream(path: Path) -> bool:
+    """Whether a path is a device, a pipe, or one such as /dev/stdout that stands for what a process has open."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        return True
+    for _ in range(_MOST_LINKS):
+        # What a process has open lies in /proc, and links lead there.
+        if path.parent.resolve().parts[:2] == ("/", "proc"):
+            return True
+        if not path.is_symlink():
+            break
+        path = path.parent / os.readlink(path)
+    return False
 
 
 def remedy(error: OSError) -> str:

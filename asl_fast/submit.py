@@ -21,6 +21,12 @@ from asl_fast.command_line.options import read_options
 from asl_fast.command_line.outputs import check_output
 from asl_fast.wording import count
 
+_OPTIONS = {
+    "activitynet13": ("external_data",),
+    "ego4d-mq": ("retrieval",),
+    "epic100": ("nouns", "classes", "supervision"),
+}
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -55,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _submit(chosen: Arguments) -> int:
     with if_stopped("nothing was written"):
+        _check_options(chosen)
         check_output("--output", chosen.output, (chosen.detections, chosen.retrieval, chosen.nouns))
         from asl_fast.evaluation.submissions import write_submission
 
@@ -68,6 +75,14 @@ def _submit(chosen: Arguments) -> int:
     number = count(sum(map(len, results.values())), "detection")
     print(f"{chosen.output}: {number} in {count(len(results), 'video')}")
     return 0
+
+
+def _check_options(chosen: Arguments) -> None:
+    """Refuse what belongs to another challenge."""
+    for challenge, options in _OPTIONS.items():
+        for option in options:
+            if chosen.challenge != challenge and getattr(chosen, option) is not None:
+                raise ValueError(f"--{option.replace('_', '-')} belongs to --challenge {challenge}")
 
 
 def submission(arguments: Arguments) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from asl_fast.files import atomic_write, number, read_csv, read_json, read_text, write_json, write_text
+from asl_fast.files import atomic_write, is_stream, number, read_csv, read_json, read_text, write_json, write_text
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, OSError, RuntimeError])
@@ -201,3 +201,20 @@ def test_no_file_takes_the_place_of_a_device(tmp_path: Path) -> None:
     assert not (tmp_path / "a.json").is_file() and len(list(tmp_path.iterdir())) == 1
     with pytest.raises(IsADirectoryError, match="it is a folder; name a file in it"):
         write_json(Path("."), {})
+
+
+def test_a_link_stays_and_its_target_is_written(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "link.json").symlink_to("far/real.json")
+    for value in (1, 2):  # the target is not there at first
+        write_json(tmp_path / "link.json", value)
+        assert (tmp_path / "link.json").is_symlink() and read_json(tmp_path / "far" / "real.json") == value
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="where these names are")
+def test_what_a_process_has_open_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/dev/stdout")
+    with (tmp_path / "open").open("wb") as file:
+        for path in ("/dev/stdout", "/dev/fd/1", f"/proc/self/fd/{file.fileno()}", "/dev/null", tmp_path / "link"):
+            assert is_stream(Path(path)), path
+        assert not is_stream(tmp_path / "open") and not is_stream(tmp_path / "none")

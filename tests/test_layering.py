@@ -27,7 +27,7 @@ INTERNAL: dict[str, set[str]] = {
     "wording": set(),
     "native": set(),
     "backend": set(),
-    "command_line": {"wording"},
+    "command_line": {"files", "wording"},
     "kernels": set(),
     "reference": set(),
     "environment": {"native"},

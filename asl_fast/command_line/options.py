@@ -9,8 +9,8 @@ import io
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
 from tyro.constructors import (
@@ -53,7 +53,13 @@ def read_options(
     Raises:
         SystemExit: With status 0 after help, with 2 after one line on stderr that says which option is unknown,
             missing or has a wrong value.
+        ValueError: For an option of several values that is given twice: of a single one the last counts, but of these
+            nobody expects that the first are lost.
     """
+    words = sys.argv[1:] if words is None else list(words)
+    for option in _of_several_values(kind):
+        if [word.partition("=")[0].replace("_", "-") for word in words].count(option) > 1:
+            raise ValueError(f"{option} is given twice; give all its values after one: {option} A B")
     given: dict[str, Any] = {} if default is None else {"default": default}
     messages = io.StringIO()
     try:
@@ -62,7 +68,7 @@ def read_options(
                 kind,
                 prog=program(command),
                 description=plain_text(about or ""),
-                args=None if words is None else list(words),
+                args=words,
                 config=(tyro.conf.AvoidSubcommands,),
                 **given,
             )
@@ -76,6 +82,18 @@ def read_options(
         raise
     finally:
         sys.stderr.write(messages.getvalue())
+
+
+def _of_several_values(kind: type) -> Iterator[str]:
+    """Name the options of one's own, not those of groups, that take any number of values at once."""
+    hints = get_type_hints(kind, include_extras=True)
+    for entry in dataclasses.fields(kind):
+        hint = hints[entry.name]
+        plain, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+        if dataclasses.is_dataclass(plain) and any(getattr(note, "name", None) == "" for note in notes):
+            yield from _of_several_values(plain)  # type: ignore[arg-type]
+        elif get_origin(plain) is tuple and get_args(plain)[-1] is ... and tyro.conf.UseAppendAction not in notes:
+            yield f"--{entry.name.replace('_', '-')}"
 
 
 def plain_text(docstring: str) -> str:

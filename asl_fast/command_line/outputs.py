@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from asl_fast.files import is_stream
+
 _WRITTEN = (".json", ".csv")
 """What commands write; a file of another kind in a folder that is read belongs to what is read."""
 
@@ -25,7 +27,7 @@ def check_output(option: str, path: Path, inputs: Iterable[Path | None] = ()) ->
     """
     if path.is_dir():
         raise IsADirectoryError(f"{option} {path} is a folder; name a file in it")
-    if path.exists() and not path.is_file():
+    if is_stream(path):
         raise OSError(f"{option} {path} is a device or pipe; name a file")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{option} {path}: folder {path.parent} does not exist")

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from asl_fast.data.annotations.video import Video
+from asl_fast.data.features.array_files import NAMELESS
 from asl_fast.data.features.feature_files import feature_files
 from asl_fast.data.features.hdf5_files import HDF5
 from asl_fast.data.features.manifest import FeatureManifest
@@ -144,6 +145,17 @@ def _features(
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
 
+    def check_used(files: Mapping[str, Path]) -> None:
+        """Refuse what was said of files and is true of none of them."""
+        for option, fits in (("prefix", str.startswith), ("suffix", str.endswith)):
+            text = reading.given.get(option, "")
+            if not any(fits(name, text) for name in files):
+                raise ValueError(
+                    f"--feature-{option} {text}: none of the files has it, which are {examples(list(files))}"
+                )
+        if "key" in reading.given and files and all(path.suffix.lower() in NAMELESS for path in files.values()):
+            raise ValueError(f"--feature-key {layout.key}: {next(iter(files.values()))} holds one array without a name")
+
     def opened(path: Path) -> Rows:
         return checked(rows_of_features(path, layout.key, transposed=layout.layout == "CT"), str(path))
 
@@ -153,9 +165,13 @@ def _features(
     streams = JOIN in layout.prefix or JOIN in layout.suffix
     if len(paths) == 1 and paths[0].is_file() and paths[0].suffix.lower() not in HDF5:
         path = paths[0]
+        check_used({path.stem: path})
         return (short(path.stem),), lambda name: opened(path)
     if len(paths) == 1 and paths[0].is_dir() and not is_packed(paths[0]) and not streams:
-        files = {short(name): path for name, path in feature_files(paths[0], layout.extension).items()}
+        found = feature_files(paths[0], layout.extension)
+        if found:
+            check_used(found)
+        files = {short(name): path for name, path in found.items()}
         return tuple(files), lambda name: opened(files[name])
     store = open_features(paths, layout.store_options)
     if not store.video_ids:

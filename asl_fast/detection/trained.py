@@ -176,12 +176,15 @@ def load_trained(
 
     Raises:
         FileNotFoundError: For a folder without such a checkpoint.
-        ValueError: For a damaged checkpoint.
+        ValueError: For a damaged checkpoint; when the best is asked for of one that is the only one.
     """
     run = Path(run)
     if not run.exists():
         raise FileNotFoundError(f"run folder {run} does not exist; train one with python -m asl_fast.train")
-    if (run / WEIGHTS).is_file():
+    exported = (run / WEIGHTS).is_file()
+    if checkpoint == "best" and (exported or not run.is_dir()) and run.name != RunFolder(run).best.name:
+        raise ValueError(f"{run} is one checkpoint: the best of several is in a run folder")
+    if exported:
         return _load_exported(run, device)
     path = run
     if run.is_dir():

@@ -16,7 +16,7 @@ from asl_fast.models.config import DetectorConfig
 LENGTHS = (64, 193, 1000, 2304, 65536)
 BATCHES = (1, 3)
 TOLERANCE = 1e-4
-MEMORY = 4 * 2**30  # bytes that the detector may take while it is checked
+MEMORY = 6 * 2**30  # bytes that the detector may take while it is checked, by an estimate that is on the safe side
 
 
 @dataclass(frozen=True)

@@ -86,8 +86,9 @@ def places(output: Path, formats: Sequence[str]) -> Places:
         formats: Names of formats.
 
     Raises:
-        ValueError: When a file and a folder would have one name.
+        ValueError: When a file and a folder would have one name; for a name that ends as another format does.
     """
+    _check_ending(output, formats)
     together = [(name, ending) for name in formats if name in TOGETHER for ending in TOGETHER[name]]
     each = tuple(name for name in formats if name in EACH)
     if not together:
@@ -103,6 +104,17 @@ def places(output: Path, formats: Sequence[str]) -> Places:
     if folder in files.values():
         raise ValueError(f"--output {output} would be a file and a folder; give it an ending, such as {output}.json")
     return Places(files, folder, each)
+
+
+def _check_ending(output: Path, formats: Sequence[str]) -> None:
+    """Refuse ``found.json`` for subtitles: it would be a folder of them, or a table that looks like something else."""
+    endings = {name: (*TOGETHER[name],) if name in TOGETHER else (EACH[name][0],) for name in NAMES}
+    ending = output.suffix.lower()
+    if any(each.endswith(ending) for name in formats for each in endings[name]):
+        return
+    for name in NAMES:
+        if ending in endings[name]:
+            raise ValueError(f"--output {output} ends as {name} does, but --format is {','.join(formats)}")
 
 
 def write(target: Places, recordings: Sequence[Recording], origin: Origin) -> list[Path]:

@@ -54,6 +54,8 @@ def write_page(runs: Sequence[Path], output: Path | None = None, videos: Path | 
     """
     if not 1 <= len(runs) <= 2:
         raise ValueError(f"give one --run, or two to compare; found {len(runs)}")
+    if len({run.resolve() for run in runs}) < len(runs):
+        raise ValueError(f"--run {runs[0]} is given twice: give another run to compare it with")
     records = tuple(read_run(run) for run in runs)
     page = output or default_page(records)
     names = dict.fromkeys(str(video) for record in records if record.truth is not None for video in record.truth.videos)

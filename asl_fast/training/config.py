@@ -287,6 +287,13 @@ class TrainConfig:
             raise ValueError("--output is empty; name the folder of the run")
         if self.signals is not None and (self.features or not self.is_own_data):
             raise ValueError("--signals are of your own data: give --annotations with them, and no --features")
+        of_signals = ("channels", "samples_per_step", "signal_rate_hz")
+        if (
+            self.is_own_data
+            and self.features
+            and (given := [n for n in of_signals if getattr(self.data, n) is not None])
+        ):
+            raise ValueError(f"data.{given[0]} says what raw signals are (--signals); these are features")
         if self.af_config is not None and self.init_from is None:
             raise ValueError("--af-config belongs to a checkpoint of ActionFormer's: name that with --init-from")
         crop_ratio = self.data.crop_ratio

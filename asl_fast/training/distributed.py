@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from asl_fast.training.freed_memory import keep_freed_memory
 from asl_fast.training.heartbeat import Heartbeat, PeerHangsError
 
 T = TypeVar("T")
@@ -104,7 +105,7 @@ def _laid_out_like(parameter: Tensor, grad: Tensor) -> Tensor:
 
 
 def start_processes(device: str, *, limit_sec: float = 60.0) -> Processes:
-    """Join torchrun's process group where there is one.
+    """Join torchrun's process group where there is one, and make ready for a device.
 
     Args:
         device: "auto", or a torch device such as "cpu", "cuda", "cuda:1"; "auto" takes a GPU where there is one.
@@ -129,6 +130,8 @@ def start_processes(device: str, *, limit_sec: float = 60.0) -> Processes:
         if chosen.index >= torch.cuda.device_count():
             raise ValueError(f"device {chosen} was asked for, but there are {torch.cuda.device_count()} GPUs")
         torch.cuda.set_device(chosen)
+    elif chosen.type == "cpu":
+        keep_freed_memory()
     if world_size == 1:
         return Processes(chosen)
     from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defined]  # some torches have none

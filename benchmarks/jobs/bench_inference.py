@@ -14,6 +14,7 @@ from asl_fast.data.grid import FeatureGrid
 from asl_fast.models.detector import ActionDetector
 from asl_fast.models.postprocess import candidates, detect
 from asl_fast.training.config import TrainConfig
+from asl_fast.training.freed_memory import keep_freed_memory
 from benchmarks.actionformer import model as actionformer_model
 from benchmarks.registry import Case, Scale, close
 from benchmarks.shapes import Shape, shapes, signal_shapes, small_shape
@@ -30,6 +31,8 @@ class Found(NamedTuple):
 
 def cases(device: str) -> list[Case]:
     """Declare every benchmark at its own size, against the reference of every op in the same detector."""
+    if device == "cpu":
+        keep_freed_memory()  # as every process that trains or detects there
     found: list[tuple[Shape, Scale]] = [
         (small_shape(), "small"),
         *((each, "real") for each in signal_shapes()),

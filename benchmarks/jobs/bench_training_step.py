@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from asl_fast import RaggedTargets, backend
 from asl_fast.training.distributed import uses_bf16
+from asl_fast.training.freed_memory import keep_freed_memory
 from asl_fast.training.graph import CudaRecorder, GraphedStep
 from asl_fast.training.schedule import WarmupCosine, make_rates
 from asl_fast.training.state import TrainingState, TrainingStep
@@ -29,6 +30,8 @@ MOST_STEPS = 100_000
 
 def cases(device: str) -> list[Case]:
     """Declare every benchmark at its own size, against the reference of every op in the same detector."""
+    if device == "cpu":
+        keep_freed_memory()  # as every process that trains or detects there
     found: list[tuple[Shape, Scale]] = [
         (small_shape(), "small"),
         *((each, "real") for each in signal_shapes()),

@@ -14,6 +14,7 @@ KINDS = {
     "ablation": "What each part is worth: {}",
     "corpus": "Detection in a corpus of videos: what bounds it",
     "cpu": "Speed on a CPU",
+    "precision": "Detection in fewer bits",
     "gpu": "Speed on a GPU",
     "cross-validation": "Choosing the preset: {}",
     "few-recordings": "ASL from few recordings: {}",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every public command, as somebody would call it: the cases of commands.txt, one a line."""
+"""Every public command, as somebody would call it: the cases of commands.txt and odd.txt, one a line."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from asl_fast.__main__ import COMMANDS, main
 from asl_fast.files import read_json, write_json
 from asl_fast.training.checkpoint import load_checkpoint, save_checkpoint
 from asl_fast.training.run_folder import RunFolder
+from tests.cases.odd_files import write_named
 from tests.cases.recordings import write
 from tests.cases.tables import check, outcome, rows, write_found, write_truth
 
@@ -26,7 +27,7 @@ SMALL = (
     "--warmup-epochs 1 --device cpu"
 )
 RECIPE = "n=8"
-CASES = rows("commands.txt")
+CASES = [*rows("commands.txt"), *rows("odd.txt")]
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +116,8 @@ def test_case(
     write_found(tmp_path / "det.json", "a 0 10 run .9; a 20 30 jump .8; b 5 9 run .7")
     write_found(tmp_path / "none.json", "a; b")
     Path("rates.json").write_text(json.dumps({f"v{index:02d}": 25 for index in range(8)}))
-    words = shlex.split(line.replace("DATA", data).replace("SMALL", SMALL))
+    write_named(line, tmp_path)
+    words = shlex.split(line.replace("DATA", data).replace("SMALL", SMALL).replace("LONG", 300 * "a"))
     result = outcome(main, words, capsys)
     check(int(status), says, (result[0], result[1], f"{caplog.text}\n{result[2]}"))
 

@@ -23,6 +23,8 @@ from asl_fast.files import TooLarge, check_unpacked, require_file
 TABLES = (*TEXTS, MATLAB)
 """Read where a folder holds nothing else: such files often lie beside features and are none."""
 EXTENSIONS = (".npy", ".npz", *TENSORS, *HDF5, *TABLES)
+NAMELESS = (".npy", *TEXTS)
+"""Files that hold one array, which has no name."""
 WHOLE = (*TENSORS, MATLAB)
 """Files whose shape is known only when they are read."""
 

@@ -61,15 +61,20 @@ def open_features(paths: Sequence[str | Path], options: Mapping[str, Any]) -> Na
             prefixes or suffixes joined by ``+`` each path takes one where there are as many as paths.
 
     Raises:
-        FileNotFoundError, ValueError: As `open_store`.
+        FileNotFoundError, ValueError: As `open_store`; ValueError for a stream that would lie beside itself.
     """
     stores = []
+    known: list[tuple[Any, ...]] = []
     for index, path in enumerate(paths):
         own = dict(options)
         for option in _STREAMS:
             parts = (own.get(option) or "").split(JOIN)
             if len(parts) == len(paths):
                 own[option] = parts[index] or ("" if option != "key" else None)
+        stream = (Path(path).resolve(), *(own.get(option) for option in _STREAMS))
+        if stream in known:
+            raise ValueError(f"{path} is given twice: it would lie beside itself; several paths are several extractors")
+        known.append(stream)
         if is_packed(Path(path)):
             own = {key: value for key, value in own.items() if key in ("dim", "prefix")}
         stores.append(open_store(path, **own))
