@@ -54,7 +54,7 @@ SHAPES = build/demo-video
 demo-video: $(VENV)/.video
 	$(PYTHON) -m examples.video.moving_shapes $(SHAPES)
 	$(PYTHON) -m asl_fast.train --annotations $(SHAPES)/actions.json --videos $(SHAPES)/videos --window 8 --stride 4 \
-		--video-cache $(SHAPES)/features --preset smoke --epochs 30 --output $(SHAPES)/run --overwrite --threads 1
+		--video-cache $(SHAPES)/features --preset smoke --epochs 45 --output $(SHAPES)/run --overwrite --threads 1
 	$(PYTHON) -m asl_fast.detect --run $(SHAPES)/run --videos $(SHAPES)/videos --video-cache $(SHAPES)/features \
 		--output $(SHAPES)/found.json --format json,srt --min-score 0.15 --score-threshold 0.15
 	$(PYTHON) -m asl_fast.report --run $(SHAPES)/run --videos $(SHAPES)/videos

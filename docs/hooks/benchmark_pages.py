@@ -20,6 +20,7 @@ KINDS = {
     "few-recordings": "ASL from few recordings: {}",
     "collapse": "Do runs collapse?",
     "form": "Choosing the form of the loss",
+    "contrast-weight": "Choosing the weight of the contrastive loss",
     "predicted": "Predicted for a GPU",
     "ledger": "Predicted for a GPU",
 }
