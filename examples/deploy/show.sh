@@ -9,29 +9,7 @@
 #   PYTHON=...       a Python with asl_fast's dependencies and those of its extras export and wheels; unless given, the
 #                    clone makes its own environment
 #   WHEEL=0          leave the wheel out, which takes minutes to compile
-set -euo pipefail
-
-root=$(cd "$(dirname "$0")/../.." && pwd)
-out=${1:-$root/build/deploy}
-mkdir -p "$out"
-out=$(cd "$out" && pwd)
-clone=$out/clone
-say() { printf '\n== %s\n' "$*"; }
-
-say "a fresh clone in $clone"
-rm -rf "$clone"
-git clone --quiet "$root" "$clone"
-cd "$clone"
-if [ -n "${PYTHON:-}" ]; then
-  python=$PYTHON
-  export PYTHONPATH=$clone
-  ln -sfn ../kernels asl_fast/kernels  # where an installation has them
-  "$python" setup.py -q build_ext --inplace
-else
-  make --no-print-directory build
-  python=$clone/.venv/bin/python
-  "$python" -m pip install -q -c constraints.txt --no-build-isolation -e '.[export,wheels]'
-fi
+. "$(dirname "$0")/../fresh_clone.sh" deploy -c constraints.txt --no-build-isolation -e '.[export,wheels]' -- "$@"
 
 say "train"
 "$python" -m asl_fast.train --dataset multithumos --preset smoke --output "$out/run" --overwrite

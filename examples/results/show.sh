@@ -11,31 +11,8 @@
 #   OWN_EPOCHS=5     for so many epochs
 #   ASL_FAST_CHROMIUM=...  the browser; unless given, chromium or google-chrome on the path
 #   LARGE=1000,200   videos, and detections in each, of the large page whose time to open is measured
-set -euo pipefail
-
-root=$(cd "$(dirname "$0")/../.." && pwd)
-out=${1:-$root/build/show}
-mkdir -p "$out"
-out=$(cd "$out" && pwd)
-clone=$out/clone
+. "$(dirname "$0")/../fresh_clone.sh" show pandas pysubs2 webvtt-py pympi-ling label-studio-sdk playwright -- "$@"
 formats=json,csv,label-studio,fiftyone,srt,vtt,elan
-say() { printf '\n== %s\n' "$*"; }
-
-say "a fresh clone in $clone"
-rm -rf "$clone"
-git clone --quiet "$root" "$clone"
-cd "$clone"
-if [ -n "${PYTHON:-}" ]; then
-  python=$PYTHON
-  export PYTHONPATH=$clone
-  ln -sfn ../kernels asl_fast/kernels  # where an installation has them
-  "$python" setup.py -q build_ext --inplace
-else
-  make --no-print-directory build
-  python=$clone/.venv/bin/python
-  "$python" -m pip install -q pandas pysubs2 webvtt-py pympi-ling label-studio-sdk playwright ||
-    echo "packages are missing; what follows says which"
-fi
 
 tested() { # RUN FEATURES FOLDER: links to the features of the videos that the run is scored on
   "$python" - "$@" << 'END'
