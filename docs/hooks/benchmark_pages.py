@@ -35,7 +35,13 @@ def folders() -> list[Path]:
 
 
 def title(folder: Path) -> str:
-    """Say what a folder holds, in words."""
+    """Say what a folder holds, in words, and when it was measured where others hold the like."""
+    words = _words(folder)
+    alike = [other for other in folders() if _words(other) == words]
+    return words if len(alike) < 2 else f"{words}, {folder.name[-10:]}"
+
+
+def _words(folder: Path) -> str:
     for known, words in KINDS.items():
         if folder.name.startswith(known):
             rest = folder.name[len(known) + 1 : -11]
