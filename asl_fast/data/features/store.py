@@ -129,7 +129,5 @@ def check_features(array: NDArray[Any], dim: int | None, where: str, *, first_st
     # A NaN is neither above nor below.
     if not (array.min() >= -LARGEST_VALUE and array.max() <= LARGEST_VALUE):
         step, channel = (int(i) for i in np.argwhere(~(np.abs(array) <= LARGEST_VALUE))[0])
-        raise ValueError(
-            f"{where}: value {array[step, channel]} at step {first_step + step}, channel {channel}; extract these features "
-            "again"
-        )
+        found = f"value {array[step, channel]} at step {first_step + step}, channel {channel}"
+        raise ValueError(f"{where}: {found}; extract these features again")
