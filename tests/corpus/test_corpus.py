@@ -235,6 +235,7 @@ def test_nothing_is_lost_or_twice_when_a_machine_of_a_cluster_is_gone(
     cluster = Cluster(initialize_head=True, head_node_args={**machine, "include_dashboard": False})
     second = cluster.add_node(**machine)
     output = tmp_path / "out.parquet"
+    request = [*words(folder, output), "--address", cluster.address]
     begun: list[int] = []
 
     def lose_half_way() -> None:
@@ -248,14 +249,14 @@ def test_nothing_is_lost_or_twice_when_a_machine_of_a_cluster_is_gone(
     thread.start()
     try:
         # With 1 machine left there is room for 1 worker, which does what the other had been given.
-        assert batch.main([*words(folder, output), "--address", cluster.address]) == 1
+        assert batch.main(request) == 1
         thread.join(timeout=10)
     finally:
         cluster.shutdown()
     assert len(begun) == 1 and begun[0] < len(corpus(folder))
     check_whole(folder, rows_of(output))
     capsys.readouterr()
-    assert batch.main([*words(folder, output), "--address", cluster.address]) == 1
+    assert batch.main(request) == 1
     assert "6 of them done before" in capsys.readouterr().out
 
 
