@@ -64,6 +64,13 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def free_memory_of(device: torch.device) -> int | None:
+    """Return the bytes that are free on a device; None where the system does not say."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return free_memory_bytes()
+
+
 def free_memory_bytes() -> int | None:
     """Return the memory that this process could still take: what the system has, or less where a container limits it.
 

@@ -6,12 +6,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from asl_fast.files import atomic_write
 from benchmarks.ablation_table import ROWS, SHORT, measure_name
+from benchmarks.charts import BLUE, MUTED, RULE, VERMILION, chart_file, save_svg
 
-INK, MUTED, RULE = "#1f2430", "#667085", "#d0d5dd"
-# Blue and vermilion of Okabe and Ito's palette, as in `benchmarks.picture`.
-COLOURS = {"plain": "#0072b2", "constant": "#d55e00"}
+COLOURS = {"plain": BLUE, "constant": VERMILION}
 
 
 def draw_differences(report: dict[str, Any], path: Path) -> bool:
@@ -29,7 +27,6 @@ def draw_differences(report: dict[str, Any], path: Path) -> bool:
     """
     compared = report["differences"]
     try:
-        import matplotlib
         from matplotlib.figure import Figure
     except ImportError:
         return False
@@ -37,9 +34,7 @@ def draw_differences(report: dict[str, Any], path: Path) -> bool:
         return False
     measures = list(dict.fromkeys(each["measure"] for each in compared))
     variants = list(dict.fromkeys(each["variant"] for each in compared))
-    # Text stays text, and the same runs give the same bytes.
-    style = {"font.size": 8, "svg.fonttype": "none", "svg.hashsalt": "asl_fast", "text.color": INK}
-    with matplotlib.rc_context(style), atomic_write(path) as file:
+    with chart_file(path) as file:
         figure = Figure(figsize=(3.4 + 2.9 * len(measures), 1.3 + 0.42 * len(variants)), layout="constrained")
         panels = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
         for panel, measure in zip(panels, measures, strict=True):
@@ -56,14 +51,7 @@ def draw_differences(report: dict[str, Any], path: Path) -> bool:
             frameon=False,
             fontsize=7.5,
         )
-        figure.suptitle(
-            f"{report['dataset']}: dots are seeds, bars hold the mean with 95 % confidence",
-            x=0.008,
-            ha="left",
-            fontsize=9,
-            weight="bold",
-        )
-        figure.savefig(file, format="svg", facecolor="white", metadata={"Date": None})
+        save_svg(figure, f"{report['dataset']}: dots are seeds, bars hold the mean with 95 % confidence", file)
     return True
 
 

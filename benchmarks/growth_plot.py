@@ -6,11 +6,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from asl_fast.files import atomic_write
-from benchmarks.ablation_plot import INK, MUTED, RULE
+from benchmarks.charts import BLUE, MUTED, RULE, VERMILION, chart_file, save_svg
 
-ROWS = {"seconds": ("seconds", 1.0, "#0072b2"), "bytes": ("peak memory, MB", 1e-6, "#d55e00")}
-"""What is drawn of a point: name, unit, and colour out of Okabe and Ito's palette."""
+ROWS = {"seconds": ("seconds", 1.0, BLUE), "bytes": ("peak memory, MB", 1e-6, VERMILION)}
+"""What is drawn of a point: name, unit and colour."""
 
 
 def draw_growth(report: dict[str, Any], path: Path) -> bool:
@@ -27,14 +26,11 @@ def draw_growth(report: dict[str, Any], path: Path) -> bool:
         OSError: When the file cannot be written.
     """
     try:
-        import matplotlib
         from matplotlib.figure import Figure
     except ImportError:
         return False
     curves = report["curves"]
-    # Text stays text, and the same numbers give the same bytes.
-    style = {"font.size": 8, "svg.fonttype": "none", "svg.hashsalt": "asl_fast", "text.color": INK}
-    with matplotlib.rc_context(style), atomic_write(path) as file:
+    with chart_file(path) as file:
         figure = Figure(figsize=(0.6 + 2.1 * len(curves), 4.6), layout="constrained")
         rows = figure.subplots(2, len(curves), sharex="col", sharey="row", squeeze=False)
         for panels, (key, (label, unit, colour)) in zip(rows, ROWS.items(), strict=True):
@@ -43,14 +39,7 @@ def draw_growth(report: dict[str, Any], path: Path) -> bool:
                 _draw_panel(panel, curve, key, unit, colour)
         for panel, curve in zip(rows[0], curves, strict=True):
             panel.set_title("\n".join(curve["curve"].split(", ")), fontsize=8, loc="left")
-        figure.suptitle(
-            "Growth: the power is fitted from a tenth of the largest size on; dashed is linear",
-            x=0.008,
-            ha="left",
-            fontsize=9,
-            weight="bold",
-        )
-        figure.savefig(file, format="svg", facecolor="white", metadata={"Date": None})
+        save_svg(figure, "Growth: the power is fitted from a tenth of the largest size on; dashed is linear", file)
     return True
 
 

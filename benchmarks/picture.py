@@ -21,17 +21,17 @@ from numpy.typing import NDArray
 
 from asl_fast.command_line.errors import CommandError, run_command
 from asl_fast.evaluation.activitynet_json import read_detections, read_ground_truth
-from asl_fast.files import atomic_write, read_json
+from asl_fast.files import read_json
 from asl_fast.reporting.sensitivities import Sensitivities, sensitivities
 from asl_fast.training.run_folder import RunFolder
 from asl_fast.wording import nearest
+from benchmarks.charts import BLUE, INK, MUTED, RULE, VERMILION, chart_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Blue and vermilion of Okabe and Ito's palette: told apart by colour-blind eyes, and dark and light in grey print.
-INK, MUTED, RULE, DETECTED, PLANTED = "#1f2430", "#667085", "#d0d5dd", "#0072b2", "#d55e00"
+DETECTED, PLANTED = BLUE, VERMILION
 BAND, DASHES = "#f4f6f8", (0, (3, 1.6))
 MAX_ROWS, MAX_CURVES, CURVES_PER_ROW = 16, 18, 6
 POSITION = np.linspace(-0.75, 0.75, 121)  # in lengths of the action, from its middle
@@ -94,16 +94,14 @@ def _draw(chosen: Arguments) -> int:
     if suffix not in FORMATS:
         raise CommandError(f"--output {chosen.output} has no format that is drawn here; end it in {', '.join(FORMATS)}")
     try:
-        import matplotlib
+        import matplotlib  # noqa: F401  # before anything is read
     except ImportError:
         raise CommandError("drawing needs matplotlib: pip install -e '.[plot]'") from None
     if chosen.others:
         several = read_seeds((chosen.run, *chosen.others))
     else:
         recording = read_recording(chosen.run, chosen.video, chosen.min_score)
-    # Text stays text in an SVG, and the same run gives the same bytes.
-    style = {"font.size": 8, "svg.fonttype": "none", "svg.hashsalt": "asl_fast", "text.color": INK}
-    with matplotlib.rc_context(style), atomic_write(chosen.output) as file:
+    with chart_file(chosen.output) as file:
         if chosen.others:
             figure = draw_seeds(several)
         else:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import torch
 
-from asl_fast.environment import free_memory_bytes
+from asl_fast.environment import free_memory_of
 from asl_fast.training.config import Cache
 
 SHARE_OF_FREE = 0.5
@@ -57,8 +57,8 @@ def where_to_keep(
 
 
 def _free(place: torch.device) -> int | None:
-    if place.type == "cuda":
-        return int(torch.cuda.mem_get_info(place)[0])
-    free = free_memory_bytes()
+    free = free_memory_of(place)
+    if free is None or place.type == "cuda":
+        return free
     # As torchrun counts the processes of this machine.
-    return None if free is None else free // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return free // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))

@@ -36,7 +36,7 @@ def load(config: TrainConfig) -> DatasetBundle:
             strict=data.strict,
             place=Path(str(config.annotations)),
         )
-        augmentation = None if bundle.transform is None else _augmentation(bundle.transform, data)
+        augmentation = _augmentation(bundle.transform, data)
         crops = bundle.train.with_options(crop_ratio=data.crop_ratio, augmentation=augmentation)
         return dataclasses.replace(bundle, train=crops)
     entry = get_dataset(config.dataset)
@@ -54,14 +54,16 @@ def load(config: TrainConfig) -> DatasetBundle:
         max_length=data.max_length,
         crop_ratio=data.crop_ratio,
         truncation_threshold=data.truncation_threshold,
-        augmentation=None if bundle.transform is None else _augmentation(bundle.transform, data),
+        augmentation=_augmentation(bundle.transform, data),
         seed=config.seed,
     )
     return dataclasses.replace(bundle, train=crops)
 
 
-def _augmentation(transform: FeatureTransform, data: DataConfig) -> SensorAugmentation | None:
-    """Make what changes training samples of raw signals; None where nothing is changed."""
+def _augmentation(transform: FeatureTransform | None, data: DataConfig) -> SensorAugmentation | None:
+    """Make what changes training samples of raw signals; None where nothing is changed, or nothing is raw."""
+    if transform is None:
+        return None
     # The amounts are called alike there and here.
     names = [entry.name for entry in dataclasses.fields(SensorAugmentation) if entry.name != "transform"]
     augmentation = SensorAugmentation(transform, **{name: getattr(data, name) for name in names})

@@ -13,11 +13,11 @@ import torch
 
 from asl_fast.command_line.program import program
 from asl_fast.environment import describe
-from asl_fast.files import read_json, write_json
+from asl_fast.files import write_json
 from asl_fast.serialization import to_dict
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.distributed import Processes
-from asl_fast.training.run_folder import RunFolder
+from asl_fast.training.run_folder import RunFolder, read_if_there
 
 
 def write_description(
@@ -46,22 +46,13 @@ def write_description(
         "device": str(processes.device),
         "processes": processes.world_size,
         "threads": torch.get_num_threads(),
+        "inference_batch_size": config.evaluation.batch_size,
     }
-    environment["inference_batch_size"] = config.evaluation.batch_size
-    began = _read_environment(folder)
+    began = read_if_there(folder.environment)
     write_json(folder.environment, environment, indent=2)
     write_json(folder.dataset, record, indent=2)
     write_json(folder.config, to_dict(config), indent=2)
     return list(_other_bits(began, environment))
-
-
-def _read_environment(folder: RunFolder) -> dict[str, Any]:
-    """Read what a run was computed with; nothing where it begins, or where that cannot be read."""
-    try:
-        found = read_json(folder.environment)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _other_bits(began: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from asl_fast.data.collate import Batch
 from asl_fast.data.dataset import Sample
 from asl_fast.data.grid import FeatureGrid
-from asl_fast.environment import free_memory_bytes
+from asl_fast.environment import free_memory_of
 from asl_fast.models.config import DetectorConfig, InferenceConfig
 from asl_fast.models.detector import ActionDetector, DetectorOutput
 from asl_fast.models.postprocess import Detections, candidates, detect
@@ -200,7 +200,7 @@ def _check_memory(detector: ActionDetector, batch: Batch) -> None:
     if receptive_field(detector.config) is not None:
         return
     needed = num_videos * one_pass_bytes(detector.config, num_steps)
-    available = _available_bytes(next(detector.parameters()).device)
+    available = free_memory_of(next(detector.parameters()).device)
     if available is None or needed <= available:
         return
     longest = int(batch.mask.sum(1).argmax())
@@ -210,10 +210,3 @@ def _check_memory(detector: ActionDetector, batch: Batch) -> None:
         "recording, use a smaller --batch-size, or train with model.attention_windows above 0, which takes recordings "
         "of any length"
     )
-
-
-def _available_bytes(device: torch.device) -> int | None:
-    """Memory that is free on a device; None where the system does not say."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return free_memory_bytes()

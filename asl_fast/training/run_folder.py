@@ -7,8 +7,9 @@ import contextlib
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
-from asl_fast.files import atomic_write, remedy
+from asl_fast.files import atomic_write, read_json, remedy
 
 RUNS = Path("runs")
 
@@ -148,6 +149,15 @@ class RunFolder:
                 f"{self.path}: {free / 1e6:.0f} MB free on its disk, but checkpoints need up to {needed / 1e6:.0f} MB; "
                 "free some space or choose another --output"
             )
+
+
+def read_if_there(path: Path) -> dict[str, Any]:
+    """Read a JSON file of keys and values that a run can do without; nothing where it is not there or is damaged."""
+    try:
+        found = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def already_holds_a_run(folder: RunFolder) -> RunFolderError:

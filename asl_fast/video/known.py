@@ -12,6 +12,8 @@ from asl_fast.wording import nearest
 NAMES = ("motion", "videomae", "timesformer", "vjepa2", "clip")
 LIBRARIES = ("torchvision", "timm")
 """Of whose models any may be named, as "timm:NAME"."""
+MODEL_FILES = (".pt2", ".onnx")
+"""Endings of files that are backbones themselves."""
 
 
 def is_named(backbone: str) -> bool:
@@ -26,7 +28,7 @@ def check_backbone(name: str, weights: Path | None) -> None:
         FileNotFoundError, ValueError: For an unknown name, a file that is not there, or weights that are missing or not
             needed.
     """
-    if Path(name).suffix.lower() in (".pt2", ".onnx"):
+    if Path(name).suffix.lower() in MODEL_FILES:
         if not Path(name).is_file():
             raise FileNotFoundError(f"--backbone {name} does not exist")
         if weights is not None:

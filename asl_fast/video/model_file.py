@@ -16,9 +16,7 @@ from asl_fast.files import read_json, require_file
 from asl_fast.video.network import NetworkBackbone, first_line, vector_per_item
 from asl_fast.video.pictures import Pictures, read_pictures
 
-ENDINGS = (".pt2", ".onnx")
 _USUAL_SIZE = 224
-_USUAL_FRAMES = 16
 
 
 def open_model_file(path: Path, device: torch.device, precision: str, window: int) -> NetworkBackbone:

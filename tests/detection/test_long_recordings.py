@@ -141,13 +141,13 @@ def test_full_attention_says_what_it_would_need(
         "asl_fast.detection.trained.load_trained",
         lambda *_, **__: TrainedDetector(detector, trained.config, trained.dataset, 1, trained.path),
     )
-    monkeypatch.setattr(inference, "_available_bytes", lambda device: one_pass_bytes(full, STEPS) - 1)
+    monkeypatch.setattr(inference, "free_memory_of", lambda device: one_pass_bytes(full, STEPS) - 1)
     np.save(tmp_path / "long.npy", features())
     words = ["--run", str(run.path), "--features", str(tmp_path / "long.npy"), "--output", str(tmp_path / "out.json")]
     assert main(words) == 2
     err = capsys.readouterr().err
     assert "long: the detector has a level of full attention" in err and "GB of memory" in err
-    monkeypatch.setattr(inference, "_available_bytes", lambda device: None)
+    monkeypatch.setattr(inference, "free_memory_of", lambda device: None)
     assert main(words) == 0
 
 

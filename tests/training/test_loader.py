@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asl_fast import environment
 from asl_fast.data.annotations.video import Video
 from asl_fast.data.augment import SensorAugmentation
 from asl_fast.data.dataset import DetectionDataset
@@ -26,7 +27,6 @@ from asl_fast.data.transform import FeatureTransform
 from asl_fast.models import windows
 from asl_fast.models.config import InferenceConfig
 from asl_fast.models.detector import ActionDetector
-from asl_fast.training import caching
 from asl_fast.training.caching import where_to_keep
 from asl_fast.training.config import Cache
 from asl_fast.training.loader import BatchSampler, TrainLoader
@@ -290,7 +290,7 @@ def test_a_training_step_cannot_change_what_lies_on_the_device() -> None:
 
 def test_where_features_lie(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**9, 2 * 10**9))
-    monkeypatch.setattr(caching, "free_memory_bytes", lambda: 4 * 10**9)
+    monkeypatch.setattr(environment, "free_memory_bytes", lambda: 4 * 10**9)
     cpu, gpu = torch.device("cpu"), torch.device("cuda", 0)
 
     def found(option: Cache, megabytes: int, device: torch.device, **how: bool) -> torch.device | None:
@@ -316,7 +316,7 @@ def test_where_features_lie(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     assert [found("auto", size, cpu) for size in (500, 501)] == [cpu, None]
     # Where the system does not say what is free, only what was asked for is kept.
-    monkeypatch.setattr(caching, "free_memory_bytes", lambda: None)
+    monkeypatch.setattr(environment, "free_memory_bytes", lambda: None)
     assert [found(option, 1, cpu) for option in options] == [None, cpu, cpu, None]
     split = tiny_bundle().train
     assert size_bytes(split) == sum(split.store.load(video.id).nbytes for video in split.videos)

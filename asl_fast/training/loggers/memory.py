@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from asl_fast.files import read_json, write_json
-from asl_fast.training.run_folder import RunFolder
+from asl_fast.files import write_json
+from asl_fast.training.run_folder import RunFolder, read_if_there
 
 
 def recall(folder: RunFolder, logger: str) -> dict[str, Any]:
     """Read what a logger noted in a run folder; nothing where it noted nothing or the file cannot be read."""
-    found = _read(folder).get(logger)
+    found = read_if_there(folder.loggers).get(logger)
     return found if isinstance(found, dict) else {}
 
 
@@ -21,12 +21,4 @@ def note(folder: RunFolder, logger: str, content: dict[str, Any]) -> None:
     Raises:
         OSError: Naming the file that cannot be written.
     """
-    write_json(folder.loggers, _read(folder) | {logger: content}, indent=2)
-
-
-def _read(folder: RunFolder) -> dict[str, Any]:
-    try:
-        found = read_json(folder.loggers)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    write_json(folder.loggers, read_if_there(folder.loggers) | {logger: content}, indent=2)
