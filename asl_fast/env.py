@@ -79,9 +79,13 @@ def render(report: dict[str, Any]) -> str:
     lines += [f"{report['processors']} processors", "", "Packages"]
     lines += [f"  {name:<15}{version or 'not installed'}" for name, version in report["versions"].items()]
     lines += ["", "Extras" if report["extras"] else "Extras: unknown, as asl_fast is not installed here"]
-    for extra, about in report["extras"].items():
-        state = f"missing {', '.join(about['missing'])}" if about["missing"] else "here"
-        lines.append(f"  {extra:<15}{state:<30}{about['purpose']}")
+    states = {
+        extra: f"missing {', '.join(about['missing'])}" if about["missing"] else "here"
+        for extra, about in report["extras"].items()
+    }
+    width = max(map(len, states.values()), default=0) + 2
+    for extra, state in states.items():
+        lines.append(f"  {extra:<15}{state:<{width}}{report['extras'][extra]['purpose']}")
     lines += [
         "",
         "Compiled modules",
