@@ -71,10 +71,11 @@ class ConvAttention(nn.Module):
         Returns:
             (B, T / stride, D), zero where padded, and the mask of that length.
         """
+        # What the convolutions give in padded positions is not set to zero: no key there is seen.
         out_mask = downsample_mask(mask) if self.stride == 2 else mask
-        q = self._heads(self.query(self.query_norm(apply_mask(self.query_conv(x), out_mask))))
-        k = self._heads(self.key(self.key_norm(apply_mask(self.key_conv(x), out_mask))))
-        v = self._heads(self.value(self.value_norm(apply_mask(self.value_conv(x), out_mask))))
+        q = self._heads(self.query(self.query_norm(self.query_conv(x))))
+        k = self._heads(self.key(self.key_norm(self.key_conv(x))))
+        v = self._heads(self.value(self.value_norm(self.value_conv(x))))
         if self.window:
             out = local_attention(q, k, v, out_mask, window=self.window, bias=self._bias())
         else:

@@ -41,13 +41,13 @@ class Embedding(nn.Module):
         )
 
     def forward(self, x: Tensor, mask: Tensor, place: Place | None = None) -> Tensor:
-        """Map x (B, T, feature_dim) with its mask (B, T) to (B, T, width); ``place`` is for the positions."""
-        x = self.front_end(x, mask) if self.front_end is not None else apply_mask(x, mask)
+        """Map x (B, T, feature_dim), zero where its mask (B, T) says, to (B, T, width); ``place`` is for positions."""
+        x = x if self.front_end is None else self.front_end(x, mask)
         if self.splits:
             streams = x.split(list(self.splits), dim=-1)
             x = torch.cat([apply_mask(p(s), mask) for p, s in zip(self.projections, streams, strict=True)], dim=-1)
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = F.relu(norm(apply_mask(conv(x), mask), mask))
+            x = F.relu(norm.of_unmasked(conv(x), mask))
         return x if self.positions is None else self.positions(x, mask, place)
 
 
@@ -73,7 +73,7 @@ class Backbone(nn.Module):
         """Map features to a pyramid.
 
         Args:
-            x: (B, T, feature_dim), T a multiple of 2 ** (levels - 1).
+            x: (B, T, feature_dim), zero where padded, T a multiple of 2 ** (levels - 1).
             mask: (B, T) bool, True where valid.
             place: Where in a longer sequence x lies; None where it is the whole.
 

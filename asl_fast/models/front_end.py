@@ -32,8 +32,8 @@ class FrontEnd(nn.Module):
         self.strides, self.out_dim = config.strides, config.width
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Map x (B, T, feature_dim) with its mask (B, T) to (B, T, width), zero where padded."""
-        x = apply_mask(x, mask).reshape(x.shape[0], x.shape[1] * self.samples_per_step, -1)
+        """Map x (B, T, feature_dim) with its mask (B, T) to (B, T, width), both zero where padded."""
+        x = x.reshape(x.shape[0], x.shape[1] * self.samples_per_step, -1)
         samples = self.samples_per_step
         for conv, norm, stride in zip(self.convs, self.norms, self.strides, strict=True):
             samples //= stride

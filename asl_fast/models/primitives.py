@@ -76,6 +76,11 @@ class MaskedNorm(nn.Module):
         x = self.norm(x)
         return apply_mask(x, mask) if self.mask_padding else x
 
+    def of_unmasked(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Do the same for x (B, T, D) that holds anything finite where it is padded, as a convolution leaves it."""
+        masks_anyway = self.norm is not None and self.mask_padding
+        return self(x if masks_anyway else apply_mask(x, mask), mask)
+
 
 class DropPath(nn.Module):
     """Drops a residual branch of single samples in training, and can scale it per channel (LayerScale, from 1e-4).
