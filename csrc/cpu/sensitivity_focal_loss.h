@@ -2,7 +2,7 @@
 // Sensitivity-weighted sigmoid focal loss with its derivatives, in one pass over the logits.
 //
 // A block of rows that fits the first-level cache is converted, expanded to dense targets and weights, evaluated by one
-// loop of vector instructions, and written.
+// loop of vector instructions, and written. A block whose rows are all left out is not even read.
 #pragma once
 
 #include <algorithm>
@@ -108,6 +108,7 @@ class FocalLoss {
     /// Writes `rows` rows from `row` on and returns the sum of their losses.
     double evaluate(std::int64_t row, std::int64_t rows, const Block& block) const {
         const std::int64_t count = rows * in_.classes, first = row * in_.classes;
+        if (leaves_out(row, rows)) return write_nothing(row, rows, block.loss);
         const Real* x = load_logits(row, rows, block.x);
         const Real* t = load_targets(row, rows, block.t);
         if (in_.weights) load_weights(row, rows, block.weight, block.loss);
@@ -127,6 +128,26 @@ class FocalLoss {
         }
         if (options_.reduction != Reduction::kNone) return lane_sum(block.loss, count);
         store(block.loss, count, out_.loss, first);
+        return 0.0;
+    }
+
+    bool leaves_out(std::int64_t row, std::int64_t rows) const {
+        if (!in_.mask) return false;
+        const std::uint8_t* mask = in_.mask + row;
+        return std::all_of(mask, mask + rows, [](std::uint8_t counts) { return counts == 0; });
+    }
+
+    /// Writes what rows that are left out have, zero in every result, and returns the sum of their losses.
+    double write_nothing(std::int64_t row, std::int64_t rows, Real* scratch) const {
+        const std::int64_t count = rows * in_.classes, first = row * in_.classes;
+        const bool reduced = options_.reduction != Reduction::kNone;
+        std::fill(scratch, scratch + count, Real(0));
+        if (out_.grad_logits) store(scratch, count, out_.grad_logits, first);
+        if (out_.grad_weights) {
+            const bool by_row = reduced && in_.row_weights;
+            store(scratch, by_row ? rows : count, out_.grad_weights, by_row ? row : first);
+        }
+        if (!reduced) store(scratch, count, out_.loss, first);
         return 0.0;
     }
 

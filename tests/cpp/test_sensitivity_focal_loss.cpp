@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -162,6 +163,39 @@ TEST(focal_loss_ignores_what_is_masked) {
     CHECK(found.loss == expected.loss);
     CHECK(found.grad_logits == expected.grad_logits);
     CHECK(found.grad_weights == expected.grad_weights);
+}
+
+TEST(focal_loss_passes_over_blocks_that_are_left_out_with_the_bits_of_one_that_does_not) {
+    Problem problem;
+    const std::int64_t block = 1024 / problem.classes;  // rows that are computed together
+    CHECK(problem.rows > 3 * block);
+    // The second block is left out, the third but for one row, and the last rows, which fill no block.
+    for (std::int64_t row = 0; row < problem.rows; ++row) problem.mask[row] = row < block || row == 2 * block + 5;
+    const auto of_row = [&](const std::vector<float>& values, std::int64_t row) {
+        return values.begin() + row * problem.classes;
+    };
+    for (const bool sparse : {false, true})
+        for (const bool by_row : {false, true}) {
+            const Result all = run(problem, {sparse, by_row, false, asl::Reduction::kNone}, 1);
+            const Result found = run(problem, {sparse, by_row, true, asl::Reduction::kNone}, 1);
+            const Result summed = run(problem, {sparse, by_row, true, asl::Reduction::kSum}, 1);
+            std::vector<float> loss = all.loss, slope = all.grad_logits, plain = all.grad_weights;
+            for (std::int64_t row = 0; row < problem.rows; ++row)
+                for (auto* values : {&loss, &slope, &plain})
+                    if (!problem.mask[row]) std::fill_n(values->begin() + row * problem.classes, problem.classes, 0.0f);
+            CHECK(found.loss == loss && found.grad_logits == slope && found.grad_weights == plain);
+            CHECK(summed.grad_logits == slope);
+            double total = 0.0;  // every block is added up, those of zeros as well
+            for (std::int64_t row = 0; row < problem.rows; row += block)
+                total += asl::lane_sum(&*of_row(loss, row), std::min(block, problem.rows - row) * problem.classes);
+            CHECK(summed.loss[0] == static_cast<float>(total));
+            if (!by_row) CHECK(summed.grad_weights == plain);
+            for (std::int64_t row = 0; by_row && row < problem.rows; ++row)
+                CHECK(summed.grad_weights[row] ==
+                      static_cast<float>(asl::lane_sum(&*of_row(plain, row), problem.classes)));
+            for (const auto* values : {&found.loss, &found.grad_logits, &found.grad_weights, &summed.grad_weights})
+                for (const float value : *values) CHECK(value != 0.0f || !std::signbit(value));
+        }
 }
 
 TEST(focal_loss_is_the_same_for_any_number_of_threads_and_any_number_of_classes) {
