@@ -114,9 +114,10 @@ def collate(
                 f"{samples[0].video_id!r} in the same batch has {dim}"
             )
     total = padded_length(max(lengths), pad_multiple=pad_multiple, max_length=max_length, buckets=buckets)
-    features = samples[0].features.new_zeros(len(samples), total, dim)
+    features = samples[0].features.new_empty(len(samples), total, dim)
     for row, sample in zip(features, samples, strict=True):
         row[: len(sample.features)] = sample.features
+        row[len(sample.features) :] = 0
     counts = torch.tensor([0, *(len(sample.labels) for sample in samples)])
     return Batch(
         video_ids=tuple(sample.video_id for sample in samples),

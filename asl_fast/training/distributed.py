@@ -130,8 +130,7 @@ def start_processes(device: str, *, limit_sec: float = 60.0) -> Processes:
         if chosen.index >= torch.cuda.device_count():
             raise ValueError(f"device {chosen} was asked for, but there are {torch.cuda.device_count()} GPUs")
         torch.cuda.set_device(chosen)
-    elif chosen.type == "cpu":
-        keep_freed_memory()
+    keep_freed_memory()
     if world_size == 1:
         return Processes(chosen)
     from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defined]  # some torches have none
