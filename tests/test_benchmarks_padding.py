@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from asl_fast.training.loader import TrainLoader
-from benchmarks.padding import main, padded_and_all
+from benchmarks.padding import epoch_times, main, padded_and_all
 from tests.training.tiny import tiny_bundle, tiny_config
 
 
@@ -31,3 +31,12 @@ def test_a_row_says_what_buckets_save(capsys: pytest.CaptureFixture[str]) -> Non
     assert (name, batch, multiple) == ("charades", "4", "64")
     assert float(after.rstrip("%")) < float(before.rstrip("%"))
     assert 50 < float(steps.rstrip("%")) < 100
+
+
+def test_epochs_of_both_kinds_are_timed() -> None:
+    bundle, config = tiny_bundle(num_train=5), tiny_config()
+    times = epoch_times(replace(config, data=replace(config.data, pad_multiple=8)), bundle, 1)
+    assert times.shuffled > 0 and times.bucketed > 0
+    assert times.ratio == pytest.approx(times.bucketed / times.shuffled)
+    with pytest.raises(SystemExit):
+        main(["--train", "-1"])
