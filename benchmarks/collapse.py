@@ -83,9 +83,9 @@ def format_tables(reports: Sequence[dict[str, Any]]) -> str:
         lines.append("")
     lines.append(
         "Of n runs none can lie more than (n - 1) / sqrt(n) standard deviations below a mean that it is part of (4.2 "
-        'for 20, 1.8 for five), so for five a limit of 4 says little. "From the others alone" leaves the lowest run out '
-        "of mean and standard deviation: a run among four others that happen to lie close together is far from them by "
-        f"that measure without having failed. Variants with fewer than {LEAST_RUNS} runs are left out."
+        'for 20, 1.8 for five), so for five a limit of 4 says little. "From the others alone" leaves the lowest run '
+        "out of mean and standard deviation: a run among four others that happen to lie close together is then far "
+        f"from them without having failed. Variants with fewer than {LEAST_RUNS} runs are left out."
     )
     return "\n".join(lines) + "\n"
 
