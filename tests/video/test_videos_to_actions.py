@@ -94,9 +94,8 @@ def test_a_bad_video_is_named(folder: Path, tmp_path: Path, capsys: pytest.Captu
     shutil.copy(tmp_path / "good.mp4", tmp_path / f"{'n' * 240}.mp4")
     assert find(folder, "--videos", str(tmp_path), output=tmp_path / "found.json") == 0
     assert "skipped: " in (err := capsys.readouterr().err) and "bad.mp4: is empty" in err
-    assert (
-        "gone.mp4 is a link to a file that does not exist" in err and "is too long for its features; rename it" in err
-    )
+    assert "gone.mp4 is a link to a file that does not exist" in err
+    assert "is too long for its features; rename it" in err
     assert list(read_json(tmp_path / "found.json")["results"]) == ["good"]
     assert find(folder, "--videos", str(tmp_path), "--strict", output=tmp_path / "found.json") == 2
 
