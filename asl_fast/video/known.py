@@ -65,7 +65,7 @@ def open_backbone(
     check_backbone(name, weights)
     if name == "motion":
         if precision != "fp32":
-            raise ValueError(f"--precision {precision}: backbone motion computes in fp32 alone")
+            raise ValueError(f"--backbone-precision {precision}: backbone motion computes in fp32 alone")
         return MotionBackbone()
     # Imported here because the one above needs neither, and what is above it may be asked before torch is there.
     import torch

@@ -79,6 +79,28 @@ def _interrupted(run: RunFolder) -> None:
     run.ground_truth.unlink()
 
 
+def _piped(run: RunFolder) -> None:
+    run.last.unlink()
+    os.mkfifo(run.last)
+
+
+def _lost(run: RunFolder) -> None:
+    run.last.unlink()
+
+
+def _foldered(run: RunFolder) -> None:
+    run.last.unlink()
+    run.last.mkdir()
+
+
+def _half_scored(run: RunFolder) -> None:
+    run.evaluation.write_text("{")
+
+
+def _unconfigured(run: RunFolder) -> None:
+    run.config.write_text("[]")
+
+
 # Words of a case that stand for a copy of the trained run, and what is done to it.
 SPOILT = {
     "RUN": lambda run: None,
@@ -91,6 +113,11 @@ SPOILT = {
     "MIXED": _mixed,
     "DIVERGED": _diverged,
     "INTERRUPTED": _interrupted,
+    "PIPED": _piped,
+    "LOST": _lost,
+    "FOLDERED": _foldered,
+    "HALFSCORED": _half_scored,
+    "UNCONFIGURED": _unconfigured,
 }
 
 

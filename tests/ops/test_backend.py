@@ -156,7 +156,7 @@ def test_several_gpus_under_cuda_11_run_no_cuda_operators(op: str, monkeypatch: 
 
 
 def test_a_device_that_triton_does_not_support_is_named(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("triton")
+    pytest.importorskip("triton", minversion=".".join(map(str, _dispatch.TRITON_NEEDED)))
     register(op, "reference", "triton")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: ((9, 0), (7, 5))[index])
