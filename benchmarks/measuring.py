@@ -158,9 +158,10 @@ def _rates(case: Case, flops: int, own: Timing, ceilings: Ceilings | None) -> Re
     if flops:
         rates |= {"flops": flops, "flops_per_sec": flops / own.median}
         if ceilings:
-            rates["percent_of_matrix"] = 100 * rates["flops_per_sec"] / ceilings.matrix_flops
+            rates["percent_of_best"] = 100 * rates["flops_per_sec"] / ceilings.best_flops
             if case.counts_flops:
                 rates["times_floor"] = ceilings.matrix_flops * own.median / flops
+                rates["times_best"] = ceilings.best_flops * own.median / flops
     if case.items:
         rates["items_per_sec"] = case.items / own.median
     return rates

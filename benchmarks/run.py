@@ -2,10 +2,17 @@
 """``python benchmarks/run.py``: every op and job, against what else does the same work.
 
 Columns: median and the 20 % and 80 % quantiles of the time of a call; the rate at which it moves the least bytes it has
-to (or does its arithmetic, or its samples); that rate as a share of what a large copy (a matrix product) reaches on
-this machine in the same run, which what fits into a cache exceeds; the peak of the memory that a call needs on top of
-its inputs; and how many times longer each other way takes, both measured in turn. A side that cannot run shows "-", and
-the JSON file says why. A case that fails stands in the table with the reason, and the table goes on.
+to (or does its arithmetic, or its samples); that rate as a share of what a large copy (of arithmetic: any library)
+reaches on this machine in the same run, which what fits into a cache exceeds; of whole steps and detection, the time as
+a multiple of the least that their products, convolutions and attention can take; the peak of the memory that a call
+needs on top of its inputs; and how many times longer each other way takes, both measured in turn. A side that cannot
+run shows "-", and the JSON file says why. A case that fails stands in the table with the reason, and the table goes on.
+
+That least time is given twice. "x floor" is against torch.mm of large matrices, as a matrix rate is commonly
+understood; "x best" against the highest rate that any library reached in the same run. They differ on a CPU, where
+PyTorch gives products to MKL and convolutions to oneDNN: on processors that are not Intel's the second is up to twice
+as fast. A step whose linear layers run as convolutions can therefore be below 1 of the floor, and is never below 1 of
+the best.
 
 On a GPU the time is that of the kernels, all of them in the queue before the first starts; what Python takes to launch
 them stands beside it. An asterisk: they could not be held back, and Python's time is in the other columns too.
@@ -81,7 +88,7 @@ def main(arguments: Sequence[str]) -> int:
     if forced := forced_backend():
         print(f"every op is forced to {forced}")
     print(f"{record.device_name(request.device)}, {torch.get_num_threads()} threads, {clock}; ", end="")
-    print(f"copy {measured.copy_bytes / 1e9:.1f} GB/s, matrix product {measured.matrix_flops / 1e9:,.0f} GFLOP/s")
+    print(measured.words())
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     records: list[Record] = []
     end = time.monotonic() + request.total_seconds if request.total_seconds else math.inf

@@ -8,12 +8,17 @@ from typing import Any
 
 COLUMNS = ("case", "median", "20 %", "80 %", "rate", "of peak", "memory", "against")
 HOST = 4  # where Python's time stands, of what was measured on a GPU
+FLOORS = {"x floor": "times_floor", "x best": "times_best"}
+FLOORS_AT = 6  # where they stand, of what counts its operations
 Rows = list[tuple[str, ...]]
 
 
 def rows(records: Sequence[dict[str, Any]]) -> Rows:
     """Return the header and one row per record."""
     found = [COLUMNS, *(_row(record) for record in records)]
+    if any("times_floor" in record for record in records):
+        floors = [tuple(FLOORS), *(_floors(record) for record in records)]
+        found = [(*row[:FLOORS_AT], *each, *row[FLOORS_AT:]) for row, each in zip(found, floors, strict=True)]
     if not any("host_sec" in record for record in records):
         return found
     hosts = ["Python", *(_host(record) for record in records)]
@@ -25,6 +30,11 @@ def _host(record: dict[str, Any]) -> str:
     if "host_sec" not in record:
         return "-"
     return seconds(record["host_sec"]) + ("" if record["kernels_alone"] else "*")
+
+
+def _floors(record: dict[str, Any]) -> tuple[str, ...]:
+    """Write a time as multiples of the least that its arithmetic takes: by ``torch.mm``, and by the best there is."""
+    return tuple(f"{record[key]:.2f}x" if key in record else "-" for key in FLOORS.values())
 
 
 def text(table: Rows) -> str:
@@ -80,9 +90,7 @@ def _rate(record: dict[str, Any]) -> str:
 
 
 def _share(record: dict[str, Any]) -> str:
-    if "times_floor" in record:
-        return f"{record['times_floor']:.2f}x floor"
-    share = record.get("percent_of_copy", record.get("percent_of_matrix"))
+    share = record.get("percent_of_copy", record.get("percent_of_best"))
     return "-" if share is None else f"{share:.0f} %"
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from asl_fast.layers.convolution import convolve
@@ -41,7 +42,20 @@ def test_convolutions_as_a_cpu_computes_them() -> None:
 def test_the_time_is_shown_against_the_floor() -> None:
     a = torch.randn(64, 64)
     case = Case("product", lambda: (a,), lambda x: x @ x, counts_flops=True, compiled=None)
-    record = measure_case("", case, Options(seconds=0.05, ceilings=Ceilings(1e9, 2e9)))
+    record = measure_case("", case, Options(seconds=0.05, ceilings=Ceilings(1e9, 2e9, 5e9)))
     assert record["flops"] == 2 * 64**3
     assert record["times_floor"] == 2e9 * record["median_sec"] / (2 * 64**3)
-    assert rows([record])[1][5] == f"{record['times_floor']:.2f}x floor"
+    assert record["times_best"] == pytest.approx(2.5 * record["times_floor"])
+    head, row = rows([record])
+    assert head[5:8] == ("of peak", "x floor", "x best")
+    shown = f"{record['percent_of_best']:.0f} %", f"{record['times_floor']:.2f}x", f"{record['times_best']:.2f}x"
+    assert row[5:8] == shown
+    failed = {"op": "", "case": "other", "scale": "small", "missing": "failed: of memory"}
+    assert [len(each) for each in rows([record, failed])] == [len(head)] * 3
+    assert "x floor" not in rows([failed])[0]
+
+
+def test_the_best_rate_is_that_of_any_library() -> None:
+    assert Ceilings(1.0, 3.0).best_flops == 3.0 and Ceilings(1.0, 3.0, 4.0).best_flops == 4.0
+    assert Ceilings(2e9, 3e9).words() == "copy 2.0 GB/s, matrix product 3 GFLOP/s"
+    assert Ceilings(2e9, 3e9, 4e12).words().endswith(", convolution 4,000 GFLOP/s")

@@ -190,7 +190,7 @@ def test_a_record_has_rates_of_what_bounds_the_case() -> None:
     options = Options(seconds=0.0, ceilings=Ceilings(1e9, 1e12), memory=True)
     found = measure_case("op", case(flops=10**6, items=3), options)
     assert found["percent_of_copy"] == pytest.approx(100 * 64 / found["median_sec"] / 1e9)
-    assert found["percent_of_matrix"] == pytest.approx(100 * 1e6 / found["median_sec"] / 1e12)
+    assert found["percent_of_best"] == pytest.approx(100 * 1e6 / found["median_sec"] / 1e12)
     assert found["items_per_sec"] == pytest.approx(3 / found["median_sec"])
     header, row = rows([found])
     assert header[0] == "case" and row[0] == "op: a case" and "/s" in row[4] and "x eager" in row[-1]
@@ -303,7 +303,8 @@ def test_launches_are_kernels_without_copies() -> None:
 def test_ceilings_are_rates() -> None:
     with processors(1):
         found = ceilings("cpu", quick=True)
-    assert 1e8 < found.copy_bytes < 1e13 and 1e8 < found.matrix_flops < 1e15
+    assert 1e8 < found.copy_bytes < 1e13 and 1e8 < found.matrix_flops <= found.best_flops < 1e15
+    assert found.convolution_flops > 1e8
 
 
 @pytest.mark.parametrize(
