@@ -89,8 +89,8 @@ def _is_sentence(error: KeyError) -> bool:
 def _message(error: Exception) -> str:
     """Return the message of an error as one line, with the commands in it as this process was called."""
     text = str(error.args[0] if isinstance(error, KeyError) else error).strip()
-    if isinstance(error, OSError) and error.filename is not None and text.startswith("[Errno"):
-        # As the system gave it, from whatever was not written by `atomic_write`.
+    if isinstance(error, OSError) and error.filename is not None and remedy(error):
+        # As the system gave it, from whatever is not written by `atomic_write`, such as a folder.
         text = f"{os.fsdecode(error.filename)}: {error.strerror}{remedy(error)}"
     if text.startswith("Caught "):
         # From a loader process, with its whole traceback; the last line says what happened.
