@@ -16,6 +16,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -201,6 +202,8 @@ def _stream(chosen: Arguments, source: str) -> int:
     """Tell the actions of a video that still arrives; those before an error are told all the same."""
     if chosen.format != "json":
         raise ValueError(f"--format {chosen.format}: a stream is told in JSON lines")
+    if not 0 <= chosen.patience < float("inf"):
+        raise ValueError(f"--patience must be seconds, at least 0, found {chosen.patience:g}")
     check_output("--output", chosen.output, (chosen.run, Path(source)))
 
     from asl_fast.detection.live import stream_actions
@@ -218,8 +221,10 @@ def _stream(chosen: Arguments, source: str) -> int:
         longest_sec=chosen.longest,
     )
     number = 0
+    # What an earlier call wrote stays until there is something to say instead.
+    first = next(actions, None)
     with chosen.output.open("w", encoding="utf-8") as file:
-        for action in actions:
+        for action in chain([] if first is None else [first], actions):
             number += 1
             # Each line at once: somebody waits for it.
             print(json.dumps(asdict(action) | {"delay_sec": action.delay_sec}), file=file, flush=True)

@@ -252,8 +252,10 @@ def _run_protocol(path: Path) -> Protocol:
         raise FileNotFoundError(f"{path}: no such file; is {path.parent} the folder of a run?") from None
     try:
         return run_protocol(str(config["dataset"]), config["evaluation"], f"run {path.parent}")
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: has no usable 'dataset' and 'evaluation.tiou_thresholds' ({error!r})") from error
+    except (KeyError, TypeError):
+        raise ValueError(f"{path}: has no usable 'dataset' and 'evaluation.tiou_thresholds'; is it a run's?") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _warn(reasons: Collection[str], noun: str, consequence: str) -> None:

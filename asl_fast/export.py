@@ -61,6 +61,7 @@ def _export(chosen: Arguments) -> int:
     check_folder(chosen.output)
     require_packages(formats)
     with if_stopped("files that were written whole are kept"):
+        results = _results(chosen.run)
         trained = load_trained(chosen.run, checkpoint=chosen.checkpoint)
         deployed = deployed_detector(trained)
         config = write_config(trained, chosen.output)
@@ -68,7 +69,7 @@ def _export(chosen: Arguments) -> int:
         for each in write_files(trained, deployed, chosen.output, formats):
             written.append(each)
             print(f"{each.path}  {each.path.stat().st_size / 2**20:.1f} MiB", flush=True)
-        write_card(config, chosen.output, formats, _results(chosen.run))
+        write_card(config, chosen.output, formats, results)
         print(f"{chosen.output / 'README.md'} says what goes in and what comes out")
         if chosen.check and any(each.run is not None for each in written):
             _check(written, deployed)

@@ -356,7 +356,7 @@ def number(value: object, where: str) -> float:
         else:
             if abs(found) < float("inf"):
                 return found
-    raise ValueError(f"{where}: expected a number, found {value!r}")
+    raise ValueError(f"{where}: expected a number, found {value!r:.80}")
 
 
 def read_named_numbers(path: str | Path, unit: str) -> dict[str, float]:

@@ -76,7 +76,7 @@ def from_dict(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
 def _arguments(kind: Any, values: Mapping[str, Any], where: str, path: str) -> dict[str, Any]:
     """Turn JSON values into the arguments of a dataclass; ``path`` is the dotted name of its place, with a last dot."""
     if not isinstance(values, Mapping):
-        raise ValueError(f"{where}: {path.rstrip('.') or 'the file'} must hold keys and values, found {values!r}")
+        raise ValueError(f"{where}: {path.rstrip('.') or 'the file'} must hold keys and values, found {values!r:.80}")
     values = _renewed(kind, values, where, path)
     hints = get_type_hints(kind)
     names = [entry.name for entry in dataclasses.fields(kind)]
@@ -131,12 +131,12 @@ def _convert(hint: Any, value: Any, where: str, path: str) -> Any:
     elif origin is Literal:
         if value in arguments:
             return value
-        raise ValueError(f"{where}: {path} is {value!r}; {nearest(str(value), map(str, arguments))}")
+        raise ValueError(f"{where}: {path} is {value!r:.80}; {nearest(str(value), map(str, arguments))}")
     elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     elif type(value) is hint:
         return value
-    raise ValueError(f"{where}: {path} must be {getattr(hint, '__name__', hint)}, found {value!r}")
+    raise ValueError(f"{where}: {path} must be {getattr(hint, '__name__', hint)}, found {value!r:.80}")
 
 
 def read_config(kind: type[T], path: Path) -> T:

@@ -14,6 +14,7 @@ from asl_fast.check_data import main as check_main
 from asl_fast.data.channels import read_channels
 from asl_fast.data.custom.signals import SignalReading, open_own_signals, strides_of
 from asl_fast.detect import main as detect_main
+from asl_fast.detection.raw_signals import raw_signals
 from asl_fast.serialization import read_config
 from asl_fast.train import main as train_main
 from asl_fast.training.config import TrainConfig
@@ -88,6 +89,22 @@ def test_from_tables_to_detections(own: Path, capsys: pytest.CaptureFixture[str]
     for key, tolerance in (("segment", 1e-3), ("score", 1e-4)):
         first, second = (np.array([each[key] for each in found["r2"]]) for found in (alone, whole))
         np.testing.assert_allclose(first, second, rtol=0, atol=tolerance)
+    # Columns are known by their names here too; other names, and a value out of this world, are said.
+    lines = [line.split(",") for line in Path("signals/r2.csv").read_text().splitlines()]
+    Path("r2.csv").write_text("\n".join(",".join([row[0], row[7], *row[2:7], row[1]]) for row in lines))
+    capsys.readouterr()
+    assert detected("r2.csv") == alone
+    assert "columns of r2 are in another order than of training: taken by their names" in capsys.readouterr().err
+    lines[0][1], lines[9][1] = "speed", "1e12"
+    Path("r2.csv").write_text("\n".join(",".join(row) for row in lines))
+    detected("r2.csv")
+    err = capsys.readouterr().err
+    assert "columns have other names: speed, ay, az and 4 more in r2, ax, ay, az and 4 more in training" in err
+    assert "r2.csv: a value at step" in err and "standard deviations from those of training" in err
+    dataset, notes = json.loads(Path("run/dataset.json").read_text()), list[str]()
+    older = raw_signals([Path("r2.csv")], dataset | {"transform": dataset["transform"] | {"names": None}}, notes)
+    assert older is not None and len(older[1]("r2").all())
+    assert "the run does not know the names of its columns" in notes[0]
     # The same samples without stamps, at the rate of training, are the same recording.
     table = np.loadtxt("signals/r2.csv", delimiter=",", skiprows=1)
     borders = np.append(table[:, 0], table[-1, 0]) / 1e3
@@ -177,6 +194,29 @@ def test_columns_are_known_by_their_names(own: Path, caplog: pytest.LogCaptureFi
     Path("signals/r0.csv").write_text("\n".join(",".join(row) for row in lines))
     np.testing.assert_array_equal(open_own_signals("a.json", "signals").source.store.load("r0"), before)
     assert "columns have other names: speed, ay, az and 4 more in r0, ax, ay, az and 4 more in most" in caplog.text
+
+
+def test_a_value_far_from_all_others_is_said(own: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lines = [line.split(",") for line in Path("signals/r1.csv").read_text().splitlines()]
+    lines[4][2] = "-1e9"
+    Path("signals/r1.csv").write_text("\n".join(",".join(row) for row in lines))
+    assert len(open_own_signals("a.json", "signals").steps) == 6
+    assert "signals/r1.csv: sample 3, channel 1 is -1e+09, where" in caplog.text
+    with pytest.raises(ValueError, match="scaling by it would make all other values alike"):
+        open_own_signals("a.json", "signals", strict=True)
+    lines[4][2] = "1e38"
+    Path("signals/r1.csv").write_text("\n".join(",".join(row) for row in lines))
+    assert "r1" not in open_own_signals("a.json", "signals").steps
+    assert "r1.csv: value of sample 3, channel 1, is 1e+38, beyond all reason" in caplog.text
+
+
+def test_time_stamps_that_do_not_rise_are_not_taken_for_none(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in Path("signals").glob("*.csv"):
+        lines = path.read_text().splitlines()
+        path.write_text("\n".join([lines[0], *(",".join(["7", *line.split(",")[1:]]) for line in lines[1:])]))
+    told = failure(capsys, *OWN)
+    assert "the time stamps do not tell the samples per second, all 600 are the same in r0" in told
+    assert "no recording has usable time stamps" in failure(capsys, *OWN, "--rate", "50")
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ class FeatureTransform:
         preparation: From the channels of the raw signal to the C that are normalised; None takes them as they are.
         clip_sd: Normalised values are limited to so many standard deviations, as tracking may lose a hand and find it
             metres away; 0 limits nothing.
+        names: Of the channels of the raw signal, where their files name them.
     """
 
     mean: NDArray[np.float64]
@@ -38,6 +39,7 @@ class FeatureTransform:
     samples_per_step: int = 1
     preparation: Preparation | None = None
     clip_sd: float = 0.0
+    names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         mean, std = np.asarray(self.mean, np.float64), np.asarray(self.std, np.float64)
@@ -138,18 +140,20 @@ class FeatureTransform:
             "samples_per_step": self.samples_per_step,
             "preparation": None if self.preparation is None else self.preparation.state(),
             "clip_sd": self.clip_sd,
+            "names": None if self.names is None else list(self.names),
         }
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> FeatureTransform:
         """Invert `state`; what older versions did not write is as it was before it came."""
-        prepared = state.get("preparation")
+        prepared, names = state.get("preparation"), state.get("names")
         return cls(
             np.asarray(state["mean"]),
             np.asarray(state["std"]),
             int(state["samples_per_step"]),
             None if prepared is None else Preparation.from_state(prepared),
             float(state.get("clip_sd", 0.0)),
+            None if names is None else tuple(names),
         )
 
 

@@ -51,7 +51,7 @@ def stream_actions(
     manifest = FeatureManifest(**record)
     recipe = recipe_of(manifest, weights)
     backbone = expected_backbone(recipe, device, manifest.extraction)
-    with arriving(source, patience_sec) as file, open_video(file) as video:
+    with arriving(source, patience_sec) as file, open_video(file, name=f"--stream {source}") as video:
         grid = FeatureGrid(recipe.frame_rate or video.fps, recipe.stride, recipe.window, manifest.offset_frame)
         detector = StreamDetector(trained, grid, least_score=least_score, longest_sec=longest_sec)
         prepared = (backbone.prepare(image) for image in evenly(video.frames(), grid.fps))

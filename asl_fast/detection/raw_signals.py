@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from asl_fast.data.datasets.catalogue import DATASETS
 from asl_fast.data.features.array_files import EXTENSIONS
 from asl_fast.data.features.feature_files import holds_features
@@ -14,12 +17,13 @@ from asl_fast.data.features.packed_store import is_packed
 from asl_fast.data.features.rows import Rows, rows_in_memory
 from asl_fast.data.features.text_arrays import TEXTS
 from asl_fast.data.signals.files import read_signal, signal_files
+from asl_fast.data.signals.outliers import FAR
 from asl_fast.data.transform import FeatureTransform
 
 Found = tuple[Sequence[str], Callable[[str], Rows]]
 
 
-def raw_signals(paths: Sequence[Path], dataset: Mapping[str, Any]) -> Found | None:
+def raw_signals(paths: Sequence[Path], dataset: Mapping[str, Any], notes: list[str]) -> Found | None:
     """Find raw recordings, by name, and what reads one of them as features.
 
     These are tables (``.csv``, ``.tsv``), whose time stamps, where they have some, are brought to the rate of training,
@@ -28,6 +32,7 @@ def raw_signals(paths: Sequence[Path], dataset: Mapping[str, Any]) -> Found | No
     Args:
         paths: What was given; a run on raw signals has one.
         dataset: What the run knows of its data set.
+        notes: Takes what was assumed, in words, when a recording is opened.
 
     Returns:
         None where the path holds arrays, which are raw recordings or features by their width.
@@ -37,7 +42,7 @@ def raw_signals(paths: Sequence[Path], dataset: Mapping[str, Any]) -> Found | No
     """
     path = paths[0]
     if _holds_tables(path):
-        return _tables(path, dataset)
+        return _tables(path, dataset, notes)
     if path.suffix.lower() in EXTENSIONS or is_packed(path) or (path.is_dir() and holds_features(path)):
         return None
     read_recordings = DATASETS[dataset["name"]].read_recordings if dataset["name"] in DATASETS else None
@@ -60,15 +65,30 @@ def _holds_tables(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() in TEXTS
 
 
-def _tables(path: Path, dataset: Mapping[str, Any]) -> Found:
+def _tables(path: Path, dataset: Mapping[str, Any], notes: list[str]) -> Found:
     transform, rate_hz = FeatureTransform.from_state(dataset["transform"]), float(dataset["grid"]["fps"])
     files = signal_files(path)
 
     def opened(name: str) -> Rows:
         try:
-            return rows_in_memory(transform(read_signal(files[name]).even(rate_hz)))
+            signal, said = read_signal(files[name]).in_order_of(transform.names or (), name, "training")
+            if transform.names is None and signal.names is not None:
+                said = "the run does not know the names of its columns: those of tables are taken by their places"
+            features = transform(signal.even(rate_hz))
+            for note in (said, far_from_training(features, str(files[name]))):
+                if note is not None and note not in notes:
+                    notes.append(note)
+            return rows_in_memory(features)
         except ValueError as error:
             where = str(files[name])
             raise ValueError(str(error) if where in str(error) else f"{where}: {error}") from None
 
     return tuple(files), opened
+
+
+def far_from_training(features: NDArray[np.float32], where: str) -> str | None:
+    """Say where a value of normalised features is beyond all that training can have held; None where none is."""
+    if not features.size or (features.min() >= -FAR and features.max() <= FAR):
+        return None
+    step, column = (int(place) for place in np.argwhere(np.abs(features) > FAR)[0])
+    return f"{where}: a value at step {step} is {features[step, column]:.3g} standard deviations from those of training"

@@ -17,14 +17,14 @@ from asl_fast.data.features.array_files import NAMELESS
 from asl_fast.data.features.feature_files import feature_files
 from asl_fast.data.features.hdf5_files import HDF5
 from asl_fast.data.features.manifest import FeatureManifest
-from asl_fast.data.features.opening import JOIN, open_features, rows_of_features
+from asl_fast.data.features.opening import JOIN, nameless_message, open_features, rows_of_features
 from asl_fast.data.features.packed_store import is_packed
 from asl_fast.data.features.reading import FeatureReading
 from asl_fast.data.features.rows import Rows, checked_rows, open_rows, rows_in_memory
 from asl_fast.data.grid import FeatureGrid
 from asl_fast.data.transform import FeatureTransform
 from asl_fast.detection.rates import Rates, check_rates, far_rate, known_rates, measured_rate
-from asl_fast.detection.raw_signals import raw_signals
+from asl_fast.detection.raw_signals import far_from_training, raw_signals
 from asl_fast.training.inference import Recording
 from asl_fast.wording import examples
 
@@ -78,13 +78,14 @@ def open_recordings(
     for path in paths:
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist")
-    arrays = raw_signals(paths, dataset) if dataset["transform"] is not None else None
+    notes: list[str] = []
+    arrays = raw_signals(paths, dataset, notes) if dataset["transform"] is not None else None
     if arrays is None:
-        arrays = _features(paths, dataset, reading or FeatureReading())
+        arrays = _features(paths, dataset, reading or FeatureReading(), notes)
     names, rows_of = arrays
     if not names:
         raise FileNotFoundError(f"{', '.join(map(str, paths))}: no recording found")
-    names, durations, notes = tuple(sorted(names)), durations_sec or {}, list[str]()
+    names, durations = tuple(sorted(names)), durations_sec or {}
     _check_names(names, "--fps", fps if isinstance(fps, Mapping) else None)
     _check_names(names, "--durations", durations_sec)
     rates = known_rates(names, dataset, fps)
@@ -121,7 +122,7 @@ def _check_names(names: Sequence[str], option: str, given: Mapping[str, float] |
 
 
 def _features(
-    paths: Sequence[Path], dataset: Mapping[str, Any], reading: FeatureReading
+    paths: Sequence[Path], dataset: Mapping[str, Any], reading: FeatureReading, notes: list[str]
 ) -> tuple[Sequence[str], Callable[[str], Rows]]:
     """Find recordings in files of arrays; those of raw signals are normalised as in training."""
     state = dataset["transform"]
@@ -141,9 +142,12 @@ def _features(
         if transform is None or array.ndim != 2 or array.shape[1] != transform.num_raw:
             return array
         try:
-            return transform(array)
+            features = transform(array)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
+        if (far := far_from_training(features, where)) is not None:
+            notes.append(far)
+        return features
 
     def check_used(files: Mapping[str, Path]) -> None:
         """Refuse what was said of files and is true of none of them."""
@@ -154,7 +158,7 @@ def _features(
                     f"--feature-{option} {text}: none of the files has it, which are {examples(list(files))}"
                 )
         if "key" in reading.given and files and all(path.suffix.lower() in NAMELESS for path in files.values()):
-            raise ValueError(f"--feature-key {layout.key}: {next(iter(files.values()))} holds one array without a name")
+            raise ValueError(nameless_message(reading.given["key"], str(next(iter(files.values())))))
 
     def opened(path: Path) -> Rows:
         return checked(rows_of_features(path, layout.key, transposed=layout.layout == "CT"), str(path))
@@ -173,9 +177,10 @@ def _features(
             check_used(found)
         files = {short(name): path for name, path in found.items()}
         return tuple(files), lambda name: opened(files[name])
-    store = open_features(paths, layout.store_options)
+    told = "key" in reading.given
+    store = open_features(paths, layout.store_options, key_is_told=told)
     if not store.video_ids:
-        store = open_features(paths, replace(layout, prefix="", suffix="").store_options)
+        store = open_features(paths, replace(layout, prefix="", suffix="").store_options, key_is_told=told)
     names = [name for name in store.video_ids if name in store]
     where = ", ".join(map(str, paths))
     return names, lambda name: checked(open_rows(store, name), f"{where}, {name}")

@@ -142,10 +142,8 @@ def read_run(path: str | Path) -> RunRecord:
     try:
         # What is computed of a configuration is checked before anything is drawn.
         _ = record.total_epochs, record.protocol
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"{folder.config}: has no usable epochs and 'evaluation.tiou_thresholds' ({error!r})"
-        ) from None
+    except (KeyError, TypeError):
+        raise ValueError(f"{folder.config}: has no usable epochs and 'evaluation.tiou_thresholds'") from None
     return record
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asl_fast.files import atomic_write
+from asl_fast.files import atomic_write, require_file
 from asl_fast.models.actionformer_files import looks_like_actionformer
 from asl_fast.models.content import digest, first_non_finite, walk
 from asl_fast.serialization import differing, flatten, from_dict
@@ -89,10 +89,13 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise FileNotFoundError(f"no checkpoint {path}; was the run stopped before its first epoch ended?")
     try:
+        require_file(path)
         _check_archive(path, tensors=False)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what a damaged file makes its readers raise has no end
-        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
+        # torch asks its own users for better messages at the end of some.
+        text = str(error).strip().partition("  (Could this")[0]
+        reason = text.splitlines()[0][:160] if text else type(error).__name__
         raise CheckpointError(
             f"{path} ({_size(path)}) is truncated or not a checkpoint of asl_fast: {reason}; "
             "use another checkpoint or train again"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from asl_fast.evaluation.protocols import ProtocolResult
-from asl_fast.files import atomic_write, remedy
+from asl_fast.files import atomic_write, remedy, require_file
 from asl_fast.training.scoring import summary
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """
     if not path.exists():
         return []
+    require_file(path)
     lines = path.read_bytes().splitlines()
     records = []
     for number, line in enumerate(lines, start=1):

@@ -117,6 +117,10 @@ def parse(arguments: Sequence[str], *, about: str | None = None) -> Request:
     folder = _resumed_folder(named, early.output) if early.resume and not early.help else None
     if folder is not None and folder.holds_a_run:
         saved = read_config(TrainConfig, folder.config)
+        if folder.summary.exists() and not folder.last.exists():
+            raise FileNotFoundError(
+                f"nothing to resume from: {folder.path} has results, but {folder.last} is gone; --overwrite trains anew"
+            )
         if early.init_from not in (None, saved.init_from):
             raise ValueError(f"--init-from is where a new run begins; {folder.path} goes on from its own checkpoint")
     elif folder is not None and early.dataset is early.annotations is early.preset is None:

@@ -159,11 +159,14 @@ class VideoFile:
 
 
 @contextmanager
-def open_video(source: Path | IO[bytes], *, threads: int = 0, decoder: DecoderName = "pyav") -> Iterator[VideoFile]:
+def open_video(
+    source: Path | IO[bytes], *, name: str = "the stream", threads: int = 0, decoder: DecoderName = "pyav"
+) -> Iterator[VideoFile]:
     """Open a video file, or a stream of bytes that is read once, from its beginning on.
 
     Args:
         source: The file, or an opened pipe.
+        name: What messages call a pipe; a file is called by its path.
         threads: Of the decoder; 0 leaves it to the decoder.
         decoder: "pyav", or "torchcodec", which decodes files in containers with an index; PyAV opens and checks these
             all the same, and decodes all others.
@@ -179,7 +182,7 @@ def open_video(source: Path | IO[bytes], *, threads: int = 0, decoder: DecoderNa
     if decoder == "torchcodec":
         require_torchcodec()
     av = _pyav()
-    where = str(source) if isinstance(source, Path) else "the stream"
+    where = str(source) if isinstance(source, Path) else name
     try:
         container = av.open(
             f"file:{source}" if isinstance(source, Path) else source,

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from asl_fast.video.options import Recipe
 from asl_fast.video.readers import Ended, Reading, Window, read_all
 
 MAX_READERS = 4
+LONGEST_NAME = 220
+"""Bytes of a name that leave room for an ending, and for the name of a file that is not yet complete, of 255."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ def extract_videos(
         folder = FeatureFolder(output, manifest_of(backbone, recipe))
         missing = [(name, path) for name, path in videos.items() if not folder.is_done(name, path)]
         work = _Work(folder, backbone, dict(missing), keep_damaged, strict)
+        missing = work.without_long_names(missing)
         cores = cores or usable_cores()
         number = readers or min(MAX_READERS, cores)
         threads = max(1, cores // number)
@@ -143,6 +147,19 @@ class _Work:
         self.bar: tqdm[Any] = tqdm(
             total=sum(self._sizes.values()), desc="extracting", unit="B", unit_scale=True, leave=False, disable=None
         )
+
+    def without_long_names(self, videos: list[tuple[str, Path]]) -> list[tuple[str, Path]]:
+        """Skip videos whose features no file system would take under their names."""
+        kept = []
+        for name, path in videos:
+            if max(len(os.fsencode(part)) for part in PurePath(name).parts) <= LONGEST_NAME:
+                kept.append((name, path))
+                continue
+            error = ValueError(f"{path}: a name of over {LONGEST_NAME} bytes is too long for its features; rename it")
+            if self._strict:
+                raise error
+            self.skipped[name] = error
+        return kept
 
     def take(self, item: Window | Ended, batch_size: int) -> None:
         video = self._videos.setdefault(item.name, _Video())

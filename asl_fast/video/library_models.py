@@ -147,6 +147,7 @@ def _load(model: _Model, path: Path) -> None:
 
 
 def _read(path: Path) -> dict[str, Tensor]:
+    require_file(path)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file

@@ -24,12 +24,16 @@ class _Arriving:
 
     def __init__(self, file: IO[bytes], patience_sec: float) -> None:
         self._file, self._patience_sec = file, patience_sec
+        self._has_ended = False
 
     def read(self, size: int) -> bytes:
         waited = time.monotonic()
         while True:
             part = self._file.read(size)
-            if part or time.monotonic() - waited >= self._patience_sec:
+            if not part and time.monotonic() - waited >= self._patience_sec:
+                # Decoders ask again; the end was waited for once.
+                self._has_ended = True
+            if part or self._has_ended:
                 return part
             time.sleep(_LOOK_SEC)
 

@@ -39,7 +39,9 @@ def open_model_file(path: Path, device: torch.device, precision: str, window: in
     """
     require_file(path)
     if precision != "fp32":
-        raise ValueError(f"--precision {precision}: {path} computes as it was exported; export it in that precision")
+        raise ValueError(
+            f"--backbone-precision {precision}: {path} computes as it was exported; export it in that precision"
+        )
     load = _load_exported if path.suffix.lower() == ".pt2" else _load_onnx
     run, shape = load(path, device)
     arrange, num_frames, size = _arrangement(shape, path, window)
@@ -62,7 +64,12 @@ def open_model_file(path: Path, device: torch.device, precision: str, window: in
 
 
 def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file."""
+    """Return the SHA-256 of a file.
+
+    Raises:
+        FileNotFoundError, ValueError: When it is not there, or no regular file.
+    """
+    require_file(path)
     total = hashlib.sha256()
     with path.open("rb") as file:
         while part := file.read(2**22):

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asl_fast.data.features.extraction import VideoFacts
+from asl_fast.files import require_file
 from asl_fast.video.decode import DecoderName, Image, VideoError, open_video
 from asl_fast.video.even import evenly
 from asl_fast.video.model_file import file_digest
@@ -72,6 +73,7 @@ class Reading:
         """Read one video: its windows, then how it ended."""
         facts: VideoFacts | None = None
         try:
+            require_file(path)
             status, digest = path.stat(), ""
             number = 0
             with open_video(path, threads=self.threads, decoder=self.decoder) as video:

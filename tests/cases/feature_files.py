@@ -26,8 +26,8 @@ def write_features(
             dimensions of size one around (``1TC``, ``TC11``) or has several views (``5TC``); ``nested=1`` has a folder
             for each subset; ``keys=rgb,flow`` writes entries of these names into one file, ``files=rgb,flow`` a file
             for each, ``folders=rgb,flow`` a folder; ``bad=nan``, ``huge``, ``nudged``, ``narrow``, ``flat``,
-            ``scalar``, ``far`` or ``pipe`` changes the first video, ``bad=all``, ``same`` or ``tiny`` all of them,
-            ``doubled`` every second one; ``bad=hidden`` writes the file beside it that a system leaves.
+            ``scalar``, ``far``, ``farthest`` or ``pipe`` changes the first video, ``bad=all``, ``same`` or ``tiny`` all
+            of them, ``doubled`` every second one; ``bad=hidden`` writes the file beside it that a system leaves.
         subsets: Of each video.
 
     Returns:
@@ -69,8 +69,8 @@ def _spoilt(array: Array, bad: str, index: int) -> Array:
         spoilt[0, 0] += 1
     if bad == "huge" and not index:
         spoilt[0, 0] = 1e30
-    if bad == "far" and not index:
-        spoilt[0, 0] = 7e4
+    if bad in ("far", "farthest") and not index:
+        spoilt[0, 0] = 7e4 if bad == "far" else -1e17
     if bad == "doubled" and index % 2:
         return spoilt.repeat(2, axis=0)
     if bad in ("same", "tiny"):

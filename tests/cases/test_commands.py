@@ -9,6 +9,8 @@ import os
 import pickle
 import shlex
 import shutil
+import struct
+import zipfile
 from importlib import import_module
 from pathlib import Path
 
@@ -41,7 +43,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _flip(run: RunFolder) -> None:
     content = bytearray(run.last.read_bytes())
-    content[len(content) // 2] ^= 1
+    with zipfile.ZipFile(run.last) as archive:
+        tensors = [entry for entry in archive.infolist() if "/data/" in entry.filename]
+        largest = max(tensors, key=lambda entry: entry.file_size)
+    # Behind its header, which says how long a name and what else follows; elsewhere may be what fills up the file.
+    name, more = struct.unpack_from("<HH", content, largest.header_offset + 26)
+    content[largest.header_offset + 30 + name + more + largest.file_size // 2] ^= 1
     run.last.write_bytes(content)
 
 
@@ -79,6 +86,28 @@ def _interrupted(run: RunFolder) -> None:
     run.ground_truth.unlink()
 
 
+def _piped(run: RunFolder) -> None:
+    run.last.unlink()
+    os.mkfifo(run.last)
+
+
+def _lost(run: RunFolder) -> None:
+    run.last.unlink()
+
+
+def _foldered(run: RunFolder) -> None:
+    run.last.unlink()
+    run.last.mkdir()
+
+
+def _half_scored(run: RunFolder) -> None:
+    run.evaluation.write_text("{")
+
+
+def _unconfigured(run: RunFolder) -> None:
+    run.config.write_text("[]")
+
+
 # Words of a case that stand for a copy of the trained run, and what is done to it.
 SPOILT = {
     "RUN": lambda run: None,
@@ -91,6 +120,11 @@ SPOILT = {
     "MIXED": _mixed,
     "DIVERGED": _diverged,
     "INTERRUPTED": _interrupted,
+    "PIPED": _piped,
+    "LOST": _lost,
+    "FOLDERED": _foldered,
+    "HALFSCORED": _half_scored,
+    "UNCONFIGURED": _unconfigured,
 }
 
 

@@ -100,6 +100,8 @@ CASES: list[tuple[Reader, Any, str]] = [
     (anet, ANET | {"annotations": [INSTANCE | {"label_id": -1}]}, r"video 'bad', annotation 0: label_id .* found -1"),
     (anet, ANET | {"duration": -1.0}, r"a\.json, video 'bad': duration_sec must be positive, got -1\.0"),
     (anet, ANET | {"fps": -1.0}, r"a\.json, video 'bad': fps must be positive, got -1\.0"),
+    (anet, ANET | {"fps": 1e300}, r"a\.json, video 'bad': fps 1e\+300 is beyond all reason"),
+    (anet, ANET | {"duration": 1e300}, r"a\.json, video 'bad': duration_sec 1e\+300 is beyond all reason"),
     (lists, [1], r"a\.json, video 'bad': expected .*, found \[1\]"),
     (lists, LISTS | {"duration": float("nan")}, r"a\.json, video 'bad', 'duration': expected a number, found nan"),
     (lists, LISTS | {"duration": 0}, r"a\.json, video 'bad': duration_sec must be positive, got 0\.0"),

@@ -50,12 +50,14 @@ assert torch.equal(*both)
 # Gaussians that only say where the contrastive loss looks are parameters without gradient.
 gradients(DistributedDataParallel(asl_loss(class_level=False)), own)
 
-sharded = asl_loss(**OWN)
-fully_shard(sharded, mesh=init_device_mesh("cpu", (2,)))
-assert all(isinstance(parameter, DTensor) for parameter in sharded.parameters())
-for name, found in gradients(sharded, own).items():
-    torch.testing.assert_close(found.full_tensor(), expected[name])
-assert set(sharded.no_weight_decay_parameters()) <= set(sharded.parameters())
+# What torch 2.6 shards on CPUs, it cannot gather again: its streams of a CPU record no event.
+if hasattr(torch.cpu.Stream, "record_event"):
+    sharded = asl_loss(**OWN)
+    fully_shard(sharded, mesh=init_device_mesh("cpu", (2,)))
+    assert all(isinstance(parameter, DTensor) for parameter in sharded.parameters())
+    for name, found in gradients(sharded, own).items():
+        torch.testing.assert_close(found.full_tensor(), expected[name])
+    assert set(sharded.no_weight_decay_parameters()) <= set(sharded.parameters())
 print("two processes agree", flush=True)
 dist.destroy_process_group()
 """

@@ -80,15 +80,22 @@ def test_a_stream_to_lines(folder: Path, tmp_path: Path, capsys: pytest.CaptureF
     lines = [json.loads(line) for line in (tmp_path / "found.jsonl").read_text().splitlines()]
     assert lines and all(line["label"] in ACTIONS and line["delay_sec"] >= 0 for line in lines)
     assert f"the stream has ended: {len(lines)} action" in capsys.readouterr().out
-    assert detect.main([*words, "--stream", str(tmp_path / "none.ts")]) == 2
+    (tmp_path / "text.ts").write_text("no video")
+    for name in ("none.ts", "text.ts"):
+        assert detect.main([*words, "--stream", str(tmp_path / name)]) == 2
+        assert len((tmp_path / "found.jsonl").read_text().splitlines()) == len(lines), "what was told stays"
     assert detect.main([*words, "--stream", str(tmp_path / "live.ts"), "--format", "srt"]) == 2
 
 
 def test_a_bad_video_is_named(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copy(folder / "videos" / "shapes-00.mp4", tmp_path / "good.mp4")
     (tmp_path / "bad.mp4").touch()
+    (tmp_path / "gone.mp4").symlink_to("nowhere")
+    shutil.copy(tmp_path / "good.mp4", tmp_path / f"{'n' * 240}.mp4")
     assert find(folder, "--videos", str(tmp_path), output=tmp_path / "found.json") == 0
     assert "skipped: " in (err := capsys.readouterr().err) and "bad.mp4: is empty" in err
+    assert "gone.mp4 is a link to a file that does not exist" in err
+    assert "is too long for its features; rename it" in err
     assert list(read_json(tmp_path / "found.json")["results"]) == ["good"]
     assert find(folder, "--videos", str(tmp_path), "--strict", output=tmp_path / "found.json") == 2
 

@@ -150,7 +150,7 @@ def read_listed_video(
     subset, rate = entry.get("subset"), entry.get("fps")
     duration = next((entry[key] for key in _DURATIONS if entry.get(key) is not None), None)
     if subset is not None and not isinstance(subset, str):
-        raise AnnotationError(f"{where}: 'subset' must name its split, found {subset!r}")
+        raise AnnotationError(f"{where}: 'subset' must name its split, found {subset!r:.80}")
     if "actions" in entry and "annotations" not in entry:
         listed, read = entry["actions"], read_action_rows
     else:
@@ -212,7 +212,7 @@ def read_activitynet_json(
         if entry.label not in ids:
             first = ", ".join(map(repr, names[:3])) or "none"
             raise ValueError(
-                f"unknown class {entry.label!r}; known are {count(len(names), 'class', 'classes')}, e.g. {first}"
+                f"unknown class {entry.label!r:.80}; known are {count(len(names), 'class', 'classes')}, e.g. {first}"
             )
 
     videos = {}

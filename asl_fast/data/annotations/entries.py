@@ -185,9 +185,11 @@ def read_label(item: dict[str, Any]) -> tuple[str | int, int | None]:
     label = item.get("label")
     if isinstance(label, str):
         if not label.strip():
-            raise ValueError(f"unknown class {label!r}; 'label' must be the name of a class, or its id, a whole number")
+            raise ValueError(
+                f"unknown class {label!r:.80}; 'label' must be the name of a class, or its id, a whole number"
+            )
         if label_id is None and given is not None and given == given:
-            raise ValueError(f"label_id of {label!r} must be a whole number, found {given!r:.80}")
+            raise ValueError(f"label_id of {label!r:.80} must be a whole number, found {given!r:.80}")
         return label, label_id
     name = given if label is None and "label" not in item else label
     found = class_id(name)
@@ -210,12 +212,12 @@ def is_usable(item: dict[str, Any]) -> bool:
 
 def _read_row(row: object, reversed_segments: ReversedSegments) -> Entry:
     if not isinstance(row, list) or len(row) != 3:
-        raise ValueError(f"expected [class, start, end], found {row!r}")
+        raise ValueError(f"expected [class, start, end], found {row!r:.80}")
     number(row[0], "class")
     start, end = _seconds(row[1], row[2], "[class, start, end]", reversed_segments)
     found = class_id(row[0])
     if found is None or found > LARGEST_ID:
-        raise ValueError(f"unknown class {row[0]!r}; a class is given by its id, a whole number")
+        raise ValueError(f"unknown class {row[0]!r:.80}; a class is given by its id, a whole number")
     return Entry(start, end, found)
 
 

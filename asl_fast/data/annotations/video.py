@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from asl_fast.wording import count
 
+LARGEST = 1e12
+"""Seconds that no recording lasts, and frames a second that no camera takes."""
+
 
 @dataclass(frozen=True, eq=False)
 class Video:
@@ -27,7 +30,7 @@ class Video:
         extra: What else the annotation file says about it, by the file's own keys; some protocols need it.
 
     Raises:
-        ValueError: Naming the video, when shapes disagree or a value is not finite.
+        ValueError: Naming the video, when shapes disagree, or a value is not finite or beyond all reason.
     """
 
     id: str
@@ -50,10 +53,11 @@ class Video:
         if not np.isfinite(segments).all():
             bad = segments[~np.isfinite(segments).all(axis=1)][0]
             raise ValueError(f"video {self.id!r}: segment [{bad[0]}, {bad[1]}] is not finite; correct the annotation")
-        if not (np.isfinite(self.duration_sec) and self.duration_sec > 0):
-            raise ValueError(f"video {self.id!r}: duration_sec must be positive, got {self.duration_sec!r}")
-        if self.fps is not None and not (np.isfinite(self.fps) and self.fps > 0):
-            raise ValueError(f"video {self.id!r}: fps must be positive, got {self.fps!r}")
+        for name, value in (("duration_sec", self.duration_sec), ("fps", self.fps)):
+            if value is not None and not (np.isfinite(value) and value > 0):
+                raise ValueError(f"video {self.id!r}: {name} must be positive, got {value!r}")
+            if value is not None and value > LARGEST:
+                raise ValueError(f"video {self.id!r}: {name} {value:g} is beyond all reason; correct the annotation")
         object.__setattr__(self, "segments_sec", segments)
         object.__setattr__(self, "labels", labels)
         object.__setattr__(self, "duration_sec", float(self.duration_sec))

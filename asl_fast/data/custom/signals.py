@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from asl_fast.data.features.manifest import FeatureManifest
 from asl_fast.data.features.store import InMemoryFeatureStore, NamedFeatureStore
 from asl_fast.data.signals.files import SignalFile, read_signal, signal_files
 from asl_fast.data.signals.mapped_store import MappedSignalStore
+from asl_fast.data.signals.outliers import note_outliers
 from asl_fast.data.source import DataSource
 from asl_fast.data.transform import FeatureTransform
 from asl_fast.files import number, read_json
@@ -88,11 +89,12 @@ def open_own_signals(
     name, reading, path = name or own_name(annotations), reading or SignalReading(), Path(signals)
     problems = Problems(name, strict=strict)
     files = signal_files(path)
-    found = _in_one_order(_read_files(files, problems), path)
+    found, names = _in_one_order(_read_files(files, problems), path)
     stated = _stated(path)
     rate, rate_reason = _rate(found, reading.rate_hz, stated.get("rate_hz"), path)
     arrays = _even(found, rate, path, problems)
     width = _one_width(arrays, path, problems)
+    note_outliers({key: found[key].values for key in arrays}, files, problems)
     groups, group_reason = _groups(width, reading.channels, stated.get("channels"), path)
     table = table or AnnotationTable()
     listed = list(read_database(annotations, None if table.columns is None else parse_columns(table.columns)))
@@ -110,6 +112,8 @@ def open_own_signals(
     samples, step_reason = _samples_per_step(training, rate, reading.samples_per_step)
     preparation = Preparation(groups, reading.centre, reading.velocities)
     transform = FeatureTransform.fit((arrays[video.id] for video in training), samples, preparation, reading.clip_sd)
+    if names is not None and len(names) == width:
+        transform = replace(transform, names=names)
     store = _store({video.id: arrays[video.id] for video in present}, files, transform)
     layout = FeatureManifest(f"{name}, raw samples", transform.feature_dim, samples, samples, rate)
     decisions = (class_reason, split_reason, rate_reason, group_reason, step_reason)
@@ -141,23 +145,16 @@ def _read_files(paths: Mapping[str, Path], problems: Problems) -> dict[str, Sign
     return found
 
 
-def _in_one_order(found: Mapping[str, SignalFile], path: Path) -> dict[str, SignalFile]:
-    """Bring columns that have the same names into the order that most recordings have; say of others what they are."""
+def _in_one_order(found: Mapping[str, SignalFile], path: Path) -> tuple[dict[str, SignalFile], tuple[str, ...] | None]:
+    """Bring columns that have the same names into the order that most recordings have, which is returned as well."""
     named = [each.names for each in found.values() if each.names is not None]
     usual = max(named, key=named.count, default=())  # the first of equally many
     ordered = {}
     for key, each in found.items():
-        names = each.names
-        if names is not None and names != usual and len(names) == len(usual):
-            if len(set(usual)) == len(usual) and set(names) == set(usual):
-                order = [names.index(name) for name in usual]
-                each = each._replace(values=each.values[:, order], names=usual)
-                say_once(logger, str(path), f"columns of {key} are in another order than of most: taken by their names")
-            else:
-                other = f"{examples(names)} in {key}, {examples(usual)} in most"
-                say_once(logger, str(path), f"columns have other names: {other}; taken by their places")
-        ordered[key] = each
-    return ordered
+        ordered[key], said = each.in_order_of(usual, key, "most")
+        if said is not None:
+            say_once(logger, str(path), said)
+    return ordered, usual or None
 
 
 def _stated(path: Path) -> dict[str, object]:
@@ -183,6 +180,13 @@ def _rate(found: Mapping[str, SignalFile], asked: float | None, stated: object, 
     usual = [each.usual_rate_hz for each in found.values() if each.usual_rate_hz is not None]
     if rate is None and usual:
         rate, why = float(f"{np.median(usual):.4g}"), "the usual distance of time stamps"
+    if rate is None and any(each.times_sec is not None for each in found.values()):
+        key, times = next((key, each.times_sec) for key, each in found.items() if each.times_sec is not None)
+        same = f"all {len(times)} are the same" if times[0] == times[-1] else "they do not rise"
+        raise ValueError(
+            f"{path}: the time stamps do not tell the samples per second, {same} in {key}: correct them, or name their "
+            "column otherwise and give --rate"
+        )
     if rate is None:
         raise ValueError(
             f"{path}: no column of time stamps, so the samples per second are not known; give them with --rate, as "

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from asl_fast.data.features.array_files import NAMELESS
 from asl_fast.data.features.concatenated_store import ConcatenatedFeatureStore, common_length
 from asl_fast.data.features.folder_store import FolderFeatureStore
 from asl_fast.data.features.hdf5_files import HDF5
@@ -52,16 +53,20 @@ def open_store(path: str | Path, **options: Any) -> NamedFeatureStore:
     return Hdf5FeatureStore(path, **options)
 
 
-def open_features(paths: Sequence[str | Path], options: Mapping[str, Any]) -> NamedFeatureStore:
+def open_features(
+    paths: Sequence[str | Path], options: Mapping[str, Any], *, key_is_told: bool = True
+) -> NamedFeatureStore:
     """Open several stores side by side, in this order.
 
     Args:
         paths: Where the features lie.
         options: Those of `open_store`; a packed store, which has none of its own, takes the prefix alone. Of keys,
             prefixes or suffixes joined by ``+`` each path takes one where there are as many as paths.
+        key_is_told: Whether a key is said of these files; the one of other files means nothing where arrays have none.
 
     Raises:
-        FileNotFoundError, ValueError: As `open_store`; ValueError for a stream that would lie beside itself.
+        FileNotFoundError, ValueError: As `open_store`; ValueError for a stream that would lie beside itself, and for a
+            key that is told of files whose arrays have no name.
     """
     stores = []
     known: list[tuple[Any, ...]] = []
@@ -78,7 +83,22 @@ def open_features(paths: Sequence[str | Path], options: Mapping[str, Any]) -> Na
         if is_packed(Path(path)):
             own = {key: value for key, value in own.items() if key in ("dim", "prefix")}
         stores.append(open_store(path, **own))
-    return stores[0] if len(stores) == 1 else ConcatenatedFeatureStore(stores)
+    store = stores[0] if len(stores) == 1 else ConcatenatedFeatureStore(stores)
+    if key_is_told and options.get("key") and _is_nameless(store):
+        raise ValueError(nameless_message(options["key"], ", ".join(map(str, paths))))
+    return store
+
+
+def _is_nameless(store: NamedFeatureStore) -> bool:
+    """Whether all files of a store hold one array each, without a name."""
+    if isinstance(store, ConcatenatedFeatureStore):
+        return all(map(_is_nameless, store.stores))
+    return isinstance(store, FolderFeatureStore) and store.extension.lower() in NAMELESS
+
+
+def nameless_message(key: str, where: str) -> str:
+    """Say that a key was told of files that have none."""
+    return f'--feature-key {key} ("key" in a manifest): {where} holds one array without a name a file; leave it out'
 
 
 def rows_of_features(path: Path, key: str | None = None, *, transposed: bool = False) -> Rows:

@@ -19,6 +19,7 @@ OUTSIDE_TOLERANCE_SEC = 0.05
 _FRAMES_SHARE = 0.2
 _SHORT_SHARE = 0.05
 _LONG_SHARE = 0.05
+_CUT = "cut there for training, which does not use what is outside"
 SHORT_PROBLEM_SHARE = 0.9
 """Share of instances shorter than a step above which units, not instances, are to blame: a problem, see `units`."""
 
@@ -167,8 +168,8 @@ def segment_findings(source: DataSource) -> Iterator[Finding]:
         )
         empty = []
     for kind, masks, words, fix in (
-        ("segments that end late", late, "end after the end of the video", "clipped for training"),
-        ("segments before the start", before, "start before 0 s", "clipped for training"),
+        ("segments that end late", late, "end after the end of the video", _CUT),
+        ("segments before the start", before, "start before 0 s", _CUT),
         ("empty segments", empty, "have no length, or end before they start", "not trained on"),
     ):
         if number := sum(int(mask.sum()) for _, mask in masks):

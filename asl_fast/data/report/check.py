@@ -15,11 +15,14 @@ from asl_fast.data.features.check import count_steps
 from asl_fast.data.features.rows import open_rows
 from asl_fast.data.features.timing_check import TimingCheck, check_timing
 from asl_fast.data.report.annotations import annotation_findings
-from asl_fast.data.report.features import constant_findings, feature_findings, length_findings
+from asl_fast.data.report.features import constant_findings, far_findings, feature_findings, length_findings
 from asl_fast.data.report.finding import Finding
 from asl_fast.data.report.lengths import LevelCount, Range, count_levels, lengths_grid, typical_step_sec
 from asl_fast.data.report.units import unit_findings
 from asl_fast.data.source import DataSource
+
+_LOOKED_AT = 256
+"""Feature vectors of a video that tell what size of values is usual."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +40,16 @@ class SplitCount:
 class FeatureSurvey:
     """Number of feature vectors by video, and why others have none: file not there, or there but of no use.
 
-    ``constant`` are the videos all of whose vectors are the same.
+    ``constant`` are the videos all of whose vectors are the same; ``largest`` is the largest size of a value by video,
+    and ``usual`` the mean size in its first part.
     """
 
     steps: dict[str, int] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     unusable: dict[str, str] = field(default_factory=dict)
     constant: list[str] = field(default_factory=list)
+    largest: dict[str, float] = field(default_factory=dict)
+    usual: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,13 +122,16 @@ def survey_features(source: DataSource, *, verify: bool) -> FeatureSurvey:
                 survey.steps[video.id] = count_steps(video, source.store, source.layout, verify=False)
                 continue
             rows = open_rows(source.store, video.id)
-            first, constant = None, rows.num_steps > 1
+            first, constant, largest = None, rows.num_steps > 1, 0.0
             # All parts are read, whatever the first ones hold: that is what verifies them.
             for part in rows.parts():
-                first = part[0] if first is None else first
+                if first is None:
+                    first = part[0]
+                    survey.usual[video.id] = float(np.abs(part[:_LOOKED_AT]).mean(dtype=np.float64))
+                largest = max(largest, float(part.max()), -float(part.min()))
                 constant = constant and bool((part == first).all())
             source.layout.extracted_grid(video, rows.num_steps)
-            survey.steps[video.id] = rows.num_steps
+            survey.steps[video.id], survey.largest[video.id] = rows.num_steps, largest
             if constant:
                 survey.constant.append(video.id)
         except FileNotFoundError as error:
@@ -156,6 +165,7 @@ def check_data(
     findings = [
         *feature_findings(source, survey.steps, survey.missing, survey.unusable),
         *constant_findings(survey.constant, len(survey.steps)),
+        *far_findings(survey.largest, survey.usual),
         *length_findings(source, survey.steps, timing),
         *unit_findings(source, survey.steps, lengths),
         *annotation_findings(source, lengths, levels),

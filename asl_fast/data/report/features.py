@@ -16,6 +16,7 @@ from asl_fast.data.source import DataSource
 from asl_fast.wording import count, examples
 
 _MANY = 6
+_FAR = 1e6
 
 
 def feature_findings(
@@ -92,6 +93,26 @@ def constant_findings(constant: Sequence[str], videos: int) -> Iterator[Finding]
             f"{examples(list(constant))}",
             "was something extracted from these videos?",
             tuple(constant),
+        )
+
+
+def far_findings(largest: Mapping[str, float], usual: Mapping[str, float]) -> Iterator[Finding]:
+    """Videos with a value so large that a network would see nothing beside it.
+
+    Args:
+        largest: Largest size of a value by video.
+        usual: Mean size by video.
+    """
+    typical = float(np.median(list(usual.values()))) if usual else 0.0
+    far = sorted((key for key, size in largest.items() if 0 < _FAR * typical < size), key=lambda key: -largest[key])
+    if far:
+        yield Finding(
+            "values far from all others",
+            "note",
+            f"{count(len(far), 'video')} of {len(largest)} with values of up to {largest[far[0]]:.3g}, where "
+            f"{typical:.3g} is usual: {examples(far)}",
+            "was something divided by nearly nothing? Extract these videos again",
+            tuple(far),
         )
 
 

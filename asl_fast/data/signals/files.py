@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from asl_fast.data.features.array_files import EXTENSIONS, read_array, read_shape
 from asl_fast.data.features.feature_files import feature_files
+from asl_fast.data.features.store import LARGEST_VALUE
 from asl_fast.data.features.text_arrays import TEXTS, read_text_table
 from asl_fast.data.signals.resampling import resample
+from asl_fast.wording import examples
 
 _TIMES = ("time", "t", "timestamp", "timestamps", "seconds", "time_stamp")
 _UNITS = {"": 1.0, "_s": 1.0, "_sec": 1.0, "_seconds": 1.0, "_ms": 1e-3, "_us": 1e-6, "_ns": 1e-9}
@@ -35,7 +37,7 @@ class SignalFile(NamedTuple):
 
     @property
     def usual_rate_hz(self) -> float | None:
-        """Samples per second by the median distance of time stamps; None where that cannot be told."""
+        """Samples per second by the median distance of time stamps; None where these do not tell it."""
         if self.times_sec is None or len(self.times_sec) < 2:
             return None
         step = float(np.median(np.diff(self.times_sec)))
@@ -48,6 +50,26 @@ class SignalFile(NamedTuple):
             ValueError: As `resample`.
         """
         return self.values if self.times_sec is None else resample(self.times_sec, self.values, rate_hz).values
+
+    def in_order_of(self, usual: tuple[str, ...], key: str, of: str) -> tuple[SignalFile, str | None]:
+        """Bring channels that bear the usual names into the usual order.
+
+        Args:
+            usual: The names, in their order.
+            key: What this recording is called.
+            of: Whose order that is, such as "most" or "training".
+
+        Returns:
+            The recording, and what is to be said of its names; None where they are the usual ones or there are none.
+        """
+        names = self.names
+        if names is None or names == usual or len(names) != len(usual):
+            return self, None
+        if len(set(usual)) == len(usual) and set(names) == set(usual):
+            ordered = self._replace(values=self.values[:, [names.index(name) for name in usual]], names=usual)
+            return ordered, f"columns of {key} are in another order than of {of}: taken by their names"
+        other = f"{examples(names)} in {key}, {examples(usual)} in {of}"
+        return self, f"columns have other names: {other}; taken by their places"
 
 
 def read_signal(path: Path, *, mapped: bool = False) -> SignalFile:
@@ -64,7 +86,8 @@ def read_signal(path: Path, *, mapped: bool = False) -> SignalFile:
 
     Raises:
         FileNotFoundError: When there is no such file.
-        ValueError: Naming the file, for one that is damaged, or holds no channel or a value that is not finite.
+        ValueError: Naming the file, for one that is damaged, or holds no channel, or a value that is not finite or
+            beyond ``store.LARGEST_VALUE``.
     """
     names: tuple[str, ...] | None = None
     times: NDArray[np.float64] | None = None
@@ -84,13 +107,24 @@ def read_signal(path: Path, *, mapped: bool = False) -> SignalFile:
         values = np.asarray(array, np.float64)[:, None] if array.ndim == 1 else np.asarray(array, np.float64)
     if values.ndim != 2 or 0 in values.shape:
         raise ValueError(f"{path}: a recording must be (samples, channels), found {values.shape}")
-    for what, numbers in (("value", values), ("time stamp", times)):
-        for start in range(0, 0 if numbers is None else len(numbers), _CHECKED_SAMPLES):
-            finite = np.isfinite(numbers[start : start + _CHECKED_SAMPLES])  # type: ignore[index]  # there is a range
-            if not finite.all():
-                sample = start + int(np.argwhere(~finite)[0][0])
-                raise ValueError(f"{path}: {what} of sample {sample} is not finite; fill gaps before training")
+    _check_values(path, "value", values)
+    if times is not None:
+        _check_values(path, "time stamp", times)
     return SignalFile(values, times, names)
+
+
+def _check_values(path: Path, what: str, numbers: NDArray[Any]) -> None:
+    for start in range(0, len(numbers), _CHECKED_SAMPLES):
+        part = numbers[start : start + _CHECKED_SAMPLES]
+        # A NaN is neither above nor below.
+        if part.min() >= -LARGEST_VALUE and part.max() <= LARGEST_VALUE:
+            continue
+        place = np.argwhere(~(np.abs(part) <= LARGEST_VALUE))[0]
+        found = f"{what} of sample {start + int(place[0])}"
+        if not np.isfinite(part[tuple(place)]):
+            raise ValueError(f"{path}: {found} is not finite; fill gaps before training")
+        channel = f", channel {int(place[1])}," if len(place) > 1 else ""
+        raise ValueError(f"{path}: {found}{channel} is {part[tuple(place)]:g}, beyond all reason; correct it")
 
 
 def _mapped(path: Path) -> NDArray[Any] | None:

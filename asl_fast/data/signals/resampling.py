@@ -49,7 +49,7 @@ def resample(times_sec: NDArray[np.float64], values: NDArray[Any], rate_hz: floa
         rate_hz: Samples per second of the result.
 
     Raises:
-        ValueError: For no samples, times that fall or are not finite, or a result beyond all reason.
+        ValueError: For no samples, times that fall, are not finite or all the same, or a result beyond all reason.
     """
     times = np.asarray(times_sec, np.float64)
     if len(times) == 0 or times.shape != (len(values),):
@@ -60,6 +60,8 @@ def resample(times_sec: NDArray[np.float64], values: NDArray[Any], rate_hz: floa
     if (steps < 0).any():
         back = int(np.argmin(steps >= 0))
         raise ValueError(f"time runs backwards after sample {back}: {times[back]:g} s, then {times[back + 1]:g} s")
+    if len(times) > 1 and times[0] == times[-1]:
+        raise ValueError(f"all {len(times)} time stamps are the same")
     borders = sample_borders(times, alone_sec=1 / rate_hz)
     number = max(1, round(borders[-1] * rate_hz))
     if number > MOST_SAMPLES:
