@@ -70,9 +70,10 @@ def level_candidates(
     distance = torch.gather(offsets, 1, point.unsqueeze(-1).expand(-1, -1, 2)) * chosen[..., 3:]
     time = chosen[..., 0]
     segments = torch.stack((time - distance[..., 0], time + distance[..., 1]), dim=-1)
-    keep = is_candidate(segments, top.values, config)
+    # Found once: to index by bools finds them anew each time, and on a GPU waits for it.
+    kept = [keep.nonzero().squeeze(1) for keep in is_candidate(segments, top.values, config)]
     labels = top.indices % num_classes
-    return [Detections(segments[b][k], top.values[b][k], labels[b][k]) for b, k in enumerate(keep)]
+    return [Detections(segments[b][k], top.values[b][k], labels[b][k]) for b, k in enumerate(kept)]
 
 
 def is_candidate(segments: Tensor, scores: Tensor, config: InferenceConfig) -> Tensor:

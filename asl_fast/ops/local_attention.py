@@ -105,24 +105,26 @@ def _chunked(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, radius: int, bias: T
     # that waste little, where one product per position would be all overhead.
     batch, heads, length, dim = q.shape
     chunk = max(MIN_CHUNK, radius)
-    num_chunks = -(-length // chunk)
+    num_chunks = max(1, -(-length // chunk))
     pad = num_chunks * chunk - length
-    q, k, v = (F.pad(x, (0, 0, 0, pad)).view(batch, heads, num_chunks, chunk, dim) for x in (q, k, v))
-    valid = F.pad(mask, (0, pad)).view(batch, num_chunks, chunk)
+    if pad:  # otherwise it would only copy
+        q, k, v = (F.pad(x, (0, 0, 0, pad)) for x in (q, k, v))
+    q, k, v = (x.view(batch, heads, num_chunks, chunk, dim) for x in (q, k, v))
+    keys = chunk + 2 * radius
+    valid = F.pad(mask, (radius, pad + radius)).unfold(1, keys, chunk)  # (B, n, c + 2r), of the keys of each chunk
 
-    row = torch.arange(chunk, device=q.device).unsqueeze(1)
-    shift = torch.arange(chunk + 2 * radius, device=q.device) - row  # key position minus query position plus radius
-    in_window = (shift >= 0) & (shift <= 2 * radius)
-    allowed = in_window & _with_neighbours(valid.unsqueeze(-1), radius).squeeze(-1).unsqueeze(2)  # (B, n, c, c + 2r)
+    # The key in column j of row i lies j - i - radius positions after the query.
+    in_window = torch.ones(chunk, keys, dtype=torch.bool, device=q.device).triu_().tril_(2 * radius)
+    allowed = in_window & valid.unsqueeze(2)  # (B, n, c, c + 2r)
     penalty = torch.zeros(allowed.shape, dtype=q.dtype, device=q.device)
-    penalty = penalty.masked_fill(~allowed, torch.finfo(q.dtype).min / 2).unsqueeze(1)
+    penalty = penalty.masked_fill_(~allowed, torch.finfo(q.dtype).min / 2).unsqueeze(1)
     if bias is not None:
+        shift = torch.arange(keys, device=q.device) - torch.arange(chunk, device=q.device).unsqueeze(1)
         penalty = penalty + bias[:, shift.clamp(0, 2 * radius)].unsqueeze(1).to(q.dtype)  # (B, H, n, c, c + 2r)
 
     scores = (q * q.shape[-1] ** -0.5) @ _with_neighbours(k, radius).transpose(-1, -2) + penalty
     out: Tensor = scores.softmax(-1) @ _with_neighbours(v, radius)
-    out = out * valid[:, None, :, :, None].to(out.dtype)
-    return out.flatten(2, 3)[:, :, :length]
+    return out.flatten(2, 3)[:, :, :length] * mask[:, None, :, None].to(out.dtype)
 
 
 def _with_neighbours(x: Tensor, radius: int) -> Tensor:
