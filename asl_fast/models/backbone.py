@@ -47,7 +47,7 @@ class Embedding(nn.Module):
             streams = x.split(list(self.splits), dim=-1)
             x = torch.cat([apply_mask(p(s), mask) for p, s in zip(self.projections, streams, strict=True)], dim=-1)
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = F.relu(norm.of_unmasked(conv(x), mask))
+            x = F.relu(norm(conv(x), mask, unmasked=True))
         return x if self.positions is None else self.positions(x, mask, place)
 
 

@@ -43,7 +43,7 @@ class Tower(nn.Module):
         # Between the levels there must be zeros all the same, as at the end of a level that is convolved alone.
         inside = joined.per_level([x.new_ones(())] * len(joined.lengths)) if self.norms_leak else None
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = F.relu(norm.of_unmasked(conv(x), mask))
+            x = F.relu(norm(conv(x), mask, unmasked=True))
             x = x if inside is None else x * inside
         return apply_mask(self.output(x), mask)
 

@@ -46,5 +46,5 @@ class FeaturePyramid(nn.Module):
             merged[level - 1] = merged[level - 1] + upsampled
         out = []
         for x, mask, smooth, norm in zip(merged, masks, self.smooth, self.norms, strict=True):
-            out.append(norm.of_unmasked(smooth(x), mask))
+            out.append(norm(smooth(x), mask, unmasked=True))
         return out

@@ -69,17 +69,23 @@ class MaskedNorm(nn.Module):
         self.norm = nn.LayerNorm(dim) if enabled else None
         self.mask_padding = mask_padding
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Normalise x (B, T, D) with its mask (B, T)."""
+    def forward(self, x: Tensor, mask: Tensor, *, unmasked: bool = False) -> Tensor:
+        """Normalise.
+
+        Args:
+            x: (B, T, D).
+            mask: (B, T) bool, True where valid.
+            unmasked: x holds anything finite where it is padded, as a convolution leaves it, in place of zeros.
+
+        Returns:
+            (B, T, D).
+        """
+        if unmasked and not (self.norm is not None and self.mask_padding):
+            x = apply_mask(x, mask)
         if self.norm is None:
             return x
         x = self.norm(x)
         return apply_mask(x, mask) if self.mask_padding else x
-
-    def of_unmasked(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Do the same for x (B, T, D) that holds anything finite where it is padded, as a convolution leaves it."""
-        masks_anyway = self.norm is not None and self.mask_padding
-        return self(x if masks_anyway else apply_mask(x, mask), mask)
 
 
 class DropPath(nn.Module):
