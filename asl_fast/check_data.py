@@ -20,6 +20,7 @@ import tyro
 
 from asl_fast.command_line.errors import run_command
 from asl_fast.command_line.options import read_options
+from asl_fast.command_line.outputs import check_output
 from asl_fast.data.datasets.benchmarks import told_manifest
 from asl_fast.data.datasets.catalogue import DATASETS, get_dataset
 from asl_fast.data.features.reading import FeatureReading
@@ -93,6 +94,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _check_and_print(chosen: Arguments) -> int:
     from asl_fast.data.report.text import report_text
 
+    for option, path in (("--json", chosen.json), ("--save-preset", chosen.save_preset)):
+        if path is not None:
+            check_output(option, path, (chosen.annotations, *chosen.features, chosen.signals))
     report, decisions = check(chosen)
     if chosen.json is not None:
         words = [asdict(decision) for decision in decisions]

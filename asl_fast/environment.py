@@ -64,6 +64,25 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def named_device(name: str) -> torch.device:
+    """Return the device that is asked for: "auto" takes a GPU where there is one.
+
+    Raises:
+        ValueError: For a device that torch does not know or that is not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"device {name!r} is not one that torch knows; give auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device cuda was asked for, but torch sees no GPU; python -m asl_fast.env says why")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device {device} was asked for, but there are {torch.cuda.device_count()} GPUs")
+    return device
+
+
 def free_memory_of(device: torch.device) -> int | None:
     """Return the bytes that are free on a device; None where the system does not say."""
     if device.type == "cuda":

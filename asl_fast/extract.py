@@ -103,7 +103,7 @@ def _report(done: Extracted, dim: int, recipe: Recipe) -> None:
     were = f", {kept} of them there already" if kept else ""
     print(
         f"{done.folder}: features of {count(len(done.facts), 'video')} ({seconds:.0f} s){were}, {dim} channels of "
-        f"{recipe.window} frames every {recipe.stride}"
+        f"{count(recipe.window, 'frame')} every {recipe.stride}"
     )
     print(f"next: {program('train')} --annotations FILE.json --features {done.folder}")
 

@@ -96,7 +96,7 @@ run_environment() { "$PYTHON" -m asl_fast.env; }
 
 # A process for each file: compiling is what takes long. 5: no test of the file needs a GPU.
 run_tests() {
-    printf '%s\n' tests/kernels/test_*.py tests/training/test_graph.py | xargs -P "$((WORKERS < 14 ? WORKERS : 14))" -I{} bash -c '
+    printf '%s\n' tests/kernels/test_*.py tests/training/test_{graph,loader}.py | xargs -P "$((WORKERS < 14 ? WORKERS : 14))" -I{} bash -c '
         log="$1/tests-$(basename "$2" .py).log"
         "$0" -m pytest -q -m gpu -p no:cacheprovider "$2" >"$log" 2>&1
         status=$?

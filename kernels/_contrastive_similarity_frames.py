@@ -9,6 +9,9 @@ computes the twelve for itself, so nobody waits for what another thread stores.
 
 import triton
 import triton.language as tl
+from torch import Tensor
+
+from . import _launch
 
 
 @triton.jit
@@ -189,3 +192,37 @@ def frame_weights(start, end, mu, inverse_sigma, row, t, COMPUTE: tl.constexpr):
     p_start, _ = gaussian(start, end, mu[1], inverse_sigma[1], t, COMPUTE)
     p_end, _ = gaussian(start, end, mu[2], inverse_sigma[2], t, COMPUTE)
     return p_cls * share_cls, (p_start + p_end) * share_loc, share_bg
+
+
+@triton.jit
+def channels_of_chunks(CHUNKS: tl.constexpr, WIDTH: tl.constexpr):
+    """Return the numbers of channels (chunks, 1, channels of a chunk)."""
+    return tl.arange(0, CHUNKS)[:, None, None] * WIDTH + tl.arange(0, WIDTH)[None, None, :]
+
+
+@triton.jit
+def load_frames(
+    features_ptr, number, channels, COMPUTE: tl.constexpr, ROWS: tl.constexpr, CHUNKS: tl.constexpr, WIDTH: tl.constexpr
+):  # fmt: skip
+    """Load the first ``number`` of ROWS frames, as (chunks, frames, channels of a chunk); 0 for the others.
+
+    Lines of a matrix, of which the compiler gives every eighth to a warp: so a warp has all chunks of its frame.
+    """
+    line = tl.arange(0, CHUNKS * ROWS)[:, None]
+    d = line // ROWS * WIDTH + tl.arange(0, WIDTH)[None, :]
+    at = features_ptr + (line % ROWS) * channels + d
+    x = tl.load(at, mask=(line % ROWS < number) & (d < channels), other=0.0)
+    return tl.reshape(x.to(COMPUTE), (CHUNKS, ROWS, WIDTH))
+
+
+def frames_of_instance(features: Tensor) -> dict[str, int]:
+    """Choose how the eight warps of a program go over the frames of an instance: a warp has whole frames of its own.
+
+    So each warp computes what its own frames weigh, and no other does; BLOCK_T frames take a round. Channels lie in
+    chunks that the lanes of a warp read at once, 16 bytes each: the compiler gives the last axis of a tile to lanes,
+    and the one before to warps.
+    """
+    channels, size = features.shape[2], features.element_size()
+    width = min(512 // size, max(32, _launch.next_power_of_2(channels)))
+    chunks = _launch.next_power_of_2(_launch.cdiv(channels, width))
+    return {"BLOCK_T": 8 if size == 8 else 16, "ROWS": 8, "CHUNKS": chunks, "WIDTH": width}

@@ -11,10 +11,12 @@ import triton
 import triton.language as tl
 
 from ._contrastive_similarity_frames import (
+    channels_of_chunks,
     frame_shares,
     frame_weights,
     gaussian,
     inverses,
+    load_frames,
     load_gaussians,
     load_row,
     sensitive_hull,
@@ -37,6 +39,13 @@ def parts_of_background(g, count, parts, BLOCK_M: tl.constexpr, BLOCK_N: tl.cons
 
 
 @triton.jit
+def two_parts(vectors, stride, inside, again):
+    """Load the first two parts of some vectors, of the second where ``again``; a part lies 3 * ``stride`` behind."""
+    first = tl.load(vectors, mask=inside, other=0.0)
+    return first, tl.load(vectors + 3 * stride, mask=again, other=0.0)
+
+
+@triton.jit
 def frame_gradient(
     tile,
     vectors_ptr,
@@ -48,7 +57,7 @@ def frame_gradient(
     sigma_ptr,
     ranges_ptr,
     out_ptr,
-    count,
+    batch,
     frames,
     channels,
     SLOTS: tl.constexpr,
@@ -72,9 +81,12 @@ def frame_gradient(
     first_frame = (tile // slices % blocks) * BLOCK_T
     t = first_frame + tl.arange(0, BLOCK_T)
     gradient = tl.zeros((BLOCK_T, BLOCK_D), COMPUTE)
-    parts, stride = parts_of_vectors(count, SLOTS, BLOCK_M, BLOCK_N), count.to(tl.int64) * channels
+    # What depends on nothing else is on its way together.
     begin = tl.load(video_offsets_ptr + video).to(tl.int32)
     end = tl.load(video_offsets_ptr + video + 1).to(tl.int32)
+    count = count_of(video_offsets_ptr, batch)
+    valid = tl.load(mask_ptr + video * frames + t, mask=t < frames, other=0)
+    parts, stride = parts_of_vectors(count, SLOTS, BLOCK_M, BLOCK_N), count.to(tl.int64) * channels
     for first in range(begin, end, BLOCK_G):
         drawn = first + tl.arange(0, BLOCK_G)
         hull_first, hull_last = whole_hull(load_row(ranges_ptr + tl.minimum(drawn, end - 1) * 12))
@@ -83,7 +95,14 @@ def frame_gradient(
         place = tl.where(looks, tl.cumsum(looks.to(tl.int32), 0) - 1, -1)
         for done in range(0, number, AT_ONCE):
             here = done + tl.arange(0, AT_ONCE)
-            g = begin + tl.sum(tl.where(place[:, None] == here[None, :], (drawn - begin)[:, None], 0), 0)
+            g = first + tl.sum(tl.where(place[:, None] == here[None, :], tl.arange(0, BLOCK_G)[:, None], 0), 0)
+            inside = (here < number)[:, None] & (d < channels)[None, :]
+            inside_bg = inside & (parts_of_background(g, count, parts, BLOCK_M, BLOCK_N) > 1)[:, None]
+            vectors = vectors_ptr + g.to(tl.int64)[:, None] * channels + d[None, :]
+            # The first two parts are on their way while frames are weighed; mostly there are no more.
+            f_cls, more_cls = two_parts(vectors, stride, inside, inside & (parts > 1))
+            f_loc, more_loc = two_parts(vectors + stride, stride, inside, inside & (parts > 1))
+            f_bg, more_bg = two_parts(vectors + 2 * stride, stride, inside, inside_bg)
             row = load_row(ranges_ptr + g[None, :] * 12)
             label = tl.load(labels_ptr + g[None, :])
             start = tl.load(segments_ptr + 2 * g[None, :]).to(COMPUTE)
@@ -91,23 +110,21 @@ def frame_gradient(
             mu = load_gaussians(mu_ptr, label, COMPUTE)
             inverse_sigma = inverses(load_gaussians(sigma_ptr, label, COMPUTE))
             w_cls, w_loc, w_bg = frame_weights(start, finish, mu, inverse_sigma, row, t[:, None], COMPUTE)
-            inside = (here < number)[:, None] & (d < channels)[None, :]
-            parts_bg = parts_of_background(g, count, parts, BLOCK_M, BLOCK_N)
-            vectors = vectors_ptr + g.to(tl.int64)[:, None] * channels + d[None, :]
-            f_cls = tl.zeros((AT_ONCE, BLOCK_D), COMPUTE)
-            f_loc, f_bg = f_cls, f_cls
-            for part in range(0, parts):
+            f_cls += more_cls
+            f_loc += more_loc
+            f_bg += more_bg
+            for part in range(2, parts):
+                vectors = vectors_ptr + part * 3 * stride + g.to(tl.int64)[:, None] * channels + d[None, :]
+                inside_bg = inside & (part < parts_of_background(g, count, parts, BLOCK_M, BLOCK_N))[:, None]
                 f_cls += tl.load(vectors, mask=inside, other=0.0)
                 f_loc += tl.load(vectors + stride, mask=inside, other=0.0)
-                f_bg += tl.load(vectors + 2 * stride, mask=inside & (part < parts_bg)[:, None], other=0.0)
-                vectors += 3 * stride
+                f_bg += tl.load(vectors + 2 * stride, mask=inside_bg, other=0.0)
             gradient = add_weighted(gradient, w_cls, f_cls, SPLIT)
             gradient = add_weighted(gradient, w_loc, f_loc, SPLIT)
             gradient = add_weighted(gradient, w_bg, f_bg, SPLIT)
-    at = video * frames + t
-    valid = tl.load(mask_ptr + at, mask=t < frames, other=0) != 0
-    place = out_ptr + at[:, None] * channels + d[None, :]
-    tl.store(place, tl.where(valid[:, None], gradient, 0.0), mask=(t < frames)[:, None] & (d < channels)[None, :])
+    place = out_ptr + video * frames * channels + (t.to(tl.int64) * channels)[:, None] + d[None, :]
+    inside = (t < frames)[:, None] & (d < channels)[None, :]
+    tl.store(place, tl.where((valid != 0)[:, None], gradient, 0.0), mask=inside)
 
 
 @triton.jit
@@ -115,7 +132,6 @@ def instance_gradient(
     g,
     vectors_ptr,
     features_ptr,
-    mask_ptr,
     segments_ptr,
     labels_ptr,
     mu_ptr,
@@ -130,50 +146,59 @@ def instance_gradient(
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_T: tl.constexpr,
-    BLOCK_D: tl.constexpr,
+    ROWS: tl.constexpr,
+    CHUNKS: tl.constexpr,
+    WIDTH: tl.constexpr,
 ):
     """Store what an instance adds to d mu and d sigma of its class: three numbers each."""
+    d = channels_of_chunks(CHUNKS, WIDTH)
+    stride = count.to(tl.int64) * channels
+    vectors = vectors_ptr + g.to(tl.int64) * channels + d
+    parts = parts_of_vectors(count, SLOTS, BLOCK_M, BLOCK_N)
+    f_cls, more_cls = two_parts(vectors, stride, d < channels, (d < channels) & (parts > 1))
+    f_loc, more_loc = two_parts(vectors + stride, stride, d < channels, (d < channels) & (parts > 1))
     row = load_row(ranges_ptr + g * 12)
     label = tl.load(labels_ptr + g)
     start, end = tl.load(segments_ptr + 2 * g).to(COMPUTE), tl.load(segments_ptr + 2 * g + 1).to(COMPUTE)
     mu = load_gaussians(mu_ptr, label, COMPUTE)
     inverse_sigma = inverses(load_gaussians(sigma_ptr, label, COMPUTE))
-    d = tl.arange(0, BLOCK_D)
-    f_cls = tl.zeros((BLOCK_D,), COMPUTE)
-    f_loc = tl.zeros((BLOCK_D,), COMPUTE)
-    stride = count.to(tl.int64) * channels
-    vectors = vectors_ptr + g.to(tl.int64) * channels + d
-    for _part in range(0, parts_of_vectors(count, SLOTS, BLOCK_M, BLOCK_N)):
-        f_cls += tl.load(vectors, mask=d < channels, other=0.0)
-        f_loc += tl.load(vectors + stride, mask=d < channels, other=0.0)
-        vectors += 3 * stride
+    f_cls += more_cls
+    f_loc += more_loc
+    for part in range(2, parts):
+        f_cls += tl.load(vectors + part * 3 * stride, mask=d < channels, other=0.0)
+        f_loc += tl.load(vectors + (part * 3 + 1) * stride, mask=d < channels, other=0.0)
     first_frame, last_frame = sensitive_hull(row)
-    mu_cls = tl.zeros((BLOCK_T,), COMPUTE)
+    t = first_frame + tl.arange(0, ROWS)[None, :, None]
+    features_ptr += (row[10].to(tl.int64) * frames + first_frame) * channels
+    mu_cls = tl.zeros((1, ROWS, WIDTH), COMPUTE)
     mu_start, mu_end, sigma_cls, sigma_start, sigma_end = mu_cls, mu_cls, mu_cls, mu_cls, mu_cls
-    for first in range(first_frame, last_frame + 1, BLOCK_T):
-        t = first + tl.arange(0, BLOCK_T)
-        share_cls, share_loc, _ = frame_shares(row, t, COMPUTE)
-        at = row[10].to(tl.int64) * frames + t
-        within = (share_cls + share_loc > 0) & (tl.load(mask_ptr + at, mask=t <= last_frame, other=0) != 0)
-        place = features_ptr + at[:, None] * channels + d[None, :]
-        x = tl.load(place, mask=within[:, None] & (d < channels)[None, :], other=0.0).to(COMPUTE)
-        along_cls = tl.where(within, tl.sum(x * f_cls[None, :], 1) * share_cls, 0.0)
-        along_loc = tl.where(within, tl.sum(x * f_loc[None, :], 1) * share_loc, 0.0)
-        p, z = gaussian(start, end, mu[0], inverse_sigma[0], t, COMPUTE)
-        mu_cls += along_cls * p * z
-        sigma_cls += along_cls * p * z * z
-        p, z = gaussian(start, end, mu[1], inverse_sigma[1], t, COMPUTE)
-        mu_start += along_loc * p * z
-        sigma_start += along_loc * p * z * z
-        p, z = gaussian(start, end, mu[2], inverse_sigma[2], t, COMPUTE)
-        mu_end += along_loc * p * z
-        sigma_end += along_loc * p * z * z
-    tl.store(each_ptr + g * 6, tl.sum(mu_cls, 0) * inverse_sigma[0])
-    tl.store(each_ptr + g * 6 + 1, tl.sum(mu_start, 0) * inverse_sigma[1])
-    tl.store(each_ptr + g * 6 + 2, tl.sum(mu_end, 0) * inverse_sigma[2])
-    tl.store(each_ptr + g * 6 + 3, tl.sum(sigma_cls, 0) * inverse_sigma[0])
-    tl.store(each_ptr + g * 6 + 4, tl.sum(sigma_start, 0) * inverse_sigma[1])
-    tl.store(each_ptr + g * 6 + 5, tl.sum(sigma_end, 0) * inverse_sigma[2])
+    for begin in range(first_frame, last_frame + 1, BLOCK_T):
+        for step in tl.static_range(BLOCK_T // ROWS):
+            share_cls, share_loc, _ = frame_shares(row, t, COMPUTE)
+            within = last_frame + 1 - begin - step * ROWS
+            x = load_frames(features_ptr, within, channels, COMPUTE, ROWS, CHUNKS, WIDTH)
+            # A frame between the ranges may hold anything.
+            along_cls = tl.where(share_cls > 0, tl.sum(x * f_cls, 0, keep_dims=True) * share_cls, 0.0)
+            along_loc = tl.where(share_loc > 0, tl.sum(x * f_loc, 0, keep_dims=True) * share_loc, 0.0)
+            p, z = gaussian(start, end, mu[0], inverse_sigma[0], t, COMPUTE)
+            mu_cls += along_cls * (p * z)
+            sigma_cls += along_cls * (p * z * z)
+            p, z = gaussian(start, end, mu[1], inverse_sigma[1], t, COMPUTE)
+            mu_start += along_loc * (p * z)
+            sigma_start += along_loc * (p * z * z)
+            p, z = gaussian(start, end, mu[2], inverse_sigma[2], t, COMPUTE)
+            mu_end += along_loc * (p * z)
+            sigma_end += along_loc * (p * z * z)
+            t += ROWS
+            features_ptr += ROWS * channels
+    # One sum for all: (rows, channels, [cls, end], [that, start], [mu, sigma]), and of end one too many.
+    of_mu = tl.join(tl.join(mu_cls, mu_end), tl.join(mu_start, mu_end))
+    of_sigma = tl.join(tl.join(sigma_cls, sigma_end), tl.join(sigma_start, sigma_end))
+    sums = tl.sum(tl.sum(tl.sum(tl.join(of_mu, of_sigma), 0), 1), 0)
+    column = 2 * tl.arange(0, 2)[:, None, None] + tl.arange(0, 2)[None, :, None]
+    narrow = tl.where(column == 0, inverse_sigma[0], tl.where(column == 1, inverse_sigma[1], inverse_sigma[2]))
+    at = each_ptr + g * 6 + 3 * tl.arange(0, 2)[None, None, :] + column
+    tl.store(at, sums * narrow, mask=column < 3)
 
 
 @triton.jit
@@ -232,26 +257,28 @@ def input_gradient_kernel(
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_T: tl.constexpr,
-    BLOCK_D: tl.constexpr,
+    ROWS: tl.constexpr,
+    CHUNKS: tl.constexpr,
+    WIDTH: tl.constexpr,
     SPLIT: tl.constexpr,
     FRAMES: tl.constexpr,
     SLICE: tl.constexpr,
 ):
     """Give the first ``instances`` programs, which may have long to do, an instance each and the others a tile."""
     program = tl.program_id(0)
-    count = count_of(video_offsets_ptr, batch)
     if program >= instances:
         if grad_features_ptr is not None:
             frame_gradient(
                 program - instances, vectors_ptr, mask_ptr, segments_ptr, labels_ptr, video_offsets_ptr, mu_ptr,
-                sigma_ptr, ranges_ptr, grad_features_ptr, count, frames, channels, SLOTS, COMPUTE, SPLIT, BLOCK_M,
+                sigma_ptr, ranges_ptr, grad_features_ptr, batch, frames, channels, SLOTS, COMPUTE, SPLIT, BLOCK_M,
                 BLOCK_N, FRAMES, 256, 16, SLICE,
             )  # fmt: skip
-    elif grad_mu_ptr is not None:  # noqa: SIM102, the compiler's own condition
+    elif grad_mu_ptr is not None:
+        count = count_of(video_offsets_ptr, batch)
         if program < count:
             instance_gradient(
-                program, vectors_ptr, features_ptr, mask_ptr, segments_ptr, labels_ptr, mu_ptr, sigma_ptr, ranges_ptr,
-                each_ptr, count, frames, channels, SLOTS, COMPUTE, BLOCK_M, BLOCK_N, BLOCK_T, BLOCK_D,
+                program, vectors_ptr, features_ptr, segments_ptr, labels_ptr, mu_ptr, sigma_ptr, ranges_ptr,
+                each_ptr, count, frames, channels, SLOTS, COMPUTE, BLOCK_M, BLOCK_N, BLOCK_T, ROWS, CHUNKS, WIDTH,
             )  # fmt: skip
             class_gradient(
                 tl.load(labels_ptr + program), labels_ptr, counters_ptr, each_ptr, grad_mu_ptr, grad_sigma_ptr, count,

@@ -247,10 +247,3 @@ def tile_options(
     # Channels that are no multiple of 16 are read one by one, which leaves no registers for reading ahead.
     sizes = {"BLOCK_K": 32, "num_stages": stages} if channels % 16 == 0 else {"BLOCK_K": 16, "num_stages": 1}
     return {"BLOCK_M": 64, "BLOCK_N": keys, "SPLIT": not _launch.is_hip(), **sizes, **common}
-
-
-def frame_tile(compute: tl.dtype, channels: int) -> dict[str, int]:
-    """Choose some frames of an instance with all their channels: 16 numbers of a thread, 8 in float64."""
-    block_d = max(64, _launch.next_power_of_2(channels))
-    elements = 4096 if compute == tl.float32 else 2048
-    return {"BLOCK_T": min(32, max(1, elements // block_d)), "BLOCK_D": block_d}

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Action Sensitive Contrastive Loss, forward: pooling of every instance's frames, then InfoNCE without its matrix.
 
-A program pools one instance, whole vectors at a time, so that their lengths need no second pass. Then a program owns
+A program pools one instance, whole vectors at a time, so that their lengths need no second pass; each of its warps has
+every eighth frame, and their sums are added in order at the end. Then a program owns
 BLOCK_M anchors and walks over keys with running maxima and sums (Milakov and Gimelshein, 2018), or over a part of them;
 the one that comes last to its anchors joins their parts, and the one that comes last of all takes the mean. Where the
 backward pass will want the similarities and there are few, they are stored. Two launches. Tested under Triton's
@@ -19,9 +20,11 @@ import triton.language as tl
 from . import _launch
 from ._contrastive_similarity_frames import (
     frame_weights,
+    frames_of_instance,
     instance_frames,
     inverses,
     last_valid_frame,
+    load_frames,
     load_gaussians,
     store_row,
     video_of,
@@ -31,7 +34,6 @@ from ._contrastive_similarity_tiles import (
     KEY_ALL,
     KEY_BOTH,
     KEY_CLASS,
-    add_weighted,
     class_of,
     columns_of,
     count_of,
@@ -73,57 +75,61 @@ def pool_kernel(
     TINY: tl.constexpr,
     BOUNDED: tl.constexpr,
     COMPUTE: tl.constexpr,
-    SPLIT: tl.constexpr,
     BLOCK_T: tl.constexpr,
-    BLOCK_D: tl.constexpr,
+    ROWS: tl.constexpr,
+    CHUNKS: tl.constexpr,
+    WIDTH: tl.constexpr,
 ):
     """Write ranges, three unit vectors, and one over their lengths, of one instance; set the counters to zero."""
     g = tl.program_id(0)
     counter = g + room * tl.arange(0, 2)
     tl.store(counters_ptr + counter, tl.zeros((2,), tl.int32), mask=counter < counters)
+    # All that depends on nothing else is on its way together.
+    start = tl.load(segments_ptr + 2 * g).to(COMPUTE)
+    end = tl.load(segments_ptr + 2 * g + 1).to(COMPUTE)
+    written = tl.load(labels_ptr + g)
     count = count_of(video_offsets_ptr, batch)
     takes_part = g < count
     video = video_of(video_offsets_ptr, g, batch)
-    last_frame = last_valid_frame(mask_ptr, video, frames, 1024)
-    start = tl.load(segments_ptr + 2 * g).to(COMPUTE)
-    end = tl.load(segments_ptr + 2 * g + 1).to(COMPUTE)
-    label = tl.load(labels_ptr + g, mask=takes_part, other=0)
-    if similarities_ptr is not None:
-        begin_similarities(similarities_ptr, g, label, count, room, BOUNDED)
+    label = tl.where(takes_part, written, 0)
     mu = load_gaussians(mu_ptr, label, COMPUTE)
     inverse_sigma = inverses(load_gaussians(sigma_ptr, label, COMPUTE))
+    last_frame = last_valid_frame(mask_ptr, video, frames, 4096)
+    if similarities_ptr is not None:
+        begin_similarities(similarities_ptr, g, label, count, room, BOUNDED)
     row = instance_frames(start, end, mu, video, last_frame, takes_part, DELTA, COMPUTE)
     store_row(ranges_ptr + g * 12, row)
     hull_first, hull_last = whole_hull(row)
-    d = tl.arange(0, BLOCK_D)
-    # Rows of one matrix, 16 for a product of matrices: f_cls, f_loc, f_bg and nothing.
-    kind = tl.arange(0, 16)
-    pooled = tl.zeros((16, BLOCK_D), COMPUTE)
-    for first in range(hull_first, hull_last + 1, BLOCK_T):
-        t = first + tl.arange(0, BLOCK_T)
-        w_cls, w_loc, w_bg = frame_weights(start, end, mu, inverse_sigma, row, t, COMPUTE)
-        of_bg = tl.where((kind == 2)[:, None], w_bg[None, :], 0.0)
-        weights = tl.where((kind == 0)[:, None], w_cls[None, :], tl.where((kind == 1)[:, None], w_loc[None, :], of_bg))
-        at = video.to(tl.int64) * frames + t
-        within = (t <= hull_last) & (tl.load(mask_ptr + at, mask=t <= hull_last, other=0) != 0)
-        rows = features_ptr + at[:, None] * channels + d[None, :]
-        x = tl.load(rows, mask=within[:, None] & (d < channels)[None, :], other=0.0).to(COMPUTE)
-        if tl.float64 == COMPUTE:  # which the compiler does not multiply in this form
-            for row_of in tl.static_range(3):
-                weight = w_cls if row_of == 0 else (w_loc if row_of == 1 else w_bg)
-                pooled += tl.where((kind == row_of)[:, None], tl.sum(weight[:, None] * x, 0)[None, :], 0.0)
-        else:
-            pooled = add_weighted(pooled, weights, x, SPLIT)
-    squared = tl.sum(pooled * pooled, 1)
+    t = hull_first + tl.arange(0, ROWS)[None, :, None]
+    features_ptr += (video.to(tl.int64) * frames + hull_first) * channels
+    f_cls = tl.zeros((CHUNKS, ROWS, WIDTH), COMPUTE)
+    f_loc, f_bg = f_cls, f_cls
+    for begin in range(hull_first, hull_last + 1, BLOCK_T):
+        for step in tl.static_range(BLOCK_T // ROWS):
+            first = begin + step * ROWS
+            x = load_frames(features_ptr, hull_last + 1 - first, channels, COMPUTE, ROWS, CHUNKS, WIDTH)
+            w_cls, w_loc, w_bg = frame_weights(start, end, mu, inverse_sigma, row, t, COMPUTE)
+            f_cls = tl.fma(w_cls, x, f_cls)
+            f_loc = tl.fma(w_loc, x, f_loc)
+            f_bg = tl.fma(w_bg, x, f_bg)
+            t += ROWS
+            features_ptr += ROWS * channels
+    f_cls, f_loc, f_bg = tl.sum(f_cls, 1), tl.sum(f_loc, 1), tl.sum(f_bg, 1)
+    # All three together, so that lanes and warps meet once: (chunks, channels, [cls, bg], [_, loc]), one too many.
+    pooled = tl.join(tl.join(f_cls, f_bg), tl.join(f_loc, f_loc))
+    squared = tl.sum(tl.sum(pooled * pooled, 0), 0)
     inverse = tl.where(squared > TINY, 1.0 / tl.sqrt(tl.where(squared > TINY, squared, 1.0)), 0.0)
     inverse = tl.where(squared == squared, inverse, squared)
-    place = kind * room + g
-    vectors = vectors_ptr + place.to(tl.int64)[:, None] * channels + d[None, :]
-    tl.store(vectors, pooled * inverse[:, None], mask=(kind < 3)[:, None] & (d < channels)[None, :])
-    tl.store(stats_ptr + place, inverse, mask=kind < 3)
+    which = 2 * tl.arange(0, 2)[:, None] + tl.arange(0, 2)[None, :]
+    place = which * room + g
+    d = tl.arange(0, CHUNKS)[:, None, None, None] * WIDTH + tl.arange(0, WIDTH)[None, :, None, None]
+    vectors_ptr += place.to(tl.int64)[None, None, :, :] * channels
+    tl.store(vectors_ptr + d, pooled * inverse[None, None, :, :], mask=(d < channels) & (which < 3)[None, None, :, :])
+    tl.store(stats_ptr + place, inverse, mask=which < 3)
     # What the next launch leaves as it is: the background and padding.
-    tl.store(stats_ptr + 3 * room + place, float("inf"), mask=kind < 3)
-    tl.store(stats_ptr + 6 * room + place, float("inf"), mask=kind < 3)
+    kind = tl.arange(0, 4)
+    tl.store(stats_ptr + (3 + kind) * room + g, float("inf"), mask=kind < 3)
+    tl.store(stats_ptr + (6 + kind) * room + g, float("inf"), mask=kind < 3)
 
 
 @triton.jit
@@ -333,9 +339,7 @@ def contrastive_similarity_loss(given: Operands) -> Outputs:
             offsets, given.mu.contiguous(), given.sigma.contiguous(),
             found.vectors, found.stats, found.ranges, counters, similarities, room, batch, frames, channels, blocks + 1,
             DELTA=float(given.delta), TINY=torch.finfo(dtype).tiny, COMPUTE=compute, BOUNDED=options["BOUNDED"],
-            SPLIT=options["SPLIT"], BLOCK_T=4 if compute == tl.float64 else 16,
-            BLOCK_D=max(64, _launch.next_power_of_2(channels)), num_warps=8,
-            num_stages=1, enable_fp_fusion=False, **registers,
+            num_warps=8, num_stages=1, enable_fp_fusion=False, **frames_of_instance(features), **registers,
         )  # fmt: skip
         _launch.launch(
             log_sums_kernel, (grid,),

@@ -20,6 +20,7 @@ import triton
 import triton.language as tl
 
 from . import _launch
+from ._contrastive_similarity_frames import frames_of_instance
 from ._contrastive_similarity_inputs import input_gradient_kernel
 from ._contrastive_similarity_kept import kept_gradient_kernel, kept_options, kept_tiles
 from ._contrastive_similarity_tiles import (
@@ -27,7 +28,6 @@ from ._contrastive_similarity_tiles import (
     class_of,
     clear_gaussians,
     count_of,
-    frame_tile,
     keys_of,
     log_sums_of,
     loss_factor,
@@ -178,6 +178,6 @@ def contrastive_similarity_loss_backward(given: BackwardOperands) -> BackwardOut
                 _launch.or_none(found.grad_features), grad_mu, grad_sigma, of_gaussians, batch, frames, channels,
                 SLOTS=slots, COMPUTE=compute, SPLIT=options["SPLIT"], BLOCK_M=block_m, BLOCK_N=block_n,
                 num_warps=8, num_stages=1, enable_fp_fusion=True, **registers, **frame_block,
-                **frame_tile(compute, channels),
+                **frames_of_instance(features),
             )  # fmt: skip
     return found

@@ -249,6 +249,8 @@ def fails_with(error: BaseException) -> int:
         (ValueError("first\n  second"), 2, "error: first second"),
         (ValueError(), 2, "error: ValueError"),
         (ValueError("Caught ValueError in worker 0.\nTraceback:\nValueError: a.npy: bad"), 2, "error: a.npy: bad"),
+        (OSError(30, "Read-only", "x"), 2, "error: x: Read-only; choose a folder that can be written"),
+        (OSError(28, "Full", "x"), 2, "error: x: Full; free some space or choose another folder"),
         (KeyboardInterrupt(), 130, "\nstopped"),
         (MemoryError("no room"), 2, "error: there is too little memory for this: no room"),
         (

@@ -75,7 +75,7 @@ def test_all_stages_run_and_the_table_is_shown(double: Path, tmp_path: Path) -> 
     assert "--op training_losses --op diou_loss" in called and f"--json {out}/results.json" in called
     files = [path.stem for path in (ROOT / "tests" / "kernels").glob("test_*.py")]
     assert sorted(path.name for path in out.glob("tests-*.log")) == sorted(
-        f"tests-{n}.log" for n in [*files, "test_graph"]
+        f"tests-{n}.log" for n in [*files, "test_graph", "test_loader"]
     )
 
 

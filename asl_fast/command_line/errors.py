@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 from asl_fast.command_line.program import as_called
+from asl_fast.files import remedy
 from asl_fast.wording import printable
 
 # Raised for a request that cannot be carried out. Any other error is a defect of the program and keeps its traceback.
@@ -88,6 +89,9 @@ def _is_sentence(error: KeyError) -> bool:
 def _message(error: Exception) -> str:
     """Return the message of an error as one line, with the commands in it as this process was called."""
     text = str(error.args[0] if isinstance(error, KeyError) else error).strip()
+    if isinstance(error, OSError) and error.filename is not None and remedy(error):
+        # As the system gave it, from whatever is not written by `atomic_write`, such as a folder.
+        text = f"{os.fsdecode(error.filename)}: {error.strerror}{remedy(error)}"
     if text.startswith("Caught "):
         # From a loader process, with its whole traceback; the last line says what happened.
         text = text.splitlines()[-1].partition(": ")[2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -15,6 +16,7 @@ from asl_fast.corpus.worker import Job, Worker
 
 _MOST_CORES = 16
 """Cores that the decoders of one GPU are given; each decodes a video with some of them."""
+_REACH_SEC = 10.0
 
 
 @contextmanager
@@ -30,6 +32,8 @@ def started(address: str | None) -> Iterator[None]:
     # What is done here is nobody else's matter; what a user has to know of a failure comes as an error.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    if address is not None:
+        _check_reachable(address)
     import ray
 
     given: dict[str, Any] = (
@@ -45,6 +49,21 @@ def started(address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Ask whether anybody listens at HOST:PORT, for whom Ray would wait for minutes.
+
+    Raises:
+        ConnectionError: When nobody does.
+    """
+    host, mark, port = address.removeprefix("ray://").rpartition(":")
+    if not mark or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_SEC).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise ConnectionError(f"--address {address}: no cluster of Ray is there ({error})") from None
 
 
 def work_on(

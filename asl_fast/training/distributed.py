@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from asl_fast.environment import named_device
 from asl_fast.training.freed_memory import keep_freed_memory
 from asl_fast.training.heartbeat import Heartbeat, PeerHangsError
 
@@ -116,19 +117,10 @@ def start_processes(device: str, *, limit_sec: float = 60.0) -> Processes:
     """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     rank, local_rank = int(os.environ.get("RANK", "0")), int(os.environ.get("LOCAL_RANK", "0"))
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        chosen = torch.device(device)
-    except RuntimeError:
-        raise ValueError(f"device {device!r} is not one that torch knows; give auto, cpu, cuda or cuda:N") from None
+    chosen = named_device(device)
     if chosen.type == "cuda":
-        if not torch.cuda.is_available():
-            raise ValueError("device cuda was asked for, but torch sees no GPU; python -m asl_fast.env says why")
         if chosen.index is None:
-            chosen = torch.device("cuda", local_rank)
-        if chosen.index >= torch.cuda.device_count():
-            raise ValueError(f"device {chosen} was asked for, but there are {torch.cuda.device_count()} GPUs")
+            chosen = named_device(f"cuda:{local_rank}")
         torch.cuda.set_device(chosen)
     elif chosen.type == "cpu":
         keep_freed_memory()

@@ -49,6 +49,8 @@ class FeatureFolder:
         self.manifest = manifest
         if path.exists() and not path.is_dir():
             raise NotADirectoryError(f"--output {path} is a file; name a folder")
+        if (path / "checkpoints").is_dir():
+            raise ValueError(f"--output {path} is a run folder; name another")
         path.mkdir(parents=True, exist_ok=True)
         self._file = path / MANIFEST_NAME
         self._facts = read_video_facts(self._file)
@@ -109,7 +111,10 @@ class FeatureFolder:
         path = self.feature_path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as file:
-            np.save(file, features)
+            # numpy.save would hide why a disk takes no more.
+            header = np.lib.format.header_data_from_array_1_0(features)
+            np.lib.format.write_array_header_1_0(file, header)
+            file.write(np.ascontiguousarray(features).data)
         self._facts[name] = facts
         if time.monotonic() - self._written_at > _WRITE_EVERY_SEC:
             self.write_manifest()
@@ -128,6 +133,7 @@ class FeatureFolder:
 @contextmanager
 def folder_lock(path: Path) -> Iterator[None]:
     """Wait until no other process extracts into a folder, and keep others waiting until this one has done."""
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     if fcntl is None:
         yield

@@ -29,13 +29,13 @@ def check_backbone(name: str, weights: Path | None) -> None:
             needed.
     """
     if Path(name).suffix.lower() in MODEL_FILES:
-        if not Path(name).is_file():
+        if not Path(name).exists():
             raise FileNotFoundError(f"--backbone {name} does not exist")
         if weights is not None:
             raise ValueError(f"--weights {weights}: {name} holds its own weights; leave the option out")
     elif not is_named(name):
         raise ValueError(
-            f"--backbone {name} is unknown; {nearest(name, NAMES)} torchvision:NAME, timm:NAME, and a .pt2 or .onnx "
+            f"--backbone {name} is unknown; {nearest(name, NAMES)}; torchvision:NAME, timm:NAME, and a .pt2 or .onnx "
             "file are ones, too"
         )
     elif (name == "motion") != (weights is None):
@@ -63,14 +63,14 @@ def open_backbone(
         FileNotFoundError, ValueError, ImportError: As `check_backbone`, and naming what cannot be loaded.
     """
     check_backbone(name, weights)
+    # Imported here: what is above may be asked before torch is there.
+    from asl_fast.environment import named_device
+
+    place = named_device(device)
     if name == "motion":
         if precision != "fp32":
             raise ValueError(f"--backbone-precision {precision}: backbone motion computes in fp32 alone")
         return MotionBackbone()
-    # Imported here because the one above needs neither, and what is above it may be asked before torch is there.
-    import torch
-
-    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     if weights is None:
         from asl_fast.video.model_file import open_model_file
 

@@ -26,6 +26,7 @@ pytest.importorskip("av")
 pytest.importorskip("pyarrow", reason="tables are written by pyarrow: pip install 'asl-fast[ray]'")
 pq = pytest.importorskip("pyarrow.parquet")
 
+from asl_fast.corpus.cluster import started  # noqa: E402
 from asl_fast.corpus.corpus_videos import CorpusVideo, find_corpus  # noqa: E402
 from asl_fast.corpus.parts import SCHEMA, Outcome, Parts  # noqa: E402
 from asl_fast.corpus.worker import Job, Worker  # noqa: E402
@@ -288,3 +289,10 @@ def test_the_table_of_stages_says_what_bounds_it() -> None:
     took = {"decoding": 1.0, "backbone": 4.0, "detector": 1.0, "all, as a worker": 4.0}
     lines = table(took, 40.0, 2, took)
     assert lines[-1] == "backbone bounds it: a worker with 2 cores reaches 100% of the speed of backbone alone"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "256.1.1.1:1", "127.0.0.1:99999"])
+def test_an_address_at_which_nobody_listens(address: str) -> None:
+    """Ray alone would wait for minutes."""
+    with pytest.raises(ConnectionError, match=f"--address {address}: no cluster of Ray is there"), started(address):
+        pass

@@ -20,7 +20,7 @@ STEPS_OF_SIZES = {
 }
 # What may follow the number of classes, and that of channels, which a data set and a model settle once.
 STEPS_OF_CLASSES = {"BLOCK_CLASSES", "BLOCK_ROWS", "PACK", "TALL", "WIDE", "SPREAD", "WORDS", "classes", "num_classes"}
-STEPS_OF_CHANNELS = {"SLOTS", "BLOCK_D", "BLOCK_K", "BLOCK_T", "channels"}
+STEPS_OF_CHANNELS = {"SLOTS", "BLOCK_D", "BLOCK_K", "CHUNKS", "WIDTH", "channels"}
 
 
 @pytest.fixture(scope="module")

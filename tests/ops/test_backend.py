@@ -165,6 +165,20 @@ def test_a_device_that_triton_does_not_support_is_named(op: str, monkeypatch: py
     assert found.implementation == "reference" and "Triton does not support T4 (sm_75)" in found.reason
 
 
+def test_suppression_runs_the_reference_where_no_build_has_machine_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU before Ampere, though its order begins with CUDA."""
+    pytest.importorskip("triton")
+    device = {"name": "T4", "capability": (7, 5)}
+    module = SimpleNamespace(architectures="sm_80 sm_90 compute_90", devices=lambda: [device], device_error=lambda: "")
+    monkeypatch.setattr(native, "cuda_module", lambda: module)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: device["capability"])
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: device["name"])
+    found = _dispatch.choose("soft_nms", "cuda")
+    assert found.implementation == "reference"
+    assert "rebuild with ASL_FAST_CUDA_ARCHS=75" in found.reason and "Triton does not support T4" in found.reason
+
+
 def test_a_further_condition_and_a_named_target(op: str) -> None:
     _dispatch.register(op, "cpu", "math:prod", obstacle=lambda device: "not on Tuesdays")
     _dispatch.register(op, "reference", lambda given: (-given.value,))

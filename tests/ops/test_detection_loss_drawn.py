@@ -157,3 +157,27 @@ def test_what_is_no_number_follows_the_reference(name: str, drawn: Drawn, odd: f
         check_close(getattr(found, field).detach(), getattr(wanted, field).detach(), 1e-9, 1e-11)
     for one, other in zip(grads, wanted_grads, strict=True):
         check_close(one, other, 1e-9, 1e-11)
+
+
+@pytest.mark.parametrize("name", [each for each in QUICK if each.values[0] != "reference"])
+@given(
+    drawn=calls(),
+    odd=st.sampled_from([-1e38, 1e38, -3e38, 3e38, -1e20, 1e25, -1.0, 1e-45]),
+    place=st.none() | st.integers(0, 1 << 30),
+)
+@settings(max_examples=draws(60), deadline=None)
+def test_offsets_at_the_ends_of_float32_follow_the_reference(
+    name: str, drawn: Drawn, odd: float, place: int | None
+) -> None:
+    values = drawn.scene.offsets.detach().clone()
+    if place is None:
+        values.fill_(odd)
+    else:
+        values.view(-1)[place % values.numel()] = odd
+    spoilt = drawn._replace(scene=drawn.scene._replace(offsets=values))
+    found, grads = run(name, spoilt, torch.float32)
+    wanted, wanted_grads = run("reference", spoilt, torch.float32)
+    for field in LOSSES:
+        check_close(getattr(found, field).detach(), getattr(wanted, field).detach(), 1e-4, 1e-5)
+    for one, other in zip(grads, wanted_grads, strict=True):
+        check_close(one, other, 1e-3, 1e-4)

@@ -27,6 +27,7 @@ from asl_fast.data.transform import FeatureTransform
 from asl_fast.models import windows
 from asl_fast.models.config import InferenceConfig
 from asl_fast.models.detector import ActionDetector
+from asl_fast.training import caching
 from asl_fast.training.caching import where_to_keep
 from asl_fast.training.config import Cache
 from asl_fast.training.loader import BatchSampler, TrainLoader
@@ -257,6 +258,28 @@ def test_features_on_the_device_give_the_same_batches(split: Callable[[], Detect
                 left, right = getattr(one, name), getattr(two, name)
                 assert torch.equal(left, right) if isinstance(left, torch.Tensor) else left == right, name
     assert resident._loader._iterator is None and resident._loader.num_workers == 0
+
+
+ON_A_GPU = [pytest.param("cuda:0", marks=pytest.mark.gpu)] if torch.cuda.is_available() else []
+
+
+@pytest.mark.parametrize("place", ["meta", *ON_A_GPU])
+def test_crops_and_padding_are_made_where_the_features_lie(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On "meta" there are no values, so whatever looked at one, or brought features from elsewhere, would raise."""
+    device, config = torch.device(place), replace(tiny_config().data, cache="auto")
+    if place == "meta":
+        monkeypatch.setattr(caching, "free_memory_of", lambda where: 10**9)
+    from_files, resident = (
+        TrainLoader(tiny_bundle(num_train=7).train, replace(config, cache=cache), 2, seed=1, device=device)
+        for cache in ("off", "auto")
+    )
+    assert resident.resident is not None and {x.device for x in resident.resident.features} == {device}
+    for epoch in range(2):
+        for one, two in zip(from_files.epoch(epoch), resident.epoch(epoch), strict=True):
+            assert two.features.device == device and two.features.shape == one.features.shape
+            assert place == "meta" or torch.equal(two.features.cpu(), one.features)
+            for name in ("mask", "segments", "labels", "video_offsets"):
+                assert torch.equal(getattr(one, name), getattr(two, name)), name
 
 
 def test_workers_share_features_that_lie_in_memory(tmp_path: Path) -> None:

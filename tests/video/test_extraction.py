@@ -166,6 +166,7 @@ def test_one_rate_for_all(videos: Path, tmp_path: Path) -> None:
         (["--readers", "-1"], "--readers must lie"),
         (["--backbone", "nonesuch"], "--backbone nonesuch is unknown"),
         (["--videos", "nowhere"], "nowhere does not exist"),
+        (["--device", "x"], "device 'x' is not one that torch knows"),
         (["--backbone-precision", "bf16"], "motion computes in fp32 alone"),
     ],
 )
