@@ -75,7 +75,7 @@ class MaskedNorm(nn.Module):
         Args:
             x: (B, T, D).
             mask: (B, T) bool, True where valid.
-            unmasked: x holds anything finite where it is padded, as a convolution leaves it, in place of zeros.
+            unmasked: Whether x holds anything finite where it is padded, as a convolution leaves it, in place of zeros.
 
         Returns:
             (B, T, D).
