@@ -130,7 +130,7 @@ def test_section_of_a_document_is_replaced(tmp_path: Path) -> None:
         replace_section(path, "ablation thumos14", "new\n")
 
 
-@pytest.mark.parametrize("dataset", ["hapt", "multithumos"])
+@pytest.mark.parametrize("dataset", ["hapt", "multithumos", "shrec21"])
 def test_the_document_has_the_table_of_the_committed_runs(dataset: str) -> None:
     (folder,) = (ROOT / "benchmarks" / "results").glob(f"ablation-{dataset}-*")
     table = (folder / "table.md").read_text()

@@ -25,7 +25,13 @@ KINDS = {
     "ledger": "Predicted for a GPU",
 }
 LONG = 30  # rows of a table from which on its cases are parted
-NAMES = {"shrec22": "SHREC'22", "shrec21": "SHREC'21", "hapt": "UCI HAPT", "multithumos": "MultiTHUMOS's twin"}
+NAMES = {
+    "shrec22": "SHREC'22",
+    "shrec22-own": "SHREC'22 as one's own data",
+    "shrec21": "SHREC'21",
+    "hapt": "UCI HAPT",
+    "multithumos": "MultiTHUMOS's twin",
+}
 
 
 def folders() -> list[Path]:
