@@ -95,7 +95,8 @@ def _check_and_print(chosen: Arguments) -> int:
     from asl_fast.data.report.text import report_text
 
     for option, path in (("--json", chosen.json), ("--save-preset", chosen.save_preset)):
-        if path is not None:
+        # A folder that is not there is told when the file is written.
+        if path is not None and path.parent.is_dir():
             check_output(option, path, (chosen.annotations, *chosen.features, chosen.signals))
     report, decisions = check(chosen)
     if chosen.json is not None:

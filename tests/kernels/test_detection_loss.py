@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-pytest.importorskip("triton")
+pytest.importorskip("triton", minversion="3.5")
 
 from asl_fast.kernels import detection_loss as forward
 from asl_fast.kernels import detection_loss_backward as backward

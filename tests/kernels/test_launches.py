@@ -26,7 +26,7 @@ STEPS_OF_CHANNELS = {"SLOTS", "BLOCK_D", "BLOCK_K", "CHUNKS", "WIDTH", "channels
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
     """Run what has to be done without Triton's interpreter."""
-    pytest.importorskip("triton")
+    pytest.importorskip("triton", minversion="3.5")
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     done = subprocess.run(
         [sys.executable, "-m", "tests.kernels.launching"],

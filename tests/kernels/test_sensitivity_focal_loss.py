@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-pytest.importorskip("triton")
+pytest.importorskip("triton", minversion="3.5")
 
 from asl_fast.kernels import sensitivity_focal_loss as kernels
 

@@ -7,7 +7,7 @@ import hypothesis
 import pytest
 from hypothesis import settings
 
-pytest.importorskip("triton")
+pytest.importorskip("triton", minversion="3.5")
 
 from asl_fast.kernels import soft_nms as kernels
 

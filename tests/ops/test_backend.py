@@ -167,7 +167,7 @@ def test_a_device_that_triton_does_not_support_is_named(op: str, monkeypatch: py
 
 def test_suppression_runs_the_reference_where_no_build_has_machine_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a GPU before Ampere, though its order begins with CUDA."""
-    pytest.importorskip("triton")
+    pytest.importorskip("triton", minversion="3.5")
     device = {"name": "T4", "capability": (7, 5)}
     module = SimpleNamespace(architectures="sm_80 sm_90 compute_90", devices=lambda: [device], device_error=lambda: "")
     monkeypatch.setattr(native, "cuda_module", lambda: module)

@@ -35,7 +35,7 @@ def in_own_process(*words: str) -> str:
 
 @pytest.fixture(scope="module")
 def traces() -> Any:
-    pytest.importorskip("triton")
+    pytest.importorskip("triton", minversion="3.5")
     return json.loads(in_own_process("-m", "tests.training.capturing").splitlines()[-1])
 
 
@@ -79,7 +79,7 @@ def test_an_obstacle_is_seen() -> None:
 
 
 def test_the_command_prints_launches_by_category(tmp_path: Path) -> None:
-    pytest.importorskip("triton")
+    pytest.importorskip("triton", minversion="3.5")
     words = ["--shape", "activitynet13", "--variant", "plain", "--stages", "--json", str(tmp_path / "launches.json")]
     out = in_own_process("benchmarks/step_launches.py", *words)
     assert "in all, operator by operator" in out
