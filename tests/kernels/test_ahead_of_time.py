@@ -22,8 +22,8 @@ SHARES = 4  # processes, so that test workers share them
 
 # Bytes a thread may spill. Three products of split float32 operands of 128 channels need a few registers more than
 # there are; half types, and 64 channels, fit.
-# Compilers of Triton before 3.7 keep a few registers fewer, for every kernel.
-BEFORE_3_7 = 16
+# Compilers of older Triton keep a few registers fewer, for every kernel; named is the first version that keeps more.
+BEFORE = {(3, 6): 32, (3, 7): 16}
 ALLOWED = {("attention-128-wide-backward-float32", "local_attention_bwd_query_kernel"): 16}
 
 
@@ -47,12 +47,13 @@ def test_compiles_for_every_target_without_spilling(share: int) -> None:
     assert len(kernels) > 20 and all(set(found) == kernels for found in planned.values()), planned
     total = sum(sum(found.values()) for found in planned.values())
     assert len(lines) == len(range(share - 1, total, SHARES)) > 0
-    older = tuple(map(int, metadata.version("triton").split(".")[:2])) < (3, 7)
+    version = tuple(map(int, metadata.version("triton").split(".")[:2]))
+    of_version = max((spilled for better, spilled in BEFORE.items() if version < better), default=0)
     for line in lines:
         assert line["bytes"] > 0
         assert line["shared_memory"] <= SHARED_MEMORY[line["target"]], line
         spilled = line["local_memory"] or 0
-        allowed = max(ALLOWED.get((line["call"], line["kernel"]), 0), BEFORE_3_7 if older else 0)
+        allowed = max(ALLOWED.get((line["call"], line["kernel"]), 0), of_version)
         assert spilled <= allowed, f"{line} spills {spilled} bytes a thread"
 
 
