@@ -183,6 +183,7 @@ def describe() -> dict[str, Any]:
     packages = _extra_packages()
     names = dict.fromkeys([*REQUIRED, "triton", *(name for each in packages.values() for name in each)])
     versions = {name: _version(name) for name in names}
+    versions["torch"] = str(torch.__version__)  # which names the build too, as an index of packages need not
     extras: dict[str, dict[str, Any]] = {
         extra: {"purpose": EXTRAS[extra], "missing": [name for name in each if versions[name] is None]}
         for extra, each in packages.items()
