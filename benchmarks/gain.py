@@ -87,13 +87,13 @@ def format_table(reports: Sequence[dict[str, Any]], variant: str) -> str:
 
 def _by_threshold(reports: Sequence[dict[str, Any]], variant: str) -> list[str]:
     """Write at which thresholds the first measure differs, for the ablations that share them."""
-    thresholds = _first(reports[0], REFERENCE)[0]["tiou_thresholds"]
+    thresholds = _scores(reports[0], REFERENCE)[0]["tiou_thresholds"]
     lines = [
         f"| mAP at one tIoU | {' | '.join(f'{threshold:g}' for threshold in thresholds)} |",
         f"|{' --- |' * (1 + len(thresholds))}",
     ]
     for report in reports:
-        if _first(report, REFERENCE)[0]["tiou_thresholds"] != thresholds:
+        if _scores(report, REFERENCE)[0]["tiou_thresholds"] != thresholds:
             continue
         plain, own = (_mean_by_threshold(report, name) for name in (REFERENCE, variant))
         for words, values, form in (
@@ -107,17 +107,16 @@ def _by_threshold(reports: Sequence[dict[str, Any]], variant: str) -> list[str]:
 
 
 def _mean_by_threshold(report: dict[str, Any], variant: str) -> list[float]:
-    return [statistics.mean(values) for values in zip(*(each["map"] for each in _first(report, variant)), strict=True)]
+    return [statistics.mean(values) for values in zip(*(each["map"] for each in _scores(report, variant)), strict=True)]
 
 
-def _first(report: dict[str, Any], variant: str) -> list[dict[str, Any]]:
-    """Return the first measure of every run."""
-    return [next(iter(run["scores"].values())) for run in report["rows"][variant]]
+def _scores(report: dict[str, Any], variant: str, measure: str | None = None) -> list[dict[str, Any]]:
+    """Return what a measure, the first where none is named, gives every run."""
+    return [run["scores"][measure or next(iter(run["scores"]))] for run in report["rows"][variant]]
 
 
 def _averages(report: dict[str, Any], variant: str, measure: str | None = None) -> list[float]:
-    scores = [run["scores"] for run in report["rows"][variant]]
-    return [(each[measure] if measure else next(iter(each.values())))["average_map"] for each in scores]
+    return [each["average_map"] for each in _scores(report, variant, measure)]
 
 
 def _points(each: dict[str, Any]) -> str:

@@ -26,7 +26,7 @@ if __package__ in (None, ""):  # started as a file: the checkout, not its folder
 
 import torch
 
-from asl_fast.files import atomic_write, read_json, write_json
+from asl_fast.files import read_json, write_json, write_text
 from benchmarks import record
 from benchmarks.jobs.bench_loader import MEMORY, WORKERS, epoch, forget, make_loader, settings
 from benchmarks.shapes import NAMES, Shape, shape
@@ -159,8 +159,7 @@ def main(arguments: Sequence[str]) -> int:
         if request.output is not None:  # after each, so that a run that is stopped keeps what it has
             request.output.mkdir(parents=True, exist_ok=True)
             write_json(request.output / "results.json", report, indent=1)
-            with atomic_write(request.output / "table.md") as file:
-                file.write(table(report).encode())
+            write_text(request.output / "table.md", table(report))
     print(table(report), end="")
     return 0
 

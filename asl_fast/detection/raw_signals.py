@@ -15,6 +15,7 @@ from asl_fast.data.features.array_files import EXTENSIONS
 from asl_fast.data.features.feature_files import holds_features
 from asl_fast.data.features.packed_store import is_packed
 from asl_fast.data.features.rows import Rows, rows_in_memory
+from asl_fast.data.features.store import first_beyond
 from asl_fast.data.features.text_arrays import TEXTS
 from asl_fast.data.signals.files import read_signal, signal_files
 from asl_fast.data.signals.outliers import FAR
@@ -88,7 +89,7 @@ def _tables(path: Path, dataset: Mapping[str, Any], notes: list[str]) -> Found:
 
 def far_from_training(features: NDArray[np.float32], where: str) -> str | None:
     """Say where a value of normalised features is beyond all that training can have held; None where none is."""
-    if not features.size or (features.min() >= -FAR and features.max() <= FAR):
+    place = first_beyond(features, FAR) if features.size else None
+    if place is None:
         return None
-    step, column = (int(place) for place in np.argwhere(np.abs(features) > FAR)[0])
-    return f"{where}: a value at step {step} is {features[step, column]:.3g} standard deviations from those of training"
+    return f"{where}: a value at step {place[0]} is {features[place]:.3g} standard deviations from those of training"

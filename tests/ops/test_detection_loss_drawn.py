@@ -111,6 +111,19 @@ def check_close(found: Tensor, wanted: Tensor, relative: float, absolute: float)
     torch.testing.assert_close(found.double(), wanted.double(), rtol=relative, atol=absolute * size, equal_nan=True)
 
 
+def check_run(
+    found: tuple[DetectionLoss, list[Tensor]],
+    wanted: tuple[DetectionLoss, list[Tensor]],
+    losses: tuple[float, float],
+    gradients: tuple[float, float],
+) -> None:
+    """Compare what two runs gave; the tolerances are relative and absolute, as `check_close` takes them."""
+    for field in LOSSES:
+        check_close(getattr(found[0], field).detach(), getattr(wanted[0], field).detach(), *losses)
+    for one, other in zip(found[1], wanted[1], strict=True):
+        check_close(one, other, *gradients)
+
+
 @pytest.mark.parametrize("name", QUICK)
 @given(drawn=calls())
 @settings(max_examples=draws(60), deadline=None)
@@ -130,13 +143,10 @@ def test_equals_the_equations(name: str, drawn: Drawn) -> None:
 @given(drawn=calls())
 @settings(max_examples=draws(60), deadline=None)
 def test_float32_equals_the_float64_reference(name: str, drawn: Drawn) -> None:
-    found, grads = run(name, drawn, torch.float32)
-    wanted, wanted_grads = run("reference", drawn, torch.float64)
-    for field in LOSSES:
-        check_close(getattr(found, field).detach(), getattr(wanted, field).detach(), 5e-5, 5e-6)
-    for one, other in zip(grads, wanted_grads, strict=True):
-        check_close(one, other, 1e-3, 2e-5)
-        assert bool(one.isfinite().all())
+    found = run(name, drawn, torch.float32)
+    check_run(found, run("reference", drawn, torch.float64), losses=(5e-5, 5e-6), gradients=(1e-3, 2e-5))
+    for gradient in found[1]:
+        assert bool(gradient.isfinite().all())
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -151,12 +161,8 @@ def test_what_is_no_number_follows_the_reference(name: str, drawn: Drawn, odd: f
     values = drawn.scene[leaf].detach().clone()
     values.view(-1)[place % values.numel()] = odd
     spoilt = drawn._replace(scene=Scene(*(values if i == leaf else each for i, each in enumerate(drawn.scene))))
-    found, grads = run(name, spoilt, torch.float64)
-    wanted, wanted_grads = run("reference", spoilt, torch.float64)
-    for field in LOSSES:
-        check_close(getattr(found, field).detach(), getattr(wanted, field).detach(), 1e-9, 1e-11)
-    for one, other in zip(grads, wanted_grads, strict=True):
-        check_close(one, other, 1e-9, 1e-11)
+    found, wanted = (run(each, spoilt, torch.float64) for each in (name, "reference"))
+    check_run(found, wanted, losses=(1e-9, 1e-11), gradients=(1e-9, 1e-11))
 
 
 @pytest.mark.parametrize("name", [each for each in QUICK if each.values[0] != "reference"])
@@ -175,9 +181,5 @@ def test_offsets_at_the_ends_of_float32_follow_the_reference(
     else:
         values.view(-1)[place % values.numel()] = odd
     spoilt = drawn._replace(scene=drawn.scene._replace(offsets=values))
-    found, grads = run(name, spoilt, torch.float32)
-    wanted, wanted_grads = run("reference", spoilt, torch.float32)
-    for field in LOSSES:
-        check_close(getattr(found, field).detach(), getattr(wanted, field).detach(), 1e-4, 1e-5)
-    for one, other in zip(grads, wanted_grads, strict=True):
-        check_close(one, other, 1e-3, 1e-4)
+    found, wanted = (run(each, spoilt, torch.float32) for each in (name, "reference"))
+    check_run(found, wanted, losses=(1e-4, 1e-5), gradients=(1e-3, 1e-4))

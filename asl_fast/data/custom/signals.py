@@ -180,8 +180,9 @@ def _rate(found: Mapping[str, SignalFile], asked: float | None, stated: object, 
     usual = [each.usual_rate_hz for each in found.values() if each.usual_rate_hz is not None]
     if rate is None and usual:
         rate, why = float(f"{np.median(usual):.4g}"), "the usual distance of time stamps"
-    if rate is None and any(each.times_sec is not None for each in found.values()):
-        key, times = next((key, each.times_sec) for key, each in found.items() if each.times_sec is not None)
+    timed = ((key, each.times_sec) for key, each in found.items() if each.times_sec is not None)
+    if rate is None and (first := next(timed, None)) is not None:
+        key, times = first
         same = f"all {len(times)} are the same" if times[0] == times[-1] else "they do not rise"
         raise ValueError(
             f"{path}: the time stamps do not tell the samples per second, {same} in {key}: correct them, or name their "

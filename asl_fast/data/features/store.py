@@ -126,8 +126,15 @@ def check_features(array: NDArray[Any], dim: int | None, where: str, *, first_st
     array begins with.
     """
     check_shape(array.shape, dim, where)
-    # A NaN is neither above nor below.
-    if not (array.min() >= -LARGEST_VALUE and array.max() <= LARGEST_VALUE):
-        step, channel = (int(i) for i in np.argwhere(~(np.abs(array) <= LARGEST_VALUE))[0])
-        found = f"value {array[step, channel]} at step {first_step + step}, channel {channel}"
+    if (place := first_beyond(array, LARGEST_VALUE)) is not None:
+        step, channel = place
+        found = f"value {array[place]} at step {first_step + step}, channel {channel}"
         raise ValueError(f"{where}: {found}; extract these features again")
+
+
+def first_beyond(array: NDArray[Any], limit: float) -> tuple[int, ...] | None:
+    """Return the place of the first value of an array, not empty, that is NaN or larger in size than ``limit``."""
+    # A NaN is neither above nor below.
+    if array.min() >= -limit and array.max() <= limit:
+        return None
+    return tuple(int(i) for i in np.argwhere(~(np.abs(array) <= limit))[0])

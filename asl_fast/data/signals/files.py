@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from asl_fast.data.features.array_files import EXTENSIONS, read_array, read_shape
 from asl_fast.data.features.feature_files import feature_files
-from asl_fast.data.features.store import LARGEST_VALUE
+from asl_fast.data.features.store import LARGEST_VALUE, first_beyond
 from asl_fast.data.features.text_arrays import TEXTS, read_text_table
 from asl_fast.data.signals.resampling import resample
 from asl_fast.wording import examples
@@ -116,15 +116,13 @@ def read_signal(path: Path, *, mapped: bool = False) -> SignalFile:
 def _check_values(path: Path, what: str, numbers: NDArray[Any]) -> None:
     for start in range(0, len(numbers), _CHECKED_SAMPLES):
         part = numbers[start : start + _CHECKED_SAMPLES]
-        # A NaN is neither above nor below.
-        if part.min() >= -LARGEST_VALUE and part.max() <= LARGEST_VALUE:
+        if (place := first_beyond(part, LARGEST_VALUE)) is None:
             continue
-        place = np.argwhere(~(np.abs(part) <= LARGEST_VALUE))[0]
-        found = f"{what} of sample {start + int(place[0])}"
-        if not np.isfinite(part[tuple(place)]):
+        found = f"{what} of sample {start + place[0]}"
+        if not np.isfinite(part[place]):
             raise ValueError(f"{path}: {found} is not finite; fill gaps before training")
-        channel = f", channel {int(place[1])}," if len(place) > 1 else ""
-        raise ValueError(f"{path}: {found}{channel} is {part[tuple(place)]:g}, beyond all reason; correct it")
+        channel = f", channel {place[1]}," if len(place) > 1 else ""
+        raise ValueError(f"{path}: {found}{channel} is {part[place]:g}, beyond all reason; correct it")
 
 
 def _mapped(path: Path) -> NDArray[Any] | None:
