@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from asl_fast.models.blocks import ConvBlock, TransformerBlock
+from asl_fast.models.blocks import make_block, zero_biases
 from asl_fast.models.config import DetectorConfig
 from asl_fast.models.front_end import FrontEnd
 from asl_fast.models.positions import AbsolutePositions, Place
@@ -57,17 +57,9 @@ class Backbone(nn.Module):
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
         self.embedding = Embedding(config)
-        self.stem = nn.ModuleList(self._block(config, level=0, stride=1) for _ in range(config.stem_blocks))
-        self.branch = nn.ModuleList(self._block(config, level=level, stride=2) for level in range(1, config.num_levels))
-        for module in self.modules():
-            if isinstance(module, (nn.Linear, TemporalConv)) and module.bias is not None:
-                nn.init.zeros_(module.bias)
-
-    @staticmethod
-    def _block(config: DetectorConfig, *, level: int, stride: int) -> nn.Module:
-        if config.backbone == "conv":
-            return ConvBlock(config, stride=stride)
-        return TransformerBlock(config, window=config.windows[level], stride=stride)
+        self.stem = nn.ModuleList(make_block(config, level=0, stride=1) for _ in range(config.stem_blocks))
+        self.branch = nn.ModuleList(make_block(config, level=level, stride=2) for level in range(1, config.num_levels))
+        zero_biases(self)
 
     def forward(self, x: Tensor, mask: Tensor, place: Place | None = None) -> tuple[list[Tensor], list[Tensor]]:
         """Map features to a pyramid.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two kinds of block that a pyramid is built from; both may halve the temporal resolution."""
+"""The two kinds of block that a detector is built from; both may halve the temporal resolution."""
 
 from __future__ import annotations
 
@@ -68,3 +68,17 @@ class ConvBlock(nn.Module):
         skip = x if self.downsample is None else apply_mask(self.downsample(x), out_mask)
         out = self.activation(apply_mask(self.conv1(x), out_mask))
         return self.activation(apply_mask(self.conv2(out), out_mask) + skip), out_mask
+
+
+def make_block(config: DetectorConfig, *, level: int, stride: int) -> nn.Module:
+    """Make a block of the configured kind with the attention window of ``level``."""
+    if config.backbone == "conv":
+        return ConvBlock(config, stride=stride)
+    return TransformerBlock(config, window=config.windows[level], stride=stride)
+
+
+def zero_biases(module: nn.Module) -> None:
+    """Start the biases of all linear layers and convolutions within at zero."""
+    for part in module.modules():
+        if isinstance(part, (nn.Linear, TemporalConv)) and part.bias is not None:
+            nn.init.zeros_(part.bias)

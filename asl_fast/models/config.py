@@ -57,6 +57,9 @@ class DetectorConfig:
         max_length_grid: Longest training sequence; absolute positions of longer ones are compressed to this range.
         fpn: Whether the levels exchange information top-down before the heads.
         neck_width: Channels after the neck; 0 means ``width``.
+        head_blocks: Blocks on every level that either head has for itself, with a neck of its own, instead of what
+            the other sees; all levels share their weights and the window of ``first_level``. Evaluators of q and the
+            contrastive loss see what classification sees.
         head_width: Channels in the heads; 0 means ``width``.
         head_layers: Convolutions in a head, the output layer included.
         kernel_size: Odd kernel of embedding and heads.
@@ -97,6 +100,7 @@ class DetectorConfig:
     max_length_grid: int = 2304
     fpn: bool = False
     neck_width: int = 0
+    head_blocks: int = field(default=0, metadata={"later": True})
     head_width: int = 0
     head_layers: int = 3
     kernel_size: int = 3
@@ -140,8 +144,9 @@ class DetectorConfig:
             raise ValueError(f"model.width {self.width} is not a multiple of model.num_heads {self.num_heads}")
         if self.attention_sides == "split" and self.num_heads % 2:
             raise ValueError(f"model.attention_sides 'split' needs an even model.num_heads, found {self.num_heads}")
-        if self.offset_bins < 0:
-            raise ValueError(f"model.offset_bins must be 0 or more, found {self.offset_bins}")
+        for name in ("offset_bins", "head_blocks"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"model.{name} must be 0 or more, found {getattr(self, name)}")
         if len(self.windows) != self.num_levels:
             raise ValueError(
                 f"model.attention_windows has {len(self.windows)} entries for {self.num_levels} levels; "

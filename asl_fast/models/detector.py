@@ -18,7 +18,7 @@ from asl_fast.models.boundary_bins import BoundaryDistributionHead
 from asl_fast.models.config import DetectorConfig
 from asl_fast.models.convert_actionformer import convert_config, convert_state_dict
 from asl_fast.models.heads import ClassificationHead, RegressionHead
-from asl_fast.models.neck import FeaturePyramid, IdentityNeck
+from asl_fast.models.neck import HeadBlocks, make_neck
 from asl_fast.models.points import LevelPoints
 from asl_fast.models.positions import Place
 from asl_fast.models.pretrained import check_fit, find_pretrained, read_pretrained_config, read_weights
@@ -37,7 +37,7 @@ class DetectorOutput:
         joined_offsets: (B, P', 2) non-negative distances to start and end, in units of the level's stride; likewise.
         joined_mask: (B, P') bool, True where valid.
         gap: Places between each two levels.
-        features: Per level (B, T_l, D) that the heads see.
+        features: Per level (B, T_l, D) that the classification head sees; the other as well, unless it has own blocks.
         masks: Per level (B, T_l) bool, True where valid.
         points: Per level (T_l, 4) float32 [time_grid, range_low, range_high, stride].
     """
@@ -102,7 +102,9 @@ class ActionDetector(nn.Module):
         config.validate()
         self.config = config
         self.backbone = Backbone(config)
-        self.neck = FeaturePyramid(config) if config.fpn else IdentityNeck(config)
+        self.classification_blocks, self.neck = HeadBlocks(config), make_neck(config)
+        self.regression_blocks = HeadBlocks(config)
+        self.regression_neck = make_neck(config) if config.head_blocks else None
         self.classification_head = ClassificationHead(config)
         self.regression_head = BoundaryDistributionHead(config) if config.offset_bins else RegressionHead(config)
         self.points = LevelPoints(config.ranges_grid, config.first_level, config.max_length_grid)
@@ -134,13 +136,16 @@ class ActionDetector(nn.Module):
             features, mask = F.pad(features, (0, 0, 0, pad)), F.pad(mask, (0, pad))
         # Not a product with the mask: NaN times zero would stay NaN.
         features = features.masked_fill(~mask.unsqueeze(-1), 0.0)
-        first = self.config.first_level
-        levels, masks = (x[first:] for x in self.backbone(features, mask, place))
-        levels = self.neck(levels, masks)
-        joined = join_levels(levels, masks, self.config.kernel_size // 2)
+        first, gap = self.config.first_level, self.config.kernel_size // 2
+        pyramid, masks = (x[first:] for x in self.backbone(features, mask, place))
+        levels = self.neck(self.classification_blocks(pyramid, masks), masks)
+        joined = for_offsets = join_levels(levels, masks, gap)
+        if self.regression_neck is not None:
+            own = self.regression_neck(self.regression_blocks(pyramid, masks), masks)
+            for_offsets = join_levels(own, masks, gap)
         return DetectorOutput(
             joined_logits=self.classification_head(joined),
-            joined_offsets=self.regression_head(joined),
+            joined_offsets=self.regression_head(for_offsets),
             joined_mask=joined.mask,
             gap=joined.gap,
             features=levels,

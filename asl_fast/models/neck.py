@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What happens to the pyramid between backbone and heads."""
+"""What happens to the pyramid between backbone and heads, for both heads together or for each."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
+from asl_fast.models.blocks import make_block, zero_biases
 from asl_fast.models.config import DetectorConfig
 from asl_fast.models.primitives import MaskedNorm, Pointwise, TemporalConv, apply_mask
 
@@ -48,3 +49,25 @@ class FeaturePyramid(nn.Module):
         for x, mask, smooth, norm in zip(merged, masks, self.smooth, self.norms, strict=True):
             out.append(norm(smooth(x), mask, unmasked=True))
         return out
+
+
+class HeadBlocks(nn.Module):
+    """The blocks that one head has for itself, the same for all levels; none where heads share all features."""
+
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            make_block(config, level=config.first_level, stride=1) for _ in range(config.head_blocks)
+        )
+        zero_biases(self)
+
+    def forward(self, features: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
+        """Map levels (B, T_l, width) with their masks (B, T_l) to others of the same shape."""
+        for block in self.blocks:
+            features = [block(x, mask)[0] for x, mask in zip(features, masks, strict=True)]
+        return features
+
+
+def make_neck(config: DetectorConfig) -> nn.Module:
+    """Make a feature pyramid network, or a norm on every level."""
+    return FeaturePyramid(config) if config.fpn else IdentityNeck(config)

@@ -47,12 +47,16 @@ def receptive_field(config: DetectorConfig) -> Reach | None:
         return None
     reach = Reach(0, 0).widened(_front_end_grid(config) + config.embedding_layers * (config.kernel_size // 2))
     for _ in range(config.stem_blocks):
-        reach = reach.widened(_block_grid(config, level=0, stride=1))
+        reach = reach.widened(_block_grid(config, config.windows[0], level=0, stride=1))
     levels = [reach]
     for level in range(1, config.num_levels):
-        reach = reach.widened(_block_grid(config, level=level, stride=2))
+        reach = reach.widened(_block_grid(config, config.windows[level], level=level, stride=2))
         levels.append(reach)
-    levels = levels[config.first_level :]
+    window = config.windows[config.first_level]
+    levels = [
+        reach.widened(config.head_blocks * _block_grid(config, window, level=level, stride=1))
+        for level, reach in enumerate(levels[config.first_level :], config.first_level)
+    ]
     if config.fpn:
         levels = _after_pyramid(levels, config.first_level)
     head = config.head_layers * (config.kernel_size // 2) + config.offset_bins
@@ -73,13 +77,13 @@ def _front_end_grid(config: DetectorConfig) -> int:
     return math.ceil(samples / config.front_end.samples_per_step)
 
 
-def _block_grid(config: DetectorConfig, *, level: int, stride: int) -> int:
+def _block_grid(config: DetectorConfig, window: int, *, level: int, stride: int) -> int:
     """Grid steps that a block with outputs on ``level`` reaches to either side."""
     after: int = 2**level
     before = after // stride  # of the block's input, which its first convolution of width 3 (or max-pool) reads
     if config.backbone == "conv":
         return before + after
-    return before + config.windows[level] // 2 * after
+    return before + window // 2 * after
 
 
 def _after_pyramid(levels: list[Reach], first_level: int) -> list[Reach]:

@@ -91,6 +91,7 @@ RANGES: dict[str, Interval] = {
     "model.max_length_grid": _FROM_1,
     "model.neck_width": _FROM_0,
     "model.head_width": _FROM_0,
+    "model.head_blocks": _FROM_0,
     "model.offset_bins": _FROM_0,
     "model.kernel_size": _FROM_1,
     "model.dropout": _SHARE_BELOW_1,

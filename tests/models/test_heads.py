@@ -95,6 +95,19 @@ def test_a_closed_head_opens_again(config: DetectorConfig, recovers: bool) -> No
     assert recovers or error.item() == 2.5
 
 
+@pytest.mark.parametrize("blocks", [0, 1])
+def test_heads_with_blocks_of_their_own_share_the_backbone_alone(blocks: int) -> None:
+    detector = ActionDetector(replace(SMALL, head_blocks=blocks, fpn=True))
+    output = detector(*batch(detector))
+    names = [name for name, _ in detector.named_parameters()]
+    moved = []
+    for outcome in (output.joined_logits, output.joined_offsets):
+        slopes = torch.autograd.grad(outcome.sum(), list(detector.parameters()), retain_graph=True, allow_unused=True)
+        moved.append({name.split(".")[0] for name, slope in zip(names, slopes, strict=True) if slope is not None})
+    assert moved[0] & moved[1] == ({"backbone"} if blocks else {"backbone", "neck"})
+    assert {name.split(".")[0] for name in names} == moved[0] | moved[1], "every part is used"
+
+
 def test_padding_has_no_distance() -> None:
     detector = ActionDetector(SMALL)
     output = detector(*batch(detector))

@@ -223,7 +223,7 @@ def test_every_number_has_a_range() -> None:
 def test_a_configuration_of_before_an_option_came_has_its_default() -> None:
     values = to_dict(tiny_config())
     came = [("data", "cache"), ("data", "columns"), ("", "graph"), ("", "profile")]
-    for part, name in (*came, ("model", "offset_bins"), ("model", "attention_sides")):
+    for part, name in (*came, ("model", "offset_bins"), ("model", "attention_sides"), ("model", "head_blocks")):
         (values[part] if part else values).pop(name)
     assert from_dict(TrainConfig, values) == tiny_config()
 

@@ -123,6 +123,7 @@ CONFIGS: dict[str, TrainConfig] = {
         tiny_config(), model=replace(MODEL, attention_windows=(0,), positions="absolute", dropout=0.1)
     ),
     "boundary bins": replace(tiny_config(), model=replace(MODEL, offset_bins=4, attention_sides="split")),
+    "own blocks": replace(tiny_config(), model=replace(MODEL, head_blocks=1)),
     "front end": replace(tiny_config(), model=replace(MODEL, front_end=FrontEndConfig(2, (2,)), first_level=1)),
 }
 
