@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A configuration for one's own data, derived from the lengths of its videos and instances.
 
-What cannot be read off the data (learning rate, epochs, width, losses) is as for THUMOS14.
+What cannot be read off the data (learning rate, epochs, width, most of the losses) is as for THUMOS14.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Container, Sequence
 from dataclasses import replace
 
@@ -26,7 +27,7 @@ from asl_fast.data.report.units import unit_findings
 from asl_fast.data.source import DataSource
 from asl_fast.models.config import FrontEndConfig
 from asl_fast.training.config import DataConfig, TrainConfig
-from asl_fast.training.presets import SIZES, signals, thumos14, with_size, with_variant
+from asl_fast.training.presets import CONTRAST_WITH_MEMORY, SIZES, signals, thumos14, with_size, with_variant
 from asl_fast.wording import count, examples, nearest
 
 MAX_LENGTH_GRID = 2304
@@ -177,6 +178,12 @@ def own_preset(
         + (f"; no more in preset {size!r}" if config.batch_size < batch_size else "")
     )
     decisions.append(Decision("batch", count(config.batch_size, "video"), why))
+    partners = partners_in_batch(train, config.batch_size)
+    if config.loss.contrastive and not config.loss.contrastive_memory and partners < 1:
+        config = replace(config, loss=replace(config.loss, **CONTRAST_WITH_MEMORY))
+        value = f"also with {CONTRAST_WITH_MEMORY['contrastive_memory']} instances of earlier batches"
+        why = f"in a batch an instance meets {partners:.2g} others of its class on average, fewer than one"
+        decisions.append(Decision("contrast", value, why))
     return config if variant is None else with_variant(config, variant), tuple(decisions)
 
 
@@ -188,6 +195,20 @@ def _on_signals(source: DataSource, asked: DataConfig) -> TrainConfig:
     kept = {name: getattr(asked, name) for name in ("channels", "centre", "velocities", "clip_sd")}
     data = replace(base.data, samples_per_step=samples, signal_rate_hz=source.layout.fps, **kept)
     return replace(base, data=data, model=replace(base.model, front_end=front_end))
+
+
+def partners_in_batch(videos: Sequence[Video], batch_size: int) -> float:
+    """Estimate how many others of its class an instance meets in a batch, on average over all instances.
+
+    Args:
+        videos: To draw batches from; at least one instance among them.
+        batch_size: Videos in a batch, the others drawn at random.
+    """
+    in_all = Counter(label for video in videos for label in video.labels.tolist())
+    pairs = sum(number * (number - 1) for number in in_all.values())
+    in_one = sum(n * (n - 1) for video in videos for n in Counter(video.labels.tolist()).values())
+    met = in_one + (pairs - in_one) * (batch_size - 1) / max(len(videos) - 1, 1)
+    return met / in_all.total()
 
 
 def explain(own: OwnData, config: TrainConfig, decisions: tuple[Decision, ...]) -> tuple[str, ...]:

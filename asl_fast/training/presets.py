@@ -26,16 +26,17 @@ _OVERLAPPING = ((0.0, 4.0), (2.0, 8.0), (4.0, 16.0), (8.0, 32.0), (16.0, 64.0), 
 # What measured best on the synthetic twins, see `asl_fast.losses.evidence` and docs/results.md; in the paper the signal
 # is "loss" and the contrastive weight 0.3.
 _EVIDENCE = LossConfig(signal="evidence", contrastive_weight=0.1)
-# For recordings of sensors and skeletons: contrast on the level that finds an instance, with instances of the batches
-# before, as two recordings hold few of a class. What measured best on unlike hands of SHREC'22, see docs/results.md.
-_EVIDENCE_WITH_MEMORY = replace(
-    _EVIDENCE,
-    contrastive_weight=0.3,
-    contrastive_levels="assigned",
-    contrastive_memory=512,
-    contrastive_positives="each",
-    temperature=0.2,
-)
+CONTRAST_WITH_MEMORY: dict[str, Any] = {
+    "contrastive_weight": 0.3,
+    "contrastive_levels": "assigned",
+    "contrastive_memory": 512,
+    "contrastive_positives": "each",
+    "temperature": 0.2,
+}
+"""Changes to LossConfig where a batch holds few instances of a class, as with sensors and skeletons: contrast on the
+level that finds an instance, with instances of the batches before. What measured best on unlike hands of SHREC'22, see
+docs/results.md."""
+_EVIDENCE_WITH_MEMORY = replace(_EVIDENCE, **CONTRAST_WITH_MEMORY)
 # Of the Gaussians, for the few hundred steps of the small presets and the thousands of the full ones.
 _GAUSSIAN_LR_SMALL, _GAUSSIAN_LR = 0.03, 0.01
 _PAD_MULTIPLE_SMALL = 64

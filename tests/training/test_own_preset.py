@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from asl_fast.data.annotations.video import Annotations, Video
 from asl_fast.data.custom.data import OwnData
@@ -19,7 +22,7 @@ from asl_fast.data.features.store import InMemoryFeatureStore
 from asl_fast.data.source import DataSource
 from asl_fast.training.config import DataConfig, TrainConfig
 from asl_fast.training.data import load
-from asl_fast.training.own_preset import explain, own_data_name, own_preset
+from asl_fast.training.own_preset import explain, own_data_name, own_preset, partners_in_batch
 from tests.data.helpers import video
 from tests.data.layouts import DIM, thumos_folder
 from tests.shared import shared_file
@@ -113,6 +116,31 @@ def test_classes_without_training_instances_start_low() -> None:
     config, decisions = own_preset(own([100] * 3, [1.0, 40.0], classes=4, used=2), ASKED)
     assert config.model.rare_classes == (2, 3)
     assert "2 classes (class 2, class 3)" in decided(decisions, "rare classes")
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 2), max_size=4), min_size=1, max_size=4).filter(any), st.integers(1, 4))
+def test_partners_are_counted_over_all_batches(labels: list[list[int]], batch_size: int) -> None:
+    batch_size = min(batch_size, len(labels))
+    videos = [video(f"v{k}", [[0.0, 1.0]] * len(held), held, duration_sec=9.0) for k, held in enumerate(labels)]
+    met = total = 0
+    for batch in itertools.combinations(labels, batch_size):
+        together = [label for held in batch for label in held]
+        met += sum(together.count(label) - 1 for label in together)
+        total += len(together)
+    assert partners_in_batch(videos, batch_size) == pytest.approx(met / total)
+
+
+def test_few_of_a_class_are_contrasted_with_earlier_batches() -> None:
+    few = own([100] * 40, [1.0, 40.0], classes=20)
+    for index, each in enumerate(few.source.train):
+        each.labels[:] = index % 20, (index + 1) % 20
+    config, decisions = own_preset(few, ASKED)
+    assert "meets 0.077 others of its class" in decided(decisions, "contrast")  # 3 of 39 other videos hold one
+    assert (config.loss.contrastive_memory, config.loss.contrastive_levels) == (512, "assigned")
+    many, decisions = own_preset(own([100] * 3, [1.0, 40.0, 41.0, 42.0]), ASKED)
+    assert many.loss.contrastive_memory == 0 and "contrast" not in {decision.what for decision in decisions}
+    assert own_preset(few, ASKED, variant="asl-paper")[0].loss.contrastive_memory == 0
 
 
 def test_variant_and_size() -> None:
