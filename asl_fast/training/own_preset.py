@@ -179,12 +179,15 @@ def own_preset(
     )
     decisions.append(Decision("batch", count(config.batch_size, "video"), why))
     partners = partners_in_batch(train, config.batch_size)
-    if config.loss.contrastive and not config.loss.contrastive_memory and partners < 1:
+    remembers = partners < 1 and not config.loss.contrastive_memory
+    if remembers:
         config = replace(config, loss=replace(config.loss, **CONTRAST_WITH_MEMORY))
-        value = f"also with {CONTRAST_WITH_MEMORY['contrastive_memory']} instances of earlier batches"
+    config = config if variant is None else with_variant(config, variant)
+    if remembers and config.loss.contrastive and config.loss.contrastive_memory:
+        value = f"also with {config.loss.contrastive_memory} instances of earlier batches"
         why = f"in a batch an instance meets {partners:.2g} others of its class on average, fewer than one"
         decisions.append(Decision("contrast", value, why))
-    return config if variant is None else with_variant(config, variant), tuple(decisions)
+    return config, tuple(decisions)
 
 
 def _on_signals(source: DataSource, asked: DataConfig) -> TrainConfig:
