@@ -184,7 +184,7 @@ def own_preset(
         config = replace(config, loss=replace(config.loss, **CONTRAST_WITH_MEMORY))
     config = config if variant is None else with_variant(config, variant)
     if remembers and config.loss.contrastive and config.loss.contrastive_memory:
-        value = f"also with {config.loss.contrastive_memory} instances of earlier batches"
+        value = f"also with {config.loss.contrastive_memory} vectors of earlier batches"
         why = f"in a batch an instance meets {partners:.2g} others of its class on average, fewer than one"
         decisions.append(Decision("contrast", value, why))
     return config, tuple(decisions)
