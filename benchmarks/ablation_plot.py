@@ -46,7 +46,7 @@ def draw_differences(report: dict[str, Any], path: Path) -> bool:
         figure.legend(
             handles,
             [f"above the {name}" for name in SHORT.values()],
-            loc="outside upper right",
+            loc="outside lower right",
             ncols=2,
             frameon=False,
             fontsize=7.5,
