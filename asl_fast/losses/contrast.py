@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The contrastive loss of :class:`asl_fast.ASLLoss` (Shao et al., ICCV 2023, section 3.3), and where it goes beyond.
 
-The paper compares the instances of one batch on the finest level, which is what the fused op does. A batch of two
-videos holds few instances, mostly of different classes, so that the only positive of f_cls is the f_loc of the same
-instance; and the detector classifies an instance on the level of its length, not on the finest. Two options answer
-that: other levels, and a memory of vectors of the batches before (as in He et al., CVPR 2020, MoCo).
+The paper compares the instances of one batch on the finest level. A batch of two videos may hold few instances, mostly
+of different classes, so that the only positive of f_cls is the f_loc of the same instance; and the detector classifies
+an instance on the level of its length, not on the finest. Two options answer that: other levels, and a memory of
+vectors of the batches before (as in He et al., CVPR 2020, MoCo). The fused op compares one level or all of one batch.
 """
 
 from __future__ import annotations
 
+import itertools
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from asl_fast.losses.config import LossConfig
@@ -85,6 +88,33 @@ class VectorMemory(nn.Module):
         self.written += count
 
 
+def levels_as_videos(given: LossInputs, targets: RaggedTargets) -> tuple[Tensor, Tensor, RaggedTargets]:
+    """Lay the levels under each other as videos of their own, so that one call compares the instances of all levels.
+
+    Args:
+        given: The detector's outputs on L levels of B videos.
+        targets: Ground truth in feature-grid units.
+
+    Returns:
+        Features (L B, T_0, D) and their mask (L B, T_0), level after level, and G L instances in frames of their level,
+        padding of ``targets`` behind all of them.
+    """
+    longest, batch = given.features[0].shape[1], targets.batch_size
+    features = torch.cat([F.pad(x, (0, 0, 0, longest - x.shape[1])) for x in given.features])
+    mask = torch.cat([F.pad(x, (0, longest - x.shape[1])) for x in given.masks])
+    levels, rows = len(given.features), torch.arange(len(given.features) * len(targets.labels), device=mask.device)
+    begins = itertools.accumulate((x.shape[1] + given.gap for x in given.features[:-1]), initial=0)
+    strides = torch.stack([given.points[begin, 3] for begin in begins])
+    number = targets.video_offsets[-1]
+    level, row = rows // number.clamp(min=1), rows % number.clamp(min=1)
+    # Not by brackets: those of a mask would have a shape from data, which a CUDA graph cannot record.
+    stride = strides.index_select(0, level.clamp(max=levels - 1))
+    segments = targets.segments.index_select(0, row) / stride[:, None]
+    offsets = [targets.video_offsets[:batch] + each * number for each in range(levels)]
+    offsets.append(levels * number[None])
+    return features, mask, RaggedTargets(segments, targets.labels.index_select(0, row), torch.cat(offsets))
+
+
 class InstanceContrast(nn.Module):
     """The contrastive loss with its options.
 
@@ -128,13 +158,15 @@ class InstanceContrast(nn.Module):
         """
         config = self.config
         each_positive = config.contrastive_positives == "each"
-        if config.contrastive_levels == "finest" and self.memory is None and not each_positive and peers is None:
+        in_batch = self.memory is None and not each_positive and peers is None
+        if in_batch and config.contrastive_levels != "assigned":
+            on_finest = RaggedTargets(segments_finest, targets.labels, targets.video_offsets)
+            one_level = config.contrastive_levels == "finest" or len(given.features) == 1
+            features = (given.features[0], given.masks[0], on_finest) if one_level else levels_as_videos(given, targets)
             total, loss = add_contrastive_similarity_loss(
                 total,
                 config.contrastive_weight,
-                given.features[0],
-                given.masks[0],
-                RaggedTargets(segments_finest, targets.labels, targets.video_offsets),
+                *features,
                 mu,
                 sigma,
                 delta=config.delta,

@@ -24,8 +24,8 @@ _TWENTIETHS_FROM_5 = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 _OVERLAPPING = ((0.0, 4.0), (2.0, 8.0), (4.0, 16.0), (8.0, 32.0), (16.0, 64.0), (32.0, 128.0), (64.0, 256.0))
 
 # What measured best on the synthetic twins, see `asl_fast.losses.evidence` and docs/results.md; in the paper the signal
-# is "loss" and the contrastive weight 0.3.
-_EVIDENCE = LossConfig(signal="evidence", contrastive_weight=0.1)
+# is "loss", the contrastive weight 0.3, and instances are compared on the finest level.
+_EVIDENCE = LossConfig(signal="evidence", contrastive_weight=0.1, contrastive_levels="all")
 CONTRAST_WITH_MEMORY: dict[str, Any] = {
     "contrastive_weight": 0.3,
     "contrastive_levels": "assigned",

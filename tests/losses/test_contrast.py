@@ -14,7 +14,8 @@ from torch.utils.checkpoint import checkpoint
 from asl_fast.losses import ASLLoss
 from asl_fast.losses.contrast import NO_PART, VectorMemory
 from asl_fast.ops.contrastive_similarity import contrastive_similarity_loss, info_nce, instance_vectors
-from tests.losses.scene import asl_loss, batch
+from asl_fast.training.graph import padded
+from tests.losses.scene import VIDEOS, asl_loss, batch
 
 
 def memory_of(loss: ASLLoss) -> VectorMemory:
@@ -81,6 +82,23 @@ def test_the_levels_of_the_scene_differ() -> None:
 
 
 LEVELS = ("finest", "assigned", "all")
+
+
+@pytest.mark.parametrize("padding", [0, 3])
+@pytest.mark.parametrize("videos", [VIDEOS, [VIDEOS[0], ([], [])], [([], []), VIDEOS[1]], [([], []), ([], [])]])
+def test_all_levels_of_a_batch_are_compared_in_one_call(videos: list[Any], padding: int) -> None:
+    """As with a memory that holds nothing yet, which goes vector by vector; what pads the targets takes no part."""
+    found = []
+    for memory in (0, 1000):
+        loss = asl_loss(contrastive_levels="all", contrastive_memory=memory).double()
+        data = batch(dtype=torch.float64, videos=videos, grad=True)
+        if not memory:
+            data = data._replace(targets=padded(data.targets, len(data.targets.labels) + padding))
+        contrastive = loss(*data)["contrastive"]
+        assert loss.gaussians is not None
+        inputs = [*data.features, *loss.gaussians.parameters()]
+        found.append([contrastive, *torch.autograd.grad(contrastive, inputs)])
+    torch.testing.assert_close(found[0], found[1], rtol=1e-9, atol=1e-12)
 
 
 def test_plain_pooling_and_comparison_are_those_of_the_op() -> None:
