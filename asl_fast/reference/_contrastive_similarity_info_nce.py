@@ -5,6 +5,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+BLOCK = 2048
+"""Anchors that `info_nce` compares at a time; of more, similarities are computed again for the gradient, not kept."""
 
 
 def vector_labels(state: Tensor, labels: Tensor) -> Tensor:
@@ -77,9 +81,23 @@ def info_nce(
     if others is not None:
         keys, key_labels = torch.cat([vectors, others[0].to(vectors.dtype)]), torch.cat([labels, others[1]])
     keys, _ = unit_vectors(keys)
-    among_all, among_positive = similarities(keys[: len(vectors)], index, labels, keys, key_labels, temperature)
-    log_all, log_positive, counted = log_sums(among_all, among_positive)
-    if each_positive:
-        positive = among_positive > torch.finfo(among_all.dtype).min / 4
-        log_positive = torch.where(positive, among_positive, 0.0).sum(-1) / positive.sum(-1).clamp(min=1)
-    return torch.where(counted, log_all - log_positive, 0.0).sum() / counted.sum().clamp(min=1)
+
+    def compare(keys: Tensor, begin: int) -> tuple[Tensor, Tensor]:
+        rows = slice(begin, min(begin + BLOCK, len(vectors)))
+        among = similarities(keys[rows], index[rows], labels[rows], keys, key_labels, temperature)
+        log_all, log_positive, counted = log_sums(*among)
+        if each_positive:
+            positive = among[1] > torch.finfo(keys.dtype).min / 4
+            log_positive = torch.where(positive, among[1], 0.0).sum(-1) / positive.sum(-1).clamp(min=1)
+        return torch.where(counted, log_all - log_positive, 0.0).sum(), counted.sum()
+
+    if len(vectors) <= BLOCK:
+        total, number = compare(keys, 0)
+    else:
+        # No random numbers are drawn within, and reading their state would break the recording of a CUDA graph.
+        parts = [
+            checkpoint(compare, keys, begin, use_reentrant=False, preserve_rng_state=False)
+            for begin in range(0, len(vectors), BLOCK)
+        ]
+        total, number = (torch.stack(each).sum() for each in zip(*parts, strict=True))
+    return total / number.clamp(min=1)

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from asl_fast.losses import ASLLoss
 from asl_fast.losses.contrast import NO_PART, VectorMemory
 from asl_fast.ops.contrastive_similarity import contrastive_similarity_loss, info_nce, instance_vectors
+from asl_fast.reference import _contrastive_similarity_info_nce
 from asl_fast.training.graph import padded
 from tests.losses.scene import VIDEOS, asl_loss, batch
 
@@ -106,6 +107,22 @@ def test_plain_pooling_and_comparison_are_those_of_the_op() -> None:
     assert loss.gaussians is not None
     given = (data.features[0], data.masks[0], data.targets, loss.gaussians.mu, loss.gaussians.sigma)
     torch.testing.assert_close(info_nce(*instance_vectors(*given), 0.07), contrastive_similarity_loss(*given))
+
+
+@pytest.mark.parametrize("each", [False, True])
+@pytest.mark.parametrize("block", [1, 7, 20])
+def test_many_anchors_are_compared_block_by_block(block: int, each: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    vectors = torch.randn(40, 8, generator=generator, dtype=torch.float64, requires_grad=True)
+    labels = torch.randint(-2, 3, (40,), generator=generator)
+    others = torch.randn(9, 8, generator=generator, dtype=torch.float64), torch.arange(9) % 4
+    found = []
+    for size in (40, block):
+        monkeypatch.setattr(_contrastive_similarity_info_nce, "BLOCK", size)
+        loss = info_nce(vectors, labels, 0.2, others, each_positive=each)
+        found.append([loss, *torch.autograd.grad(loss, vectors)])
+    torch.testing.assert_close(found[0], found[1])
+    assert found[0][0] > 0
 
 
 def test_memory_keeps_the_latest_that_take_part() -> None:
