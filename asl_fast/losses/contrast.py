@@ -96,10 +96,10 @@ def levels_as_videos(given: LossInputs, targets: RaggedTargets) -> tuple[Tensor,
         targets: Ground truth in feature-grid units.
 
     Returns:
-        Features (L B, T_0, D) and their mask (L B, T_0), level after level, and G L instances in frames of their level,
-        padding of ``targets`` behind all of them.
+        Features (L B, T, D) and their mask (L B, T), level after level and as long as the longest, and G L instances in
+        frames of their level, padding of ``targets`` behind all of them.
     """
-    longest, batch = given.features[0].shape[1], targets.batch_size
+    longest, batch = max(x.shape[1] for x in given.features), targets.batch_size
     features = torch.cat([F.pad(x, (0, 0, 0, longest - x.shape[1])) for x in given.features])
     mask = torch.cat([F.pad(x, (0, longest - x.shape[1])) for x in given.masks])
     levels, rows = len(given.features), torch.arange(len(given.features) * len(targets.labels), device=mask.device)
