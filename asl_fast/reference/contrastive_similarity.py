@@ -273,7 +273,7 @@ def leave_out_padding(compute: Callable[[Operands], Outputs]) -> Callable[[Opera
 
 
 def plain_loss(given: Operands) -> Tensor:
-    """Return the loss () for automatic differentiation; holds (3 G, B T) and (3 G, 3 G) matrices."""
+    """Return the loss () for automatic differentiation; holds (3 G, B T) and, of up to 2,048 vectors, (3 G, 3 G)."""
     return info_nce(*given.instance_vectors(), given.temperature)
 
 
