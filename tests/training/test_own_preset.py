@@ -112,6 +112,25 @@ def test_batches_grow_with_the_data_set() -> None:
     assert "4 videos: up to 16" in decided(decisions, "batch") and "no more in preset 'smoke'" in str(decisions[-1])
 
 
+@pytest.mark.parametrize(
+    ("videos", "size", "epochs", "every"),
+    [
+        (220, "full", 30, 5),  # 110 batches, 3,300 steps: as published
+        (200, "full", 32, 5),
+        (72, "full", 89, 14),
+        (72, "reduced", 89, 0),
+        (3, "full", 200, 33),
+        (3, "smoke", 14, 0),
+    ],
+)
+def test_few_videos_are_seen_more_often(videos: int, size: str, epochs: int, every: int) -> None:
+    config, decisions = own_preset(own([2000] * videos, [1.0, 40.0]), ASKED, size)
+    assert (config.epochs, config.evaluation.every) == (epochs, every)
+    reasons = [str(decision) for decision in decisions if decision.what == "epochs"]
+    assert len(reasons) == (epochs not in (30, 14))
+    assert all(("no more than 200" in reason) == (epochs == 200) for reason in reasons)
+
+
 def test_classes_without_training_instances_start_low() -> None:
     config, decisions = own_preset(own([100] * 3, [1.0, 40.0], classes=4, used=2), ASKED)
     assert config.model.rare_classes == (2, 3)
