@@ -134,7 +134,7 @@ def test_section_of_a_document_is_replaced(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dataset", re.findall("<!-- ablation (.*) -->", DOCUMENT))
 def test_the_document_has_the_table_of_the_committed_runs(dataset: str) -> None:
-    (folder,) = (ROOT / "benchmarks" / "results").glob(f"ablation-{dataset}-[0-9]*")
+    (folder,) = (ROOT / "benchmarks" / "results").glob(f"ablation-{dataset}-20??-??-??")
     table = (folder / "table.md").read_text()
     assert f"<!-- ablation {dataset} -->\n{table}<!-- end -->" in DOCUMENT
 
