@@ -118,7 +118,8 @@ def own_preset(
 
     Args:
         own: The data.
-        asked: Names the data; its ``dataset``, ``annotations``, ``features`` and ``data.strict`` are kept.
+        asked: Names the data; its ``dataset``, ``annotations``, ``features`` and ``data.strict`` are kept. With its
+            ``init_from`` the published epochs are enough, however few the videos.
         size: One of ``SIZES``.
         variant: Of the loss; None is ASL, without its contrastive part where there is one class.
 
@@ -182,7 +183,7 @@ def own_preset(
         + (f"; no more in preset {size!r}" if config.batch_size < batch_size else "")
     )
     decisions.append(Decision("batch", count(config.batch_size, "video"), why))
-    if size != "smoke":
+    if size != "smoke" and asked.init_from is None:  # given weights have learned already
         epochs, epochs_reason = _epochs(config.epochs, len(train), config.batch_size)
         every = config.evaluation.every * epochs // config.epochs
         config = replace(config, epochs=epochs, evaluation=replace(config.evaluation, every=every))

@@ -131,6 +131,12 @@ def test_few_videos_are_seen_more_often(videos: int, size: str, epochs: int, eve
     assert all(("no more than 200" in reason) == (epochs == 200) for reason in reasons)
 
 
+def test_given_weights_are_not_trained_longer() -> None:
+    config, decisions = own_preset(own([2000] * 3, [1.0, 40.0]), replace(ASKED, init_from="epoch_034.pth.tar"))
+    assert config.epochs == 30
+    assert not [decision for decision in decisions if decision.what == "epochs"]
+
+
 def test_classes_without_training_instances_start_low() -> None:
     config, decisions = own_preset(own([100] * 3, [1.0, 40.0], classes=4, used=2), ASKED)
     assert config.model.rare_classes == (2, 3)
