@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import sys
 from dataclasses import replace
@@ -132,7 +131,7 @@ def test_section_of_a_document_is_replaced(tmp_path: Path) -> None:
         replace_section(path, "ablation thumos14", "new\n")
 
 
-@pytest.mark.parametrize("dataset", re.findall("<!-- ablation (.*) -->", DOCUMENT))
+@pytest.mark.parametrize("dataset", ["hapt", "multithumos", "shrec21", "shrec22", "shrec22-own", "shrec22-quarter"])
 def test_the_document_has_the_table_of_the_committed_runs(dataset: str) -> None:
     (folder,) = (ROOT / "benchmarks" / "results").glob(f"ablation-{dataset}-20??-??-??")
     table = (folder / "table.md").read_text()
