@@ -296,7 +296,7 @@ def _epochs(least: int, videos: int, batch_size: int) -> tuple[int, list[Decisio
     if epochs <= least:
         return least, []
     made = count(batches, "batch", "batches")
-    why = f"training takes {_MIN_STEPS} steps or more, and {count(videos, 'video')} make {made} an epoch"
+    why = f"{_MIN_STEPS} steps are wanted, and an epoch of {count(videos, 'video')} has {made}"
     if epochs < wanted:
         why += f"; no more than {_MAX_EPOCHS} epochs"
     return epochs, [Decision("epochs", str(epochs), why)]
