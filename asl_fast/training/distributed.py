@@ -127,6 +127,10 @@ def start_processes(device: str, *, limit_sec: float = 60.0) -> Processes:
         return Processes(chosen)
     from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defined]  # some torches have none
 
+    # Its functions have the group of the moment of import as a default. Imported later, as data parallelism does, it
+    # would keep the group and its threads until the interpreter ends, where one that lets go of a tensor aborts.
+    from torch.distributed import nn as _functions  # noqa: F401
+
     # All have to come first, which may take long where a machine has just been started.
     store, rank, world_size = next(rendezvous("env://", timeout=timedelta(minutes=10)))
     dist.init_process_group(
