@@ -21,12 +21,12 @@ from asl_fast.data.custom.signals import SignalReading, open_own_signals, stride
 from asl_fast.data.custom.split import SplitRule
 from asl_fast.data.features.reading import FeatureReading
 from asl_fast.data.report.annotations import segment_findings
-from asl_fast.data.report.lengths import count_levels, lengths_grid, typical_step_sec
-from asl_fast.data.report.text import histogram
+from asl_fast.data.report.lengths import lengths_grid, typical_step_sec
 from asl_fast.data.report.units import unit_findings
 from asl_fast.data.source import DataSource
-from asl_fast.models.config import FrontEndConfig
+from asl_fast.models.config import FrontEndConfig, doubling_ranges
 from asl_fast.training.config import DataConfig, TrainConfig
+from asl_fast.training.explanation import ranges_in_words
 from asl_fast.training.presets import CONTRAST_WITH_MEMORY, SIZES, signals, thumos14, with_size, with_variant
 from asl_fast.wording import count, examples, nearest
 
@@ -176,13 +176,13 @@ def own_preset(
     decisions = [*own.decisions, *class_reasons, *level_reason, length_reason]
     if variant is None and len(source.annotations.class_names) == 1:
         variant = "p+q"
-        decisions.append(Decision("loss", "without its contrastive part", "one class has nothing to contrast with"))
+        decisions.append(Decision("contrast", "none", "one class has nothing to contrast with", "loss.contrastive"))
     config = with_size(config, size)
     why = (
         f"up to 16 while a batch has at most {_STEPS_PER_BATCH} grid steps and an epoch {_MIN_BATCHES} batches, else 2"
         + (f"; no more in preset {size!r}" if config.batch_size < batch_size else "")
     )
-    decisions.append(Decision("batch", count(config.batch_size, "video"), why))
+    decisions.append(Decision("batch", count(config.batch_size, "video"), why, "batch_size"))
     if size != "smoke" and asked.init_from is None:  # given weights have learned already
         epochs, epochs_reason = _epochs(config.epochs, len(train), config.batch_size)
         every = config.evaluation.every * epochs // config.epochs
@@ -196,7 +196,7 @@ def own_preset(
     if remembers and config.loss.contrastive and config.loss.contrastive_memory:
         value = f"also with {config.loss.contrastive_memory} vectors of earlier batches"
         why = f"in a batch an instance meets {partners:.2g} others of its class on average, fewer than one"
-        decisions.append(Decision("contrast", value, why))
+        decisions.append(Decision("contrast", value, why, "loss.contrastive_memory"))
     return config, tuple(decisions)
 
 
@@ -224,15 +224,6 @@ def partners_in_batch(videos: Sequence[Video], batch_size: int) -> float:
     return met / in_all.total()
 
 
-def explain(own: OwnData, config: TrainConfig, decisions: tuple[Decision, ...]) -> tuple[str, ...]:
-    """Say in lines to print what was decided, and how the lengths of instances fall to the levels of the pyramid."""
-    source, model = own.source, config.model
-    step_sec = typical_step_sec(source.train, own.steps, source.layout)
-    lengths = lengths_grid(source.train, own.steps, source.layout)
-    levels = count_levels(lengths, model.ranges_grid, step_sec, first_level=model.first_level)
-    return ("derived from the data:", *(f"  {decision}" for decision in decisions), *histogram(levels, step_sec))
-
-
 def _levels(lengths: NDArray[np.float64], step_sec: float) -> tuple[int, int, list[Decision]]:
     """Choose levels such that the longest instances fall to the last and the shortest to the first.
 
@@ -251,6 +242,7 @@ def _levels(lengths: NDArray[np.float64], step_sec: float) -> tuple[int, int, li
             str(num_levels),
             f"the longest instances have {long:.0f} grid steps ({long * step_sec:.3g} s, 99th percentile), half of "
             f"which falls to level {num_levels - 1}",
+            "model.num_levels",
         )
     ]
     if first_level:
@@ -260,13 +252,12 @@ def _levels(lengths: NDArray[np.float64], step_sec: float) -> tuple[int, int, li
                 str(first_level),
                 f"the shortest instances have {short:.0f} grid steps ({short * step_sec:.3g} s, 1st percentile), too "
                 "long for the levels before, which only feed the next ones",
+                "model.first_level",
             )
         )
-    edges = [0.0, *(FIRST_RANGE_GRID * 2**k for k in range(first_level, num_levels - 1))]
-    words = "-".join(f"{edge:g}" for edge in edges)
-    decisions.append(
-        Decision("regression", f"ranges {words}-unbounded", "doubling with the stride of the levels, see the histogram")
-    )
+    ranges = ranges_in_words(doubling_ranges(num_levels - first_level, FIRST_RANGE_GRID * 2**first_level))
+    why = "doubling with the stride of the levels, see the histogram"
+    decisions.append(Decision("regression", ranges, why, "model.ranges_grid"))
     return num_levels, first_level, decisions
 
 
@@ -285,7 +276,9 @@ def _max_length(
     cut = int((steps > length).sum())
     cropped = f"; {cut} of {count(len(steps), 'video')} longer and cut at random" if cut else ""
     why = f"{which}, rounded up to a multiple of {multiple} for the coarsest level{cropped}"
-    return length, Decision("maximum length", f"{length} grid steps ({length * step_sec:.0f} s)", why)
+    return length, Decision(
+        "maximum length", f"{length} grid steps ({length * step_sec:.0f} s)", why, "data.max_length"
+    )
 
 
 def _epochs(least: int, videos: int, batch_size: int) -> tuple[int, list[Decision]]:
@@ -299,7 +292,7 @@ def _epochs(least: int, videos: int, batch_size: int) -> tuple[int, list[Decisio
     why = f"{_MIN_STEPS} steps are wanted, and an epoch of {count(videos, 'video')} has {made}"
     if epochs < wanted:
         why += f"; no more than {_MAX_EPOCHS} epochs"
-    return epochs, [Decision("epochs", str(epochs), why)]
+    return epochs, [Decision("epochs", str(epochs), why, "epochs")]
 
 
 def _classes(names: Sequence[str], train: Sequence[Video]) -> tuple[tuple[int, ...], list[Decision]]:

@@ -170,9 +170,9 @@ def parse(arguments: Sequence[str], *, about: str | None = None) -> Request:
         _check_unchanged(saved, config, folder)
     explanation: tuple[str, ...] = ()
     if own is not None:
-        from asl_fast.training.own_preset import explain
+        from asl_fast.training.explanation import explain
 
-        explanation = explain(own, config, decisions)
+        explanation = explain(own, base, config, decisions)
     overwrite = options.overwrite and folder.holds_a_run
     return Request(config, folder, options.resume, size, explanation, options.save_preset, overwrite)
 

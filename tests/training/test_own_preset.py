@@ -22,7 +22,8 @@ from asl_fast.data.features.store import InMemoryFeatureStore
 from asl_fast.data.source import DataSource
 from asl_fast.training.config import DataConfig, TrainConfig
 from asl_fast.training.data import load
-from asl_fast.training.own_preset import explain, own_data_name, own_preset, partners_in_batch
+from asl_fast.training.explanation import explain
+from asl_fast.training.own_preset import own_data_name, own_preset, partners_in_batch
 from tests.data.helpers import video
 from tests.data.layouts import DIM, thumos_folder
 from tests.shared import shared_file
@@ -70,7 +71,7 @@ def test_levels_follow_the_lengths(lengths: list[float], num_levels: int, first_
     config, decisions = own_preset(data, ASKED)
     assert (config.model.num_levels, config.model.first_level) == (num_levels, first_level)
     replace(config.model, feature_dim=4, num_classes=2).validate()
-    lines = explain(data, config, decisions)
+    lines = explain(data, config, config, decisions)
     # The histogram: the shortest in the first row, the longest in the last.
     rows = [line.split() for line in lines if line.split()[0].isdigit()]
     assert len(rows) == num_levels - first_level
@@ -78,6 +79,20 @@ def test_levels_follow_the_lengths(lengths: list[float], num_levels: int, first_
         assert rows[-1][-1].startswith("█")
     if min(lengths) < 100:
         assert rows[0][-1].startswith("█")
+
+
+def test_an_option_is_told_from_what_was_derived() -> None:
+    data = own([90, 100], [1.0, 40.0])
+    derived, decisions = own_preset(data, ASKED)
+    model = replace(derived.model, regression_ranges=((0.0, 4.0), (3.0, 9.0), (9.0, 20.0), (20.0, 10_000.0)))
+    config = replace(derived, epochs=3, batch_size=7, model=model)
+    told = {line[2:18].rstrip(): line[20:] for line in explain(data, derived, config, decisions)[1:]}
+    assert told["epochs"].startswith("3 as asked for, not 200: 3200 steps are wanted")
+    assert told["batch"].startswith("7 as asked for, not 2 videos: ")
+    assert told["regression"].startswith(
+        "ranges 0-4, 3-9, 9-20, 20-unbounded as asked for, not ranges 0-4-8-16-unbounded"
+    )
+    assert told["maximum length"].startswith("104 grid steps")
 
 
 def test_maximum_length_is_the_longest_video() -> None:

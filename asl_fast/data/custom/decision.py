@@ -14,11 +14,13 @@ class Decision:
         what: The setting.
         value: What it was set to, in words.
         why: What in the data says so.
+        field: Dotted name of the field of the configuration that an option may set otherwise; "" where none does.
     """
 
     what: str
     value: str
     why: str
+    field: str = ""
 
     def __str__(self) -> str:
         return f"{self.what:<16}  {self.value}: {self.why}"
