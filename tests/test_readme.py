@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 
 from asl_fast.__main__ import COMMANDS
+from asl_fast.data.datasets.benchmarks import VIDEO_BENCHMARKS
+from asl_fast.data.datasets.catalogue import DATASETS
+from asl_fast.training.presets import SIZES
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/results.md", "tests/golden/README.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/results.md", "docs/datasets.md", "tests/golden/README.md")
 
 
 def blocks(document: str, language: str) -> list[str]:
@@ -60,6 +63,19 @@ def test_links_lead_somewhere(document: str) -> None:
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
     missing = [link for link in links if not ((ROOT / document).parent / link).exists()]
     assert missing == []
+
+
+def test_every_data_set_has_its_row() -> None:
+    text = (ROOT / "docs/datasets.md").read_text()
+    rows = {
+        name: line for line in text.splitlines() if line.startswith("| `") for name in re.findall(r"`([^`]+)`", line)
+    }
+    assert [name for name in DATASETS if name not in rows] == []
+    for name, benchmark in VIDEO_BENCHMARKS.items():
+        features = {each for manifest in benchmark.manifests for each in manifest.split("+")}
+        files = {file for file in benchmark.readers if not file.startswith("EPIC")} - {"epic_kitchens_100_noun.json"}
+        assert [each for each in sorted(features | files) if f"`{each}`" not in rows[name]] == []
+    assert [size for size in SIZES if f"| `{size}` |" not in text] == []
 
 
 def test_files_that_contributing_names_exist() -> None:

@@ -48,7 +48,9 @@ class ASLLoss(nn.Module):
     Args:
         num_classes: C.
         feature_dim: D, channels of the pyramid's features.
-        config: The options, all described by :class:`asl_fast.losses.config.LossConfig`; the default ones when None.
+        config: The options, all described by :class:`asl_fast.losses.config.LossConfig`; the default ones when None,
+            which are close to the paper. What measured better is in the presets (`asl_fast.training.presets`): for
+            batches of many instances ``contrastive_weight=0.1, contrastive_levels="all", signal="evidence"``.
         frame_dim: Channels of the detector's input frames; ``signal="evidence"`` alone needs it.
         **options: Single options by the names of :class:`~asl_fast.losses.config.LossConfig`, which replace those of
             ``config``: ``ASLLoss(20, 512, class_level=False)``.

@@ -32,7 +32,7 @@ class LossConfig:
         normalization: How a sensitivity h becomes a weight. "none" takes h as it is, which is the paper's form; "batch"
             scales the positives of a batch to a mean of 1, so that the loss cannot be lowered by shrinking all weights.
         detach_quality_features: Keep the gradient of the loss of q out of the detector: the evaluators then learn from
-            features as they are, and change none. The paper does not say; with the gradient, q costs accuracy.
+            features as they are, and change none. The paper does not say.
         signal: What mu and sigma of the Gaussians learn from. "loss" is the paper's: the gradient of the weighted
             losses. The other two leave that gradient out, and that of the contrastive loss, add a loss of their own,
             ``fit``, and want a learning rate of 0.01 to 0.03 of their own. "likelihood" fits the Gaussians to the

@@ -17,8 +17,8 @@ The Gaussians can learn from three things, which the option ``signal`` chooses b
   class, and of the half of the action for start and end. It finds where the action shows, whatever the detector does.
 
 On the synthetic twin of MultiTHUMOS, whose true mu is known (smoke preset, 12 classes), the learned mu of the class
-correlates with the true one to 0.74 under "likelihood" and to 0.91 under "evidence"; mu of start and end to 0.2 and
--0.1 against 0.65 and 0.68. With 40 classes "evidence" reaches 0.90, 0.47 and 0.56: the true mu of start and end lie
+correlates with the true one to 0.74 under "likelihood" and to 0.90 under "evidence"; mu of start and end to 0.2 and
+-0.1 against 0.67 and 0.63. With 40 classes "evidence" reaches 0.90, 0.47 and 0.56: the true mu of start and end lie
 within 0.2 instance lengths, which leaves little to tell apart. The data hold more: who knew the directions of the
 evidence would find mu of start and end to 0.99 (``python -m benchmarks.recovery_bound``). Fitting the Gaussians to the
 noiseless evidence of the twin gives 0.8 and 0.9; the rest is lost by the classifier, which has to learn those
