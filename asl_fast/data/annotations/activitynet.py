@@ -159,12 +159,21 @@ def read_listed_video(
     try:
         return ListedVideo(
             subset,
-            None if duration is None else number(duration, f"{where}, 'duration'"),
-            None if rate is None else number(rate, f"{where}, 'fps'"),
+            _one_number(duration, f"{where}, 'duration'"),
+            _one_number(rate, f"{where}, 'fps'"),
             tuple(entries),
         )
     except ValueError as error:
         raise AnnotationError(str(error)) from None
+
+
+def _one_number(value: object, where: str) -> float | None:
+    # Where lines of a table contradict each other, it is a list of what they say.
+    if isinstance(value, list):
+        raise AnnotationError(
+            f"{where}: expected one number for the whole video, found {value!r:.80}; correct all but one"
+        )
+    return None if value is None else number(value, where)
 
 
 def read_activitynet_json(

@@ -30,7 +30,10 @@ _EXCEL_LINE = re.compile(r"\A\s*sep=.\s*?\n")
 """By which spreadsheets say what separates fields; the line of names says it as well."""
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 _VIDEO_KEYS = ("subset", "duration", "fps")
-_TEXTS = ("video", "label")
+_TEXTS = ("video", "label", "subset")
+"""What is a name also where it looks like a number, so that no comma in it is a decimal one."""
+
+_SHOWN = 3
 
 
 def is_table(path: str | Path) -> bool:
@@ -55,9 +58,8 @@ def read_table(path: str | Path, columns: Mapping[str, str] | None = None, *, sc
     for row in rows:
         entry = videos.setdefault(row.pop("video"), {"annotations": []})
         for key in _VIDEO_KEYS:
-            if row.get(key, "") != "" and entry.setdefault(key, row[key]) != row[key]:
-                # No number and no subset, so that whoever reads the video says what is wrong with it.
-                entry[key] = [entry[key], row[key]]
+            if row.get(key, "") != "":
+                _state(entry, key, row[key])
         rate = row.get("fps", "")
         if any(row.get(key) for key in ("start", "end", "label", "label_id")):
             entry["annotations"].append(_entry(row, found, rate))
@@ -95,20 +97,36 @@ def _rows(path: str | Path, told: Mapping[str, str]) -> tuple[Iterator[dict[str,
                     raise AnnotationError(
                         f"{path}, line {line_number}: {len(line)} fields, but the first line names {len(header)}"
                     )
-                row = {
-                    role: unescape_formula(line[place]) if role in _TEXTS else line[place]
-                    for role, place in places.items()
-                }
-                if decimal_commas:
-                    row = {
-                        role: text.replace(",", ".") if _DECIMAL_COMMA.fullmatch(text) else text
-                        for role, text in row.items()
-                    }
+                row = {role: line[place] for role, place in places.items()}
+                for role, text in row.items():
+                    if role in _TEXTS:
+                        row[role] = unescape_formula(text)
+                    elif decimal_commas and _DECIMAL_COMMA.fullmatch(text):
+                        row[role] = text.replace(",", ".")
                 yield row
         except csv.Error as error:
             raise AnnotationError(f"{path}, line {reader.line_num + 1}: {error}; is it a table?") from None
 
     return read(), found
+
+
+def _state(entry: dict[str, Any], key: str, text: str) -> None:
+    """Take up what a line says of its video; where lines contradict each other, as a list for its reader to refuse."""
+    stated = entry.setdefault(key, text)
+    values = stated if isinstance(stated, list) else [stated]
+    # More than a message shows would make long tables slow.
+    if len(values) < _SHOWN and not any(_is_same(value, text, key) for value in values):
+        entry[key] = [*values, text]
+
+
+def _is_same(one: str, other: str, key: str) -> bool:
+    """Whether two cells say the same: ``25`` and ``25.0`` do, unless they are names."""
+    if one == other or key in _TEXTS:
+        return one == other
+    try:
+        return number(one, "") == number(other, "")
+    except ValueError:
+        return False
 
 
 def _entry(row: Mapping[str, str], columns: Columns, rate: str) -> dict[str, Any]:
