@@ -79,7 +79,8 @@ def read_database(path: str | Path, columns: Mapping[str, str] | None = None) ->
         columns: Of a table, see `table.read_table`.
 
     Raises:
-        FileNotFoundError, AnnotationError: As `read_object` and `read_table`; when it is another kind of file.
+        FileNotFoundError, AnnotationError: As `read_object` and `read_table`; when it is another kind of file, or a
+            video has no name.
     """
     if is_table(path):
         return read_table(path, columns)
@@ -93,6 +94,7 @@ def read_database(path: str | Path, columns: Mapping[str, str] | None = None) ->
             f"{path}: 'database' must map video ids to objects, found {database!r:.60}; is this an ActivityNet-style "
             "file?"
         )
+    _require_names(database, path)
     return database
 
 
@@ -104,7 +106,8 @@ def read_results(path: str | Path, columns: Mapping[str, str] | None = None) -> 
         columns: Of a table, see `table.read_table`.
 
     Raises:
-        FileNotFoundError, AnnotationError: As `read_object` and `read_table`; when it is another kind of file.
+        FileNotFoundError, AnnotationError: As `read_object` and `read_table`; when it is another kind of file, or a
+            video has no name.
     """
     if is_table(path):
         return read_table(path, columns, scores=True)
@@ -117,7 +120,16 @@ def read_results(path: str | Path, columns: Mapping[str, str] | None = None) -> 
             keys = ", ".join(map(repr, list(content)[:5])) or "none"
             found = f"None; its keys are {keys}" + ("; are these annotations?" if "database" in content else "")
         raise AnnotationError(f"{path}: key 'results' must map video ids to lists, found {found}")
+    _require_names(results, path)
     return results
+
+
+def _require_names(videos: Mapping[str, Any], path: str | Path) -> None:
+    nameless = next((video for video in videos if not video.strip()), None)
+    if nameless is not None:
+        raise AnnotationError(
+            f"{path}, video {nameless!r}: has no name, so nobody knows whose actions these are; name or remove it"
+        )
 
 
 def _no_columns(path: str | Path, columns: Mapping[str, str] | None) -> None:

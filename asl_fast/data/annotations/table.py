@@ -51,29 +51,39 @@ def read_table(path: str | Path, columns: Mapping[str, str] | None = None, *, sc
 
     Raises:
         FileNotFoundError: When there is no such file.
-        AnnotationError: When it is no such table; naming the line that has another number of fields.
+        AnnotationError: When it is no such table; naming the line that has another number of fields or no video.
     """
     rows, found = _rows(path, columns or {})
     videos: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        entry = videos.setdefault(row.pop("video"), {"annotations": []})
+    nameless: list[int] = []
+    for line, row in rows:
+        if not (video := row.pop("video")):
+            nameless.append(line)
+            continue
+        entry = videos.setdefault(video, {"annotations": []})
         for key in _VIDEO_KEYS:
             if row.get(key, "") != "":
                 _state(entry, key, row[key])
         rate = row.get("fps", "")
         if any(row.get(key) for key in ("start", "end", "label", "label_id")):
             entry["annotations"].append(_entry(row, found, rate))
+    if nameless:
+        more = f" and {len(nameless) - 1} more" if len(nameless) > 1 else ""
+        raise AnnotationError(
+            f"{path}, line {nameless[0]}{more}: no video in column {found.names['video']!r}; write its name in every "
+            "line (of merged cells, a spreadsheet keeps the first alone)"
+        )
     if scores:
         return {video: entry["annotations"] for video, entry in videos.items()}
     return videos
 
 
-def _rows(path: str | Path, told: Mapping[str, str]) -> tuple[Iterator[dict[str, str]], Columns]:
+def _rows(path: str | Path, told: Mapping[str, str]) -> tuple[Iterator[tuple[int, dict[str, str]]], Columns]:
     try:
         text = read_text(path)
     except ValueError as error:
         raise AnnotationError(str(error)) from None
-    text = _EXCEL_LINE.sub("", text)
+    text = _EXCEL_LINE.sub("\n", text)  # a line, so that the others keep their numbers
     first = next((line for line in text.splitlines() if line.strip()), "")
     separator = max(_SEPARATORS, key=lambda each: first.count(each))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
@@ -90,7 +100,7 @@ def _rows(path: str | Path, told: Mapping[str, str]) -> tuple[Iterator[dict[str,
     places = {role: header.index(name) for role, name in found.names.items()}
     decimal_commas = separator != ","
 
-    def read() -> Iterator[dict[str, str]]:
+    def read() -> Iterator[tuple[int, dict[str, str]]]:
         try:
             for line_number, line in lines:
                 if len(line) != len(header):
@@ -103,7 +113,7 @@ def _rows(path: str | Path, told: Mapping[str, str]) -> tuple[Iterator[dict[str,
                         row[role] = unescape_formula(text)
                     elif decimal_commas and _DECIMAL_COMMA.fullmatch(text):
                         row[role] = text.replace(",", ".")
-                yield row
+                yield line_number, row
         except csv.Error as error:
             raise AnnotationError(f"{path}, line {reader.line_num + 1}: {error}; is it a table?") from None
 

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables of annotations: what training, checking and evaluation make of them alike; more in tests/cases/tables.txt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asl_fast.data.annotations.activitynet import read_activitynet_json
+from asl_fast.data.annotations.epic100 import read_epic_row
+from asl_fast.data.annotations.problems import AnnotationError
+from asl_fast.data.custom.data import read_own_annotations
+from asl_fast.evaluation.activitynet_json import read_detections, read_ground_truth
+
+READERS: dict[str, Callable[[Path], Any]] = {
+    "training": read_activitynet_json,
+    "own data": lambda path: read_own_annotations(path, "mine"),
+    "scoring": read_ground_truth,
+    "detections": read_detections,
+}
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+def test_a_line_without_a_video_is_named(tmp_path: Path, read: Callable[[Path], Any]) -> None:
+    """Its actions would otherwise go to a video called ''."""
+    path = tmp_path / "a.csv"
+    path.write_text("sep=;\nclip;start;end;label;score\na;0;10;run;1\n ;12;20;jump;1\nb;5;10;run;1\n;15;20;run;1\n")
+    with pytest.raises(AnnotationError, match=r"a\.csv, line 4 and 1 more: no video in column 'clip'; write its name"):
+        read(path)
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+@pytest.mark.parametrize("name", ["", " "])
+def test_a_video_without_a_name_is_refused(tmp_path: Path, read: Callable[[Path], Any], name: str) -> None:
+    entries = [{"segment": [0, 1], "label": "run", "score": 1}]
+    video = {"subset": "train", "duration": 9.0, "annotations": entries}
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"database": {"a": video, name: video}, "results": {"a": entries, name: entries}}))
+    with pytest.raises(AnnotationError, match=rf"a\.json, video '{name}': has no name"):
+        read(path)
+
+
+def test_a_row_of_epic_kitchens_without_a_video_is_refused() -> None:
+    row = {"start_timestamp": "0:00:00", "stop_timestamp": "0:00:01", "verb_class": "0", "noun_class": "0"}
+    assert read_epic_row(row | {"video_id": "P01_01"}, "here", (1, 1)).stop_sec == 1
+    with pytest.raises(AnnotationError, match="here: video_id is blank"):
+        read_epic_row(row | {"video_id": " "}, "here", (1, 1))
