@@ -59,8 +59,8 @@ class Arguments:
         save_preset: Also write the training configuration that was derived from your own data here, for train --preset.
         columns: Columns of a .csv or .tsv table of your own annotations, video=NAME,start=NAME,end=NAME,label=NAME; by
             their names unless given.
-        durations: Length of each video in seconds, where your own annotations do not say so: JSON {"name": seconds} or
-            a table.
+        durations: Length of each video in seconds, which goes before what your own annotations say: JSON
+            {"name": seconds} or a table.
         reading: How features lie in their files.
         headers_only: Do not read the features themselves: quick, but values that are not finite are not found.
         json: Also write the report here.

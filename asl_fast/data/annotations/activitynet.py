@@ -194,6 +194,7 @@ def read_activitynet_json(
     name: str | None = None,
     class_names: Sequence[str] | None = None,
     durations_sec: Mapping[str, float] | None = None,
+    told_durations_sec: Mapping[str, float] | None = None,
     fps: Mapping[str, float] | None = None,
     default_subset: str | None = None,
     columns: Mapping[str, str] | None = None,
@@ -210,6 +211,7 @@ def read_activitynet_json(
         name: Name of the data set; None takes the file's.
         class_names: Names by id.
         durations_sec: Length by video, for files without ``duration``.
+        told_durations_sec: Length by video, which goes before what the file says.
         fps: Frame rate by video, for files without ``fps``.
         default_subset: Subset of videos without ``subset``; None makes that an error.
         columns: Column of a table by what it holds, see `table.read_table`; None goes by their names.
@@ -240,6 +242,8 @@ def read_activitynet_json(
     for video_id, entry in database.items():
         where = f"{path}, video {video_id!r}"
         try:
+            if isinstance(entry, dict) and video_id in (told_durations_sec or {}):
+                entry = entry | {"duration": (told_durations_sec or {})[video_id]}
             listed = read_listed_video(entry, where, bad=problems.entry_of(video_id), accept=known)
             subset = listed.subset if listed.subset is not None else default_subset
             duration = listed.duration_sec if listed.duration_sec is not None else (durations_sec or {}).get(video_id)

@@ -13,9 +13,10 @@ import pytest
 from asl_fast.data.annotations.activitynet import read_activitynet_json
 from asl_fast.data.annotations.epic100 import read_epic_row
 from asl_fast.data.annotations.problems import AnnotationError
-from asl_fast.data.custom.data import read_own_annotations
+from asl_fast.data.custom.data import AnnotationTable, read_own_annotations
 from asl_fast.evaluation.activitynet_json import read_detections, read_ground_truth
 
+RUN = {"segment": [1.0, 2.0], "label": "run"}
 READERS: dict[str, Callable[[Path], Any]] = {
     "training": read_activitynet_json,
     "own data": lambda path: read_own_annotations(path, "mine"),
@@ -49,3 +50,33 @@ def test_a_row_of_epic_kitchens_without_a_video_is_refused() -> None:
     assert read_epic_row(row | {"video_id": "P01_01"}, "here", (1, 1)).stop_sec == 1
     with pytest.raises(AnnotationError, match="here: video_id is blank"):
         read_epic_row(row | {"video_id": " "}, "here", (1, 1))
+
+
+ANNOTATED: dict[str, Any] = {
+    "json": {"database": {name: {"duration": 9.0, "annotations": [RUN]} for name in "ab"}},
+    "lists": {name: {"subset": "x", "duration": 9.0, "actions": [[0, 1.0, 2.0]]} for name in "ab"},
+    "lists without lengths": {name: {"subset": "x", "actions": [[0, 1.0, 2.0]]} for name in "ab"},
+    "table": "video,start,end,label,duration\na,1,2,run,9\nb,1,2,run,9\n",
+    "table that contradicts itself": "video,start,end,label,video_length\na,1,2,run,9\na,4,5,run,8\nb,1,2,run,9\n",
+}
+
+
+@pytest.mark.parametrize("content", ANNOTATED.values(), ids=ANNOTATED)
+def test_lengths_that_are_told_go_before_the_annotations(tmp_path: Path, content: Any) -> None:
+    path = tmp_path / ("a.csv" if isinstance(content, str) else "a.json")
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    (tmp_path / "lengths.csv").write_text("a,60\nb,70.5\n")
+    told = AnnotationTable(durations=str(tmp_path / "lengths.csv"))
+    read, _ = read_own_annotations(path, "mine", table=told, lengths_sec={"a": 1.0, "b": 1.0}, strict=True)
+    assert {key: video.duration_sec for key, video in read.videos.items()} == {"a": 60.0, "b": 70.5}
+
+
+def test_lengths_that_are_known_otherwise_come_last(tmp_path: Path) -> None:
+    """Those of recordings, or of the files that features were extracted from."""
+    path = tmp_path / "a.json"
+    videos = {name: {"annotations": [RUN]} | ({"duration": 9.0} if name == "a" else {}) for name in "abc"}
+    path.write_text(json.dumps({"database": videos}))
+    (tmp_path / "lengths.csv").write_text("c,60\n")
+    told = AnnotationTable(durations=str(tmp_path / "lengths.csv"))
+    read, _ = read_own_annotations(path, "mine", table=told, lengths_sec=dict.fromkeys("abc", 7.0), strict=True)
+    assert {key: video.duration_sec for key, video in read.videos.items()} == {"a": 9.0, "b": 7.0, "c": 60.0}
