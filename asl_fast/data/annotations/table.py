@@ -3,8 +3,9 @@
 
 Columns are found by the names that people give them (`columns`), or told; fields are separated by commas, semicolons,
 tabs or ``|``. Times are seconds, ``H:MM:SS.f``, milliseconds (a name that ends in ``_ms``) or frames (a name with
-"frame" in it, which needs a column of frame rates). A line without times and label lists a video without actions. An
-apostrophe before a name that a spreadsheet would take for a formula, as in ``'=x``, is no part of it.
+"frame" in it, which needs a column of frame rates). A line without times and label lists a video without actions.
+Lengths are those of videos, unless `lengths` finds that they are those of actions. An apostrophe before a name that a
+spreadsheet would take for a formula, as in ``'=x``, is no part of it.
 """
 
 from __future__ import annotations
@@ -18,14 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from asl_fast.data.annotations.columns import Columns, find_columns
+from asl_fast.data.annotations.lengths import LengthColumn
 from asl_fast.data.annotations.problems import AnnotationError
+from asl_fast.data.annotations.times import read_seconds
 from asl_fast.files import number, read_text
 from asl_fast.wording import say_once, unescape_formula
 
 logger = logging.getLogger(__name__)
 TABLES = (".csv", ".tsv")
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "|"}
-_CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)")
 _EXCEL_LINE = re.compile(r"\A\s*sep=.\s*?\n")
 """By which spreadsheets say what separates fields; the line of names says it as well."""
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
@@ -56,11 +58,14 @@ def read_table(path: str | Path, columns: Mapping[str, str] | None = None, *, sc
     rows, found = _rows(path, columns or {})
     videos: dict[str, dict[str, Any]] = {}
     nameless: list[int] = []
+    lengths = LengthColumn(found) if found.lengths_guessed and not scores else None
     for line, row in rows:
         if not (video := row.pop("video")):
             nameless.append(line)
             continue
         entry = videos.setdefault(video, {"annotations": []})
+        if lengths is not None:
+            lengths.take(video, row)
         for key in _VIDEO_KEYS:
             if row.get(key, "") != "":
                 _state(entry, key, row[key])
@@ -75,6 +80,12 @@ def read_table(path: str | Path, columns: Mapping[str, str] | None = None, *, sc
         )
     if scores:
         return {video: entry["annotations"] for video, entry in videos.items()}
+    if lengths is not None and (reason := lengths.reason()) is not None:
+        name = found.names["duration"]
+        said = f"column {name!r} is taken for lengths of actions, not of videos, and ignored: {reason}; --columns "
+        say_once(logger, str(path), f"{said}duration={name} takes it for those of videos")
+        for entry in videos.values():
+            entry.pop("duration", None)
     return videos
 
 
@@ -141,20 +152,10 @@ def _is_same(one: str, other: str, key: str) -> bool:
 
 def _entry(row: Mapping[str, str], columns: Columns, rate: str) -> dict[str, Any]:
     """Return an annotation as JSON has it; what is no number stays text, for its reader to refuse."""
-    entry: dict[str, Any] = {"segment": [_seconds(row["start"], columns, rate), _seconds(row["end"], columns, rate)]}
+    entry: dict[str, Any] = {
+        "segment": [read_seconds(row["start"], columns, rate), read_seconds(row["end"], columns, rate)]
+    }
     for key in ("label", "label_id", "score"):
         if row.get(key, "") != "":
             entry[key] = row[key]
     return entry
-
-
-def _seconds(text: str, columns: Columns, rate: str) -> float | str:
-    clock = _CLOCK.fullmatch(text)
-    if clock is not None:
-        return int(clock[1] or 0) * 3600 + int(clock[2]) * 60 + float(clock[3])
-    try:
-        if columns.in_frames:
-            return number(text, "time") / number(rate, "fps")
-        return number(text, "time") / (1000 if columns.in_milliseconds else 1)
-    except (ValueError, ZeroDivisionError):
-        return f"{text} frames at {rate or 'no'} frames per second" if columns.in_frames else text

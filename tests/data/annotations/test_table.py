@@ -80,3 +80,63 @@ def test_lengths_that_are_known_otherwise_come_last(tmp_path: Path) -> None:
     told = AnnotationTable(durations=str(tmp_path / "lengths.csv"))
     read, _ = read_own_annotations(path, "mine", table=told, lengths_sec=dict.fromkeys("abc", 7.0), strict=True)
     assert {key: video.duration_sec for key, video in read.videos.items()} == {"a": 9.0, "b": 7.0, "c": 60.0}
+
+
+def lengths_of(path: Path, header: str, *lines: str) -> dict[str, float]:
+    """Lengths of videos that a table says."""
+    path.write_text("\n".join([header, *lines]))
+    return read_ground_truth(path).durations_sec
+
+
+OF_ACTIONS = {
+    "one action a video": ("start,end,duration", "a,1.0,4.0,3.0", "b,2.0,7.5,5.5"),
+    "whole seconds": ("start,end,duration", "a,1,4,3", "b,2,7,5"),
+    "rounded": ("start,end,duration", "a,1.26,4.17,2.9", "b,2.04,7.56,5.5"),
+    "rounded to seconds": ("start,end,length", "a,11.26,14.87,4", "b,12.04,17.36,5"),
+    "seconds beside frames": ("start_frame,end_frame,duration,fps", "a,25,100,3.0,25", "b,50,150,4.0,25"),
+    "frames": ("start_frame,end_frame,duration,fps", "a,25,100,75,25", "b,50,150,101,25"),
+    "milliseconds": ("start_ms,end_ms,duration", "a,1000,4000,3000", "b,2000,4500,2500"),
+    "by the clock": ("start,end,duration", "a,0:01,0:04,0:03", "b,0:02,0:07,0:05"),
+    "a slip": ("start,end,duration", "a,1,4,3", "b,2,7,5", "c,2,9,8.5"),
+    "some that begin at 0": ("start,end,duration", "a,0,4,4", "b,0,7,7", "c,2,9,7"),
+    "beside those of videos": ("start,end,duration,video_duration", "a,1,4,3,60", "b,2,7,5,60"),
+}
+
+
+@pytest.mark.parametrize(("header", "lines"), [(each[0], each[1:]) for each in OF_ACTIONS.values()], ids=OF_ACTIONS)
+def test_lengths_of_actions_are_not_taken_for_those_of_videos(
+    tmp_path: Path, header: str, lines: tuple[str, ...]
+) -> None:
+    found = lengths_of(tmp_path / "a.csv", f"video,{header},label", *(f"{line},run" for line in lines))
+    assert found == (dict.fromkeys("ab", 60.0) if "video_duration" in header else {})
+
+
+OF_VIDEOS = {
+    "longer than all actions": ("a,1,4,60", "a,6,9,60.0", "b,2,7,50"),
+    "actions that fill their video": ("a,0,60,60", "b,0,50,50"),
+    "actions that nearly fill it": ("a,0.5,60,60", "b,0.3,50,50"),
+    "a slip": ("a,1,4,60", "a,6,9,60", "b,2,7,50", "b,9,10,50", "c,1,4,60", "c,6,9,6"),
+}
+
+
+@pytest.mark.parametrize("lines", OF_VIDEOS.values(), ids=OF_VIDEOS)
+def test_lengths_of_videos_stay_what_they_are(tmp_path: Path, lines: tuple[str, ...]) -> None:
+    found = lengths_of(tmp_path / "a.csv", "video,start,end,duration,label", *(f"{line},run" for line in lines))
+    assert found == {"a": 60.0, "b": 50.0}
+
+
+def test_a_column_whose_name_says_video_is_not_guessed_about(tmp_path: Path) -> None:
+    assert lengths_of(tmp_path / "a.csv", "video,start,end,video_length,label", "a,1,4,3,run") == {"a": 3.0}
+
+
+def test_lengths_in_a_column_of_actions_can_be_told(tmp_path: Path) -> None:
+    """Without them the videos cannot be used, and what was ignored is said."""
+    path = tmp_path / "a.csv"
+    path.write_text("video,start,end,duration,label\na,1.0,4.0,3.0,run\n")
+    (tmp_path / "lengths.csv").write_text("a,60\n")
+    with pytest.raises(AnnotationError, match="no 'duration'; add it, or give --durations FILE"):
+        read_own_annotations(path, "mine", strict=True)
+    read, _ = read_own_annotations(path, "mine", table=AnnotationTable(durations=str(tmp_path / "lengths.csv")))
+    assert read.videos["a"].duration_sec == 60.0
+    kept, _ = read_own_annotations(path, "mine", table=AnnotationTable(columns="duration=duration"))
+    assert kept.videos["a"].duration_sec == 3.0
