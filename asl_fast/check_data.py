@@ -58,9 +58,10 @@ class Arguments:
         test_subset: Subset of your own data to score on; found by its name unless given.
         save_preset: Also write the training configuration that was derived from your own data here, for train --preset.
         columns: Columns of a .csv or .tsv table of your own annotations, video=NAME,start=NAME,end=NAME,label=NAME; by
-            their names unless given.
-        durations: Length of each video in seconds, where your own annotations do not say so: JSON {"name": seconds} or
-            a table.
+            their names unless given. duration=NAME holds lengths of videos, whatever they look like; nothing behind
+            duration= leaves them out.
+        durations: Length of each video in seconds, which goes before what your own annotations say: JSON
+            {"name": seconds} or a table.
         reading: How features lie in their files.
         headers_only: Do not read the features themselves: quick, but values that are not finite are not found.
         json: Also write the report here.

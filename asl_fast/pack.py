@@ -44,8 +44,8 @@ class Arguments:
         manifest: How the features were extracted: a known name such as thumos14-i3d, or a JSON file; the benchmark's,
             or derived from your own data, unless given.
         columns: Columns of a .csv or .tsv table of annotations, video=NAME,start=NAME,...; by their names unless given.
-        durations: Length of each video in seconds, where the annotations do not say so: JSON {"name": seconds} or a
-            table.
+        durations: Length of each video in seconds, which goes before what the annotations say: JSON
+            {"name": seconds} or a table.
         reading: How features lie in their files.
         output: The store to write; "packed" in the data root, where training finds it, unless given.
         dtype: float32 keeps every bit; float16 halves size and reading, and rounds to 3 digits.

@@ -75,7 +75,8 @@ class DataConfig:
             on the same data.
         manifest: How the features were extracted; None takes the benchmark's, or derives it from one's own data.
         columns: Columns of a table of one's own annotations, video=NAME,start=NAME,...; None goes by their names.
-        durations: File with the length of each video in seconds, where one's own annotations do not say so.
+            duration=NAME holds lengths of videos, whatever they look like; nothing behind duration= leaves them out.
+        durations: File with the length of each video in seconds, which goes before what one's own annotations say.
     """
 
     max_length: int = 2304

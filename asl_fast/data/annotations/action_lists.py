@@ -54,6 +54,7 @@ def read_action_lists(
     first_id: int = 0,
     class_names: Sequence[str] | None = None,
     fps: Callable[[str], float] | None = None,
+    told_durations_sec: Mapping[str, float] | None = None,
     strict: bool = False,
 ) -> Annotations:
     """Read ``multithumos.json`` or ``charades.json``.
@@ -66,6 +67,7 @@ def read_action_lists(
         first_id: Id of the first class in the file; labels are counted from 0 afterwards.
         class_names: Names by label; None calls them by the file's ids.
         fps: Frame rate by video id; the files do not give it.
+        told_durations_sec: Length by video, which goes before what the file says.
         strict: Stop at the first bad video or action instead of leaving it out with a counted warning.
 
     Raises:
@@ -90,6 +92,8 @@ def read_action_lists(
     problems = Problems(name, strict=strict)
     videos = {}
     for video_id, entry in content.items():
+        if isinstance(entry, dict) and video_id in (told_durations_sec or {}):
+            entry = entry | {"duration": (told_durations_sec or {})[video_id]}
         try:
             videos[video_id] = _video(
                 video_id,

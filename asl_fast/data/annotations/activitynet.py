@@ -79,7 +79,8 @@ def read_database(path: str | Path, columns: Mapping[str, str] | None = None) ->
         columns: Of a table, see `table.read_table`.
 
     Raises:
-        FileNotFoundError, AnnotationError: As `read_object` and `read_table`; when it is another kind of file.
+        FileNotFoundError, AnnotationError: As `read_object` and `read_table`; when it is another kind of file, or a
+            video has no name.
     """
     if is_table(path):
         return read_table(path, columns)
@@ -93,6 +94,7 @@ def read_database(path: str | Path, columns: Mapping[str, str] | None = None) ->
             f"{path}: 'database' must map video ids to objects, found {database!r:.60}; is this an ActivityNet-style "
             "file?"
         )
+    _require_names(database, path)
     return database
 
 
@@ -104,7 +106,8 @@ def read_results(path: str | Path, columns: Mapping[str, str] | None = None) -> 
         columns: Of a table, see `table.read_table`.
 
     Raises:
-        FileNotFoundError, AnnotationError: As `read_object` and `read_table`; when it is another kind of file.
+        FileNotFoundError, AnnotationError: As `read_object` and `read_table`; when it is another kind of file, or a
+            video has no name.
     """
     if is_table(path):
         return read_table(path, columns, scores=True)
@@ -117,7 +120,16 @@ def read_results(path: str | Path, columns: Mapping[str, str] | None = None) -> 
             keys = ", ".join(map(repr, list(content)[:5])) or "none"
             found = f"None; its keys are {keys}" + ("; are these annotations?" if "database" in content else "")
         raise AnnotationError(f"{path}: key 'results' must map video ids to lists, found {found}")
+    _require_names(results, path)
     return results
+
+
+def _require_names(videos: Mapping[str, Any], path: str | Path) -> None:
+    nameless = next((video for video in videos if not video.strip()), None)
+    if nameless is not None:
+        raise AnnotationError(
+            f"{path}, video {nameless!r}: has no name, so nobody knows whose actions these are; name or remove it"
+        )
 
 
 def _no_columns(path: str | Path, columns: Mapping[str, str] | None) -> None:
@@ -159,12 +171,21 @@ def read_listed_video(
     try:
         return ListedVideo(
             subset,
-            None if duration is None else number(duration, f"{where}, 'duration'"),
-            None if rate is None else number(rate, f"{where}, 'fps'"),
+            _one_number(duration, f"{where}, 'duration'"),
+            _one_number(rate, f"{where}, 'fps'"),
             tuple(entries),
         )
     except ValueError as error:
         raise AnnotationError(str(error)) from None
+
+
+def _one_number(value: object, where: str) -> float | None:
+    # Where lines of a table contradict each other, it is a list of what they say.
+    if isinstance(value, list):
+        raise AnnotationError(
+            f"{where}: expected one number for the whole video, found {value!r:.80}; correct all but one"
+        )
+    return None if value is None else number(value, where)
 
 
 def read_activitynet_json(
@@ -173,6 +194,7 @@ def read_activitynet_json(
     name: str | None = None,
     class_names: Sequence[str] | None = None,
     durations_sec: Mapping[str, float] | None = None,
+    told_durations_sec: Mapping[str, float] | None = None,
     fps: Mapping[str, float] | None = None,
     default_subset: str | None = None,
     columns: Mapping[str, str] | None = None,
@@ -189,6 +211,7 @@ def read_activitynet_json(
         name: Name of the data set; None takes the file's.
         class_names: Names by id.
         durations_sec: Length by video, for files without ``duration``.
+        told_durations_sec: Length by video, which goes before what the file says.
         fps: Frame rate by video, for files without ``fps``.
         default_subset: Subset of videos without ``subset``; None makes that an error.
         columns: Column of a table by what it holds, see `table.read_table`; None goes by their names.
@@ -219,6 +242,8 @@ def read_activitynet_json(
     for video_id, entry in database.items():
         where = f"{path}, video {video_id!r}"
         try:
+            if isinstance(entry, dict) and video_id in (told_durations_sec or {}):
+                entry = entry | {"duration": (told_durations_sec or {})[video_id]}
             listed = read_listed_video(entry, where, bad=problems.entry_of(video_id), accept=known)
             subset = listed.subset if listed.subset is not None else default_subset
             duration = listed.duration_sec if listed.duration_sec is not None else (durations_sec or {}).get(video_id)

@@ -35,8 +35,8 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "label_id": ("label_id", "class_id", "action_id", "category_id", "label_idx", "class_idx", "type_idx"),
     "score": ("score", "confidence", "conf", "probability", "prob"),
     "subset": ("subset", "split", "partition", "set", "phase"),
-    "duration": ("duration", "duration_sec", "duration_second", "duration_seconds", "duration_s", "video_duration")
-    + ("video_length", "video_duration_sec", "length"),
+    "duration": ("video_duration", "video_duration_sec", "video_length", "duration", "duration_sec", "duration_second")
+    + ("duration_seconds", "duration_s", "length"),
     "fps": ("fps", "frame_rate", "framerate", "video_fps"),
 }
 ROLES = tuple(_NAMES)
@@ -51,11 +51,13 @@ class Columns:
         names: Column by role; only those that are there.
         in_frames: Whether times are frame numbers.
         in_milliseconds: Whether times are milliseconds.
+        lengths_guessed: Whether the column of lengths has a name that people give to lengths of actions as well.
     """
 
     names: Mapping[str, str]
     in_frames: bool = False
     in_milliseconds: bool = False
+    lengths_guessed: bool = False
 
     def __str__(self) -> str:
         unit = " (frames)" if self.in_frames else " (milliseconds)" if self.in_milliseconds else ""
@@ -63,7 +65,7 @@ class Columns:
 
 
 def parse_columns(text: str) -> dict[str, str]:
-    """Read ``video=clip,start=from``.
+    """Read ``video=clip,start=from``; after ``duration=``, no column holds the duration.
 
     Raises:
         ValueError: For a word of another form, or something that no table can say.
@@ -71,7 +73,7 @@ def parse_columns(text: str) -> dict[str, str]:
     found = {}
     for word in text.split(","):
         role, equals, name = (part.strip() for part in word.partition("="))
-        if not (equals and name):
+        if not equals:
             raise ValueError(f"--columns {text}: expected video=NAME,start=NAME,end=NAME,label=NAME, found {word!r}")
         if role not in ROLES:
             raise ValueError(f"--columns {text}: {role!r} is nothing that a column can hold; {nearest(role, ROLES)}")
@@ -84,7 +86,7 @@ def find_columns(header: Sequence[str], told: Mapping[str, str], where: str) -> 
 
     Args:
         header: Names of the columns.
-        told: Column by role, which goes before what the names say.
+        told: Column by role, which goes before what the names say; '' where no column holds it.
         where: The file, for messages.
 
     Raises:
@@ -92,13 +94,13 @@ def find_columns(header: Sequence[str], told: Mapping[str, str], where: str) -> 
     """
     listed = ", ".join(header)
     for role, name in told.items():
-        if name not in header:
+        if name and name not in header:
             raise AnnotationError(f"{where}: no column {name!r} for {role}; its columns are {listed}")
     plain = {_plain(name): name for name in reversed(header) if name not in told.values()}
     names: dict[str, str] = {}
     for role in ROLES:
         guess = next((plain[name] for name in _NAMES[role] if name in plain), None)
-        if (found := told.get(role, guess)) is not None:
+        if found := told.get(role, guess):
             if header.count(found) > 1:
                 raise AnnotationError(f"{where}: {header.count(found)} columns are named {found!r}; rename all but one")
             names[role] = found
@@ -118,7 +120,8 @@ def find_columns(header: Sequence[str], told: Mapping[str, str], where: str) -> 
             f"{where}: {names['start']!r} and {names['end']!r} are in different units; choose with --columns "
             "start=NAME,end=NAME"
         )
-    return Columns(names, bool(units[0][0]), bool(units[0][1]))
+    guessed = "duration" not in told and not _plain(names.get("duration", "")).startswith("video")
+    return Columns(names, bool(units[0][0]), bool(units[0][1]), "duration" in names and guessed)
 
 
 def _plain(name: str) -> str:

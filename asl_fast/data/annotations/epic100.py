@@ -131,6 +131,8 @@ def read_epic_row(
     Raises:
         AnnotationError: Naming the column and value that cannot be used.
     """
+    if not row["video_id"].strip():
+        raise AnnotationError(f"{where}: video_id is blank; write it in every row")
     try:
         start, stop = (parse_timestamp(row[key], f"{where}, {key}") for key in ("start_timestamp", "stop_timestamp"))
         classes = [number(row[key], f"{where}, {key}") for key in ("verb_class", "noun_class")]

@@ -3,8 +3,9 @@
 
 Columns are found by the names that people give them (`columns`), or told; fields are separated by commas, semicolons,
 tabs or ``|``. Times are seconds, ``H:MM:SS.f``, milliseconds (a name that ends in ``_ms``) or frames (a name with
-"frame" in it, which needs a column of frame rates). A line without times and label lists a video without actions. An
-apostrophe before a name that a spreadsheet would take for a formula, as in ``'=x``, is no part of it.
+"frame" in it, which needs a column of frame rates). A line without times and label lists a video without actions.
+Lengths are those of videos, unless `lengths` finds that they are those of actions. An apostrophe before a name that a
+spreadsheet would take for a formula, as in ``'=x``, is no part of it.
 """
 
 from __future__ import annotations
@@ -18,19 +19,23 @@ from pathlib import Path
 from typing import Any
 
 from asl_fast.data.annotations.columns import Columns, find_columns
+from asl_fast.data.annotations.lengths import LengthColumn
 from asl_fast.data.annotations.problems import AnnotationError
+from asl_fast.data.annotations.times import read_seconds
 from asl_fast.files import number, read_text
 from asl_fast.wording import say_once, unescape_formula
 
 logger = logging.getLogger(__name__)
 TABLES = (".csv", ".tsv")
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "|"}
-_CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)")
 _EXCEL_LINE = re.compile(r"\A\s*sep=.\s*?\n")
 """By which spreadsheets say what separates fields; the line of names says it as well."""
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 _VIDEO_KEYS = ("subset", "duration", "fps")
-_TEXTS = ("video", "label")
+_TEXTS = ("video", "label", "subset")
+"""What is a name also where it looks like a number, so that no comma in it is a decimal one."""
+
+_SHOWN = 3
 
 
 def is_table(path: str | Path) -> bool:
@@ -48,30 +53,48 @@ def read_table(path: str | Path, columns: Mapping[str, str] | None = None, *, sc
 
     Raises:
         FileNotFoundError: When there is no such file.
-        AnnotationError: When it is no such table; naming the line that has another number of fields.
+        AnnotationError: When it is no such table; naming the line that has another number of fields or no video.
     """
     rows, found = _rows(path, columns or {})
     videos: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        entry = videos.setdefault(row.pop("video"), {"annotations": []})
+    nameless: list[int] = []
+    lengths = LengthColumn(found) if found.lengths_guessed and not scores else None
+    for line, row in rows:
+        if not (video := row.pop("video")):
+            nameless.append(line)
+            continue
+        entry = videos.setdefault(video, {"annotations": []})
+        if lengths is not None:
+            lengths.take(video, row)
         for key in _VIDEO_KEYS:
-            if row.get(key, "") != "" and entry.setdefault(key, row[key]) != row[key]:
-                # No number and no subset, so that whoever reads the video says what is wrong with it.
-                entry[key] = [entry[key], row[key]]
+            if row.get(key, "") != "":
+                _state(entry, key, row[key])
         rate = row.get("fps", "")
         if any(row.get(key) for key in ("start", "end", "label", "label_id")):
             entry["annotations"].append(_entry(row, found, rate))
+    if nameless:
+        more = f" and {len(nameless) - 1} more" if len(nameless) > 1 else ""
+        raise AnnotationError(
+            f"{path}, line {nameless[0]}{more}: no video in column {found.names['video']!r}; write its name in every "
+            "line (of merged cells, a spreadsheet keeps the first alone)"
+        )
     if scores:
         return {video: entry["annotations"] for video, entry in videos.items()}
+    if lengths is not None and (reason := lengths.reason()) is not None:
+        name = found.names["duration"]
+        said = f"column {name!r} is taken for lengths of actions, not of videos, and ignored: {reason}; --columns "
+        say_once(logger, str(path), f"{said}duration={name} takes it for those of videos")
+        for entry in videos.values():
+            entry.pop("duration", None)
     return videos
 
 
-def _rows(path: str | Path, told: Mapping[str, str]) -> tuple[Iterator[dict[str, str]], Columns]:
+def _rows(path: str | Path, told: Mapping[str, str]) -> tuple[Iterator[tuple[int, dict[str, str]]], Columns]:
     try:
         text = read_text(path)
     except ValueError as error:
         raise AnnotationError(str(error)) from None
-    text = _EXCEL_LINE.sub("", text)
+    text = _EXCEL_LINE.sub("\n", text)  # a line, so that the others keep their numbers
     first = next((line for line in text.splitlines() if line.strip()), "")
     separator = max(_SEPARATORS, key=lambda each: first.count(each))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
@@ -88,45 +111,51 @@ def _rows(path: str | Path, told: Mapping[str, str]) -> tuple[Iterator[dict[str,
     places = {role: header.index(name) for role, name in found.names.items()}
     decimal_commas = separator != ","
 
-    def read() -> Iterator[dict[str, str]]:
+    def read() -> Iterator[tuple[int, dict[str, str]]]:
         try:
             for line_number, line in lines:
                 if len(line) != len(header):
                     raise AnnotationError(
                         f"{path}, line {line_number}: {len(line)} fields, but the first line names {len(header)}"
                     )
-                row = {
-                    role: unescape_formula(line[place]) if role in _TEXTS else line[place]
-                    for role, place in places.items()
-                }
-                if decimal_commas:
-                    row = {
-                        role: text.replace(",", ".") if _DECIMAL_COMMA.fullmatch(text) else text
-                        for role, text in row.items()
-                    }
-                yield row
+                row = {role: line[place] for role, place in places.items()}
+                for role, text in row.items():
+                    if role in _TEXTS:
+                        row[role] = unescape_formula(text)
+                    elif decimal_commas and _DECIMAL_COMMA.fullmatch(text):
+                        row[role] = text.replace(",", ".")
+                yield line_number, row
         except csv.Error as error:
             raise AnnotationError(f"{path}, line {reader.line_num + 1}: {error}; is it a table?") from None
 
     return read(), found
 
 
+def _state(entry: dict[str, Any], key: str, text: str) -> None:
+    """Take up what a line says of its video; where lines contradict each other, as a list for its reader to refuse."""
+    stated = entry.setdefault(key, text)
+    values = stated if isinstance(stated, list) else [stated]
+    # More than a message shows would make long tables slow.
+    if len(values) < _SHOWN and not any(_is_same(value, text, key) for value in values):
+        entry[key] = [*values, text]
+
+
+def _is_same(one: str, other: str, key: str) -> bool:
+    """Whether two cells say the same: ``25`` and ``25.0`` do, unless they are names."""
+    if one == other or key in _TEXTS:
+        return one == other
+    try:
+        return number(one, "") == number(other, "")
+    except ValueError:
+        return False
+
+
 def _entry(row: Mapping[str, str], columns: Columns, rate: str) -> dict[str, Any]:
     """Return an annotation as JSON has it; what is no number stays text, for its reader to refuse."""
-    entry: dict[str, Any] = {"segment": [_seconds(row["start"], columns, rate), _seconds(row["end"], columns, rate)]}
+    entry: dict[str, Any] = {
+        "segment": [read_seconds(row["start"], columns, rate), read_seconds(row["end"], columns, rate)]
+    }
     for key in ("label", "label_id", "score"):
         if row.get(key, "") != "":
             entry[key] = row[key]
     return entry
-
-
-def _seconds(text: str, columns: Columns, rate: str) -> float | str:
-    clock = _CLOCK.fullmatch(text)
-    if clock is not None:
-        return int(clock[1] or 0) * 3600 + int(clock[2]) * 60 + float(clock[3])
-    try:
-        if columns.in_frames:
-            return number(text, "time") / number(rate, "fps")
-        return number(text, "time") / (1000 if columns.in_milliseconds else 1)
-    except (ValueError, ZeroDivisionError):
-        return f"{text} frames at {rate or 'no'} frames per second" if columns.in_frames else text

@@ -40,7 +40,7 @@ class AnnotationTable:
 
     Attributes:
         columns: Columns of a table by what they hold, as ``video=clip,start=from``; None goes by their names.
-        durations: File with the length of each video; None where the annotations say so.
+        durations: File with the length of each video, which goes before what the annotations say; None goes by them.
     """
 
     columns: str | None = None
@@ -148,21 +148,23 @@ def read_own_annotations(
         name: Name of the data set.
         table: What the file does not say by itself.
         strict: Stop at the first unusable entry.
-        lengths_sec: Lengths of videos, as far as they are known otherwise.
+        lengths_sec: Lengths of videos, as far as they are known otherwise, for those of which nothing else says it.
 
     Raises:
         FileNotFoundError, ValueError: As `read_activitynet_json` and `read_action_lists`; when no class occurs.
     """
     table = table or AnnotationTable()
     columns = None if table.columns is None else parse_columns(table.columns)
+    told = None if table.durations is None else read_named_numbers(table.durations, "seconds")
     database = read_database(path, columns)
     entries = [entry for entry in database.values() if isinstance(entry, dict)]
     if entries and all("actions" in entry for entry in entries):
-        return _action_lists(Path(path), name, database, strict=strict)
+        return _action_lists(Path(path), name, database, told, strict=strict)
     read = read_activitynet_json(
         path,
         name=name,
-        durations_sec=lengths_sec if table.durations is None else read_named_numbers(table.durations, "seconds"),
+        durations_sec=lengths_sec,
+        told_durations_sec=told,
         default_subset="all",
         columns=columns,
         strict=strict,
@@ -180,7 +182,9 @@ def read_own_annotations(
     return read, Decision("classes", value, f"labels of {count(instances, 'instance')}, {order}")
 
 
-def _action_lists(path: Path, name: str, content: dict[str, Any], *, strict: bool) -> tuple[Annotations, Decision]:
+def _action_lists(
+    path: Path, name: str, content: dict[str, Any], told: Mapping[str, float] | None, *, strict: bool
+) -> tuple[Annotations, Decision]:
     ids = occurring_ids(content)
     if not ids:
         raise ValueError(f"{path}: no 'actions' of the form [class, start, end], so there are no classes")
@@ -188,7 +192,15 @@ def _action_lists(path: Path, name: str, content: dict[str, Any], *, strict: boo
     first = 0 if ids[0] == 0 else 1
     names = read_class_list(class_file, first) if class_file.exists() else None
     number = None if names is None else len(names)
-    read = read_action_lists(path, name=name, num_classes=number, first_id=first, class_names=names, strict=strict)
+    read = read_action_lists(
+        path,
+        name=name,
+        num_classes=number,
+        first_id=first,
+        class_names=names,
+        told_durations_sec=told,
+        strict=strict,
+    )
     why = f"ids {ids[0]} to {ids[-1]} occur, " + (
         f"named in {class_file.name}" if names is not None else f"no {class_file.name} names them"
     )
