@@ -103,7 +103,7 @@ def check_units(own: OwnData) -> None:
     """
     source = own.source
     lengths = lengths_grid([video for video in source.train if video.id in own.steps], own.steps, source.layout)
-    for finding in (*unit_findings(source, own.steps, lengths), *segment_findings(source)):
+    for finding in (*source.findings, *unit_findings(source, own.steps, lengths), *segment_findings(source)):
         if finding.severity == "problem":
             raise ValueError(
                 f"{source.name}: {finding.message}; {finding.fix}; --accept-units trains all the same, "

@@ -11,7 +11,7 @@ from asl_fast.data.annotations.video import Video
 from asl_fast.data.features.affix import Affixes, near_names
 from asl_fast.data.features.manifest import FeatureManifest
 from asl_fast.data.features.timing_check import RatioGroup, TimingCheck, in_words, what_would_fit
-from asl_fast.data.report.finding import Finding
+from asl_fast.data.finding import Finding
 from asl_fast.data.source import DataSource
 from asl_fast.wording import count, examples
 
@@ -75,6 +75,21 @@ def feature_findings(
             f"{count(len(left_over), 'feature file')} in {places} without annotation: {examples(left_over)}",
             "they are not used",
             left_over,
+        )
+
+
+def recording_findings(source: DataSource) -> Iterator[Finding]:
+    """Tell what was found when recordings were opened, and which were left out, each of them once."""
+    yield from source.findings
+    told = {key for finding in source.findings for key in finding.videos if finding.severity == "problem"}
+    unusable = {key: reason for key, reason in source.unusable.items() if key not in told}
+    if unusable:
+        yield Finding(
+            "unusable recordings",
+            "problem",
+            f"{count(len(unusable), 'recording')} left out: {'; '.join(list(unusable.values())[:3])}",
+            "correct them, or go on without: training leaves them out and says so",
+            tuple(unusable),
         )
 
 

@@ -96,13 +96,13 @@ def read_signal(path: Path, *, mapped: bool = False) -> SignalFile:
     if path.suffix.lower() in TEXTS:
         names, values = read_text_table(path)
         if names is not None and (found := find_time_column(names)) is not None:
-            stamps = values[:, found.index]
+            stamps = values[:, found.place]
             # Epochs in milliseconds have too many digits for differences in float32.
             times = (stamps - stamps[0]) * found.unit_sec
-            kept = [index for index in range(len(names)) if index not in (found.index, *found.others)]
+            kept = [index for index in range(len(names)) if index not in (found.place, *found.others)]
             if found.others:
                 further = examples([names[index] for index in found.others])
-                text = f"column {names[found.index]!r} holds the time stamps; {further} would tell the same: left out"
+                text = f"column {names[found.place]!r} holds the time stamps; {further} would tell the same: left out"
                 say_once(logger, str(path.parent), text)
             names, values = tuple(names[index] for index in kept), values[:, kept]
     elif mapped and (array := _mapped(path)) is not None:

@@ -30,12 +30,12 @@ class TimeColumn(NamedTuple):
     """The column of time stamps.
 
     Attributes:
-        index: Its place among the columns.
+        place: Where it stands among the columns.
         unit_sec: Seconds in one of its units.
         others: Places of further columns that tell the same, in another unit or from another zero.
     """
 
-    index: int
+    place: int
     unit_sec: float
     others: tuple[int, ...]
 
