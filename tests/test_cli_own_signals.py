@@ -249,6 +249,32 @@ def test_a_recording_in_another_unit_is_a_problem(own: Path, capsys: pytest.Capt
         assert status == 0 and "samples a second where training had" in told and f"stamps look {size}" in told
 
 
+def test_a_channel_that_counts_is_a_problem(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in Path("signals").glob("*.csv"):
+        first, *lines = path.read_text().splitlines()
+        counted = [f"{line},{3 * index + 7}" for index, line in enumerate(lines)]
+        path.write_text("\n".join([f"{first},packet", *counted]))
+    assert check_main(OWN) == 1
+    told = " ".join(capsys.readouterr().out.split())
+    assert (
+        "1 problem, 0 notes" in told and "PROBLEM channel 'packet' of signals, from sample to sample one step" in told
+    )
+    refused = failure(capsys, *OWN)
+    assert "channel 'packet' of signals" in refused and "--accept-units" in refused
+    assert train_main([*OWN, *SMALL, "--accept-units", "--output", "accepted"]) == 0
+
+
+def test_stamps_under_a_name_that_nobody_knows_are_noted(
+    own: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    for path in Path("signals").glob("*.csv"):
+        with_stamps(path, "tick", 1.0)
+    assert check_main([*OWN, "--rate", "50"]) == 0
+    assert "channel 'tick' of signals, rising from sample to sample" in " ".join(capsys.readouterr().out.split())
+    assert train_main([*OWN, "--rate", "50", *SMALL, "--output", "run"]) == 0
+    assert "channel 'tick' of signals, rising from sample to sample" in caplog.text
+
+
 def test_a_recording_left_out_is_told_once(
     own: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -18,6 +18,7 @@ from asl_fast.data.finding import Finding
 from asl_fast.data.report.annotations import annotation_findings
 from asl_fast.data.report.features import (
     constant_findings,
+    counting_findings,
     far_findings,
     feature_findings,
     length_findings,
@@ -172,6 +173,7 @@ def check_data(
         *recording_findings(source),
         *feature_findings(source, survey.steps, survey.missing, survey.unusable),
         *constant_findings(survey.constant, len(survey.steps)),
+        *(counting_findings(source) if verify else ()),
         *far_findings(survey.largest, survey.usual),
         *length_findings(source, survey.steps, timing),
         *unit_findings(source, survey.steps, lengths),
