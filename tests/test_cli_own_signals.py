@@ -105,6 +105,11 @@ def test_from_tables_to_detections(own: Path, capsys: pytest.CaptureFixture[str]
     older = raw_signals([Path("r2.csv")], dataset | {"transform": dataset["transform"] | {"names": None}}, notes)
     assert older is not None and len(older[1]("r2").all())
     assert "the run does not know the names of its columns" in notes[0]
+    learned = {"transform": dataset["transform"] | {"names": ["Time (s)", *"abcdef"]}}
+    refusing = raw_signals([Path("r2.csv")], dataset | learned, notes)
+    assert refusing is not None
+    with pytest.raises(ValueError, match=r"r2\.csv: the run learned from column 'Time \(s\)' .* train it anew"):
+        refusing[1]("r2")
     # The same samples without stamps, at the rate of training, are the same recording.
     table = np.loadtxt("signals/r2.csv", delimiter=",", skiprows=1)
     borders = np.append(table[:, 0], table[-1, 0]) / 1e3

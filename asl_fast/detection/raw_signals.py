@@ -94,7 +94,7 @@ def _tables(path: Path, dataset: Mapping[str, Any], notes: list[str]) -> Found:
 
 def _in_another_unit(signal: SignalFile, rate_hz: float, where: str) -> str | None:
     """Say that time stamps look like another unit than seconds, beside the rate of training; None where they do not."""
-    rate = signal.usual_rate_hz
+    rate = signal.likely_rate_hz
     factor = None if rate is None else stamps_too_large(rate, rate_hz)
     if factor is None:
         return None

@@ -19,7 +19,7 @@ from asl_fast.wording import count, examples
 
 def own_rates(found: Mapping[str, SignalFile]) -> dict[str, float]:
     """Find the samples per second of each recording that has time stamps, by these."""
-    return {key: rate for key, each in found.items() if (rate := each.usual_rate_hz) is not None}
+    return {key: rate for key, each in found.items() if (rate := each.likely_rate_hz) is not None}
 
 
 def in_other_units(rates: Mapping[str, float], told: float | None) -> dict[str, float]:

@@ -94,8 +94,9 @@ def open_own_signals(
     stated = _stated(path)
     rates, told = own_rates(found), reading.rate_hz or stated.get("rate_hz")
     odd = in_other_units(rates, told if isinstance(told, (int, float)) and told > 0 else None)
-    like = [rate for key, rate in rates.items() if key not in odd]
-    rate, rate_reason = _rate(found, like, reading.rate_hz, stated.get("rate_hz"), path)
+    like = [each.usual_rate_hz for key, each in found.items() if key not in odd]
+    usual = [each for each in like if each is not None]
+    rate, rate_reason = _rate(found, usual, reading.rate_hz, stated.get("rate_hz"), path)
     arrays = _even(found, rate, path, problems)
     width = _one_width(arrays, path, problems)
     note_outliers({key: found[key].values for key in arrays}, files, problems)

@@ -44,6 +44,14 @@ class SignalFile(NamedTuple):
         step = float(np.median(np.diff(self.times_sec)))
         return 1 / step if step > 0 else None
 
+    @property
+    def likely_rate_hz(self) -> float | None:
+        """The usual rate, or the mean one where so many stamps are rounded to the same that there is no usual one."""
+        if self.times_sec is None or self.usual_rate_hz is not None:
+            return self.usual_rate_hz
+        span = float(self.times_sec[-1] - self.times_sec[0])
+        return (len(self.times_sec) - 1) / span if span > 0 else None
+
     def even(self, rate_hz: float) -> NDArray[np.float64]:
         """Bring the samples to an even rate; without time stamps they are taken to have it already.
 

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from asl_fast.data.custom.recording_findings import in_other_units
+from asl_fast.data.signals.files import SignalFile
 from asl_fast.data.signals.stamp_units import stamps_too_large, too_large_in_words
 
 
@@ -29,6 +31,15 @@ from asl_fast.data.signals.stamp_units import stamps_too_large, too_large_in_wor
 def test_rates_of_other_units(rate_hz: float, factor: float | None) -> None:
     found = stamps_too_large(rate_hz, 50.0)
     assert found == (None if factor is None else pytest.approx(factor))
+
+
+def test_rounded_stamps_have_a_rate_as_well() -> None:
+    values, times = np.zeros((501, 1)), np.arange(501) / 50
+    assert SignalFile(values, np.round(times, 1), None).usual_rate_hz is None
+    assert SignalFile(values, np.round(times, 1), None).likely_rate_hz == pytest.approx(50)
+    assert SignalFile(values, times, None).likely_rate_hz == pytest.approx(50)
+    for stamps in (None, np.ones(501), -times):
+        assert SignalFile(values, stamps, None).likely_rate_hz is None
 
 
 def test_the_usual_rate_is_one_that_occurs() -> None:
