@@ -105,6 +105,11 @@ def test_from_tables_to_detections(own: Path, capsys: pytest.CaptureFixture[str]
     older = raw_signals([Path("r2.csv")], dataset | {"transform": dataset["transform"] | {"names": None}}, notes)
     assert older is not None and len(older[1]("r2").all())
     assert "the run does not know the names of its columns" in notes[0]
+    learned = {"transform": dataset["transform"] | {"names": ["Time (s)", *"abcdef"]}}
+    refusing = raw_signals([Path("r2.csv")], dataset | learned, notes)
+    assert refusing is not None
+    with pytest.raises(ValueError, match=r"r2\.csv: the run learned from column 'Time \(s\)' .* train it anew"):
+        refusing[1]("r2")
     # The same samples without stamps, at the rate of training, are the same recording.
     table = np.loadtxt("signals/r2.csv", delimiter=",", skiprows=1)
     borders = np.append(table[:, 0], table[-1, 0]) / 1e3
@@ -208,6 +213,96 @@ def test_a_value_far_from_all_others_is_said(own: Path, caplog: pytest.LogCaptur
     Path("signals/r1.csv").write_text("\n".join(",".join(row) for row in lines))
     assert "r1" not in open_own_signals("a.json", "signals").steps
     assert "r1.csv: value of sample 3, channel 1, is 1e+38, beyond all reason" in caplog.text
+
+
+def with_stamps(path: Path, header: str, factor: float) -> None:
+    """Write the time stamps of a table, the first column, in another unit, under another name."""
+    first, *lines = (line.split(",") for line in path.read_text().splitlines())
+    rows = [[header, *first[1:]], *([repr(float(line[0]) * factor), *line[1:]] for line in lines)]
+    path.write_text("\n".join(map(",".join, rows)))
+
+
+def test_time_stamps_as_phyphox_writes_them(own: Path) -> None:
+    before = open_own_signals("a.json", "signals").source.store.load("r0")
+    for path in Path("signals").glob("*.csv"):
+        with_stamps(path, "Time (s)", 1e-3)
+    data = open_own_signals("a.json", "signals").source
+    assert data.transform is not None and data.transform.names == ("ax", "ay", "az", "gx", "gy", "gz", "pulse")
+    np.testing.assert_allclose(data.store.load("r0"), before, atol=1e-4)
+
+
+@pytest.mark.parametrize("factor", [1e3, 1e6, 1e-3])
+def test_a_recording_in_another_unit_is_a_problem(own: Path, capsys: pytest.CaptureFixture[str], factor: float) -> None:
+    words = ["--channels", "triaxial:6,scalar:1"]
+    assert train_main([*OWN, *words, *SMALL, "--output", "run"]) == 0
+    with_stamps(Path("signals/r3.csv"), "timestamp_ms", factor)
+    capsys.readouterr()
+    size = f"{max(factor, 1 / factor):,.0f} times too {'large' if factor > 1 else 'small'}"
+    for rate in ([], ["--rate", "50"]):
+        check_main([*OWN, *words, *rate])
+        told = " ".join(capsys.readouterr().out.split())
+        assert f"its time stamps look {size}" in told and "signals/r3.csv" in told
+        assert "1 recording of 6 with time stamps of another unit: r3;" in told and "left out" not in told
+    refused = failure(capsys, *OWN, *words)
+    assert "1 recording of 6 with time stamps of another unit: r3" in refused and "--accept-units" in refused
+    status = detect_main(["--run", "run", "--features", "signals/r3.csv", "--output", "found.json"])
+    told = capsys.readouterr().err
+    # A recording of months is refused by itself; whatever is detected in, is said to have times that cannot be.
+    if factor == 1e6:
+        assert status == 2 and "are the time stamps seconds?" in told
+    else:
+        assert status == 0 and "samples a second where training had" in told and f"stamps look {size}" in told
+
+
+def test_a_channel_that_counts_is_a_problem(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in Path("signals").glob("*.csv"):
+        first, *lines = path.read_text().splitlines()
+        counted = [f"{line},{3 * index + 7}" for index, line in enumerate(lines)]
+        path.write_text("\n".join([f"{first},packet", *counted]))
+    assert check_main(OWN) == 1
+    told = " ".join(capsys.readouterr().out.split())
+    assert (
+        "1 problem, 0 notes" in told and "PROBLEM channel 'packet' of signals, from sample to sample one step" in told
+    )
+    refused = failure(capsys, *OWN)
+    assert "channel 'packet' of signals" in refused and "--accept-units" in refused
+    assert train_main([*OWN, *SMALL, "--accept-units", "--output", "accepted"]) == 0
+
+
+def test_stamps_under_a_name_that_nobody_knows_are_noted(
+    own: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    for path in Path("signals").glob("*.csv"):
+        with_stamps(path, "tick", 1.0)
+    assert check_main([*OWN, "--rate", "50"]) == 0
+    assert "channel 'tick' of signals, rising from sample to sample" in " ".join(capsys.readouterr().out.split())
+    assert train_main([*OWN, "--rate", "50", *SMALL, "--output", "run"]) == 0
+    assert "channel 'tick' of signals, rising from sample to sample" in caplog.text
+
+
+def test_a_recording_left_out_is_told_once(
+    own: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = Path("signals/r1.csv")
+    first, *lines = path.read_text().splitlines()
+    path.write_text("\n".join([first, *lines[::-1]]))
+    assert check_main(OWN) == 1
+    out = capsys.readouterr().out
+    assert "1 problem, " in out and "1 recording left out: signals, r1, time runs backwards after sample 0" in out
+    assert "duration" not in caplog.text and "bad annotation" not in caplog.text
+    assert caplog.text.count("time runs backwards") == 1
+    data = open_own_signals("a.json", "signals").source
+    assert "r1" not in data.annotations.videos and list(data.unusable) == ["r1"]
+    bundle = data.bundle(
+        max_length=None, truncation_threshold=0.5, verify=True, seed=0, strict=False, place=Path("signals")
+    )
+    assert "time runs backwards" in bundle.metadata["skipped"]["r1"]
+    # What the annotations say of its length changes nothing.
+    content = json.loads(Path("a.json").read_text())
+    content["database"]["r1"]["duration"] = 12.0
+    Path("a.json").write_text(json.dumps(content))
+    assert check_main(OWN) == 1
+    assert "1 problem, " in capsys.readouterr().out
 
 
 def test_time_stamps_that_do_not_rise_are_not_taken_for_none(own: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from asl_fast.data.annotations.problems import Problems
@@ -14,6 +15,7 @@ from asl_fast.data.features.check import check_videos
 from asl_fast.data.features.manifest import FeatureManifest
 from asl_fast.data.features.packed_store import store_note
 from asl_fast.data.features.store import NamedFeatureStore
+from asl_fast.data.finding import Finding
 from asl_fast.data.transform import FeatureTransform
 from asl_fast.wording import count
 
@@ -32,6 +34,8 @@ class DataSource:
         annotation_path: File or folder that the annotations were read from.
         feature_paths: Folders or files that the features come from.
         transform: What made the features of raw signals; None where they are used as read.
+        findings: What was odd about times and channels when it was opened; training refuses the problems among them.
+        unusable: Annotated videos that are left out as their recording is of no use: id -> what is wrong.
     """
 
     name: str
@@ -43,6 +47,8 @@ class DataSource:
     annotation_path: Path
     feature_paths: tuple[Path, ...]
     transform: FeatureTransform | None = None
+    findings: tuple[Finding, ...] = ()
+    unusable: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def videos(self) -> tuple[Video, ...]:
@@ -82,7 +88,9 @@ class DataSource:
             counts["video with unusable annotations"] = len(self.annotations.skipped)
         if self.annotations.left_out:
             counts["annotation that cannot be used"] = sum(self.annotations.left_out.values())
-        skipped = {**self.annotations.skipped, **problems.skipped}
+        if self.unusable:
+            counts["recording that cannot be used"] = len(self.unusable)
+        skipped = {**self.annotations.skipped, **self.unusable, **problems.skipped}
         train, test = ([video for video in split if video.id in kept] for split in (self.train, self.test))
         training = DetectionDataset(
             train,

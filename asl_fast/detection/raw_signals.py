@@ -17,8 +17,10 @@ from asl_fast.data.features.packed_store import is_packed
 from asl_fast.data.features.rows import Rows, rows_in_memory
 from asl_fast.data.features.store import first_beyond
 from asl_fast.data.features.text_arrays import TEXTS
-from asl_fast.data.signals.files import read_signal, signal_files
+from asl_fast.data.signals.files import SignalFile, read_signal, signal_files
 from asl_fast.data.signals.outliers import FAR
+from asl_fast.data.signals.stamp_units import stamps_too_large, too_large_in_words
+from asl_fast.data.signals.time_columns import is_time_name
 from asl_fast.data.transform import FeatureTransform
 
 Found = tuple[Sequence[str], Callable[[str], Rows]]
@@ -75,6 +77,9 @@ def _tables(path: Path, dataset: Mapping[str, Any], notes: list[str]) -> Found:
             signal, said = read_signal(files[name]).in_order_of(transform.names or (), name, "training")
             if transform.names is None and signal.names is not None:
                 said = "the run does not know the names of its columns: those of tables are taken by their places"
+            _check_learned(transform.names or (), signal.names or ())
+            if (unit := _in_another_unit(signal, rate_hz, str(files[name]))) is not None:
+                notes.append(unit)
             features = transform(signal.even(rate_hz))
             for note in (said, far_from_training(features, str(files[name]))):
                 if note is not None and note not in notes:
@@ -85,6 +90,26 @@ def _tables(path: Path, dataset: Mapping[str, Any], notes: list[str]) -> Found:
             raise ValueError(str(error) if where in str(error) else f"{where}: {error}") from None
 
     return tuple(files), opened
+
+
+def _in_another_unit(signal: SignalFile, rate_hz: float, where: str) -> str | None:
+    """Say that time stamps look like another unit than seconds, beside the rate of training; None where they do not."""
+    rate = signal.likely_rate_hz
+    factor = None if rate is None else stamps_too_large(rate, rate_hz)
+    if factor is None:
+        return None
+    return (
+        f"{where}: {rate:.6g} samples a second where training had {rate_hz:.6g}: {too_large_in_words(factor)}, and the "
+        "times of its detections are wrong as much; say their unit in the name of their column, as time_ms"
+    )
+
+
+def _check_learned(learned: Sequence[str], found: Sequence[str]) -> None:
+    """Refuse a run of before such names were known, whose channels hold a column that is read as time stamps now."""
+    if stamps := [name for name in learned if is_time_name(name) and name not in found]:
+        raise ValueError(
+            f"the run learned from column {stamps[0]!r} as if it were measured, but it holds time stamps: train it anew"
+        )
 
 
 def far_from_training(features: NDArray[np.float32], where: str) -> str | None:

@@ -6,6 +6,7 @@ What cannot be read off the data (learning rate, width, most of the losses) is a
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter
 from collections.abc import Container, Sequence
@@ -21,6 +22,7 @@ from asl_fast.data.custom.signals import SignalReading, open_own_signals, stride
 from asl_fast.data.custom.split import SplitRule
 from asl_fast.data.features.reading import FeatureReading
 from asl_fast.data.report.annotations import segment_findings
+from asl_fast.data.report.features import counting_findings
 from asl_fast.data.report.lengths import lengths_grid, typical_step_sec
 from asl_fast.data.report.units import unit_findings
 from asl_fast.data.source import DataSource
@@ -28,7 +30,9 @@ from asl_fast.models.config import FrontEndConfig, doubling_ranges
 from asl_fast.training.config import DataConfig, TrainConfig
 from asl_fast.training.explanation import ranges_in_words
 from asl_fast.training.presets import CONTRAST_WITH_MEMORY, SIZES, signals, thumos14, with_size, with_variant
-from asl_fast.wording import count, examples, nearest
+from asl_fast.wording import count, examples, nearest, say_once
+
+logger = logging.getLogger(__name__)
 
 MAX_LENGTH_GRID = 2304
 """Longest training crop of the published configurations on long videos."""
@@ -96,19 +100,23 @@ def open_configured(config: TrainConfig, manifest: str | None = None, reading: F
 
 
 def check_units(own: OwnData) -> None:
-    """Refuse data whose times are in another unit than seconds, as `check_data` finds out.
+    """Refuse data whose times are in another unit than seconds, or hold them as a channel, as `check_data` finds out.
+
+    What is odd but may be meant is logged.
 
     Raises:
-        ValueError: Saying what looks like frames or milliseconds.
+        ValueError: Saying what looks like frames or milliseconds, or which channel is none.
     """
     source = own.source
     lengths = lengths_grid([video for video in source.train if video.id in own.steps], own.steps, source.layout)
-    for finding in (*unit_findings(source, own.steps, lengths), *segment_findings(source)):
+    for finding in (*source.findings, *unit_findings(source, own.steps, lengths), *segment_findings(source)):
         if finding.severity == "problem":
             raise ValueError(
                 f"{source.name}: {finding.message}; {finding.fix}; --accept-units trains all the same, "
                 "python -m asl_fast.check_data says more"
             )
+    for finding in (*source.findings, *counting_findings(source)):
+        say_once(logger, source.name, f"{finding.message}; {finding.fix}")
 
 
 def own_preset(

@@ -43,7 +43,8 @@ class Options:
         manifest: How the features were extracted: a known name such as thumos14-i3d, or a JSON file with stride_frame,
             window_frame, fps, ...; the benchmark's, or derived from your own data, unless given.
         save_preset: Also write the configuration here, for --preset.
-        accept_units: Train although your own times look like frames or milliseconds; check_data says why they do.
+        accept_units: Train although your own times look like frames or milliseconds, or a channel only counts samples;
+            check_data says why.
         reading: How features lie in their files.
         videos: In place of --features, with your own --annotations: video files and folders of them.
         recipe: How videos become features.

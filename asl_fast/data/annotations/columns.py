@@ -96,7 +96,7 @@ def find_columns(header: Sequence[str], told: Mapping[str, str], where: str) -> 
     for role, name in told.items():
         if name and name not in header:
             raise AnnotationError(f"{where}: no column {name!r} for {role}; its columns are {listed}")
-    plain = {_plain(name): name for name in reversed(header) if name not in told.values()}
+    plain = {plain_name(name): name for name in reversed(header) if name not in told.values()}
     names: dict[str, str] = {}
     for role in ROLES:
         guess = next((plain[name] for name in _NAMES[role] if name in plain), None)
@@ -113,7 +113,8 @@ def find_columns(header: Sequence[str], told: Mapping[str, str], where: str) -> 
     if "label" not in names and "label_id" not in names:
         raise AnnotationError(f"{where}: which column holds the label? Its columns are {listed}: --columns label=NAME")
     units = [
-        (_FRAMES.search(_plain(names[role])), _MILLISECONDS.search(_plain(names[role]))) for role in ("start", "end")
+        (_FRAMES.search(plain_name(names[role])), _MILLISECONDS.search(plain_name(names[role])))
+        for role in ("start", "end")
     ]
     if bool(units[0][0]) != bool(units[1][0]) or bool(units[0][1]) != bool(units[1][1]):
         raise AnnotationError(
@@ -124,8 +125,12 @@ def find_columns(header: Sequence[str], told: Mapping[str, str], where: str) -> 
     return Columns(names, bool(units[0][0]), bool(units[0][1]), "duration" in names and guessed)
 
 
-def _plain(name: str) -> str:
-    """Return the name in lower case, words joined by ``_``: ``Start (sec)`` and ``startSec`` are ``start_sec``."""
+def plain_name(name: str) -> str:
+    """Return the name in lower case, words joined by ``_``: ``Start (sec)`` and ``startSec`` are ``start_sec``.
+
+    The sign of micro, in both of its forms, is ``u``: left out it would make seconds of microseconds.
+    """
+    name = name.replace("\u00b5", "u").replace("\u03bc", "u")
     words = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name.strip().lstrip("#"))
     return re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
 

@@ -31,6 +31,7 @@ class Problems:
         self.strict = strict
         self.shown = shown
         self.skipped: dict[str, str] = {}
+        self.reasons: dict[str, str] = {}
         self.left_out: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
 
@@ -43,7 +44,7 @@ class Problems:
             error = type(error)(f"{source}, {error}")
         if self.strict:
             raise error
-        self.skipped[video_id] = kind
+        self.skipped[video_id], self.reasons[video_id] = kind, str(error)
         self._note(kind, f"skipping video {video_id!r}: {error}")
 
     def entry_of(self, video_id: str) -> Callable[[AnnotationError], None]:

@@ -20,6 +20,7 @@ from asl_fast.data.annotations.video import Video
 from asl_fast.data.channels import Centre, ChannelGroup, Preparation, parse_channels, read_channels
 from asl_fast.data.custom.data import AnnotationTable, OwnData, own_name, read_own_annotations
 from asl_fast.data.custom.decision import Decision
+from asl_fast.data.custom.recording_findings import climbing_findings, in_other_units, own_rates, unit_findings
 from asl_fast.data.custom.split import SplitRule, split
 from asl_fast.data.features.manifest import FeatureManifest
 from asl_fast.data.features.store import InMemoryFeatureStore, NamedFeatureStore
@@ -91,7 +92,11 @@ def open_own_signals(
     files = signal_files(path)
     found, names = _in_one_order(_read_files(files, problems), path)
     stated = _stated(path)
-    rate, rate_reason = _rate(found, reading.rate_hz, stated.get("rate_hz"), path)
+    rates, told = own_rates(found), reading.rate_hz or stated.get("rate_hz")
+    odd = in_other_units(rates, told if isinstance(told, (int, float)) and told > 0 else None)
+    like = [each.usual_rate_hz for key, each in found.items() if key not in odd]
+    usual = [each for each in like if each is not None]
+    rate, rate_reason = _rate(found, usual, reading.rate_hz, stated.get("rate_hz"), path)
     arrays = _even(found, rate, path, problems)
     width = _one_width(arrays, path, problems)
     note_outliers({key: found[key].values for key in arrays}, files, problems)
@@ -104,7 +109,11 @@ def open_own_signals(
             f"{examples(sorted(arrays))}, videos {examples(listed)}"
         )
     lengths = {key: len(array) / rate for key, array in arrays.items()}
+    # Any length will do for recordings of no use: what is wrong with them has been said, and they are left out below.
+    lengths |= dict.fromkeys(problems.skipped, 1.0)
     read, class_reason = read_own_annotations(annotations, name, table=table, strict=strict, lengths_sec=lengths)
+    unusable = {key: reason for key, reason in problems.reasons.items() if key in listed}
+    read = replace(read, videos={key: video for key, video in read.videos.items() if key not in unusable})
     present = [video for video in read.videos.values() if video.id in arrays]
     problems.summarise()
     learning, scored, named, split_reason = split(read, present, rule or SplitRule())
@@ -117,7 +126,13 @@ def open_own_signals(
     store = _store({video.id: arrays[video.id] for video in present}, files, transform)
     layout = FeatureManifest(f"{name}, raw samples", transform.feature_dim, samples, samples, rate)
     decisions = (class_reason, split_reason, rate_reason, group_reason, step_reason)
-    source = DataSource(name, read, learning, scored, store, layout, Path(annotations), (path,), transform)
+    findings = (
+        *unit_findings(odd, rates, rate, files, listed),
+        *climbing_findings([found[video.id].values for video in present], names, path),
+    )
+    source = DataSource(
+        name, read, learning, scored, store, layout, Path(annotations), (path,), transform, findings, unusable
+    )
     return OwnData(source, named, {video.id: store.length(video.id) for video in present}, decisions)
 
 
@@ -173,11 +188,12 @@ def _stated(path: Path) -> dict[str, object]:
     return stated
 
 
-def _rate(found: Mapping[str, SignalFile], asked: float | None, stated: object, path: Path) -> tuple[float, Decision]:
+def _rate(
+    found: Mapping[str, SignalFile], usual: Sequence[float], asked: float | None, stated: object, path: Path
+) -> tuple[float, Decision]:
     rate, why = asked, "as asked for (--rate)"
     if rate is None and isinstance(stated, float):
         rate, why = stated, f"{SIGNALS_NAME} says so"
-    usual = [each.usual_rate_hz for each in found.values() if each.usual_rate_hz is not None]
     if rate is None and usual:
         rate, why = float(f"{np.median(usual):.4g}"), "the usual distance of time stamps"
     timed = ((key, each.times_sec) for key, each in found.items() if each.times_sec is not None)
@@ -209,7 +225,7 @@ def _even(found: Mapping[str, SignalFile], rate_hz: float, path: Path, problems:
         except ValueError as error:
             problems.skip(key, "recording with unusable times", error, f"{path}, {key}")
     if not arrays:
-        raise ValueError(f"{path}: no recording has usable time stamps; {next(iter(problems.skipped.values()))}")
+        raise ValueError(f"{path}: no recording has usable time stamps; {next(iter(problems.reasons.values()))}")
     return arrays
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asl_fast.data.annotations.video import Video
-from asl_fast.data.report.finding import Finding
+from asl_fast.data.finding import Finding
 from asl_fast.data.report.lengths import LevelCount
 from asl_fast.data.source import DataSource
 from asl_fast.wording import count, examples, plain

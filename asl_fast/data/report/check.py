@@ -14,9 +14,16 @@ from asl_fast.data.annotations.video import Video
 from asl_fast.data.features.check import count_steps
 from asl_fast.data.features.rows import open_rows
 from asl_fast.data.features.timing_check import TimingCheck, check_timing
+from asl_fast.data.finding import Finding
 from asl_fast.data.report.annotations import annotation_findings
-from asl_fast.data.report.features import constant_findings, far_findings, feature_findings, length_findings
-from asl_fast.data.report.finding import Finding
+from asl_fast.data.report.features import (
+    constant_findings,
+    counting_findings,
+    far_findings,
+    feature_findings,
+    length_findings,
+    recording_findings,
+)
 from asl_fast.data.report.lengths import LevelCount, Range, count_levels, lengths_grid, typical_step_sec
 from asl_fast.data.report.units import unit_findings
 from asl_fast.data.source import DataSource
@@ -163,8 +170,10 @@ def check_data(
         lengths = lengths_grid(usable, survey.steps, source.layout)
         levels = count_levels(lengths, ranges_grid, step_sec, first_level=first_level)
     findings = [
+        *recording_findings(source),
         *feature_findings(source, survey.steps, survey.missing, survey.unusable),
         *constant_findings(survey.constant, len(survey.steps)),
+        *(counting_findings(source) if verify else ()),
         *far_findings(survey.largest, survey.usual),
         *length_findings(source, survey.steps, timing),
         *unit_findings(source, survey.steps, lengths),

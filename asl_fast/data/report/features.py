@@ -4,19 +4,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 import numpy as np
 
 from asl_fast.data.annotations.video import Video
 from asl_fast.data.features.affix import Affixes, near_names
+from asl_fast.data.features.counting import MOST_ARRAYS, climbing_columns
 from asl_fast.data.features.manifest import FeatureManifest
+from asl_fast.data.features.rows import open_rows
 from asl_fast.data.features.timing_check import RatioGroup, TimingCheck, in_words, what_would_fit
-from asl_fast.data.report.finding import Finding
+from asl_fast.data.finding import Finding
 from asl_fast.data.source import DataSource
 from asl_fast.wording import count, examples
 
 _MANY = 6
 _FAR = 1e6
+_COUNTED_ROWS = 256
 
 
 def feature_findings(
@@ -76,6 +80,48 @@ def feature_findings(
             "they are not used",
             left_over,
         )
+
+
+def recording_findings(source: DataSource) -> Iterator[Finding]:
+    """Tell what was found when recordings were opened, and which were left out, each of them once."""
+    yield from source.findings
+    told = {key for finding in source.findings for key in finding.videos if finding.severity == "problem"}
+    unusable = {key: reason for key, reason in source.unusable.items() if key not in told}
+    if unusable:
+        yield Finding(
+            "unusable recordings",
+            "problem",
+            f"{count(len(unusable), 'recording')} left out: {'; '.join(list(unusable.values())[:3])}",
+            "correct them, or go on without: training leaves them out and says so",
+            tuple(unusable),
+        )
+
+
+def counting_findings(source: DataSource) -> Iterator[Finding]:
+    """Note columns of features that count, as a table does whose first column numbers its lines without saying so.
+
+    Those of raw signals are found when these are opened; see ``DataSource.findings``.
+    """
+    if source.transform is not None:
+        return
+    if found := climbing_columns(_first_rows(source)).counting:
+        columns = examples([str(column) for column in found])
+        yield Finding(
+            "columns that count",
+            "note",
+            f"{'column' if len(found) == 1 else 'columns'} {columns} (counted from 0) of the features in "
+            f"{', '.join(map(str, source.feature_paths))}, from vector to vector one step further in every video "
+            "looked at: this tells the network where in a video it is, and nothing of what is seen",
+            "remove it from the files; in a table with a header, a first column without a name is left out",
+        )
+
+
+def _first_rows(source: DataSource) -> Iterator[np.ndarray]:
+    """Read the first feature vectors of some videos; those that cannot be read are told elsewhere."""
+    for video in source.videos[:MOST_ARRAYS]:
+        with suppress(OSError, ValueError):
+            rows = open_rows(source.store, video.id)
+            yield rows.read(0, min(rows.num_steps, _COUNTED_ROWS))
 
 
 def constant_findings(constant: Sequence[str], videos: int) -> Iterator[Finding]:

@@ -7,8 +7,8 @@ import textwrap
 from collections.abc import Sequence
 
 from asl_fast.data.features.timing_check import in_words
+from asl_fast.data.finding import Finding
 from asl_fast.data.report.check import DataReport
-from asl_fast.data.report.finding import Finding
 from asl_fast.data.report.lengths import LevelCount
 from asl_fast.wording import count
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from asl_fast.data.annotations.video import Video
+from asl_fast.data.finding import Finding
 from asl_fast.data.report.annotations import SHORT_PROBLEM_SHARE
-from asl_fast.data.report.finding import Finding
 from asl_fast.data.source import DataSource
 from asl_fast.wording import count
 
@@ -44,12 +44,13 @@ def _durations(source: DataSource, annotated: Sequence[Video], steps: Mapping[st
     where = f"{example.id}: the last instance ends at {example.segments_sec.max():.6g} of {example.duration_sec:.6g}"
     if last.max() < _FIRST_SHARE:
         unit = _unit(1 / last.max(), annotated)
+        stamps = "; where time stamps tell it, say their unit in the name of their column, as time_ms"
         yield Finding(
             "durations in another unit",
             "problem",
             f"no instance of {count(len(annotated), 'video')} ends after {last.max():.0%} of its video: durations look "
             f"like {unit} where segments are seconds; {where}",
-            f"give 'duration' in seconds in {source.annotation_path}",
+            f"give 'duration' in seconds in {source.annotation_path}" + stamps * (source.transform is not None),
             tuple(video.id for video in annotated),
         )
     yield from _segments(source, annotated, steps)

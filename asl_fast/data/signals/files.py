@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,12 +15,12 @@ from asl_fast.data.features.feature_files import feature_files
 from asl_fast.data.features.store import LARGEST_VALUE, first_beyond
 from asl_fast.data.features.text_arrays import TEXTS, read_text_table
 from asl_fast.data.signals.resampling import resample
-from asl_fast.wording import examples
+from asl_fast.data.signals.time_columns import find_time_column
+from asl_fast.wording import examples, say_once
 
-_TIMES = ("time", "t", "timestamp", "timestamps", "seconds", "time_stamp")
-_UNITS = {"": 1.0, "_s": 1.0, "_sec": 1.0, "_seconds": 1.0, "_ms": 1e-3, "_us": 1e-6, "_ns": 1e-9}
+logger = logging.getLogger(__name__)
+
 _CHECKED_SAMPLES = 1 << 16
-_TIME_NAMES = {time + unit: factor for time in _TIMES for unit, factor in _UNITS.items()}
 
 
 class SignalFile(NamedTuple):
@@ -42,6 +43,14 @@ class SignalFile(NamedTuple):
             return None
         step = float(np.median(np.diff(self.times_sec)))
         return 1 / step if step > 0 else None
+
+    @property
+    def likely_rate_hz(self) -> float | None:
+        """The usual rate, or the mean one where so many stamps are rounded to the same that there is no usual one."""
+        if self.times_sec is None or self.usual_rate_hz is not None:
+            return self.usual_rate_hz
+        span = float(self.times_sec[-1] - self.times_sec[0])
+        return (len(self.times_sec) - 1) / span if span > 0 else None
 
     def even(self, rate_hz: float) -> NDArray[np.float64]:
         """Bring the samples to an even rate; without time stamps they are taken to have it already.
@@ -75,9 +84,10 @@ class SignalFile(NamedTuple):
 def read_signal(path: Path, *, mapped: bool = False) -> SignalFile:
     """Read one recording, a line or row per sample.
 
-    In a table (``.csv``, ``.tsv``) with a header the column named time, timestamp, t or seconds holds time stamps in
-    seconds, or with ``_ms``, ``_us`` or ``_ns`` at the end of its name in these units. All other columns, and arrays
-    (``.npy``, ``.mat``, ``.npz``, ``.h5``, ``.pt``) as a whole, are channels.
+    In a table (``.csv``, ``.tsv``) with a header the column named time, timestamp, t, seconds_elapsed or the like holds
+    time stamps in seconds, or in the unit that its name ends with, as ``time_ms``, ``Time (ms)`` and ``timestamp [ns]``
+    do; see `find_time_column`. All other columns, and arrays (``.npy``, ``.mat``, ``.npz``, ``.h5``, ``.pt``) as a
+    whole, are channels.
 
     Args:
         path: The file.
@@ -93,12 +103,15 @@ def read_signal(path: Path, *, mapped: bool = False) -> SignalFile:
     times: NDArray[np.float64] | None = None
     if path.suffix.lower() in TEXTS:
         names, values = read_text_table(path)
-        found = [index for index, name in enumerate(names or ()) if name.strip().lower() in _TIME_NAMES]
-        if names is not None and found:
-            factor = _TIME_NAMES[names[found[0]].strip().lower()]
+        if names is not None and (found := find_time_column(names)) is not None:
+            stamps = values[:, found.place]
             # Epochs in milliseconds have too many digits for differences in float32.
-            times = (values[:, found[0]] - values[0, found[0]]) * factor
-            kept = [index for index in range(len(names)) if index != found[0]]
+            times = (stamps - stamps[0]) * found.unit_sec
+            kept = [index for index in range(len(names)) if index not in (found.place, *found.others)]
+            if found.others:
+                further = examples([names[index] for index in found.others])
+                text = f"column {names[found.place]!r} holds the time stamps; {further} would tell the same: left out"
+                say_once(logger, str(path.parent), text)
             names, values = tuple(names[index] for index in kept), values[:, kept]
     elif mapped and (array := _mapped(path)) is not None:
         values = array

@@ -19,7 +19,17 @@ def write(path: Path, header: str, columns: np.ndarray, separator: str = ",") ->
 
 
 @pytest.mark.parametrize(
-    ("name", "factor"), [("time", 1.0), ("Timestamp_ms", 1e3), ("t_us", 1e6), (" seconds ", 1.0), ("time_s", 1.0)]
+    ("name", "factor"),
+    [
+        ("time", 1.0),
+        ("Timestamp_ms", 1e3),
+        ("t_us", 1e6),
+        (" seconds ", 1.0),
+        ("time_s", 1.0),
+        ("Time (s)", 1.0),
+        ("Time[ms]", 1e3),
+        ("timestamp [ns]", 1e9),
+    ],
 )
 def test_time_stamps_by_name_and_unit(tmp_path: Path, name: str, factor: float) -> None:
     times = np.array([0.0, 0.02, 0.05, 0.06, 0.09, 0.1])
@@ -31,6 +41,14 @@ def test_time_stamps_by_name_and_unit(tmp_path: Path, name: str, factor: float) 
     np.testing.assert_allclose(found.times_sec, times, atol=1e-7)
     assert found.usual_rate_hz == pytest.approx(1 / 0.02, rel=1e-3)
     assert found.even(200.0).shape == (23, 3)
+
+
+def test_a_further_column_of_time_is_no_channel(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    times = np.arange(6) / 50
+    table = np.column_stack([1.7e18 + times * 1e9, times, VALUES])
+    found = read_signal(write(tmp_path / "a.csv", "time,seconds_elapsed,x,y,z", table))
+    assert found.names == ("x", "y", "z") and found.usual_rate_hz == pytest.approx(50)
+    assert "column 'seconds_elapsed' holds the time stamps; time would tell the same: left out" in caplog.text
 
 
 def test_without_time_stamps(tmp_path: Path) -> None:
