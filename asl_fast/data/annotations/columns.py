@@ -121,7 +121,7 @@ def find_columns(header: Sequence[str], told: Mapping[str, str], where: str) -> 
             f"{where}: {names['start']!r} and {names['end']!r} are in different units; choose with --columns "
             "start=NAME,end=NAME"
         )
-    guessed = "duration" not in told and not _plain(names.get("duration", "")).startswith("video")
+    guessed = "duration" not in told and not plain_name(names.get("duration", "")).startswith("video")
     return Columns(names, bool(units[0][0]), bool(units[0][1]), "duration" in names and guessed)
 
 
