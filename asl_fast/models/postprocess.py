@@ -100,6 +100,8 @@ def detect(
 ) -> list[Detections]:
     """Turn candidates into detections in seconds, by falling score.
 
+    Those of which clipping leaves no length stay, as in ActionFormer, whose scores count them; see :func:`with_length`.
+
     Args:
         videos: Per video the candidates of its levels, as :func:`candidates` finds them.
         grids: Per video, what converts grid steps to seconds.
@@ -118,6 +120,12 @@ def detect(
         segments = segments.clamp(0.0, _not_above(float(duration_sec), segments.dtype))
         out.append(Detections(segments, video.scores.cpu(), video.labels.cpu()))
     return out
+
+
+def with_length(found: Detections) -> Detections:
+    """Leave out detections of which clipping left no length, as they lie beyond the end of their recording."""
+    left = found.segments[:, 1] > found.segments[:, 0]
+    return Detections(found.segments[left], found.scores[left], found.labels[left])
 
 
 def _not_above(value: float, dtype: torch.dtype) -> float:
