@@ -139,6 +139,9 @@ def test_frame_rate_and_durations(run: RunFolder, features: Path, tmp_path: Path
     cut = detect(run, tmp_path / "c.json", "--features", str(features), "--durations", str(tmp_path / "durations.json"))
     assert cut.columns["segments"][cut.columns["video"] == "video6"].max() <= 20.0
     assert cut.columns["segments"][cut.columns["video"] == "video7"].max() > 20.0
+    # What the length cuts off entirely is no detection.
+    assert (np.diff(cut.columns["segments"]) > 0).all()
+    assert (cut.columns["video"] == "video6").sum() < (one.columns["video"] == "video6").sum()
 
 
 def test_post_processing_can_be_chosen(
@@ -158,6 +161,9 @@ def test_post_processing_can_be_chosen(
     assert_same(found("--nms-sigma", "0.5", "--nms", "gaussian", "--class-agnostic", "no"), usual)
     assert found("--nms-sigma", "0.05").columns["scores"].sum() < scores.sum()
     assert len(found("--nms", "hard").columns["scores"]) < len(scores)
+    assert len(found("--nms", "none", "--max-segments", "0").columns["scores"]) > len(scores)
+    few = found("--nms", "none", "--max-segments", "2")
+    assert [int((few.columns["video"] == video).sum()) for video in few.videos] == [2, 2, 2]
     voted, plain = found("--voting-threshold", "0.5"), found("--voting-threshold", "off")
     assert_same(plain, usual)
     assert not np.allclose(voted.columns["segments"], usual.columns["segments"])
@@ -169,6 +175,10 @@ def test_post_processing_can_be_chosen(
         (("--min-score", "-1"), "inference.min_score must lie in [0, 1), found -1.0"),
         (("--max-segments", "-1"), "inference.max_segments must be at least 0"),
         (("--candidates-per-level", "0"), "inference.candidates_per_level must be at least 1"),
+        (("--nms", "none", "--class-agnostic", "no"), "--class-agnostic has no effect beside --nms none"),
+        (("--nms", "none", "--voting-threshold", "0.5"), "--voting-threshold has no effect beside --nms none"),
+        (("--nms", "hard", "--nms-sigma", "0.1"), "--nms-sigma has no effect beside --nms hard: leave it out, or take"),
+        (("--nms-iou-threshold", "0.9"), "--nms-iou-threshold has no effect beside --nms gaussian"),
     ):
         assert message in failure(capsys, *good, *words)
     assert main([*good, "--score-threshold", "0.999"]) == 0

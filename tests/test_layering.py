@@ -25,6 +25,7 @@ SOURCES = sorted(
 INTERNAL: dict[str, set[str]] = {
     "files": set(),
     "wording": set(),
+    "interval": set(),
     "native": set(),
     "backend": set(),
     "command_line": {"files", "wording"},
@@ -35,7 +36,7 @@ INTERNAL: dict[str, set[str]] = {
     "layers": set(),
     "serialization": {"files", "wording"},
     "models": {"ops", "layers", "files", "serialization"},
-    "losses": {"ops", "layers", "serialization"},
+    "losses": {"ops", "layers", "serialization", "interval"},
     "integrations": {"losses", "ops", "reference"},
     "data": set(),
     "data.annotations": {"files", "wording"},
@@ -105,6 +106,7 @@ INTERNAL: dict[str, set[str]] = {
         "files",
         "wording",
         "serialization",
+        "interval",
         "models",
         "losses",
         "data",
@@ -124,6 +126,7 @@ TYPES: dict[str, set[str]] = {"kernels": {"reference"}}
 EXTERNAL: dict[str, set[str]] = {
     "files": set(),
     "wording": set(),
+    "interval": set(),
     "native": set(),
     "backend": set(),
     "command_line": {"tyro"},

@@ -21,18 +21,21 @@ _NUMBERS = (
 class PostProcessing:
     """What differs from the post-processing that the run was trained with.
 
+    An option that has no effect beside the way of suppression is refused, given here; what the run was trained with may
+    hold some.
+
     Attributes:
         score_threshold: Candidates must score more; this and what follows is as in training unless given.
         candidates_per_level: Best-scoring (point, class) pairs kept per recording and level.
         min_length_grid: Candidates must be longer, in grid steps.
         nms: How overlapping detections are suppressed.
-        nms_sigma: Width of the Gaussian decay.
+        nms_sigma: Width of the Gaussian decay; of "gaussian".
         nms_iou_threshold: tIoU from which "linear" decays and "hard" removes.
-        min_score: Detections whose decayed score falls below are dropped, except the best of each class;
-            --score-threshold drops that one too.
-        max_segments: Detections kept per recording.
-        class_agnostic: Whether to suppress across classes.
-        voting_threshold: Average boundaries over candidates of at least this tIoU; "off" does not.
+        min_score: Detections whose score, decayed or with --nms none as it is, falls below are dropped, except the best
+            of each class; --score-threshold drops that one too.
+        max_segments: Detections kept per recording, also with --nms none; 0 keeps all.
+        class_agnostic: Whether to suppress across classes; not of "none".
+        voting_threshold: Average boundaries over candidates of at least this tIoU; "off" does not. Not of "none".
     """
 
     score_threshold: float | None = None

@@ -11,7 +11,7 @@ from asl_fast.data.dataset import Sample
 from asl_fast.detection.recordings import Recordings
 from asl_fast.detection.trained import TrainedDetector
 from asl_fast.evaluation.activitynet_json import write_detections_of_videos
-from asl_fast.models.postprocess import Detections
+from asl_fast.models.postprocess import Detections, with_length
 from asl_fast.models.windows import is_long
 from asl_fast.training.inference import Recording
 from asl_fast.training.metrics_log import progress_bar
@@ -38,6 +38,8 @@ def detect_recordings(
     trained: TrainedDetector, recordings: Recordings, *, batch_size: int = 4, strict: bool = False
 ) -> Found:
     """Detect in all recordings, in long ones window by window, showing progress where the output is a terminal.
+
+    Detections without length are left out; the detections that training scores hold them, as ActionFormer's do.
 
     Args:
         trained: The detector.
@@ -74,12 +76,12 @@ def detect_recordings(
 
     pairs = trained.detect(usable(), batch_size=batch_size, on_failure=None if strict else fails)
     for sample, found in progress_bar(pairs, total=len(recordings), name="detecting", shown=True):
-        detections[sample.video_id] = found
+        detections[sample.video_id] = with_length(found)
         durations_sec[sample.video_id] = sample.duration_sec
         fps[sample.video_id] = sample.grid.fps
     for recording in long:
         try:
-            detections[recording.video_id] = trained.detect_long(recording)
+            detections[recording.video_id] = with_length(trained.detect_long(recording))
         except (ValueError, OSError) as error:
             if strict:
                 raise

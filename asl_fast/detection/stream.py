@@ -18,7 +18,7 @@ from torch import Tensor
 
 from asl_fast.data.grid import FeatureGrid
 from asl_fast.detection.trained import TrainedDetector
-from asl_fast.models.postprocess import Detections, detect, joined
+from asl_fast.models.postprocess import Detections, detect, joined, with_length
 from asl_fast.models.receptive_field import receptive_field
 from asl_fast.models.windows import UnboundedReachError, Window, window_candidates
 from asl_fast.training.distributed import uses_bf16
@@ -171,6 +171,7 @@ class StreamDetector:
         (found,) = detect(
             [[_chosen(candidates, done)]], grids=[self._grid], durations_sec=[until_sec], config=self._config
         )
+        found = with_length(found)
         rows = sorted(
             zip(found.segments.tolist(), found.labels.tolist(), found.scores.tolist(), strict=True),
             key=lambda row: row[0],

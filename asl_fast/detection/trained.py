@@ -60,12 +60,14 @@ class TrainedDetector:
             **changes: Fields of `asl_fast.models.config.InferenceConfig`.
 
         Raises:
-            ValueError: Naming the field, the value found and what is allowed.
+            ValueError: Naming the field, the value found and what is allowed; or the field that has no effect beside
+                the way of suppression.
         """
         if not changes:
             return self
         config = replace(self.config, inference=replace(self.config.inference, **changes))
         check_ranges(config)
+        config.inference.check_effect(changes)
         return replace(self, config=config)
 
     def with_precision(self, precision: Literal["auto", "fp32", "bf16"]) -> TrainedDetector:

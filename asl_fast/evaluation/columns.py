@@ -17,7 +17,7 @@ FloatArray = npt.NDArray[np.float64]
 
 
 class Table(Protocol):
-    """Anything that returns a column by name: a dict of arrays, lists or CPU tensors, or a data frame."""
+    """Anything that returns a column by name: a dict of arrays, lists or CPU tensors of any dtype, or a data frame."""
 
     def __getitem__(self, column: str, /) -> Any: ...
 
@@ -110,11 +110,21 @@ def _segments(table: Table, name: str) -> FloatArray:
     return np.ascontiguousarray(values)
 
 
+def as_array(values: Any) -> Array:
+    """Return a column as numpy takes it, also tensors that numpy refuses: with a gradient, or in bfloat16."""
+    if hasattr(values, "detach"):
+        values = values.detach()
+        return np.asarray(values.double() if values.is_floating_point() else values)
+    if isinstance(values, (list, tuple)) and any(hasattr(each, "detach") for each in values):
+        return np.asarray([as_array(each) for each in values])
+    return np.asarray(values)
+
+
 def _numbers(values: Any, where: str) -> FloatArray:
-    array = np.asarray(values)
+    array = as_array(values)
     try:
         if array.dtype == object and array.size:
-            array = np.array([np.asarray(row, dtype=np.float64) for row in array])
+            array = np.array([as_array(row).astype(np.float64) for row in array])
         if array.dtype.kind not in "iuf" and array.size:
             raise TypeError
         return array.astype(np.float64, copy=False)
@@ -125,7 +135,7 @@ def _numbers(values: Any, where: str) -> FloatArray:
 
 def _keys(table: Table, name: str, column: str, count: int) -> Array:
     where = f"{name}[{column!r}]"
-    array = np.asarray(_column(table, name, column))
+    array = as_array(_column(table, name, column))
     if array.size == 0:
         array = np.zeros(0, dtype=np.int64)
     if array.ndim != 1 or len(array) != count:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from asl_fast.evaluation.columns import Array, Columns, FloatArray, Table, read_columns
+from asl_fast.evaluation.columns import Array, Columns, FloatArray, Table, as_array, read_columns
 from asl_fast.evaluation.conventions import DEFAULT
 from asl_fast.evaluation.matching import candidate_pairs, temporal_iou
 
@@ -148,7 +148,7 @@ def _best_classes(
 ) -> tuple[Array, FloatArray]:
     if video not in video_scores:
         raise KeyError(f"video_scores has no video {video!r}, which has detections")
-    scores = np.asarray(video_scores[video], dtype=np.float64)
+    scores = as_array(video_scores[video]).astype(np.float64)
     if scores.ndim != 1 or (class_names is not None and len(scores) != len(class_names)):
         wanted = f"({len(class_names)},)" if class_names is not None else "(C,)"
         raise ValueError(f"video_scores[{video!r}] must have shape {wanted}; found {scores.shape}")

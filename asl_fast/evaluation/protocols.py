@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from asl_fast.evaluation.columns import Array, FloatArray, read_columns
+from asl_fast.evaluation.columns import Array, FloatArray, as_array, read_columns
 from asl_fast.evaluation.conventions import DEFAULT, PUBLISHED, Convention, get_convention
 from asl_fast.evaluation.mean_ap import MeanAveragePrecision, mean_average_precision
 from asl_fast.evaluation.recall import RecallAtK, recall_at_k
@@ -304,12 +304,12 @@ def select_videos(
     videos: Iterable[str] | None = None,
 ) -> tuple[Mapping[str, Any], Mapping[str, Any], set[Any], int]:
     """Select what is scored: tables without left-out videos, the videos, and the number of predictions left out."""
-    listed = set(np.asarray(ground_truth["video"]).tolist() if videos is None else videos)
+    listed = set(as_array(ground_truth["video"]).tolist() if videos is None else videos)
     listed -= set(protocol.excluded_videos)
     annotations, _ = _restrict(ground_truth, _outside(ground_truth, protocol.excluded_videos))
     kept = _outside(predictions, protocol.excluded_videos)
     if protocol.listed_videos_only:
-        kept &= np.isin(np.asarray(predictions["video"]), list(listed))
+        kept &= np.isin(as_array(predictions["video"]), list(listed))
     detections, num_excluded = _restrict(predictions, kept)
     return annotations, detections, listed, num_excluded
 
@@ -320,7 +320,7 @@ def with_actions(table: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: A noun is outside [0, 300) or a verb negative, so that actions would not be unique.
     """
-    verb, noun = (np.asarray(table[column], dtype=np.int64) for column in ("verb", "noun"))
+    verb, noun = (as_array(table[column]).astype(np.int64) for column in ("verb", "noun"))
     for name, values, limit in (("verb", verb, np.iinfo(np.int64).max // EPIC_NOUNS), ("noun", noun, EPIC_NOUNS)):
         wrong = (values < 0) | (values >= limit)
         if wrong.any():
@@ -330,7 +330,7 @@ def with_actions(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _outside(table: Mapping[str, Any], videos: tuple[str, ...]) -> Array:
-    video = np.asarray(table["video"])
+    video = as_array(table["video"])
     return ~np.isin(video, videos) if videos and video.size else np.ones(video.shape, dtype=np.bool_)
 
 
@@ -338,4 +338,4 @@ def _restrict(table: Mapping[str, Any], kept: Array) -> tuple[Mapping[str, Any],
     removed = int(kept.size - kept.sum())
     if not removed:
         return table, 0
-    return {column: np.asarray(table[column])[kept] for column in table}, removed
+    return {column: as_array(table[column])[kept] for column in table}, removed

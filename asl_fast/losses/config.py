@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Literal, get_args
 
+from asl_fast.interval import FINITE, FROM_0, FROM_1, NOT_NEGATIVE, POSITIVE, SHARE, SHARE_BELOW_1, Interval
 from asl_fast.serialization import LATER
 
 Branch = Literal["cls", "loc"]
@@ -13,6 +16,27 @@ Normalization = Literal["batch", "none"]
 Signal = Literal["loss", "likelihood", "evidence"]
 ContrastiveLevels = Literal["finest", "assigned", "all"]
 ContrastivePositives = Literal["sum", "each"]
+
+RANGES: Mapping[str, Interval] = {
+    "constant_weights": NOT_NEGATIVE,
+    "center_sampling_radius": POSITIVE,
+    "label_smoothing": SHARE_BELOW_1,
+    "init_loss_norm": POSITIVE,
+    "loss_norm_momentum": SHARE,
+    "location_weight": FINITE,
+    "contrastive_weight": NOT_NEGATIVE,
+    "contrastive_memory": FROM_0,
+    "delta": NOT_NEGATIVE,
+    "temperature": POSITIVE,
+    "sigma_min": POSITIVE,
+    "sigma_max": POSITIVE,
+    "mu_bound": POSITIVE,
+    "evaluator_dim": FROM_1,
+    "evaluator_kernel_size": FROM_1,
+}
+"""Allowed numbers by option, for the options of the command line as well; of a tuple every entry must be one."""
+
+_OR_NONE = ("constant_weights", "center_sampling_radius", "evaluator_dim")
 
 
 @dataclass(frozen=True)
@@ -93,7 +117,7 @@ class LossConfig:
     evaluator_kernel_size: int = 3
 
     def validate(self) -> None:
-        """Check every option whose range the parts of the loss do not check themselves.
+        """Check every option; how several fit together, the parts of the loss check themselves.
 
         Raises:
             ValueError: An option outside its range; the message begins with the option's name.
@@ -111,13 +135,13 @@ class LossConfig:
             raise ValueError(f'branches may hold "cls" and "loc", each once, found {tuple(self.branches)!r}')
         if self.constant_weights is not None and (self.class_level or self.instance_level):
             raise ValueError("constant_weights replaces the sensitivity: set class_level=instance_level=False")
-        if self.location_weight != "auto" and not isinstance(self.location_weight, (int, float)):
-            raise ValueError(f'location_weight must be a number or "auto", found {self.location_weight!r}')
-        if self.contrastive_memory < 0:
-            raise ValueError(f"contrastive_memory must be at least 0, found {self.contrastive_memory}")
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"label_smoothing must lie in [0, 1), found {self.label_smoothing}")
-        if not 0 <= self.loss_norm_momentum <= 1:
-            raise ValueError(f"loss_norm_momentum must lie in [0, 1], found {self.loss_norm_momentum}")
-        if not self.init_loss_norm > 0:
-            raise ValueError(f"init_loss_norm must be positive, found {self.init_loss_norm}")
+        for name, interval in RANGES.items():
+            found = getattr(self, name)
+            if (found is None and name in _OR_NONE) or (name == "location_weight" and found == "auto"):
+                continue
+            for value in found if isinstance(found, tuple) else (found,):
+                if not isinstance(value, Real):
+                    word = ' or "auto"' if name == "location_weight" else ""
+                    raise ValueError(f"{name} must be a number{word}, found {found!r}")
+                if float(value) not in interval:
+                    raise ValueError(f"{name} must {interval}, found {found}")

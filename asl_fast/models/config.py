@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -203,8 +204,9 @@ class InferenceConfig:
         nms: How overlapping detections are suppressed.
         nms_sigma: Width of the Gaussian decay.
         nms_iou_threshold: IoU from which "linear" decays and "hard" removes.
-        min_score: Detections whose decayed score falls below are dropped.
-        max_segments: Detections kept per video.
+        min_score: Detections whose score, decayed if there is suppression, falls below are dropped, except the best
+            of each class.
+        max_segments: Detections kept per video, with or without suppression; 0 keeps all.
         class_agnostic: Suppress across classes.
         voting_threshold: If set, boundaries are averaged over candidates of at least this tIoU.
     """
@@ -219,3 +221,28 @@ class InferenceConfig:
     max_segments: int = 200
     class_agnostic: bool = False
     voting_threshold: float | None = None
+
+    def check_effect(self, given: Container[str], prefix: str = "--") -> None:
+        """Check that none of the options that were given one by one is without effect beside ``nms``.
+
+        Args:
+            given: Names of fields.
+            prefix: What stands before their names on the command line.
+
+        Raises:
+            ValueError: Naming the option, ``nms``, and the methods that it is for.
+        """
+        for name, methods in _OF_METHODS.items():
+            if name in given and self.nms not in methods:
+                option = prefix + name.replace("_", "-")
+                raise ValueError(
+                    f"{option} has no effect beside {prefix}nms {self.nms}: leave it out, or take {prefix}nms {methods}"
+                )
+
+
+_OF_METHODS = {
+    "nms_sigma": "gaussian",
+    "nms_iou_threshold": "linear or hard",
+    "class_agnostic": "gaussian, linear or hard",
+    "voting_threshold": "gaussian, linear or hard",
+}

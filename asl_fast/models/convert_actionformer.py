@@ -181,6 +181,10 @@ def convert_inference(config: Mapping[str, Any]) -> InferenceConfig:
     if method not in _METHODS:
         raise ValueError(f"test_cfg.nms_method must be one of {', '.join(_METHODS)}, found {method!r}")
     votes = not test["multiclass_nms"] and test["voting_thresh"] > 0
+    limits = {"min_score": test["min_score"], "max_segments": test["max_seg_num"]}
+    if method == "none":
+        # ActionFormer keeps everything then.
+        limits = {"min_score": 0.0, "max_segments": 0}
     return InferenceConfig(
         score_threshold=test["pre_nms_thresh"],
         candidates_per_level=test["pre_nms_topk"],
@@ -188,8 +192,7 @@ def convert_inference(config: Mapping[str, Any]) -> InferenceConfig:
         nms=_METHODS[method],
         nms_sigma=test["nms_sigma"],
         nms_iou_threshold=test["iou_threshold"],
-        min_score=test["min_score"],
-        max_segments=test["max_seg_num"],
+        **limits,
         class_agnostic=not test["multiclass_nms"],
         voting_threshold=test["voting_thresh"] if votes else None,
     )

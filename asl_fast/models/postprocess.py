@@ -100,6 +100,8 @@ def detect(
 ) -> list[Detections]:
     """Turn candidates into detections in seconds, by falling score.
 
+    Those of which clipping leaves no length stay, as in ActionFormer, whose scores count them; see :func:`with_length`.
+
     Args:
         videos: Per video the candidates of its levels, as :func:`candidates` finds them.
         grids: Per video, what converts grid steps to seconds.
@@ -109,15 +111,33 @@ def detect(
     Returns:
         Detections of each of the videos, on the CPU.
     """
-    suppressed = [joined(levels) for levels in videos]
-    if config.nms != "none":
-        suppressed = _suppress(suppressed, config)
+    found = [joined(levels) for levels in videos]
+    suppressed = _suppress(found, config) if config.nms != "none" else [_best(video, config) for video in found]
     out = []
     for video, grid, duration_sec in zip(suppressed, grids, durations_sec, strict=True):
         segments = torch.as_tensor(grid.to_sec(video.segments.cpu().double())).to(video.segments.dtype)
         segments = segments.clamp(0.0, _not_above(float(duration_sec), segments.dtype))
         out.append(Detections(segments, video.scores.cpu(), video.labels.cpu()))
     return out
+
+
+def with_length(found: Detections) -> Detections:
+    """Leave out detections of which clipping left no length, as they lie beyond the end of their recording."""
+    left = found.segments[:, 1] > found.segments[:, 0]
+    return Detections(found.segments[left], found.scores[left], found.labels[left])
+
+
+def _best(video: Detections, config: InferenceConfig) -> Detections:
+    """Order candidates by falling score and keep those that suppression would keep if nothing overlapped."""
+    order = video.scores.sort(descending=True, stable=True).indices
+    scores, labels = video.scores[order], video.labels[order]
+    keep = scores >= config.min_score
+    by_class = labels.sort(stable=True)
+    first = torch.ones_like(keep)
+    first[1:] = by_class.values[1:] != by_class.values[:-1]
+    keep[by_class.indices[first]] = True
+    kept = keep.nonzero().squeeze(1)[: config.max_segments or None]
+    return Detections(video.segments[order[kept]], scores[kept], labels[kept])
 
 
 def _not_above(value: float, dtype: torch.dtype) -> float:

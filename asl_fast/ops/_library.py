@@ -18,6 +18,7 @@ from typing import Any, Protocol, get_type_hints
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from asl_fast.backend import backend, forced_backend
 from asl_fast.ops import _dispatch
@@ -25,7 +26,26 @@ from asl_fast.ops import _dispatch
 # Name of an op -> its operands.
 OPERANDS: dict[str, type[Any]] = {}
 
-LIBRARY = torch.library.Library("asl_fast", "DEF")  # type: ignore[no-untyped-call]
+
+class _Library(torch.library.Library):
+    """A library whose derivatives refuse forward mode, in which torch would take the results for constants.
+
+    It runs where torch has unwrapped the tensors of its transforms, so that of each level the tangents show.
+    """
+
+    def impl(self, op_name: Any, fn: Callable[..., Any], dispatch_key: str = "", **options: Any) -> Any:
+        if dispatch_key != "Autograd":
+            return super().impl(op_name, fn, dispatch_key, **options)  # type: ignore[no-untyped-call]
+
+        def refusing(keyset: Any, *values: Any) -> Any:
+            if forward_ad._current_level >= 0:  # no more than this where there is no forward mode
+                _refuse_forward_mode(op_name, OPERANDS[op_name].__module__, values)
+            return fn(keyset, *values)
+
+        return super().impl(op_name, refusing, dispatch_key, **options)  # type: ignore[no-untyped-call]
+
+
+LIBRARY = _Library("asl_fast", "DEF")  # type: ignore[no-untyped-call]
 
 _SAME_BACKEND = nullcontext()
 
@@ -69,8 +89,8 @@ def define(operands: type[Any], name: str, *, check_values: Callable[[Any], None
     # A result may lie in memory as an operand does, so a compiler must keep the order of the strides that it traced.
     tags = (torch.Tag.pt2_compliant_tag, torch.Tag.needs_fixed_stride_order)
     LIBRARY.define(f"{name}({_parameters(operands)}) -> {_returns(operands)}", tags=tags)  # type: ignore[no-untyped-call]
-    LIBRARY.impl(name, _dispatch.kernel(name, "cpu", operands, check_values), "CPU")  # type: ignore[no-untyped-call]
-    LIBRARY.impl(name, _dispatch.kernel(name, "cuda", operands), "CUDA")  # type: ignore[no-untyped-call]
+    LIBRARY.impl(name, _dispatch.kernel(name, "cpu", operands, check_values), "CPU")
+    LIBRARY.impl(name, _dispatch.kernel(name, "cuda", operands), "CUDA")
 
     def fake(*values: Any) -> Any:
         return _dispatch.as_returned(operands(*values).outputs())
@@ -138,6 +158,8 @@ def differentiable(
 
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         _refuse_double_backward(name, operands.__module__)
+        if forward_ad._current_level >= 0:
+            _refuse_forward_mode(name, operands.__module__, (*grads, *ctx.saved_tensors))
         if all(grad is None for grad in grads):
             return (None,) * len(operands._fields)
         given, found, saved = list(ctx.numbers), [None] * len(outputs._fields), iter(ctx.saved_tensors)
@@ -176,7 +198,43 @@ def _refuse_double_backward(op: str, module: str) -> None:
         )
 
 
+def _refuse_forward_mode(op: str, module: str, values: Sequence[Any]) -> None:
+    """Raise within ``torch.func.jvp``, ``jacfwd`` or ``forward_ad`` if they follow one of these values."""
+    unpack: Callable[[Tensor], Any] = forward_ad.unpack_dual
+    if torch._C._is_fwd_grad_enabled() and any(
+        isinstance(value, Tensor) and unpack(value).tangent is not None for value in values
+    ):
+        raise NotImplementedError(
+            f"{op} has no forward-mode derivative; for torch.func.jvp, jacfwd and forward_ad use the plain formula in "
+            f"{module}"
+        )
+
+
+def may_need_gradient(*tensors: Tensor | None) -> bool:
+    """Tell whether backward may ask for a gradient of these; inside ``torch.vmap`` the tensor itself hides it."""
+    if torch.is_grad_enabled():
+        for tensor in tensors:
+            if tensor is not None and (tensor.requires_grad or _requires_grad_inside(tensor)):
+                return True
+    return False
+
+
+def _requires_grad_inside(tensor: Tensor) -> bool:
+    """Tell whether a tensor that a transform has wrapped requires grad; a compiler does not follow this."""
+    if torch.compiler.is_compiling():
+        return False
+    functorch = torch._C._functorch
+    while functorch.is_functorch_wrapped_tensor(tensor):
+        tensor = functorch.get_unwrapped(tensor)
+        if tensor.requires_grad:
+            return True
+    return False
+
+
 def require_unit_gradient(op: str, computed: bool) -> None:
     """Raise when backward needs a derivative that the forward was told not to compute."""
     if not computed:
-        raise RuntimeError(f"asl_fast::{op} was called with need_... = False for a tensor that requires grad")
+        raise RuntimeError(
+            f"asl_fast::{op} was called with need_... = False for a tensor that requires grad; set it, or call the "
+            "public function, which does, and not inside a torch.vmap that torch.compile traces"
+        )

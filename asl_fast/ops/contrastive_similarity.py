@@ -223,7 +223,7 @@ def _operands(
 
 def _keeps_similarities(features: Tensor, *gaussians: Tensor) -> bool:
     """Tell whether the backward pass may come to need them, and Triton computes it."""
-    if not (torch.is_grad_enabled() and any(x.requires_grad for x in (features, *gaussians))):
+    if not _library.may_need_gradient(features, *gaussians):
         return False
     if torch.compiler.is_compiling():  # the graph is traced for a device, whatever is forced
         return features.is_cuda

@@ -226,11 +226,7 @@ def detection_loss(
     class_level = class_level and gaussians is not None
     sensitive = branches if class_level or predicted_quality is not None else ()
     columns = {} if predicted_quality is None else {branch: column for column, branch in enumerate(branches)}
-    recording = torch.is_grad_enabled()
-
-    def needed(*tensors: Tensor | None) -> bool:
-        return recording and any(tensor is not None and tensor.requires_grad for tensor in tensors)
-
+    needed = _library.may_need_gradient
     given = Operands(
         logits=logits,
         offsets=offsets,

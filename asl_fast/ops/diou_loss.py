@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from asl_fast.ops import _checks, _dispatch, _library
@@ -84,15 +83,14 @@ def diou_loss(
         raise ValueError(f"{op}: weights must be ({pred_offsets.shape[0]},), got {tuple(weights.shape)}")
     _checks.same_device(op, pred_offsets=pred_offsets, target_offsets=target_offsets, weights=weights)
     _checks.reduction(op, reduction)
-    recording = torch.is_grad_enabled()
     given = Operands(
         pred=pred_offsets,
         target=target_offsets,
         weights=weights,
         reduction=reduction,
         eps=eps,
-        need_pred=recording and pred_offsets.requires_grad,
-        need_target=recording and target_offsets.requires_grad,
-        need_weights=recording and weights is not None and weights.requires_grad,
+        need_pred=_library.may_need_gradient(pred_offsets),
+        need_target=_library.may_need_gradient(target_offsets),
+        need_weights=_library.may_need_gradient(weights),
     )
     return Outputs(*_op(*given)).loss

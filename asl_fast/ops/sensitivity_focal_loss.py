@@ -106,7 +106,6 @@ def sensitivity_focal_loss(
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"{op}: label_smoothing must lie in [0, 1], got {label_smoothing}")
     _checks.reduction(op, reduction)
-    recording = torch.is_grad_enabled()
     given = Operands(
         logits=logits,
         targets=targets,
@@ -116,7 +115,7 @@ def sensitivity_focal_loss(
         gamma=gamma,
         label_smoothing=label_smoothing,
         reduction=reduction,
-        need_logits=recording and logits.requires_grad,
-        need_weights=recording and weights is not None and weights.requires_grad,
+        need_logits=_library.may_need_gradient(logits),
+        need_weights=_library.may_need_gradient(weights),
     )
     return Outputs(*_op(*given)).loss

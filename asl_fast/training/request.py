@@ -19,7 +19,7 @@ from asl_fast.data.datasets.benchmarks import told_manifest
 from asl_fast.data.datasets.catalogue import DATASETS, needs_its_data
 from asl_fast.data.features.reading import FeatureReading
 from asl_fast.models.config import FrontEndConfig
-from asl_fast.serialization import read_config
+from asl_fast.serialization import flatten, read_config
 from asl_fast.training.config import TrainConfig
 from asl_fast.training.presets import SIZES, preset, with_variant
 from asl_fast.training.ranges import check_ranges
@@ -158,6 +158,9 @@ def parse(arguments: Sequence[str], *, about: str | None = None) -> Request:
         decisions = tuple(each for each in decisions if each.what not in OF_THE_MODEL)
     options = _options(words, base, about, early)
     config = options.config
+    # Of presets and of a run that goes on, what has no effect may stay.
+    before, chosen = flatten(base.inference), flatten(config.inference)
+    config.inference.check_effect([name for name in chosen if chosen[name] != before[name]], "--inference.")
     if own is None and (options.manifest is not None or options.reading.given):
         manifest = told_manifest(config.dataset, options.manifest, config.data.manifest, options.reading)
         config = replace(config, data=replace(config.data, manifest=manifest))

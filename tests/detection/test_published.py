@@ -115,8 +115,11 @@ def test_finds_what_actionformer_finds(tmp_path: Path) -> None:
     np.save(tmp_path / "video.npy", data["feats"].T)
     recordings = open_recordings([tmp_path / "video.npy"], trained.dataset, fps=fps, durations_sec=duration_sec)
     found = detect_recordings(trained, recordings).detections["video"]
-    torch.testing.assert_close(found.scores, torch.from_numpy(data["scores"]), rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(found.segments, torch.from_numpy(data["segments"]), rtol=1e-4, atol=1e-4)
+    # ActionFormer lists what lies beyond the end of the recording, too.
+    left = data["segments"][:, 1] > data["segments"][:, 0]
+    assert 0 < left.sum() < len(left)
+    torch.testing.assert_close(found.scores, torch.from_numpy(data["scores"][left]), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found.segments, torch.from_numpy(data["segments"][left]), rtol=1e-4, atol=1e-4)
 
 
 def test_classes_and_rates_come_from_the_annotations_that_the_yaml_names(

@@ -228,6 +228,16 @@ def test_accepts_any_columns(convert: Any) -> None:
         result.average_map = 1.0  # type: ignore[misc]
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_accepts_tensors_as_a_network_gives_them(dtype: torch.dtype) -> None:
+    """With a gradient, in half precision, and as a list of such."""
+    found = dict(FOUND)
+    for column in ("segments", "scores"):
+        found[column] = torch.tensor(FOUND[column], dtype=dtype, requires_grad=True)
+    for table in (found, found | {column: list(found[column]) for column in ("segments", "scores")}):
+        np.testing.assert_array_equal(mean_average_precision(TRUTH, table, [0.5, 0.8]).ap, [[1, 1], [1, 0]])
+
+
 @pytest.mark.parametrize("empty", [[], np.zeros(0), np.zeros(0, dtype=object)])
 def test_no_prediction_scores_zero(empty: Any) -> None:
     found = {"video": empty, "segments": empty, "labels": empty, "scores": empty}

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from asl_fast.evaluation import PROTOCOLS, evaluate_protocol, get_protocol, mean_average_precision
 from asl_fast.evaluation.activitynet_json import read_detections, read_ground_truth
@@ -94,6 +95,14 @@ def test_activitynet_leaves_out_videos_that_are_not_listed() -> None:
     assert (result.num_videos, result.num_excluded_predictions) == (4728, 361)
     assert result.protocol.convention.name == "activitynet"
     assert get_protocol("activitynet13").convention.name == "default"
+
+
+def test_tensors_with_a_gradient_are_restricted_to_the_listed_videos() -> None:
+    truth = {"video": ["a"], "segments": [[0.0, 10.0]], "labels": [0]}
+    scores = torch.tensor([0.5, 0.9], dtype=torch.bfloat16, requires_grad=True)
+    found = {"video": ["a", "b"], "segments": torch.tensor([[0.0, 10.0]] * 2), "labels": [0, 0], "scores": scores}
+    result = evaluate_protocol("activitynet13", truth, found)
+    assert (result.average_map, result.num_excluded_predictions) == (1.0, 1)
 
 
 def test_hapt_has_two_sets_of_thresholds() -> None:

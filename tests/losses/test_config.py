@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
 import pytest
 
 from asl_fast.losses import ASLLoss, LossConfig
+from asl_fast.losses.config import RANGES
 from tests.losses.scene import CLASSES, DIM
 
 CHANGED: dict[str, Any] = {
@@ -62,6 +65,46 @@ def test_options_are_read_without_torch() -> None:
         "import sys; import asl_fast.losses.config as c; c.LossConfig().validate(); assert 'torch' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("init_loss_norm", math.inf, "be positive and finite, found inf"),
+        ("location_weight", math.nan, "be finite, found nan"),
+        ("location_weight", -math.inf, "be finite, found -inf"),
+        ("location_weight", "balanced", "be a number or \"auto\", found 'balanced'"),
+        ("contrastive_weight", -1, "be at least 0 and finite, found -1"),
+        ("temperature", 0, "be positive and finite, found 0"),
+        ("temperature", None, "be a number, found None"),
+        ("delta", math.nan, "be at least 0 and finite, found nan"),
+        ("center_sampling_radius", 0, "be positive and finite, found 0"),
+        ("label_smoothing", 1.0, r"lie in \[0, 1\), found 1.0"),
+        ("loss_norm_momentum", 1.5, r"lie in \[0, 1\], found 1.5"),
+        ("contrastive_memory", -1, "be at least 0, found -1"),
+        ("mu_bound", math.inf, "be positive and finite, found inf"),
+        ("sigma_max", math.inf, "be positive and finite, found inf"),
+        ("evaluator_dim", 0, "be at least 1, found 0"),
+    ],
+)
+def test_a_number_out_of_range_is_named(option: str, value: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{option} must {message}"):
+        ASLLoss(CLASSES, DIM, **{option: value})
+
+
+def test_constant_weights_are_finite() -> None:
+    with pytest.raises(ValueError, match=r"^constant_weights must be at least 0 and finite, found \(1.5, nan\)"):
+        LossConfig(class_level=False, instance_level=False, constant_weights=(1.5, math.nan)).validate()
+
+
+def test_every_number_has_a_range() -> None:
+    numbers = {
+        field.name
+        for field in fields(LossConfig)
+        if isinstance(getattr(LossConfig(), field.name), (int, float)) and not isinstance(field.default, bool)
+    }
+    assert set(RANGES) == numbers | {"constant_weights", "evaluator_dim"}
+    LossConfig(location_weight=-1, center_sampling_radius=None, delta=np.float32(0.25)).validate()  # type: ignore[arg-type]
 
 
 def test_the_rooms_door_names_what_is_behind_it() -> None:

@@ -139,6 +139,8 @@ def test_post_processing_of_published_files() -> None:
     )
     thumos = {"voting_thresh": 0.7, "pre_nms_topk": 2000, "max_seg_num": 200, "min_score": 0.001}
     assert convert_inference({"test_cfg": thumos}) == InferenceConfig()
+    unlimited = convert_inference({"test_cfg": thumos | {"nms_method": "none", "min_score": 0.1}})
+    assert unlimited == InferenceConfig(nms="none", min_score=0.0, max_segments=0)
     votes = convert_inference({"test_cfg": thumos | {"multiclass_nms": False, "nms_method": "hard"}})
     assert (votes.class_agnostic, votes.voting_threshold, votes.nms) == (True, 0.7, "hard")
     with pytest.raises(ValueError, match=r"test_cfg\.nms_method must be one of soft, hard, none, found 'fast'"):

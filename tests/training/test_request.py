@@ -96,6 +96,13 @@ def test_unknown_options_name_the_nearest(words: list[str], nearest: str, capsys
     assert nearest in capsys.readouterr().err
 
 
+def test_post_processing_without_effect_is_refused_unless_a_preset_holds_it() -> None:
+    with pytest.raises(ValueError, match=r"--inference\.nms-sigma has no effect beside --inference\.nms hard"):
+        parse(["--inference.nms", "hard", "--inference.nms-sigma", "0.123"])
+    inherited = parse(["--dataset", "thumos14", "--inference.nms", "none"]).config.inference
+    assert (inherited.nms, inherited.nms_sigma) == ("none", preset("thumos14").inference.nms_sigma)
+
+
 def test_runs_are_numbered() -> None:
     assert parse(["--dataset", "charades"]).folder.path == Path("runs/charades-001")
     start_run("--dataset", "charades")
