@@ -248,7 +248,8 @@ def read_activitynet_json(
             subset = listed.subset if listed.subset is not None else default_subset
             duration = listed.duration_sec if listed.duration_sec is not None else (durations_sec or {}).get(video_id)
             if duration is None:
-                raise AnnotationError(f"{where}: no 'duration'; add it, or give --durations FILE")
+                missing = "no 'duration'" + (", and no recording of it" if durations_sec is not None else "")
+                raise AnnotationError(f"{where}: {missing}; add it, or give --durations FILE")
             if subset is None:
                 raise AnnotationError(f"{where}: 'subset' must name its split, found None")
             videos[video_id] = Video(

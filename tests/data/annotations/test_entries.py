@@ -151,7 +151,8 @@ def test_training_needs_durations_and_subsets_which_evaluation_can_do_without(tm
     path = write(tmp_path / "a.json", {"a": {"annotations": [RUN]}})
     assert read_ground_truth(path, strict=True).durations_sec == {}
     for options, message in (
-        ({}, "no 'duration'"),
+        ({}, "no 'duration'; add it"),
+        ({"durations_sec": {"b": 5.0}}, "no 'duration', and no recording of it; add it"),
         ({"durations_sec": {"a": 5.0}}, "'subset' must name its split, found None"),
     ):
         with pytest.raises(AnnotationError, match=message):
