@@ -67,4 +67,5 @@ def _draw_panel(panel: Any, compared: list[dict[str, Any]], variants: list[str])
         panel.spines[side].set_visible(False)
     panel.spines["bottom"].set_color(RULE)
     panel.tick_params(length=0, labelsize=7.5, labelcolor=MUTED)
+    panel.locator_params(axis="x", nbins=6)  # more would touch each other
     panel.grid(axis="x", color=RULE, linewidth=0.5, zorder=0)
