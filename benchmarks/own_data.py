@@ -22,6 +22,8 @@ import tyro
 
 from asl_fast.command_line.errors import run_command
 from asl_fast.data.datasets.shrec import SHREC21, SHREC22, read_track
+from asl_fast.data.features.manifest import FeatureManifest
+from asl_fast.data.features.manifest_file import MANIFEST_NAME, write_manifest
 from asl_fast.files import atomic_write, write_json
 from asl_fast.wording import count
 
@@ -68,8 +70,9 @@ def _main(asked: OwnForm) -> int:
         actions = zip(video.segments_sec.tolist(), video.labels.tolist(), strict=True)
         listed = [{"segment": segment, "label": names[label]} for segment, label in actions]
         database[key] = {"subset": video.subset, "duration": video.duration_sec, "annotations": listed}
-    layout = {"stride_frame": 1, "window_frame": 1, "fps": recordings.rate_hz}
-    write_json(features / "manifest.json", layout)
+    width = sum(group.size for group in recordings.channels)
+    layout = FeatureManifest(asked.dataset, width, 1, 1, recordings.rate_hz)
+    write_manifest(features / MANIFEST_NAME, layout, {})
     write_json(asked.output / "annotations.json", {"version": asked.dataset, "database": database})
     print(f"{count(len(database), 'recording')} written to {asked.output}")
     return 0

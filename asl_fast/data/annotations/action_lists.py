@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from asl_fast.data.annotations.classes import ids_count
-from asl_fast.data.annotations.entries import LARGEST_ID, Entry, class_id, read_action_rows
+from asl_fast.data.annotations.entries import LARGEST_ID, Entry, class_id, read_action_rows, with_told_duration
 from asl_fast.data.annotations.problems import AnnotationError, Problems
 from asl_fast.data.annotations.video import Annotations, Video
 from asl_fast.files import number, read_json, read_text
@@ -91,13 +91,12 @@ def read_action_lists(
     labels = {class_id: label for label, class_id in enumerate(ids)}
     problems = Problems(name, strict=strict)
     videos = {}
+    told = told_durations_sec or {}
     for video_id, entry in content.items():
-        if isinstance(entry, dict) and video_id in (told_durations_sec or {}):
-            entry = entry | {"duration": (told_durations_sec or {})[video_id]}
         try:
             videos[video_id] = _video(
                 video_id,
-                entry,
+                with_told_duration(entry, told.get(video_id)),
                 labels,
                 fps and fps(video_id),
                 f"{path}, video {video_id!r}",

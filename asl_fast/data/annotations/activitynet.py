@@ -25,6 +25,7 @@ from asl_fast.data.annotations.entries import (
     read_action_rows,
     read_entries,
     read_label,
+    with_told_duration,
 )
 from asl_fast.data.annotations.problems import AnnotationError, Problems
 from asl_fast.data.annotations.table import TABLES, is_table, read_table
@@ -238,12 +239,11 @@ def read_activitynet_json(
                 f"unknown class {entry.label!r:.80}; known are {count(len(names), 'class', 'classes')}, e.g. {first}"
             )
 
-    videos = {}
+    videos, told = {}, told_durations_sec or {}
     for video_id, entry in database.items():
         where = f"{path}, video {video_id!r}"
         try:
-            if isinstance(entry, dict) and video_id in (told_durations_sec or {}):
-                entry = entry | {"duration": (told_durations_sec or {})[video_id]}
+            entry = with_told_duration(entry, told.get(video_id))
             listed = read_listed_video(entry, where, bad=problems.entry_of(video_id), accept=known)
             subset = listed.subset if listed.subset is not None else default_subset
             duration = listed.duration_sec if listed.duration_sec is not None else (durations_sec or {}).get(video_id)

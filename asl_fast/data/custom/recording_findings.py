@@ -39,7 +39,7 @@ def in_other_units(rates: Mapping[str, float], told: float | None) -> dict[str, 
     return {key: factor for key, rate in rates.items() if (factor := stamps_too_large(rate, usual)) is not None}
 
 
-def unit_findings(
+def stamp_findings(
     odd: Mapping[str, float],
     rates: Mapping[str, float],
     rate_hz: float,

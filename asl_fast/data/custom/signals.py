@@ -20,7 +20,7 @@ from asl_fast.data.annotations.video import Video
 from asl_fast.data.channels import Centre, ChannelGroup, Preparation, parse_channels, read_channels
 from asl_fast.data.custom.data import AnnotationTable, OwnData, own_name, read_own_annotations
 from asl_fast.data.custom.decision import Decision
-from asl_fast.data.custom.recording_findings import climbing_findings, in_other_units, own_rates, unit_findings
+from asl_fast.data.custom.recording_findings import climbing_findings, in_other_units, own_rates, stamp_findings
 from asl_fast.data.custom.split import SplitRule, split
 from asl_fast.data.features.manifest import FeatureManifest
 from asl_fast.data.features.store import InMemoryFeatureStore, NamedFeatureStore
@@ -127,7 +127,7 @@ def open_own_signals(
     layout = FeatureManifest(f"{name}, raw samples", transform.feature_dim, samples, samples, rate)
     decisions = (class_reason, split_reason, rate_reason, group_reason, step_reason)
     findings = (
-        *unit_findings(odd, rates, rate, files, listed),
+        *stamp_findings(odd, rates, rate, files, listed),
         *climbing_findings([found[video.id].values for video in present], names, path),
     )
     source = DataSource(
